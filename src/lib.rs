@@ -1,0 +1,10 @@
+//! A benchmark of libp2p networks: the node that broadcasts and receives under load, and the lab around it.
+//!
+//! Imports point downwards only: [`lab`] → [`report`] → [`node`] → [`network`] → [`metrics`] → [`message`].
+
+pub mod lab;
+pub mod message;
+pub mod metrics;
+pub mod network;
+pub mod node;
+pub mod report;

@@ -1,0 +1,61 @@
+//! What our own nodes add inside the payload, unseen by a peer that fills it with zeros.
+
+/// "ANB1": no payload of zeros starts like this.
+const MAGIC: [u8; 4] = *b"ANB1";
+
+/// The sender's remarks at the start of the payload; written only when all of it fits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extension {
+    /// Which run the message belongs to, so that strays of another run are told apart. 0 is no run in particular.
+    pub run_id: u64,
+    /// The trial of explore mode, from 0; 0 in the other modes.
+    pub trial: u32,
+    /// Microseconds from the intended send time to the moment the message was really composed.
+    pub send_lag_micros: u64,
+}
+
+impl Extension {
+    /// Bytes of the payload that it takes.
+    pub const SIZE: usize = 4 + 8 + 4 + 8;
+
+    /// Puts it at the start of `payload`; a payload without room stays as it is.
+    pub fn write_to(&self, payload: &mut [u8]) {
+        let Some(room) = payload.first_chunk_mut::<{ Self::SIZE }>() else { return };
+        room[0..4].copy_from_slice(&MAGIC);
+        room[4..12].copy_from_slice(&self.run_id.to_be_bytes());
+        room[12..16].copy_from_slice(&self.trial.to_be_bytes());
+        room[16..24].copy_from_slice(&self.send_lag_micros.to_be_bytes());
+    }
+
+    /// Reads it from the start of `payload`; none when there is none.
+    pub fn decode(payload: &[u8]) -> Option<Self> {
+        let room = payload.first_chunk::<{ Self::SIZE }>()?;
+        if room[0..4] != MAGIC {
+            return None;
+        }
+        let u64_at = |at: usize| room[at..at + 8].try_into().map(u64::from_be_bytes).unwrap_or_default();
+        Some(Self {
+            run_id: u64_at(4),
+            trial: u32::from_be_bytes([room[12], room[13], room[14], room[15]]),
+            send_lag_micros: u64_at(16),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_of_zeros_has_none() {
+        assert_eq!(Extension::decode(&[0; 1024]), None);
+        assert_eq!(Extension::decode(&[]), None);
+    }
+
+    #[test]
+    fn a_payload_without_room_is_left_alone() {
+        let mut payload = [0; Extension::SIZE - 1];
+        Extension { run_id: 1, trial: 2, send_lag_micros: 3 }.write_to(&mut payload);
+        assert_eq!(payload, [0; Extension::SIZE - 1]);
+    }
+}

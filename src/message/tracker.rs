@@ -1,0 +1,348 @@
+//! Exact delivery counts from (sender, index), in memory that does not grow with the run.
+//!
+//! For each sender a ring of bits remembers which of the latest indices came. The ring starts small and doubles only
+//! when moving on would forget an index that is still missing; while nothing missing was ever forgotten, an index
+//! below the ring is certainly a duplicate. Only when a missing index leaves a ring of [`WINDOW_LIMIT`] can a later
+//! arrival below the ring no longer be told from a duplicate: it is then counted as [`Arrival::Undecided`], on its
+//! own.
+
+use std::collections::BTreeMap;
+
+/// The most indices of one sender that are remembered, in messages: 16 KiB of bits, and over two minutes of
+/// lateness at one message a millisecond.
+pub const WINDOW_LIMIT: u64 = 1 << 17;
+
+const FIRST_WINDOW: u64 = 1 << 9;
+
+/// What an arrival was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// New, and later than all that came before.
+    InOrder,
+    /// New, but a later one came first.
+    Reordered,
+    /// Came before.
+    Duplicate,
+    /// So late that it can no longer be told whether it came before.
+    Undecided,
+}
+
+/// Which index a sender's count starts from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Base {
+    /// From 0: the receiver was there when the sender began, so that a lost first message is a gap.
+    Zero,
+    /// From the lowest index seen: the receiver may have come later.
+    LowestSeen,
+}
+
+/// The counts of one sender.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SenderCounts {
+    /// Different messages that came.
+    pub unique: u64,
+    /// Arrivals of a message that had come before.
+    pub duplicates: u64,
+    /// Different messages that came after a later one.
+    pub reordered: u64,
+    /// How often an arrival skipped over indices that had not come.
+    pub gaps: u64,
+    /// Arrivals too late to be told from duplicates.
+    pub undecided: u64,
+    /// Indices below the highest that have not come: late, or lost.
+    pub pending: u64,
+    /// Highest index that came.
+    pub highest: Option<u64>,
+}
+
+#[derive(Debug)]
+struct SenderTracker {
+    base: u64,
+    /// One above the highest index that came.
+    next: u64,
+    /// Bit `index % capacity` for each index in `next - capacity..next`.
+    ring: Vec<u64>,
+    /// A missing index at or above `base` has left the ring.
+    forgot_missing: bool,
+    unique: u64,
+    duplicates: u64,
+    reordered: u64,
+    gaps: u64,
+    undecided: u64,
+}
+
+impl SenderTracker {
+    fn new(base: Base, first: u64) -> Self {
+        let (base, next) = match base {
+            Base::Zero => (0, 0),
+            Base::LowestSeen => (first, first),
+        };
+        Self {
+            base,
+            next,
+            ring: vec![0; (FIRST_WINDOW / 64) as usize],
+            forgot_missing: false,
+            unique: 0,
+            duplicates: 0,
+            reordered: 0,
+            gaps: 0,
+            undecided: 0,
+        }
+    }
+
+    fn capacity(&self) -> u64 {
+        self.ring.len() as u64 * 64
+    }
+
+    fn place(&self, index: u64) -> (usize, u64) {
+        let at = index & (self.capacity() - 1);
+        ((at / 64) as usize, 1 << (at % 64))
+    }
+
+    fn came(&self, index: u64) -> bool {
+        let (word, bit) = self.place(index);
+        self.ring[word] & bit != 0
+    }
+
+    fn set(&mut self, index: u64, came: bool) {
+        let (word, bit) = self.place(index);
+        if came {
+            self.ring[word] |= bit;
+        } else {
+            self.ring[word] &= !bit;
+        }
+    }
+
+    /// Lowest index that the ring still knows.
+    fn floor(&self) -> u64 {
+        self.next.saturating_sub(self.capacity())
+    }
+
+    /// Whether moving `next` to `next` would forget an index that is missing.
+    fn would_forget(&self, next: u64) -> bool {
+        let from = self.floor().max(self.base);
+        let to = next.saturating_sub(self.capacity());
+        // Indices between the old and the new `next` are missing too, all but the one that now comes.
+        to > self.next || (from..to.min(self.next)).any(|index| !self.came(index))
+    }
+
+    fn grow(&mut self) {
+        let old_floor = self.floor();
+        let came: Vec<u64> = (old_floor..self.next).filter(|index| self.came(*index)).collect();
+        self.ring = vec![0; self.ring.len() * 2];
+        // What the smaller ring had let go without forgetting anything missing had all come.
+        let let_go = self.floor().max(self.base)..old_floor;
+        for index in let_go.chain(came) {
+            self.set(index, true);
+        }
+    }
+
+    fn advance_to(&mut self, next: u64) {
+        while !self.forgot_missing && self.would_forget(next) {
+            if self.capacity() >= WINDOW_LIMIT {
+                self.forgot_missing = true;
+            } else {
+                self.grow();
+            }
+        }
+        if next - self.next >= self.capacity() {
+            self.ring.fill(0);
+        } else {
+            for index in self.next..next {
+                self.set(index, false);
+            }
+        }
+        self.next = next;
+    }
+
+    fn record(&mut self, index: u64) -> Arrival {
+        let Some(after) = index.checked_add(1) else {
+            self.undecided += 1;
+            return Arrival::Undecided;
+        };
+        if index >= self.next {
+            if index > self.next {
+                self.gaps += 1;
+            }
+            self.advance_to(after);
+            self.set(index, true);
+            self.unique += 1;
+            return Arrival::InOrder;
+        }
+        if index < self.floor() {
+            return if index < self.base || self.forgot_missing {
+                self.undecided += 1;
+                Arrival::Undecided
+            } else {
+                self.duplicates += 1;
+                Arrival::Duplicate
+            };
+        }
+        if self.came(index) {
+            self.duplicates += 1;
+            return Arrival::Duplicate;
+        }
+        self.base = self.base.min(index);
+        self.set(index, true);
+        self.unique += 1;
+        self.reordered += 1;
+        Arrival::Reordered
+    }
+
+    fn counts(&self) -> SenderCounts {
+        SenderCounts {
+            unique: self.unique,
+            duplicates: self.duplicates,
+            reordered: self.reordered,
+            gaps: self.gaps,
+            undecided: self.undecided,
+            pending: (self.next - self.base) - self.unique,
+            highest: self.next.checked_sub(1),
+        }
+    }
+}
+
+/// The delivery counts of all senders, as one receiver sees them.
+#[derive(Debug)]
+pub struct DeliveryTracker {
+    base: Base,
+    senders: BTreeMap<u64, SenderTracker>,
+}
+
+impl DeliveryTracker {
+    /// An empty tracker. The caller admits only senders of the network, which bounds the memory: at most
+    /// [`WINDOW_LIMIT`] bits a sender.
+    pub fn new(base: Base) -> Self {
+        Self { base, senders: BTreeMap::new() }
+    }
+
+    /// Counts the arrival of message `index` of `sender`.
+    pub fn record(&mut self, sender: u64, index: u64) -> Arrival {
+        let base = self.base;
+        self.senders.entry(sender).or_insert_with(|| SenderTracker::new(base, index)).record(index)
+    }
+
+    /// Indices of all senders that are late or lost, as of now.
+    pub fn pending(&self) -> u64 {
+        self.senders().fold(0, |sum, (_, counts)| sum.saturating_add(counts.pending))
+    }
+
+    /// The senders that were heard, by id, with their counts.
+    pub fn senders(&self) -> impl Iterator<Item = (u64, SenderCounts)> + '_ {
+        self.senders.iter().map(|(sender, tracker)| (*sender, tracker.counts()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn counts_after(base: Base, indices: &[u64]) -> SenderCounts {
+        let mut tracker = DeliveryTracker::new(base);
+        for index in indices {
+            tracker.record(7, *index);
+        }
+        let (sender, counts) = tracker.senders().next().unwrap();
+        assert_eq!(sender, 7);
+        assert_eq!(tracker.pending(), counts.pending);
+        counts
+    }
+
+    #[test]
+    fn a_lost_message_stays_pending() {
+        let counts = counts_after(Base::Zero, &[0, 1, 3, 4]);
+        assert_eq!((counts.unique, counts.pending, counts.gaps), (4, 1, 1));
+    }
+
+    #[test]
+    fn a_late_message_closes_its_gap_once() {
+        let counts = counts_after(Base::Zero, &[0, 2, 1, 1]);
+        assert_eq!((counts.unique, counts.pending, counts.reordered, counts.duplicates), (3, 0, 1, 1));
+    }
+
+    #[test]
+    fn a_lost_first_message_is_a_gap_only_to_who_was_there() {
+        assert_eq!(counts_after(Base::Zero, &[2, 3]).pending, 2);
+        assert_eq!(counts_after(Base::LowestSeen, &[2, 3]).pending, 0);
+        assert_eq!(counts_after(Base::LowestSeen, &[2, 3, 0]).pending, 1);
+    }
+
+    #[test]
+    fn a_duplicate_older_than_the_ring_is_still_one_while_all_came() {
+        let mut tracker = DeliveryTracker::new(Base::Zero);
+        for index in 0..1_000_000 {
+            tracker.record(0, index);
+        }
+        assert_eq!(tracker.record(0, 5), Arrival::Duplicate);
+        assert_eq!(tracker.senders[&0].capacity(), FIRST_WINDOW);
+    }
+
+    #[test]
+    fn past_the_limit_a_late_arrival_is_called_undecided() {
+        let mut tracker = DeliveryTracker::new(Base::Zero);
+        for index in 1..WINDOW_LIMIT + 10 {
+            tracker.record(0, index);
+        }
+        assert_eq!(tracker.record(0, 0), Arrival::Undecided);
+        assert_eq!(tracker.record(0, 20), Arrival::Duplicate);
+        assert_eq!(tracker.pending(), 1);
+    }
+
+    #[test]
+    fn a_hostile_leap_costs_neither_time_nor_memory() {
+        let mut tracker = DeliveryTracker::new(Base::Zero);
+        tracker.record(0, 0);
+        assert_eq!(tracker.record(0, u64::MAX), Arrival::Undecided);
+        assert_eq!(tracker.record(0, u64::MAX - 1), Arrival::InOrder);
+        assert_eq!(tracker.pending(), u64::MAX - 2);
+        assert_eq!(tracker.senders[&0].capacity(), WINDOW_LIMIT);
+        tracker.record(1, u64::MAX - 1);
+        assert_eq!(tracker.pending(), u64::MAX, "the sum saturates");
+    }
+
+    proptest! {
+        /// Against a plain set of everything that ever came.
+        #[test]
+        fn counts_are_those_of_a_set(
+            steps in proptest::collection::vec((0..3_u8, 0..700_u64), 1..600),
+            zero: bool,
+        ) {
+            let base = if zero { Base::Zero } else { Base::LowestSeen };
+            let mut tracker = DeliveryTracker::new(base);
+            let mut model = HashSet::new();
+            let (mut next, mut duplicates, mut reordered) = (if zero { 0 } else { 300 }, 0, 0);
+            for (kind, jump) in steps {
+                let index = match kind {
+                    0 => next,
+                    1 => next + jump,
+                    _ => u64::saturating_sub(next, jump),
+                };
+                let first = model.is_empty();
+                let arrival = tracker.record(9, index);
+                if arrival == Arrival::Undecided {
+                    // Only what lies below the lowest seen and below the ring may be undecided here.
+                    prop_assert!(!zero);
+                    continue;
+                }
+                let new = model.insert(index);
+                let expected = match (new, index >= next || first) {
+                    (true, true) => Arrival::InOrder,
+                    (true, false) => { reordered += 1; Arrival::Reordered }
+                    (false, _) => { duplicates += 1; Arrival::Duplicate }
+                };
+                prop_assert_eq!(arrival, expected);
+                next = if first { index + 1 } else { next.max(index + 1) };
+            }
+            let counts = tracker.senders().next().unwrap().1;
+            prop_assert_eq!(counts.unique, model.len() as u64);
+            prop_assert_eq!(counts.duplicates, duplicates);
+            prop_assert_eq!(counts.reordered, reordered);
+            let lowest = if zero { 0 } else { *model.iter().min().unwrap() };
+            prop_assert_eq!(counts.pending, next - lowest - counts.unique);
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! What a node exports: one declarative table, the Prometheus text made from it, and samples of the process and system.
+
+mod kinds;
+mod system;
+mod table;
+
+pub use kinds::{Definition, Kind, Labelled};
+pub use system::{SystemSampler, Usage, usage};
+pub use table::{DROP_REASONS, MALFORMED_REASONS, Metrics, NETWORK_EVENTS, definitions, reference};
+
+use prometheus::{Encoder, TextEncoder};
+use thiserror::Error;
+
+/// The content type that Prometheus 3 insists on for the text format.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// The metrics could not be rendered or registered.
+#[derive(Debug, Error)]
+pub enum MetricsError {
+    /// The table is not consistent, or a value could not be written.
+    #[error("metrics: {0}")]
+    Prometheus(#[from] prometheus::Error),
+    /// libp2p's own metrics could not be written.
+    #[error("metrics of libp2p: {0}")]
+    Client(#[from] std::fmt::Error),
+}
+
+/// The text of all metrics in Prometheus' format, `libp2p`'s own behind the node's.
+///
+/// # Errors
+/// When a value can't be encoded.
+pub fn render(
+    registry: &prometheus::Registry,
+    libp2p: Option<&prometheus_client::registry::Registry>,
+) -> Result<String, MetricsError> {
+    let mut bytes = Vec::new();
+    TextEncoder::new().encode(&registry.gather(), &mut bytes)?;
+    let mut text = String::from_utf8_lossy(&bytes).into_owned();
+    if let Some(libp2p) = libp2p {
+        let mut own = String::new();
+        prometheus_client::encoding::text::encode(&mut own, libp2p)?;
+        // The classic text format knows no end marker: Prometheus would take it for a comment, others for an error.
+        text.push_str(own.trim_end().trim_end_matches("# EOF"));
+    }
+    Ok(text)
+}

@@ -1,0 +1,154 @@
+//! What the process and its network namespace use, read from the kernel.
+
+use std::time::Instant;
+
+use nix::sys::resource::{UsageWho, getrusage};
+use serde::{Deserialize, Serialize};
+use sysinfo::{Networks, Pid, ProcessRefreshKind, ProcessesToUpdate, System};
+
+use super::Metrics;
+
+/// What the process has used since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Processor time in user and kernel mode, in seconds.
+    pub cpu_seconds: f64,
+    /// Highest resident memory, in bytes.
+    pub peak_memory_bytes: u64,
+}
+
+/// The usage of this process up to now, by getrusage(2).
+pub fn usage() -> Usage {
+    let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) else { return Usage::default() };
+    let seconds = |time: nix::sys::time::TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
+    Usage {
+        cpu_seconds: seconds(usage.user_time()) + seconds(usage.system_time()),
+        // ru_maxrss is in KiB on Linux.
+        peak_memory_bytes: u64::try_from(usage.max_rss()).unwrap_or_default() * 1024,
+    }
+}
+
+/// Refreshes the `system_*` metrics; call it at a steady pace.
+pub struct SystemSampler {
+    metrics: Metrics,
+    /// None where the kernel does not show it; its metrics then stay 0.
+    system: Option<System>,
+    networks: Option<Networks>,
+    pid: Pid,
+    last: Instant,
+}
+
+impl SystemSampler {
+    /// A sampler that writes into `metrics`.
+    pub fn new(metrics: Metrics) -> Self {
+        Self {
+            metrics,
+            system: System::new().ok(),
+            networks: Networks::new_with_refreshed_list().ok(),
+            pid: Pid::from_u32(std::process::id()),
+            last: Instant::now(),
+        }
+    }
+
+    /// Takes one sample.
+    pub fn sample(&mut self) {
+        self.sample_process();
+        self.sample_interfaces();
+        self.sample_tcp();
+    }
+
+    fn sample_process(&mut self) {
+        let metrics = &self.metrics;
+        let usage = usage();
+        let spent = (usage.cpu_seconds - metrics.system_process_cpu_seconds_total.get()).max(0.0);
+        let elapsed = self.last.elapsed().as_secs_f64();
+        self.last = Instant::now();
+        metrics.system_process_cpu_seconds_total.inc_by(spent);
+        if elapsed > 0.0 {
+            metrics.system_process_cpu_usage_percent.set(100.0 * spent / elapsed);
+        }
+        metrics.system_process_peak_memory_bytes.set(usage.peak_memory_bytes.cast_signed());
+        let which = ProcessRefreshKind::nothing().with_memory();
+        let Some(system) = &mut self.system else { return };
+        system.refresh_processes_specifics(ProcessesToUpdate::Some(&[self.pid]), false, which);
+        if let Some(process) = system.process(self.pid) {
+            metrics.system_process_memory_usage_bytes.set(process.memory().cast_signed());
+        }
+    }
+
+    fn sample_interfaces(&mut self) {
+        let Some(networks) = &mut self.networks else { return };
+        networks.refresh(true);
+        for (kind, loopback) in [("loopback", true), ("other", false)] {
+            let of_kind = || networks.iter().filter(|(name, _)| (*name == "lo") == loopback);
+            let sent: u64 = of_kind().map(|(_, data)| data.total_transmitted()).sum();
+            let received: u64 = of_kind().map(|(_, data)| data.total_received()).sum();
+            raise(&self.metrics.system_network_bytes_sent_total.of(kind), sent);
+            raise(&self.metrics.system_network_bytes_received_total.of(kind), received);
+        }
+    }
+
+    fn sample_tcp(&mut self) {
+        // Per network namespace: on a host shared with others these are everybody's segments.
+        let Some((sent, again)) = std::fs::read_to_string("/proc/net/snmp").ok().as_deref().and_then(tcp_segments)
+        else {
+            return;
+        };
+        let metrics = &self.metrics;
+        let sent_before = metrics.system_tcp_segments_sent_total.get();
+        let sent_now = raise(&metrics.system_tcp_segments_sent_total, sent + again);
+        let again_now = raise(&metrics.system_tcp_segments_retransmitted_total, again);
+        // The first sample holds all since the machine started, which is no rate.
+        if sent_before > 0 {
+            let rate = if sent_now == 0 { 0.0 } else { 100.0 * again_now as f64 / sent_now as f64 };
+            metrics.system_tcp_retransmit_rate_percent.set(rate);
+        }
+    }
+}
+
+/// Brings a counter up to a total that the kernel counts, and says by how much it grew.
+fn raise(counter: &prometheus::IntCounter, total: u64) -> u64 {
+    let growth = total.saturating_sub(counter.get());
+    counter.inc_by(growth);
+    growth
+}
+
+/// (segments sent without retransmitted ones, segments retransmitted) out of the text of `/proc/net/snmp`.
+fn tcp_segments(snmp: &str) -> Option<(u64, u64)> {
+    let mut lines = snmp.lines().filter_map(|line| line.strip_prefix("Tcp: "));
+    let (names, values) = (lines.next()?, lines.next()?);
+    let value = |wanted: &str| {
+        let at = names.split_whitespace().position(|name| name == wanted)?;
+        values.split_whitespace().nth(at)?.parse().ok()
+    };
+    Some((value("OutSegs")?, value("RetransSegs")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus::Registry;
+
+    use super::*;
+
+    #[test]
+    fn segments_are_found_by_name() {
+        let snmp = "Ip: Forwarding\nIp: 1\nTcp: RtoMin InSegs OutSegs RetransSegs\nTcp: 200 5 70 3\nUdp: A\nUdp: 1\n";
+        assert_eq!(tcp_segments(snmp), Some((70, 3)));
+        assert_eq!(tcp_segments("Tcp: OutSegs\n"), None);
+        assert_eq!(tcp_segments(""), None);
+    }
+
+    #[test]
+    fn a_sample_shows_this_process() {
+        let metrics = Metrics::register(&Registry::new()).unwrap();
+        let mut sampler = SystemSampler::new(metrics.clone());
+        let started = Instant::now();
+        while usage().cpu_seconds == 0.0 && started.elapsed().as_secs() < 10 {
+            std::hint::spin_loop();
+        }
+        sampler.sample();
+        assert!(metrics.system_process_cpu_seconds_total.get() > 0.0);
+        assert!(metrics.system_process_memory_usage_bytes.get() > 1 << 20);
+        assert!(metrics.system_process_peak_memory_bytes.get() > 1 << 20);
+    }
+}

@@ -1,0 +1,225 @@
+//! The table of metrics. Registration, help texts and the reference page all come from it.
+
+use std::fmt::Write as _;
+
+use prometheus::{Counter, Gauge, Histogram, IntCounter, IntGauge, Registry};
+
+use super::kinds::{Definition, Labelled, Registered};
+
+/// Why a broadcast, or one copy of it, was not sent.
+pub const DROP_REASONS: &[&str] = &[
+    "duplicate",
+    "signing_error",
+    "no_peers_subscribed_to_topic",
+    "message_too_large",
+    "transform_failed",
+    "all_queues_full",
+    "peer_queue_full",
+    "session_failed",
+    "no_peers_connected",
+];
+
+/// What the network can report.
+pub const NETWORK_EVENTS: &[&str] = &[
+    "connections_established",
+    "connections_closed",
+    "dial_failure",
+    "listen_failure",
+    "listen_error",
+    "new_listen_addrs",
+    "expired_listen_addrs",
+    "listener_closed",
+    "new_external_addr_candidate",
+    "external_addr_confirmed",
+    "external_addr_expired",
+    "new_external_addr_of_peer",
+    "incoming_connection",
+    "incoming_connection_error",
+    "dialing",
+    "ping_failure",
+    "gossipsub_subscribed",
+    "gossipsub_unsubscribed",
+    "gossipsub_not_supported",
+    "gossipsub_slow_peer",
+    "gossipsub_stream_error",
+    "session_opened",
+    "session_closed",
+    "session_failed",
+];
+
+/// Why an arrival was not counted as a message of the run.
+pub const MALFORMED_REASONS: &[&str] = &["not_a_message", "unknown_sender", "wrong_sender", "other_run"];
+
+macro_rules! metrics {
+    ($($(#[doc = $help:literal])+ $name:ident: $type:ty $([$label:literal: $values:expr])?;)*) => {
+        /// The node's metrics, one field for each row of the table.
+        #[derive(Clone, Debug)]
+        pub struct Metrics {$(
+            $(#[doc = $help])+
+            pub $name: $type,
+        )*}
+
+        /// The rows of the table, in its order.
+        pub fn definitions() -> Vec<Definition> {
+            vec![$(Definition {
+                name: stringify!($name),
+                kind: <$type as Registered>::KIND,
+                label: None$(.or(Some(($label, $values as &'static [&'static str]))))?,
+                help: concat!($($help),+).trim_ascii_start(),
+            }),*]
+        }
+
+        impl Metrics {
+            /// Makes all of them and registers them.
+            ///
+            /// # Errors
+            /// When two rows have the same name.
+            pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+                let definitions = definitions();
+                let mut rows = definitions.iter();
+                let mut next = || rows.next().ok_or_else(|| prometheus::Error::Msg("a row is missing".into()));
+                Ok(Self {$($name: Registered::register(next()?, registry)?,)*})
+            }
+        }
+    };
+}
+
+metrics! {
+    /// Messages that the node handed to the network.
+    broadcast_message_count: IntCounter;
+    /// Size of the messages being sent, in bytes, header included.
+    broadcast_message_bytes: IntGauge;
+    /// Bytes of all messages that the node handed to the network.
+    broadcast_message_bytes_sum: IntCounter;
+    /// Bytes per second that the schedule asks this node to send while it has the turn.
+    broadcast_message_throughput: Gauge;
+    /// Seconds that handing a message over took: gossipsub's publish, or an SQMR session from opening to its end.
+    broadcast_message_send_delay_seconds: Histogram;
+    /// Seconds from the time the schedule intended for a message to the moment it was handed over.
+    broadcast_message_send_lag_seconds: Histogram;
+    /// Messages handed over after the next one was due already.
+    broadcast_message_late_count: IntCounter;
+    /// Messages of the schedule that could not be sent at all before its end.
+    broadcast_message_missed_count: IntCounter;
+    /// Different messages that came.
+    receive_message_count: IntCounter;
+    /// Size of the message that came last, in bytes, header included.
+    receive_message_bytes: IntGauge;
+    /// Bytes of all different messages that came.
+    receive_message_bytes_sum: IntCounter;
+    /// Seconds from the time the sender's schedule intended to the arrival, by the clocks of both hosts.
+    receive_message_delay_seconds: Histogram;
+    /// Messages whose delay came out negative and was counted as 0: the hosts' clocks differ.
+    receive_message_negative_delay_count: IntCounter;
+    /// Messages that are expected, because a later one of the same sender came, and have not come.
+    receive_message_pending_count: IntGauge;
+    /// Arrivals of a message that had come before.
+    receive_message_duplicate_count: IntCounter;
+    /// Different messages that came after a later one of the same sender.
+    receive_message_reordered_count: IntCounter;
+    /// Times that an arrival skipped over messages of its sender that had not come.
+    receive_message_gap_count: IntCounter;
+    /// Arrivals too late to be told from duplicates.
+    receive_message_undecided_count: IntCounter;
+    /// Arrivals that were not counted as messages of this run, by reason.
+    receive_message_malformed_count: Labelled ["reason": MALFORMED_REASONS];
+    /// Peers that are connected.
+    network_connected_peers: IntGauge;
+    /// Peers outside the network's list that tried to connect and were refused.
+    network_blacklisted_peers: IntGauge;
+    /// 1 when all expected peers are connected and ready to receive, else 0.
+    network_ready: IntGauge;
+    /// SQMR sessions that peers have opened here and that are not ended.
+    network_active_inbound_sessions: IntGauge;
+    /// SQMR sessions that this node has opened and that are not ended.
+    network_active_outbound_sessions: IntGauge;
+    /// Broadcasts, or copies of one for a single peer, that were not sent, by reason.
+    network_dropped_broadcast_messages: Labelled ["reason": DROP_REASONS];
+    /// Events of the network layer, by type.
+    network_event_counter: Labelled ["event_type": NETWORK_EVENTS];
+    /// Bytes written to the TCP sockets of the network, encryption and framing included; 0 over QUIC.
+    network_socket_bytes_sent_total: IntCounter;
+    /// Bytes read from the TCP sockets of the network, encryption and framing included; 0 over QUIC.
+    network_socket_bytes_received_total: IntCounter;
+    /// Round trip time to a peer by libp2p's ping, in seconds.
+    ping_latency_seconds: Histogram;
+    /// Trial of explore mode that is under way, from 0; -1 outside of explore mode.
+    explore_trial: IntGauge;
+    /// Processor time of the process over the last sampling interval, in percent of one core.
+    system_process_cpu_usage_percent: Gauge;
+    /// Processor time of the process, user and system, in seconds.
+    system_process_cpu_seconds_total: Counter;
+    /// Resident memory of the process, in bytes.
+    system_process_memory_usage_bytes: IntGauge;
+    /// Highest resident memory of the process so far, in bytes.
+    system_process_peak_memory_bytes: IntGauge;
+    /// Bytes sent by the interfaces of the process's network namespace; loopback and the others apart.
+    system_network_bytes_sent_total: Labelled ["interface": &["loopback", "other"]];
+    /// Bytes received by the interfaces of the process's network namespace; loopback and the others apart.
+    system_network_bytes_received_total: Labelled ["interface": &["loopback", "other"]];
+    /// TCP segments that the network namespace sent, retransmitted ones included.
+    system_tcp_segments_sent_total: IntCounter;
+    /// TCP segments that the network namespace sent again.
+    system_tcp_segments_retransmitted_total: IntCounter;
+    /// Retransmitted TCP segments of the last sampling interval, in percent of those sent: a proxy for packet loss.
+    system_tcp_retransmit_rate_percent: Gauge;
+    /// Worker threads of the network's runtime; only with --tokio-metrics.
+    tokio_workers: IntGauge;
+    /// Tasks alive in the network's runtime; only with --tokio-metrics.
+    tokio_alive_tasks: IntGauge;
+    /// Tasks waiting in the runtime's global queue; only with --tokio-metrics.
+    tokio_global_queue_depth: IntGauge;
+    /// Seconds that the runtime's workers were busy, all together; only with --tokio-metrics.
+    tokio_workers_busy_seconds_total: Counter;
+}
+
+/// The reference page of all metrics, in Markdown.
+pub fn reference() -> String {
+    let mut page = String::from(
+        "# Metrics of a node\n\nMade from the table in `src/metrics/table.rs`; a test keeps the two the same.\n\n\
+         | name | type | label | meaning |\n|---|---|---|---|\n",
+    );
+    for row in definitions() {
+        let label = match row.label {
+            Some((label, values)) => format!("`{label}`: {}", values.join(", ")),
+            None => String::new(),
+        };
+        // Writing to a String can't fail.
+        let _ = writeln!(page, "| `{}` | {} | {label} | {} |", row.name, row.kind.name(), row.help);
+    }
+    page.push_str(
+        "\nHistograms have buckets from 100 us to 60 s. With `--gossipsub-metrics` the metrics of libp2p's own \
+         gossipsub follow, named `gossipsub_*`.\n",
+    );
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_series_is_there_before_anything_happened() {
+        let registry = Registry::new();
+        let _metrics = Metrics::register(&registry).unwrap();
+        let text = super::super::render(&registry, None).unwrap();
+        for row in definitions() {
+            assert!(text.contains(&format!("# TYPE {} {}\n", row.name, row.kind.name())), "{}", row.name);
+            for value in row.label.map_or(&[][..], |(_, values)| values) {
+                assert!(text.contains(&format!("=\"{value}\"}} 0\n")), "{} {value}", row.name);
+            }
+        }
+        assert!(text.contains("receive_message_delay_seconds_bucket{le=\"0.0001\"} 0\n"));
+        assert!(text.contains("receive_message_delay_seconds_bucket{le=\"60\"} 0\n"));
+    }
+
+    #[test]
+    fn the_reference_page_is_that_of_the_table() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(path, reference()).unwrap();
+        }
+        let page = std::fs::read_to_string(path).unwrap_or_default();
+        assert_eq!(page, reference(), "run UPDATE_DOCS=1 cargo test to write {path}");
+    }
+}

@@ -1,0 +1,216 @@
+//! Raw streams of one protocol: opened on demand, and accepted without ever being dropped for a slow reader.
+//!
+//! The `libp2p-stream` crate does the same behind a channel with room for one stream, and drops what finds it full: two
+//! streams that a connection finishes negotiating in one poll are enough. Here the handler gives each inbound stream to
+//! a function at once.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    convert::Infallible,
+    io,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+};
+
+use libp2p::{
+    Multiaddr, PeerId, Stream, StreamProtocol,
+    core::{Endpoint, transport::PortUse, upgrade::ReadyUpgrade},
+    swarm::{
+        ConnectionClosed, ConnectionDenied, ConnectionHandler, ConnectionHandlerEvent, ConnectionId, FromSwarm,
+        NetworkBehaviour, NotifyHandler, SubstreamProtocol, THandlerInEvent, THandlerOutEvent, ToSwarm,
+        behaviour::ConnectionEstablished,
+        handler::{ConnectionEvent, DialUpgradeError, FullyNegotiatedInbound, FullyNegotiatedOutbound},
+    },
+};
+use tokio::sync::{mpsc, oneshot};
+
+/// Streams of one connection that may be under negotiation at a time. The remote allows 128 by default.
+const MAX_OPENING: usize = 64;
+
+/// Requests for a stream that may wait for one connection; who asks waits when it is full.
+const OPEN_QUEUE: usize = 16;
+
+/// Takes a new inbound stream. Runs inside the connection's task: it spawns what takes time.
+pub(super) type Accept = Arc<dyn Fn(PeerId, Stream) + Send + Sync>;
+
+type Request = oneshot::Sender<io::Result<Stream>>;
+type Connections = Arc<Mutex<HashMap<PeerId, (ConnectionId, mpsc::Sender<Request>)>>>;
+
+/// Opens streams to connected peers.
+#[derive(Clone)]
+pub(super) struct Opener {
+    connections: Connections,
+}
+
+impl Opener {
+    /// Opens a stream.
+    ///
+    /// # Errors
+    /// When the peer is not connected, does not speak the protocol, or the connection ends.
+    pub(super) async fn open(&self, peer: PeerId) -> io::Result<Stream> {
+        let requests = {
+            let connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+            connections.get(&peer).map(|(_, requests)| requests.clone())
+        };
+        let closed = || io::Error::from(io::ErrorKind::NotConnected);
+        let (answer, stream) = oneshot::channel();
+        requests.ok_or_else(closed)?.send(answer).await.map_err(|_| closed())?;
+        stream.await.map_err(|_| closed())?
+    }
+}
+
+/// The behaviour: one handler a connection.
+pub(super) struct Behaviour {
+    protocol: StreamProtocol,
+    accept: Accept,
+    connections: Connections,
+    /// At most one for each connection that was just established.
+    attach: VecDeque<(PeerId, ConnectionId, mpsc::Receiver<Request>)>,
+}
+
+impl Behaviour {
+    /// Speaks `protocol` and gives inbound streams to `accept`.
+    pub(super) fn new(protocol: StreamProtocol, accept: Accept) -> Self {
+        Self { protocol, accept, connections: Connections::default(), attach: VecDeque::new() }
+    }
+
+    /// A handle that opens streams.
+    pub(super) fn opener(&self) -> Opener {
+        Opener { connections: self.connections.clone() }
+    }
+
+    fn handler(&self, peer: PeerId) -> Handler {
+        Handler {
+            peer,
+            protocol: self.protocol.clone(),
+            accept: self.accept.clone(),
+            requests: None,
+            opening: 0,
+        }
+    }
+}
+
+impl NetworkBehaviour for Behaviour {
+    type ConnectionHandler = Handler;
+    type ToSwarm = Infallible;
+
+    fn handle_established_inbound_connection(
+        &mut self,
+        _: ConnectionId,
+        peer: PeerId,
+        _: &Multiaddr,
+        _: &Multiaddr,
+    ) -> Result<Handler, ConnectionDenied> {
+        Ok(self.handler(peer))
+    }
+
+    fn handle_established_outbound_connection(
+        &mut self,
+        _: ConnectionId,
+        peer: PeerId,
+        _: &Multiaddr,
+        _: Endpoint,
+        _: PortUse,
+    ) -> Result<Handler, ConnectionDenied> {
+        Ok(self.handler(peer))
+    }
+
+    fn on_swarm_event(&mut self, event: FromSwarm) {
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            // Only now is it sure that no other behaviour refuses the connection.
+            FromSwarm::ConnectionEstablished(ConnectionEstablished { peer_id, connection_id, .. }) => {
+                let (sender, receiver) = mpsc::channel(OPEN_QUEUE);
+                connections.insert(peer_id, (connection_id, sender));
+                self.attach.push_back((peer_id, connection_id, receiver));
+            }
+            FromSwarm::ConnectionClosed(ConnectionClosed { peer_id, connection_id, .. }) => {
+                if connections.get(&peer_id).is_some_and(|(id, _)| *id == connection_id) {
+                    connections.remove(&peer_id);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn on_connection_handler_event(&mut self, _: PeerId, _: ConnectionId, event: THandlerOutEvent<Self>) {
+        match event {}
+    }
+
+    fn poll(&mut self, _: &mut Context<'_>) -> Poll<ToSwarm<Infallible, THandlerInEvent<Self>>> {
+        // The swarm polls again after every event it gave, so no waker is needed.
+        match self.attach.pop_front() {
+            Some((peer_id, connection, event)) => {
+                Poll::Ready(ToSwarm::NotifyHandler { peer_id, handler: NotifyHandler::One(connection), event })
+            }
+            None => Poll::Pending,
+        }
+    }
+}
+
+/// The handler of one connection.
+pub(super) struct Handler {
+    peer: PeerId,
+    protocol: StreamProtocol,
+    accept: Accept,
+    requests: Option<mpsc::Receiver<Request>>,
+    opening: usize,
+}
+
+impl ConnectionHandler for Handler {
+    type FromBehaviour = mpsc::Receiver<Request>;
+    type ToBehaviour = Infallible;
+    type InboundProtocol = ReadyUpgrade<StreamProtocol>;
+    type OutboundProtocol = ReadyUpgrade<StreamProtocol>;
+    type InboundOpenInfo = ();
+    type OutboundOpenInfo = Request;
+
+    fn listen_protocol(&self) -> SubstreamProtocol<Self::InboundProtocol> {
+        SubstreamProtocol::new(ReadyUpgrade::new(self.protocol.clone()), ())
+    }
+
+    fn connection_keep_alive(&self) -> bool {
+        true
+    }
+
+    fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<ConnectionHandlerEvent<Self::OutboundProtocol, Request, Infallible>> {
+        if self.opening < MAX_OPENING
+            && let Some(requests) = &mut self.requests
+            && let Poll::Ready(Some(request)) = requests.poll_recv(context)
+        {
+            self.opening += 1;
+            return Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest {
+                protocol: SubstreamProtocol::new(ReadyUpgrade::new(self.protocol.clone()), request),
+            });
+        }
+        Poll::Pending
+    }
+
+    fn on_behaviour_event(&mut self, requests: mpsc::Receiver<Request>) {
+        self.requests = Some(requests);
+    }
+
+    fn on_connection_event(
+        &mut self,
+        event: ConnectionEvent<Self::InboundProtocol, Self::OutboundProtocol, (), Request>,
+    ) {
+        match event {
+            ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol: stream, .. }) => {
+                (self.accept)(self.peer, stream);
+            }
+            ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol: stream, info }) => {
+                self.opening -= 1;
+                // Who asked may have given up.
+                let _ = info.send(Ok(stream));
+            }
+            ConnectionEvent::DialUpgradeError(DialUpgradeError { info, error }) => {
+                self.opening -= 1;
+                let _ = info.send(Err(io::Error::other(error.to_string())));
+            }
+            _ => {}
+        }
+    }
+}

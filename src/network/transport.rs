@@ -1,0 +1,105 @@
+//! The transport: TCP with noise and yamux, its socket bytes counted, or QUIC; behind DNS.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures::{AsyncRead, AsyncWrite};
+use libp2p::{
+    PeerId, Transport as _,
+    core::{
+        muxing::StreamMuxerBox,
+        transport::Boxed,
+        upgrade::Version,
+    },
+    dns,
+    identity::Keypair,
+    noise, quic, tcp, yamux,
+};
+use prometheus::IntCounter;
+
+use super::{NetworkConfig, NetworkError, PeerAddress};
+use crate::metrics::Metrics;
+
+/// Longest that encryption and multiplexing may take on a new connection.
+const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Builds the transport. Only one of TCP and QUIC is there, so that a run is surely of the one it was asked for.
+pub(super) fn build(
+    keypair: &Keypair,
+    config: &NetworkConfig,
+    metrics: &Metrics,
+) -> Result<Boxed<(PeerId, StreamMuxerBox)>, NetworkError> {
+    let transport = if config.quic {
+        quic::tokio::Transport::new(quic::Config::new(keypair))
+            .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))
+            .boxed()
+    } else {
+        let sent = metrics.network_socket_bytes_sent_total.clone();
+        let received = metrics.network_socket_bytes_received_total.clone();
+        tcp::tokio::Transport::new(tcp::Config::new().nodelay(true))
+            .map(move |stream, _| Counted { stream, sent, received })
+            .upgrade(Version::V1Lazy)
+            .authenticate(noise::Config::new(keypair)?)
+            .multiplex(yamux::Config::default())
+            .timeout(UPGRADE_TIMEOUT)
+            .boxed()
+    };
+    // A bare container has no resolver configuration, and needs none where all addresses are numbers.
+    if !config.bootstrap.iter().any(PeerAddress::is_name) {
+        return Ok(transport);
+    }
+    let transport = dns::tokio::Transport::system(transport)
+        .map_err(|error| NetworkError::Libp2p(format!("names in --bootstrap need a DNS configuration: {error}")))?;
+    Ok(transport.boxed())
+}
+
+/// A TCP stream that counts its bytes.
+struct Counted<S> {
+    stream: S,
+    sent: IntCounter,
+    received: IntCounter,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if let Poll::Ready(Ok(bytes)) = read {
+            self.received.inc_by(bytes as u64);
+        }
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(context, buffer);
+        if let Poll::Ready(Ok(bytes)) = written {
+            self.sent.inc_by(bytes as u64);
+        }
+        written
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffers: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, buffers);
+        if let Poll::Ready(Ok(bytes)) = written {
+            self.sent.inc_by(bytes as u64);
+        }
+        written
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_close(context)
+    }
+}

@@ -1,0 +1,277 @@
+//! The node's command line. Each argument can also be given by the environment: `APOLLO_` and its name in capitals.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    path::PathBuf,
+};
+
+use clap::Args;
+use serde::Serialize;
+use thiserror::Error;
+
+use super::workload::{Mode, Workload};
+use crate::network::{GossipSettings, PeerAddress, Protocol};
+
+/// The arguments do not make a run: one line that says which, and the way out.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{0}")]
+pub struct UsageError(pub String);
+
+/// What is to be sent; shared by the node and the lab.
+#[derive(Clone, Debug, Args, Serialize)]
+#[command(next_help_heading = "Workload")]
+pub struct WorkloadArgs {
+    /// Node that broadcasts, in modes one and explore
+    #[arg(long, env = "APOLLO_BROADCASTER", value_name = "ID")]
+    pub broadcaster: Option<u64>,
+    /// Size of a whole message, its 36-byte header included, in modes all, one and rr
+    #[arg(long, env = "APOLLO_MESSAGE_SIZE_BYTES", value_name = "BYTES")]
+    pub message_size_bytes: Option<usize>,
+    /// Time from one message of a sender to its next, in modes all, one and rr
+    #[arg(long, env = "APOLLO_HEARTBEAT_MILLIS", value_name = "MS")]
+    pub heartbeat_millis: Option<u64>,
+    /// Length of a node's turn, in mode rr
+    #[arg(long, env = "APOLLO_ROUND_DURATION_SECONDS", value_name = "S")]
+    pub round_duration_seconds: Option<u64>,
+    /// Pause before each trial of mode explore, in which the network is rebuilt
+    #[arg(long, env = "APOLLO_EXPLORE_COOL_DOWN_DURATION_SECONDS", value_name = "S", default_value_t = 100)]
+    pub explore_cool_down_duration_seconds: u64,
+    /// Length of each trial of mode explore
+    #[arg(long, env = "APOLLO_EXPLORE_RUN_DURATION_SECONDS", value_name = "S", default_value_t = 100)]
+    pub explore_run_duration_seconds: u64,
+    /// Trials of mode explore below this throughput are left out
+    #[arg(
+        long,
+        env = "APOLLO_EXPLORE_MIN_THROUGHPUT_BYTE_PER_SECONDS",
+        value_name = "BYTES/S",
+        default_value_t = 102_400.0
+    )]
+    pub explore_min_throughput_byte_per_seconds: f64,
+    /// Trials of mode explore with smaller messages are left out
+    #[arg(long, env = "APOLLO_EXPLORE_MIN_MESSAGE_SIZE_BYTES", value_name = "BYTES", default_value_t = 1024)]
+    pub explore_min_message_size_bytes: usize,
+}
+
+/// How it travels; shared by the node and the lab.
+#[derive(Clone, Debug, Args, Serialize)]
+#[command(next_help_heading = "Network")]
+pub struct NetworkArgs {
+    /// Use QUIC in place of TCP, noise and yamux
+    #[arg(long, env = "APOLLO_QUIC")]
+    pub quic: bool,
+    /// Most bytes that may wait for one peer; with --buffer-size it bounds the send queues
+    #[arg(
+        long,
+        env = "APOLLO_QUEUE_BYTES",
+        value_name = "BYTES",
+        default_value_t = 64 << 20,
+        value_parser = clap::value_parser!(u64).range(1 << 16..=1 << 34)
+    )]
+    pub queue_bytes: u64,
+    /// Export the metrics of libp2p's own gossipsub too (costs a copy of each message)
+    #[arg(long, env = "APOLLO_GOSSIPSUB_METRICS")]
+    pub gossipsub_metrics: bool,
+    /// Export the metrics of the network's tokio runtime too
+    #[arg(long, env = "APOLLO_TOKIO_METRICS")]
+    pub tokio_metrics: bool,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would become help text")]
+    pub gossip: GossipSettings,
+}
+
+/// The arguments of one node.
+#[derive(Clone, Debug, Args, Serialize)]
+pub struct NodeArgs {
+    /// Id of this node, from 0: its identity follows from it
+    #[arg(long, env = "APOLLO_ID")]
+    pub id: u64,
+    /// Number of nodes in the whole network
+    #[arg(long, env = "APOLLO_NUM_NODES", value_name = "N")]
+    pub num_nodes: u64,
+    /// TCP port of the HTTP endpoint: /metrics, /healthz, /readyz, /summary
+    #[arg(long, env = "APOLLO_METRIC_PORT", value_name = "PORT")]
+    pub metric_port: u16,
+    /// Port of the p2p network
+    #[arg(long, env = "APOLLO_P2P_PORT", value_name = "PORT")]
+    pub p2p_port: u16,
+    /// Addresses of the peers, separated by commas: /ip4/127.0.0.1/tcp/10001/p2p/12D3Koo... May be empty (then the
+    /// others come to this node), and may contain this node itself
+    #[arg(long, env = "APOLLO_BOOTSTRAP", value_name = "ADDRESSES", value_parser = parse_bootstrap)]
+    pub bootstrap: Bootstrap,
+    /// Who broadcasts when
+    #[arg(long, env = "APOLLO_MODE", value_enum)]
+    pub mode: Mode,
+    /// How a broadcast travels
+    #[arg(long, env = "APOLLO_NETWORK_PROTOCOL", value_name = "PROTOCOL", value_enum)]
+    pub network_protocol: Protocol,
+    /// Most messages in each queue between the schedule, the network and a peer
+    #[arg(long, env = "APOLLO_BUFFER_SIZE", value_name = "MESSAGES", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    pub buffer_size: u64,
+    /// Seconds after which the node ends by itself, with exit code 0
+    #[arg(long, env = "APOLLO_TIMEOUT", value_name = "S", value_parser = clap::value_parser!(u64).range(1..=31_622_400))]
+    pub timeout: u64,
+    /// Log level: 0 none, 1 error, 2 warn, 3 info, 4 debug, 5 trace
+    #[arg(long, env = "APOLLO_VERBOSITY", value_name = "LEVEL", value_parser = clap::value_parser!(u8).range(0..=5))]
+    pub verbosity: u8,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would become help text")]
+    pub workload: WorkloadArgs,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would become help text")]
+    pub network: NetworkArgs,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would become help text")]
+    pub control: ControlArgs,
+}
+
+/// When the node starts, and where it reports.
+#[derive(Clone, Debug, Args, Serialize)]
+#[command(next_help_heading = "Control")]
+pub struct ControlArgs {
+    /// Start only when told to, by POST /start at the metric port
+    #[arg(long, env = "APOLLO_CONTROLLED", conflicts_with = "start_at_unix_millis")]
+    pub controlled: bool,
+    /// Start at this instant, in milliseconds since the Unix epoch; the same for all nodes. Without it and without
+    /// --controlled the node starts as soon as it is ready, and turns and trials follow the wall clock
+    #[arg(long, env = "APOLLO_START_AT_UNIX_MILLIS", value_name = "MS")]
+    pub start_at_unix_millis: Option<u64>,
+    /// Longest wait for the peers before traffic starts all the same, with a warning
+    #[arg(long, env = "APOLLO_READY_TIMEOUT_SECONDS", value_name = "S", default_value_t = 60)]
+    pub ready_timeout_seconds: u64,
+    /// Number of the run, the same for all nodes: messages of another run are not counted. 0 takes all
+    #[arg(long, env = "APOLLO_RUN_ID", value_name = "NUMBER", default_value_t = 0)]
+    pub run_id: u64,
+    /// Write the summary to this file, every few seconds and at the end
+    #[arg(long, env = "APOLLO_SUMMARY", value_name = "FILE")]
+    pub summary: Option<PathBuf>,
+    /// Address that the metric port listens on
+    #[arg(long, env = "APOLLO_METRIC_ADDRESS", value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::UNSPECIFIED))]
+    pub metric_address: IpAddr,
+    /// Address that the p2p port listens on
+    #[arg(long, env = "APOLLO_P2P_ADDRESS", value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::UNSPECIFIED))]
+    pub p2p_address: IpAddr,
+    /// Threads that carry the network; as many as there are processors by default
+    #[arg(long, env = "APOLLO_WORKER_THREADS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub worker_threads: Option<u16>,
+    /// Stop logging after this many MiB
+    #[arg(long, env = "APOLLO_LOG_LIMIT_MIB", value_name = "MIB", default_value_t = 256)]
+    pub log_limit_mib: u64,
+}
+
+/// The peers of `--bootstrap`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Bootstrap(pub Vec<PeerAddress>);
+
+fn parse_bootstrap(text: &str) -> Result<Bootstrap, String> {
+    let parse = |entry: &str| entry.parse().map_err(|error: crate::network::PeerAddressError| error.to_string());
+    let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+    Ok(Bootstrap(entries.map(parse).collect::<Result<_, _>>()?))
+}
+
+impl NodeArgs {
+    /// Checks the arguments against each other.
+    ///
+    /// # Errors
+    /// One line that names the argument and the way out.
+    pub fn validate(&self) -> Result<Workload, UsageError> {
+        let workload = Workload::resolve(self.mode, self.num_nodes, &self.workload, None)?;
+        if self.id >= self.num_nodes {
+            return Err(UsageError(format!(
+                "--id {} is outside of the network: its {} nodes are 0 to {}",
+                self.id,
+                self.num_nodes,
+                self.num_nodes - 1
+            )));
+        }
+        let quic = self.network.quic;
+        if let Some(entry) = self.bootstrap.0.iter().find(|entry| entry.is_quic() != quic) {
+            return Err(UsageError(if quic {
+                format!("--bootstrap {entry} is not an address of QUIC (/udp/PORT/quic-v1), which --quic asks for")
+            } else {
+                format!("--bootstrap {entry} is an address of QUIC: add --quic")
+            }));
+        }
+        self.network.gossip.validate().map_err(UsageError)?;
+        Ok(workload)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::network::peer_id;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        node: NodeArgs,
+    }
+
+    /// The arguments of a good node with `extra` appended; the last one given of two counts.
+    fn parse(extra: &str) -> Result<Workload, String> {
+        let good = "node --id 0 --num-nodes 3 --metric-port 2000 --p2p-port 10000 --bootstrap= --mode all \
+                    --network-protocol gossipsub --message-size-bytes 1024 --heartbeat-millis 10 --buffer-size 10 \
+                    --timeout 9 --verbosity 2";
+        let mut words: Vec<&str> = good.split_whitespace().collect();
+        let extra: Vec<&str> = extra.split_whitespace().collect();
+        for flag in extra.iter().filter(|word| word.starts_with("--")) {
+            if let Some(at) = words.iter().position(|word| word == flag) {
+                words.drain(at..(at + 2).min(words.len()));
+            }
+        }
+        words.extend(extra);
+        let cli = Cli::try_parse_from(words).map_err(|error| error.to_string())?;
+        cli.node.validate().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_good_command_line_is_taken() {
+        assert!(parse("").is_ok());
+        let list = format!(
+            "--bootstrap /ip4/127.0.0.1/tcp/1/p2p/{},,/ip4/127.0.0.1/tcp/2/p2p/{}",
+            peer_id(0),
+            peer_id(1)
+        );
+        assert!(parse(&list).is_ok());
+        assert!(parse("--mode explore --broadcaster 2").is_ok());
+        assert!(parse("--mode rr --round-duration-seconds 1").is_ok());
+    }
+
+    #[test]
+    fn a_bad_one_is_refused_with_a_line_that_names_the_flag() {
+        let tcp = format!("--quic --bootstrap /ip4/127.0.0.1/tcp/1/p2p/{}", peer_id(1));
+        let quic = format!("--bootstrap /ip4/127.0.0.1/udp/1/quic-v1/p2p/{}", peer_id(1));
+        for (extra, says) in [
+            ("--id 3", "--id 3 is outside"),
+            ("--num-nodes 0", "--num-nodes 0"),
+            ("--num-nodes 10001", "--num-nodes 10001"),
+            ("--mode one", "--mode one needs --broadcaster"),
+            ("--mode one --broadcaster 3", "--broadcaster 3 is outside"),
+            ("--mode explore", "--mode explore needs --broadcaster"),
+            ("--mode rr", "--mode rr needs --round-duration-seconds"),
+            ("--mode rr --round-duration-seconds 0", "--round-duration-seconds 0"),
+            ("--mode rr --round-duration-seconds 1 --heartbeat-millis 1001", "silent"),
+            ("--heartbeat-millis 0", "--heartbeat-millis 0"),
+            ("--message-size-bytes 35", "must be 36"),
+            ("--message-size-bytes 4194305", "4194304"),
+            ("--mode explore --broadcaster 0 --explore-run-duration-seconds 0", "--explore-run-duration-seconds 0"),
+            ("--mode explore --broadcaster 0 --explore-min-throughput-byte-per-seconds NaN", "must be a number"),
+            ("--mode explore --broadcaster 0 --explore-min-message-size-bytes 4194305", "no trial"),
+            ("--bootstrap /ip4/127.0.0.1/tcp/1", "names no peer"),
+            ("--verbosity 6", "6"),
+            ("--buffer-size 0", "--buffer-size"),
+            ("--timeout 0", "--timeout"),
+            ("--mode some", "some"),
+            ("--gossipsub-mesh-n 2", "--gossipsub-mesh-n 2"),
+            ("--gossipsub-mesh-outbound-min 4", "--gossipsub-mesh-outbound-min 4"),
+            (&tcp, "--quic asks for"),
+            (&quic, "add --quic"),
+        ] {
+            let error = parse(extra).expect_err(extra);
+            assert!(error.contains(says), "{extra}: {error}");
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Explore mode: which trials there are, and when each one runs.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::message::MAX_MESSAGE_SIZE;
+
+/// Paces of the trials, in milliseconds from one message to the next.
+const HEARTBEATS: [u64; 16] = [1, 2, 3, 4, 5, 10, 20, 30, 40, 50, 100, 150, 200, 250, 500, 1000];
+
+/// Smallest message of a trial, in bytes; each further size is its double, up to [`MAX_MESSAGE_SIZE`].
+const SMALLEST: usize = 1024;
+
+/// Longest drain after a trial; the rest of the cool-down belongs to the rebuilt network.
+const LONGEST_DRAIN: Duration = Duration::from_secs(10);
+
+/// What one trial sends.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrialPlan {
+    /// Whole message, in bytes.
+    pub message_size: usize,
+    /// Milliseconds from one message to the next.
+    pub heartbeat_millis: u64,
+}
+
+impl TrialPlan {
+    /// Bytes per second that it asks for.
+    pub fn throughput(&self) -> f64 {
+        self.message_size as f64 * 1000.0 / self.heartbeat_millis as f64
+    }
+}
+
+/// The trials with at least this message size, in bytes, and throughput, in bytes per second, by ascending throughput.
+/// Trials of equal throughput keep their order: by size, then by heartbeat.
+pub fn trials(min_message_size: usize, min_throughput: f64) -> Vec<TrialPlan> {
+    let sizes = std::iter::successors(Some(SMALLEST), |size| Some(size * 2)).take_while(|size| *size <= MAX_MESSAGE_SIZE);
+    let mut trials: Vec<TrialPlan> = sizes
+        .flat_map(|message_size| HEARTBEATS.map(|heartbeat_millis| TrialPlan { message_size, heartbeat_millis }))
+        .filter(|trial| trial.message_size >= min_message_size && trial.throughput() >= min_throughput)
+        .collect();
+    trials.sort_by(|a, b| a.throughput().total_cmp(&b.throughput()));
+    trials
+}
+
+/// When a trial does what, in nanoseconds since the Unix epoch. Every node finds the same times from the run's start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrialTimes {
+    /// The network is rebuilt (not before the first trial, whose network is new).
+    pub rebuild_unix_nanos: u64,
+    /// The measured window opens.
+    pub from_unix_nanos: u64,
+    /// It closes.
+    pub to_unix_nanos: u64,
+    /// Arrivals are counted until then.
+    pub drained_unix_nanos: u64,
+}
+
+impl TrialTimes {
+    /// The times of trial `number`, from 0, of a run that starts at `start`: a cool-down, then the window.
+    /// The first half of the next cool-down, at most ten seconds, drains the network; then it is rebuilt.
+    pub fn new(start_unix_nanos: u64, number: usize, cool_down: Duration, run: Duration) -> Self {
+        let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        let drain = nanos((cool_down / 2).min(LONGEST_DRAIN));
+        let cycle = nanos(cool_down).saturating_add(nanos(run));
+        let begin = start_unix_nanos.saturating_add(cycle.saturating_mul(number as u64));
+        let from = begin.saturating_add(nanos(cool_down));
+        let to = from.saturating_add(nanos(run));
+        Self {
+            rebuild_unix_nanos: begin.saturating_add(drain),
+            from_unix_nanos: from,
+            to_unix_nanos: to,
+            drained_unix_nanos: to.saturating_add(drain),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_leave_169_of_208_trials() {
+        assert_eq!(trials(0, 0.0).len(), 208);
+        assert_eq!(trials(1024, 102_400.0).len(), 169);
+    }
+
+    #[test]
+    fn trials_ascend_and_equals_keep_their_order() {
+        let trials = trials(1024, 102_400.0);
+        assert!(trials.is_sorted_by_key(|trial| trial.throughput()));
+        assert_eq!(trials[0], TrialPlan { message_size: 1024, heartbeat_millis: 10 });
+        assert_eq!(trials[1], TrialPlan { message_size: 2048, heartbeat_millis: 20 });
+        assert_eq!(trials[168], TrialPlan { message_size: 4 << 20, heartbeat_millis: 1 });
+    }
+
+    #[test]
+    fn a_network_is_rebuilt_between_the_drain_and_the_next_window() {
+        let seconds = |count: u64| count * 1_000_000_000;
+        let times = |number| TrialTimes::new(seconds(5), number, Duration::from_secs(4), Duration::from_secs(10));
+        assert_eq!(times(0).from_unix_nanos, seconds(9));
+        assert_eq!(times(0).to_unix_nanos, seconds(19));
+        assert_eq!(times(0).drained_unix_nanos, seconds(21));
+        assert_eq!(times(1).rebuild_unix_nanos, seconds(21));
+        assert_eq!(times(1).from_unix_nanos, seconds(23));
+    }
+}

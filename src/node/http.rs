@@ -1,0 +1,63 @@
+//! The node's HTTP endpoint.
+
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    extract::{DefaultBodyLimit, State},
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+
+use super::{
+    clock::unix_nanos,
+    life::Node,
+    state::{Phase, StartOrder},
+};
+use crate::metrics;
+
+/// Largest body of a request, in bytes: a start order is some hundred.
+const BODY_LIMIT: usize = 4096;
+
+/// The routes. `/start` is there only for a node that is controlled.
+pub(super) fn router(node: Arc<Node>) -> Router {
+    let mut router = Router::new()
+        .route("/metrics", get(metrics_text))
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(ready))
+        .route("/summary", get(summary));
+    if node.args.control.controlled {
+        router = router.route("/start", post(start));
+    }
+    router.layer(DefaultBodyLimit::max(BODY_LIMIT)).with_state(node)
+}
+
+async fn metrics_text(State(node): State<Arc<Node>>) -> Response {
+    node.refresh();
+    let libp2p = node.libp2p_registry();
+    match metrics::render(&node.registry, libp2p.as_deref()) {
+        Ok(text) => ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+async fn ready(State(node): State<Arc<Node>>) -> Response {
+    let readiness = node.readiness();
+    let status = if readiness.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(readiness)).into_response()
+}
+
+async fn summary(State(node): State<Arc<Node>>) -> Response {
+    Json(node.summary()).into_response()
+}
+
+async fn start(State(node): State<Arc<Node>>, Json(order): Json<StartOrder>) -> Response {
+    if order.start_unix_nanos <= unix_nanos() {
+        return (StatusCode::BAD_REQUEST, "start_unix_nanos is in the past\n").into_response();
+    }
+    if node.phase() != Phase::Connecting || !node.order(order) {
+        return (StatusCode::CONFLICT, "the node has its start already\n").into_response();
+    }
+    (StatusCode::ACCEPTED, Json(order)).into_response()
+}

@@ -1,0 +1,106 @@
+//! Logs to standard error, bounded; and a layer that counts what libp2p only ever says in its log.
+
+use std::{
+    io::{self, Write},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use prometheus::IntCounter;
+use tracing::{Event, Level, Subscriber, field::Visit};
+use tracing_subscriber::{
+    Layer,
+    filter::{LevelFilter, filter_fn},
+    fmt::{MakeWriter, layer},
+    layer::{Context, SubscriberExt},
+    util::SubscriberInitExt,
+};
+
+use crate::metrics::Metrics;
+
+/// Starts logging at the level of `--verbosity`, at most `limit_mib`, and counting. Does nothing the second time.
+pub(super) fn start(verbosity: u8, limit_mib: u64, metrics: &Metrics) {
+    let level = match verbosity {
+        0 => LevelFilter::OFF,
+        1 => LevelFilter::ERROR,
+        2 => LevelFilter::WARN,
+        3 => LevelFilter::INFO,
+        4 => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
+    };
+    let writer = BoundedWriter { left: Arc::new(AtomicU64::new(limit_mib.saturating_mul(1 << 20))) };
+    let stream_errors = StreamErrors { counter: metrics.network_event_counter.of("gossipsub_stream_error") };
+    // Events with more fields than their text are not errors, and carry whole messages that must not be formatted.
+    let handler = filter_fn(|metadata| {
+        metadata.target() == "libp2p_gossipsub::handler"
+            && metadata.is_event()
+            && *metadata.level() == Level::DEBUG
+            && metadata.fields().len() == 1
+    });
+    let started = tracing_subscriber::registry()
+        .with(layer().with_writer(writer).with_ansi(false).with_filter(level))
+        .with(stream_errors.with_filter(handler))
+        .try_init();
+    if started.is_err() {
+        tracing::debug!("a log is there already");
+    }
+}
+
+/// Writes to standard error until the limit is reached.
+#[derive(Clone)]
+struct BoundedWriter {
+    left: Arc<AtomicU64>,
+}
+
+impl Write for BoundedWriter {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let size = line.len() as u64;
+        let take = |left: u64| (left > 0).then(|| left.saturating_sub(size));
+        if let Ok(left) = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
+            let mut stderr = io::stderr().lock();
+            stderr.write_all(line)?;
+            if left <= size {
+                stderr.write_all(b"the log has reached its limit (--log-limit-mib); nothing more is written\n")?;
+            }
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+impl<'a> MakeWriter<'a> for BoundedWriter {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+/// Counts gossipsub's stream errors: libp2p closes the stream, says so at level debug, and goes on without a trace.
+struct StreamErrors {
+    counter: IntCounter,
+}
+
+impl<S: Subscriber> Layer<S> for StreamErrors {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        struct Failed(bool);
+        impl Visit for Failed {
+            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+                if field.name() == "message" {
+                    let text = format!("{value:?}");
+                    self.0 = text.starts_with("Failed to") || text.contains("stream error");
+                }
+            }
+        }
+        let mut failed = Failed(false);
+        event.record(&mut failed);
+        if failed.0 {
+            self.counter.inc();
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! The instrument: its arguments, its schedule, its counts, and its life from connecting to the last summary.
+
+mod arguments;
+mod clock;
+mod explore;
+mod http;
+mod life;
+mod logging;
+mod pacer;
+mod recorder;
+mod schedule;
+mod state;
+mod summary;
+mod workload;
+
+pub use arguments::{NetworkArgs, NodeArgs, UsageError, WorkloadArgs};
+pub use clock::unix_nanos;
+pub use explore::{TrialPlan, TrialTimes, trials};
+pub use life::run;
+pub use recorder::Recorder;
+pub use schedule::{Slot, Slots};
+pub use state::{Phase, StartOrder};
+pub use summary::{
+    HistogramText, NODE_SCHEMA_VERSION, NodeSummary, SenderSummary, TrialSummary, WindowSummary, WindowUsage,
+};
+pub use workload::{Load, Mode, Turn, Workload, WorkloadDefaults};

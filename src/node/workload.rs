@@ -1,0 +1,232 @@
+//! What is to be sent, by whom and when: the arguments made into one consistent plan.
+
+use std::time::Duration;
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    arguments::{UsageError, WorkloadArgs},
+    explore::{TrialPlan, trials},
+};
+use crate::{
+    message::{HEADER_SIZE, MAX_MESSAGE_SIZE},
+    network::{Broadcasters, MAX_NODES},
+};
+
+/// Who broadcasts when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// Every node, all the time.
+    All,
+    /// One node, all the time.
+    One,
+    /// Every node in turn.
+    Rr,
+    /// One node, through trials of growing throughput.
+    Explore,
+}
+
+/// Who has the turn in a steady workload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Every node, always.
+    All,
+    /// One node, always.
+    One(u64),
+    /// Node `(time / round) mod num_nodes`.
+    RoundRobin {
+        /// Length of a turn.
+        round: Duration,
+    },
+}
+
+/// The traffic of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Load {
+    /// The same size and pace throughout.
+    Steady {
+        /// Who sends.
+        turn: Turn,
+        /// Whole message, in bytes.
+        message_size: usize,
+        /// Time from one message of a sender to its next.
+        heartbeat: Duration,
+    },
+    /// Trials one after the other, each after a cool-down.
+    Explore {
+        /// Who sends.
+        broadcaster: u64,
+        /// Time before each trial in which the network is rebuilt.
+        cool_down: Duration,
+        /// Time in which each trial sends.
+        run: Duration,
+        /// The trials, in their order.
+        trials: Vec<TrialPlan>,
+    },
+}
+
+/// A validated workload.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Workload {
+    /// Nodes of the network.
+    pub num_nodes: u64,
+    /// What they send.
+    pub load: Load,
+}
+
+/// What a command takes for arguments that are not given.
+#[derive(Clone, Copy, Debug)]
+pub struct WorkloadDefaults {
+    /// Whole message, in bytes.
+    pub message_size_bytes: usize,
+    /// Milliseconds from one message to the next.
+    pub heartbeat_millis: u64,
+    /// Seconds of a turn.
+    pub round_duration_seconds: u64,
+    /// The broadcasting node.
+    pub broadcaster: u64,
+}
+
+impl Workload {
+    /// Checks the arguments against each other and fills in `defaults`, where there are any.
+    ///
+    /// # Errors
+    /// One line that names the argument and the way out.
+    pub fn resolve(
+        mode: Mode,
+        num_nodes: u64,
+        args: &WorkloadArgs,
+        defaults: Option<&WorkloadDefaults>,
+    ) -> Result<Self, UsageError> {
+        if num_nodes == 0 || num_nodes > MAX_NODES {
+            return Err(UsageError(format!("--num-nodes {num_nodes}: must be 1 to {MAX_NODES}")));
+        }
+        let load = match mode {
+            Mode::Explore => Self::explore(num_nodes, args, defaults)?,
+            Mode::All | Mode::One | Mode::Rr => Self::steady(mode, num_nodes, args, defaults)?,
+        };
+        Ok(Self { num_nodes, load })
+    }
+
+    fn steady(
+        mode: Mode,
+        num_nodes: u64,
+        args: &WorkloadArgs,
+        defaults: Option<&WorkloadDefaults>,
+    ) -> Result<Load, UsageError> {
+        let message_size = args
+            .message_size_bytes
+            .or(defaults.map(|defaults| defaults.message_size_bytes))
+            .ok_or_else(|| needs(mode, "--message-size-bytes"))?;
+        if !(HEADER_SIZE..=MAX_MESSAGE_SIZE).contains(&message_size) {
+            return Err(UsageError(format!(
+                "--message-size-bytes {message_size}: must be {HEADER_SIZE} (the header) to {MAX_MESSAGE_SIZE} (4 MiB)"
+            )));
+        }
+        let heartbeat_millis = args
+            .heartbeat_millis
+            .or(defaults.map(|defaults| defaults.heartbeat_millis))
+            .ok_or_else(|| needs(mode, "--heartbeat-millis"))?;
+        let heartbeat = positive("--heartbeat-millis", heartbeat_millis, 1, "ms")?;
+        let turn = match mode {
+            Mode::Rr => {
+                let seconds = args
+                    .round_duration_seconds
+                    .or(defaults.map(|defaults| defaults.round_duration_seconds))
+                    .ok_or_else(|| needs(mode, "--round-duration-seconds"))?;
+                let round = positive("--round-duration-seconds", seconds, 1000, "s")?;
+                if round < heartbeat {
+                    return Err(UsageError(format!(
+                        "--round-duration-seconds {seconds} is shorter than --heartbeat-millis {heartbeat_millis}: \
+                         some turns would be silent"
+                    )));
+                }
+                Turn::RoundRobin { round }
+            }
+            Mode::One => Turn::One(broadcaster(mode, num_nodes, args, defaults)?),
+            _ => Turn::All,
+        };
+        Ok(Load::Steady { turn, message_size, heartbeat })
+    }
+
+    fn explore(
+        num_nodes: u64,
+        args: &WorkloadArgs,
+        defaults: Option<&WorkloadDefaults>,
+    ) -> Result<Load, UsageError> {
+        let broadcaster = broadcaster(Mode::Explore, num_nodes, args, defaults)?;
+        let cool_down =
+            positive("--explore-cool-down-duration-seconds", args.explore_cool_down_duration_seconds, 1000, "s")?;
+        let run = positive("--explore-run-duration-seconds", args.explore_run_duration_seconds, 1000, "s")?;
+        let least = args.explore_min_throughput_byte_per_seconds;
+        if !(least.is_finite() && least >= 0.0) {
+            return Err(UsageError(format!(
+                "--explore-min-throughput-byte-per-seconds {least}: must be a number, 0 or more"
+            )));
+        }
+        let trials = trials(args.explore_min_message_size_bytes, least);
+        if trials.is_empty() {
+            return Err(UsageError(format!(
+                "no trial has messages of at least {} bytes and {least} bytes per second (at most 4194304 bytes every \
+                 1 ms): lower --explore-min-message-size-bytes or --explore-min-throughput-byte-per-seconds",
+                args.explore_min_message_size_bytes
+            )));
+        }
+        Ok(Load::Explore { broadcaster, cool_down, run, trials })
+    }
+
+    /// Which nodes ever broadcast.
+    pub fn broadcasters(&self) -> Broadcasters {
+        match &self.load {
+            Load::Steady { turn: Turn::One(id), .. } | Load::Explore { broadcaster: id, .. } => {
+                Broadcasters::One(*id)
+            }
+            Load::Steady { .. } => Broadcasters::All,
+        }
+    }
+
+    /// The largest message, in bytes.
+    pub fn largest_message(&self) -> usize {
+        match &self.load {
+            Load::Steady { message_size, .. } => *message_size,
+            Load::Explore { trials, .. } => {
+                trials.iter().map(|trial| trial.message_size).max().unwrap_or(HEADER_SIZE)
+            }
+        }
+    }
+}
+
+fn needs(mode: Mode, flag: &str) -> UsageError {
+    let mode = mode.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
+    UsageError(format!("--mode {mode} needs {flag}"))
+}
+
+fn broadcaster(
+    mode: Mode,
+    num_nodes: u64,
+    args: &WorkloadArgs,
+    defaults: Option<&WorkloadDefaults>,
+) -> Result<u64, UsageError> {
+    let broadcaster = args
+        .broadcaster
+        .or(defaults.map(|defaults| defaults.broadcaster))
+        .ok_or_else(|| needs(mode, "--broadcaster"))?;
+    if broadcaster >= num_nodes {
+        return Err(UsageError(format!(
+            "--broadcaster {broadcaster} is outside of the network: its {num_nodes} nodes are 0 to {}",
+            num_nodes - 1
+        )));
+    }
+    Ok(broadcaster)
+}
+
+/// A duration that is not 0 and not above a year.
+fn positive(flag: &str, value: u64, millis: u64, unit: &str) -> Result<Duration, UsageError> {
+    const YEAR_MILLIS: u64 = 366 * 24 * 3600 * 1000;
+    match value.checked_mul(millis) {
+        Some(total @ 1..=YEAR_MILLIS) => Ok(Duration::from_millis(total)),
+        _ => Err(UsageError(format!("{flag} {value}: must be 1 to {} {unit}", YEAR_MILLIS / millis))),
+    }
+}
