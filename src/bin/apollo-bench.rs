@@ -1,1 +1,60 @@
-fn main(){}
+//! The lab: runs networks of benchmark nodes and reports what they did.
+
+use std::{io, process::ExitCode};
+
+use apollo_network_benchmark::{
+    lab::{LocalArgs, local},
+    node::{NodeArgs, run},
+};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+
+/// How much a libp2p network carries, how fast messages reach everyone, and what breaks first.
+#[derive(Parser)]
+#[command(version, max_term_width = 120, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a network of nodes on this machine, and print what got through, how fast and at what cost
+    ///
+    /// Starts the nodes as processes, waits until all are connected, starts them at one instant, warms up, measures,
+    /// waits for what is still under way, and prints the result. Every flag has a default.
+    #[command(after_help = LOCAL_HELP)]
+    Local(Box<LocalArgs>),
+    /// Run one node, as the program broadcast_network_stress_test_node does
+    Node(Box<NodeArgs>),
+    /// Print the completion script of a shell
+    ///
+    /// For bash: source <(apollo-bench completions bash)
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+const LOCAL_HELP: &str = "\
+Examples:
+  Five nodes, all of which send 64 KiB twenty times a second:
+    apollo-bench local --num-nodes 5 --message-size-bytes 65536 --heartbeat-millis 50
+  One broadcaster over SQMR and QUIC, a line for each node:
+    apollo-bench local --mode one --network-protocol sqmr --quic --per-node
+  Find what the network carries, from 10 MB/s on:
+    apollo-bench local --mode explore --explore-cool-down-duration-seconds 10 \\
+      --explore-run-duration-seconds 20 --explore-min-throughput-byte-per-seconds 10000000
+
+Exit codes: 0 the run is valid; 1 it is not, and the reason is printed; 2 bad usage";
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Local(args) => local(&args),
+        Command::Node(args) => run(*args),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "apollo-bench", &mut io::stdout());
+            ExitCode::SUCCESS
+        }
+    }
+}

@@ -1,1 +1,63 @@
-//! stub
+//! The lab: a network of nodes on this machine, from plan to result.
+//!
+//! [`local`] is the command. A backend starts and stops the nodes ([`process`] is the first one); everything else,
+//! readiness, start, progress, drain and collection, speaks to the nodes over HTTP alone and does not know the backend.
+
+mod arguments;
+mod client;
+mod experiment;
+mod manifest;
+mod plan;
+mod process;
+mod progress;
+
+pub use arguments::LocalArgs;
+
+use std::process::ExitCode;
+
+use tokio::runtime;
+
+use crate::report::{per_node_table, run_table, trial_table};
+
+/// Exit code of a run that is not valid.
+const INVALID: u8 = 1;
+/// Exit code for arguments that can't work.
+const BAD_USAGE: u8 = 2;
+
+/// Runs a network on this machine and prints what it did: 0 for a valid run, 1 for an invalid one, 2 for bad usage.
+pub fn local(args: &LocalArgs) -> ExitCode {
+    let plan = match plan::Plan::new(args) {
+        Ok(plan) => plan,
+        Err(error) => return bad_usage(&error.to_string()),
+    };
+    // One thread, the main one: the nodes are told to die with the thread that started them.
+    let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return bad_usage(&format!("the runtime does not start: {error}")),
+    };
+    let run = match runtime.block_on(experiment::run(&plan)) {
+        Ok(run) => run,
+        Err(error) => return bad_usage(&error),
+    };
+    if args.json {
+        match serde_json::to_string_pretty(&run) {
+            Ok(text) => println!("{text}"),
+            Err(error) => return bad_usage(&error.to_string()),
+        }
+    } else {
+        if !run.trials.is_empty() {
+            print!("{}", trial_table(&run.trials));
+        }
+        if args.per_node {
+            print!("{}", per_node_table(&run.nodes));
+        }
+        print!("{}", run_table(&run));
+        println!("Everything of this run is in {}", plan.folder.root().display());
+    }
+    if run.verdict.valid { ExitCode::SUCCESS } else { ExitCode::from(INVALID) }
+}
+
+fn bad_usage(line: &str) -> ExitCode {
+    eprintln!("error: {line}");
+    ExitCode::from(BAD_USAGE)
+}

@@ -9,7 +9,7 @@ use clap::Args;
 use serde::Serialize;
 use thiserror::Error;
 
-use super::workload::{Mode, Workload};
+use super::workload::{Mode, Workload, value_name};
 use crate::network::{GossipSettings, PeerAddress, Protocol};
 
 /// The arguments do not make a run: one line that says which, and the way out.
@@ -197,6 +197,70 @@ impl NodeArgs {
     }
 }
 
+impl NodeArgs {
+    /// The arguments as words of a command line, which parse to the same arguments again.
+    pub fn to_command_line(&self) -> Vec<String> {
+        let (workload, network, control) = (&self.workload, &self.network, &self.control);
+        let gossip = &network.gossip;
+        let mut words = vec![];
+        let mut flag = |name: &str, value: Option<String>| words.extend(value.map(|value| format!("--{name}={value}")));
+        macro_rules! always {
+            ($($name:literal: $value:expr),* $(,)?) => {$( flag($name, Some($value.to_string())); )*};
+        }
+        macro_rules! if_given {
+            ($($name:literal: $value:expr),* $(,)?) => {$( flag($name, $value.as_ref().map(ToString::to_string)); )*};
+        }
+        let bootstrap: Vec<String> = self.bootstrap.0.iter().map(ToString::to_string).collect();
+        always! {
+            "id": self.id,
+            "num-nodes": self.num_nodes,
+            "metric-port": self.metric_port,
+            "p2p-port": self.p2p_port,
+            "bootstrap": bootstrap.join(","),
+            "mode": value_name(&self.mode),
+            "network-protocol": value_name(&self.network_protocol),
+            "buffer-size": self.buffer_size,
+            "timeout": self.timeout,
+            "verbosity": self.verbosity,
+            "explore-cool-down-duration-seconds": workload.explore_cool_down_duration_seconds,
+            "explore-run-duration-seconds": workload.explore_run_duration_seconds,
+            "explore-min-throughput-byte-per-seconds": workload.explore_min_throughput_byte_per_seconds,
+            "explore-min-message-size-bytes": workload.explore_min_message_size_bytes,
+            "queue-bytes": network.queue_bytes,
+            "gossipsub-mesh-n": gossip.mesh_n,
+            "gossipsub-mesh-n-low": gossip.mesh_n_low,
+            "gossipsub-mesh-n-high": gossip.mesh_n_high,
+            "gossipsub-mesh-outbound-min": gossip.mesh_outbound_min,
+            "gossipsub-heartbeat-millis": gossip.heartbeat_millis,
+            "gossipsub-flood-publish": gossip.flood_publish,
+            "gossipsub-signing": gossip.signing,
+            "gossipsub-idontwant-threshold-bytes": gossip.idontwant_threshold_bytes,
+            "ready-timeout-seconds": control.ready_timeout_seconds,
+            "run-id": control.run_id,
+            "metric-address": control.metric_address,
+            "p2p-address": control.p2p_address,
+            "log-limit-mib": control.log_limit_mib,
+        }
+        if_given! {
+            "broadcaster": workload.broadcaster,
+            "message-size-bytes": workload.message_size_bytes,
+            "heartbeat-millis": workload.heartbeat_millis,
+            "round-duration-seconds": workload.round_duration_seconds,
+            "start-at-unix-millis": control.start_at_unix_millis,
+            "summary": control.summary.as_ref().map(|path| path.display()),
+            "worker-threads": control.worker_threads,
+        }
+        let switches = [
+            ("--quic", network.quic),
+            ("--gossipsub-metrics", network.gossipsub_metrics),
+            ("--tokio-metrics", network.tokio_metrics),
+            ("--controlled", control.controlled),
+        ];
+        words.extend(switches.iter().filter(|(_, on)| *on).map(|(name, _)| (*name).to_owned()));
+        words
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::Parser;
@@ -238,6 +302,31 @@ mod tests {
         assert!(parse(&list).is_ok());
         assert!(parse("--mode explore --broadcaster 2").is_ok());
         assert!(parse("--mode rr --round-duration-seconds 1").is_ok());
+    }
+
+    #[test]
+    fn a_command_line_that_is_written_parses_to_the_same_arguments() {
+        let words = "node --id=1 --num-nodes=4 --metric-port=7 --p2p-port=8 --mode=one --network-protocol=reversed-sqmr \
+                     --bootstrap=/ip4/127.0.0.1/udp/1/quic-v1/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN \
+                     --buffer-size=9 --timeout=10 --verbosity=5 --broadcaster=2 --message-size-bytes=77 \
+                     --heartbeat-millis=3 --round-duration-seconds=12 --explore-cool-down-duration-seconds=13 \
+                     --explore-run-duration-seconds=14 --explore-min-throughput-byte-per-seconds=15.5 \
+                     --explore-min-message-size-bytes=16 --quic --queue-bytes=100000 --gossipsub-metrics \
+                     --tokio-metrics --gossipsub-mesh-n=7 --gossipsub-mesh-n-low=6 --gossipsub-mesh-n-high=13 \
+                     --gossipsub-mesh-outbound-min=1 --gossipsub-heartbeat-millis=17 --gossipsub-flood-publish=false \
+                     --gossipsub-signing=false --gossipsub-idontwant-threshold-bytes=18 --controlled \
+                     --ready-timeout-seconds=19 --run-id=20 --summary=/tmp/x.json --metric-address=127.0.0.1 \
+                     --p2p-address=::1 --worker-threads=21 --log-limit-mib=22";
+        let given = Cli::try_parse_from(words.split_whitespace()).unwrap_or_else(|error| panic!("{error}")).node;
+        let written = std::iter::once("node".to_owned()).chain(given.to_command_line());
+        let again = Cli::try_parse_from(written).unwrap_or_else(|error| panic!("{error}")).node;
+        let as_json = |args: &NodeArgs| serde_json::to_value(args).unwrap();
+        assert_eq!(as_json(&again), as_json(&given));
+        // Every argument is in the text above, so none can be forgotten in the writing.
+        let count = words.split_whitespace().count() - 1;
+        assert_eq!(given.to_command_line().len(), count);
+        let known = <Cli as clap::CommandFactory>::command().get_arguments().count();
+        assert_eq!(known, count + 1, "all but --start-at-unix-millis, which excludes --controlled");
     }
 
     #[test]

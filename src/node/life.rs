@@ -2,7 +2,6 @@
 
 use std::{
     net::SocketAddr,
-    path::Path,
     process::ExitCode,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -28,7 +27,7 @@ use super::{
     recorder::Recorder,
     schedule::Slots,
     state::{Phase, StartOrder},
-    summary::{NODE_SCHEMA_VERSION, NodeSummary, TrialSummary, WindowUsage},
+    summary::{NODE_SCHEMA_VERSION, NodeSummary, TrialSummary, WindowUsage, write_json},
     workload::{Load, Turn, Workload},
 };
 use crate::{
@@ -352,14 +351,6 @@ impl Node {
             largest_message: self.workload.largest_message(),
         }
     }
-}
-
-/// Writes `value` beside `path`, then renames: a reader or a crash never meets half of it.
-fn write_json(path: &Path, value: &impl serde::Serialize) -> std::io::Result<()> {
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(".partial");
-    std::fs::write(&partial, serde_json::to_vec(value)?)?;
-    std::fs::rename(&partial, path)
 }
 
 /// The registry of libp2p's metrics while it is looked at.

@@ -13,7 +13,7 @@ mod state;
 mod summary;
 mod workload;
 
-pub use arguments::{NetworkArgs, NodeArgs, UsageError, WorkloadArgs};
+pub use arguments::{Bootstrap, ControlArgs, NetworkArgs, NodeArgs, UsageError, WorkloadArgs};
 pub use clock::unix_nanos;
 pub use explore::{TrialPlan, TrialTimes, trials};
 pub use life::run;
@@ -22,5 +22,6 @@ pub use schedule::{Slot, Slots};
 pub use state::{Phase, StartOrder};
 pub use summary::{
     HistogramText, NODE_SCHEMA_VERSION, NodeSummary, SenderSummary, TrialSummary, WindowSummary, WindowUsage,
+    write_json,
 };
-pub use workload::{Load, Mode, Turn, Workload, WorkloadDefaults};
+pub use workload::{Load, Mode, Turn, Workload, WorkloadDefaults, value_name};

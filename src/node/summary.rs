@@ -1,6 +1,6 @@
 //! What a node says of itself at `/summary` and at its end. The schema is documented in `docs/schema.md`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fs, io, path::Path};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use hdrhistogram::{
@@ -178,6 +178,19 @@ pub struct NodeSummary {
     pub malformed: BTreeMap<String, u64>,
     /// Events of the network, by type; of the whole run.
     pub events: BTreeMap<String, u64>,
+}
+
+/// Writes a value as JSON beside `path`, then renames: neither a reader nor a crash meets half of it.
+///
+/// # Errors
+/// Those of the file system.
+pub fn write_json(path: &Path, value: &impl Serialize) -> io::Result<()> {
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".partial");
+    let mut text = serde_json::to_vec_pretty(value)?;
+    text.push(b'\n');
+    fs::write(&partial, text)?;
+    fs::rename(&partial, path)
 }
 
 #[cfg(test)]

@@ -199,8 +199,12 @@ impl Workload {
 }
 
 fn needs(mode: Mode, flag: &str) -> UsageError {
-    let mode = mode.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
-    UsageError(format!("--mode {mode} needs {flag}"))
+    UsageError(format!("--mode {} needs {flag}", value_name(&mode)))
+}
+
+/// A value as it is written on the command line.
+pub fn value_name(value: &impl ValueEnum) -> String {
+    value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
 fn broadcaster(

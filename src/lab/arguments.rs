@@ -1,0 +1,85 @@
+//! The command line of `apollo-bench local`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::{
+    network::Protocol,
+    node::{Mode, NetworkArgs, WorkloadArgs},
+};
+
+/// A network of nodes on this machine.
+#[derive(Clone, Debug, Args, Serialize)]
+pub struct LocalArgs {
+    /// Number of nodes
+    #[arg(long, env = "APOLLO_NUM_NODES", value_name = "N", default_value_t = 3)]
+    pub num_nodes: u64,
+    /// Who broadcasts when
+    #[arg(long, env = "APOLLO_MODE", value_enum, default_value = "all")]
+    pub mode: Mode,
+    /// How a broadcast travels
+    #[arg(long, env = "APOLLO_NETWORK_PROTOCOL", value_name = "PROTOCOL", value_enum, default_value = "gossipsub")]
+    pub network_protocol: Protocol,
+    /// Length of the measured window, in seconds [default: 20; in mode explore until all trials are done]
+    #[arg(long, env = "APOLLO_TIMEOUT", value_name = "S", value_parser = clap::value_parser!(u64).range(1..=31_622_400))]
+    pub timeout: Option<u64>,
+    /// Traffic before the measured window that is not counted, in seconds; mode explore has none
+    #[arg(long, value_name = "S", default_value_t = 2, value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    pub warm_up_seconds: u64,
+    /// Longest wait for late messages after the window, in seconds
+    #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    pub drain_seconds: u64,
+    /// Longest wait for all nodes to be ready, in seconds
+    #[arg(long, value_name = "S", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub ready_timeout_seconds: u64,
+    /// A node that does not answer for this long fails the run, in seconds
+    #[arg(long, value_name = "S", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub hang_timeout_seconds: u64,
+    /// Most messages in each queue between the schedule, the network and a peer
+    #[arg(
+        long,
+        env = "APOLLO_BUFFER_SIZE",
+        value_name = "MESSAGES",
+        default_value_t = 100_000,
+        value_parser = clap::value_parser!(u64).range(1..=10_000_000)
+    )]
+    pub buffer_size: u64,
+    /// Log level of the nodes: 0 none, 1 error, 2 warn, 3 info, 4 debug, 5 trace
+    #[arg(
+        long,
+        env = "APOLLO_VERBOSITY",
+        value_name = "LEVEL",
+        default_value_t = 2,
+        value_parser = clap::value_parser!(u8).range(0..=5)
+    )]
+    pub verbosity: u8,
+    /// Node i listens for HTTP on this port plus i
+    #[arg(long, value_name = "PORT", default_value_t = 2000)]
+    pub base_metric_port: u16,
+    /// Node i listens for peers on this port plus i
+    #[arg(long, value_name = "PORT", default_value_t = 10_000)]
+    pub base_p2p_port: u16,
+    /// Threads that carry the network in each node [default: the processors shared out, at least 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub worker_threads: Option<u16>,
+    /// Program to run as a node, in place of the one built into this one
+    #[arg(long, value_name = "PATH")]
+    pub node_binary: Option<PathBuf>,
+    /// Folder for logs and results; must be empty or new [default: /tmp/broadcast-network-stress-test-TIME]
+    #[arg(long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+    /// Print a line for each node too
+    #[arg(long)]
+    pub per_node: bool,
+    /// Print the result as JSON (the same as summary.json)
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would become help text")]
+    pub workload: WorkloadArgs,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would become help text")]
+    pub network: NetworkArgs,
+}

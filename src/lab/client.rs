@@ -1,0 +1,82 @@
+//! What the lab asks of a node, over HTTP.
+
+use std::time::Duration;
+
+use reqwest::{Client, StatusCode};
+use serde::de::DeserializeOwned;
+
+use crate::{
+    network::Readiness,
+    node::{NODE_SCHEMA_VERSION, NodeArgs, NodeSummary, StartOrder},
+};
+
+/// Longest wait for an answer: longer than a node may be paused for before the next question.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Largest answer that is read, in bytes: a summary of 10,000 senders and 208 trials is far below.
+const ANSWER_LIMIT: usize = 64 << 20;
+
+/// A node's endpoint.
+#[derive(Clone, Debug)]
+pub(super) struct NodeClient {
+    pub(super) id: u64,
+    base: String,
+    http: Client,
+}
+
+impl NodeClient {
+    pub(super) fn new(node: &NodeArgs, http: &Client) -> Self {
+        let base = format!("http://{}:{}", node.control.metric_address, node.metric_port);
+        Self { id: node.id, base, http: http.clone() }
+    }
+
+    /// The HTTP client that all of them share.
+    pub(super) fn http() -> Result<Client, String> {
+        Client::builder()
+            .no_proxy()
+            .timeout(ANSWER_TIMEOUT)
+            .build()
+            .map_err(|error| format!("the HTTP client: {error}"))
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, String> {
+        let mut response =
+            self.http.get(format!("{}{path}", self.base)).send().await.map_err(|error| error.to_string())?;
+        let mut body = vec![];
+        while let Some(chunk) = response.chunk().await.map_err(|error| error.to_string())? {
+            if body.len() + chunk.len() > ANSWER_LIMIT {
+                return Err(format!("{path} answers with more than {ANSWER_LIMIT} bytes"));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        serde_json::from_slice(&body).map_err(|error| format!("{path}: {error}"))
+    }
+
+    /// How ready the node is; an error while it does not answer.
+    pub(super) async fn readiness(&self) -> Result<Readiness, String> {
+        self.get("/readyz").await
+    }
+
+    /// What the node has counted.
+    pub(super) async fn summary(&self) -> Result<NodeSummary, String> {
+        let summary: NodeSummary = self.get("/summary").await?;
+        if summary.schema_version != NODE_SCHEMA_VERSION {
+            let found = summary.schema_version;
+            return Err(format!("its summary has schema version {found}, this program reads {NODE_SCHEMA_VERSION}"));
+        }
+        if summary.node != self.id {
+            return Err(format!("node {} answers in its place", summary.node));
+        }
+        Ok(summary)
+    }
+
+    /// Gives the node its start.
+    pub(super) async fn start(&self, order: &StartOrder) -> Result<(), String> {
+        let request = self.http.post(format!("{}/start", self.base)).json(order);
+        let response = request.send().await.map_err(|error| error.to_string())?;
+        match response.status() {
+            StatusCode::ACCEPTED => Ok(()),
+            status => Err(format!("{status}: {}", response.text().await.unwrap_or_default().trim())),
+        }
+    }
+}

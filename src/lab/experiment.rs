@@ -1,0 +1,401 @@
+//! A run: connect, warm up, measure, drain, collect, report.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use futures::future::join_all;
+use hdrhistogram::Histogram;
+use jiff::Timestamp;
+use serde::Serialize;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::sleep,
+};
+
+use super::{client::NodeClient, manifest::Manifest, plan::Plan, process::Processes, progress::Progress};
+use crate::{
+    metrics::usage,
+    node::{Load, NodeSummary, Phase, StartOrder, TrialTimes, unix_nanos},
+    report::{RunSummary, Verdict, merge, merge_trials, trial_line},
+};
+
+/// Pace at which readiness and the nodes' processes are looked at.
+const READY_POLL: Duration = Duration::from_millis(100);
+/// Pace of the live figures.
+const LIVE_POLL: Duration = Duration::from_secs(1);
+/// Pace of the figures while the network drains.
+const DRAIN_POLL: Duration = Duration::from_millis(200);
+/// A network that delivers nothing for this long has drained.
+const QUIET: Duration = Duration::from_secs(2);
+/// Time from the order to start to the start: every node must have it by then.
+const START_AHEAD: Duration = Duration::from_millis(500);
+const START_AHEAD_PER_NODE: Duration = Duration::from_millis(5);
+
+/// A line of `timeseries.jsonl`.
+#[derive(Serialize)]
+struct Point<'a> {
+    time: String,
+    phase: &'a str,
+    intended: u64,
+    sent: u64,
+    expected: u64,
+    delivered: u64,
+    pending: u64,
+    delay_p99_micros: Option<u64>,
+    /// Messages sent in the measured window or trial, by node.
+    sent_by_node: BTreeMap<u64, u64>,
+    /// Deliveries in it, by node.
+    delivered_by_node: BTreeMap<u64, u64>,
+}
+
+struct Experiment<'a> {
+    plan: &'a Plan,
+    clients: Vec<NodeClient>,
+    processes: Processes,
+    progress: Progress,
+    /// What each node said last, and when it answered last.
+    latest: BTreeMap<u64, NodeSummary>,
+    answered: BTreeMap<u64, Instant>,
+    started: Instant,
+    ready_seconds: Option<f64>,
+    order: Option<StartOrder>,
+    trials_told: usize,
+    runner_cpu: Option<(Instant, f64)>,
+    runner_cpu_percent: Option<f64>,
+    warnings: Vec<String>,
+}
+
+/// Runs the plan.
+///
+/// # Errors
+/// Only when nothing could be started at all. A run that was started has a result, if an invalid one.
+pub(super) async fn run(plan: &Plan) -> Result<RunSummary, String> {
+    let failed = |error: crate::report::FolderError| error.to_string();
+    plan.folder.write_json(&plan.folder.manifest(), &Manifest::new(plan)).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
+    let http = NodeClient::http()?;
+    let mut experiment = Experiment {
+        plan,
+        clients: plan.nodes.iter().map(|node| NodeClient::new(node, &http)).collect(),
+        processes: Processes::start(plan)?,
+        progress: Progress::new(),
+        latest: BTreeMap::new(),
+        answered: BTreeMap::new(),
+        started: Instant::now(),
+        ready_seconds: None,
+        order: None,
+        trials_told: 0,
+        runner_cpu: None,
+        runner_cpu_percent: None,
+        warnings: vec![],
+    };
+    let ended = tokio::select! {
+        ended = experiment.stages() => ended,
+        _ = interrupt.recv() => Err("interrupted (SIGINT)".to_owned()),
+        _ = terminate.recv() => Err("interrupted (SIGTERM)".to_owned()),
+    };
+    let run = experiment.finish(ended).await;
+    plan.folder.write_json(&plan.folder.summary(), &run).map_err(failed)?;
+    Ok(run)
+}
+
+impl Experiment<'_> {
+    /// The run up to its last delivery. An error is the reason why the run is not valid.
+    async fn stages(&mut self) -> Result<(), String> {
+        self.connect().await?;
+        let order = self.start().await?;
+        if self.plan.is_explore() {
+            return self.explore(order).await;
+        }
+        self.progress.stage("warm-up", "");
+        self.live_until(order.from_unix_nanos(), order.start_unix_nanos).await?;
+        self.progress.stage("measure", "");
+        self.runner_cpu = Some((Instant::now(), usage().cpu_seconds));
+        self.live_until(order.to_unix_nanos().unwrap_or(u64::MAX), order.from_unix_nanos()).await?;
+        if let Some((since, cpu)) = self.runner_cpu {
+            self.runner_cpu_percent = Some(100.0 * (usage().cpu_seconds - cpu) / since.elapsed().as_secs_f64());
+        }
+        self.progress.stage("drain", "");
+        self.drain().await
+    }
+
+    /// Fails when a node has ended.
+    fn check_processes(&mut self) -> Result<(), String> {
+        self.processes.died().map_or(Ok(()), Err)
+    }
+
+    async fn connect(&mut self) -> Result<(), String> {
+        let count = self.clients.len();
+        self.progress.stage("connect", &format!("{count} nodes"));
+        let limit = Duration::from_secs(self.plan.args.ready_timeout_seconds);
+        let mut waiting: Vec<NodeClient> = self.clients.clone();
+        loop {
+            self.check_processes()?;
+            let answers = join_all(waiting.iter().map(NodeClient::readiness)).await;
+            let missing: Vec<_> = waiting
+                .iter()
+                .zip(answers)
+                .filter(|(_, answer)| !answer.as_ref().is_ok_and(crate::network::Readiness::is_ready))
+                .map(|(client, answer)| (client.clone(), answer))
+                .collect();
+            let ready = count - missing.len();
+            self.progress.update(ready as f64 / count as f64, &format!("{ready} of {count} nodes are ready"));
+            let Some((first, answer)) = missing.first() else { break };
+            if self.started.elapsed() > limit {
+                let state = answer.as_ref().map_or_else(Clone::clone, ToString::to_string);
+                let log = self.processes.log_tail(first.id);
+                return Err(format!("node {} is not ready after {} s: {state}{log}", first.id, limit.as_secs()));
+            }
+            waiting = missing.into_iter().map(|(client, _)| client).collect();
+            sleep(READY_POLL).await;
+        }
+        self.ready_seconds = Some(self.started.elapsed().as_secs_f64());
+        Ok(())
+    }
+
+    /// Gives every node the same start.
+    async fn start(&mut self) -> Result<StartOrder, String> {
+        let nodes = u32::try_from(self.clients.len()).unwrap_or(u32::MAX);
+        let ahead = START_AHEAD + START_AHEAD_PER_NODE * nodes;
+        let order = StartOrder {
+            start_unix_nanos: unix_nanos() + u64::try_from(ahead.as_nanos()).unwrap_or(u64::MAX),
+            warm_up_millis: if self.plan.is_explore() { 0 } else { self.plan.args.warm_up_seconds * 1000 },
+            measure_millis: match (self.plan.window, self.plan.is_explore()) {
+                (Some(window), false) => u64::try_from(window.as_millis()).ok(),
+                _ => None,
+            },
+        };
+        let answers = join_all(self.clients.iter().map(|client| client.start(&order))).await;
+        for (client, answer) in self.clients.iter().zip(answers) {
+            answer.map_err(|error| format!("node {} does not take the start: {error}", client.id))?;
+        }
+        let now = Instant::now();
+        self.answered = self.clients.iter().map(|client| (client.id, now)).collect();
+        self.order = Some(order);
+        Ok(order)
+    }
+
+    /// Asks every node for its counts; fails when one has ended or does not answer for too long.
+    async fn poll(&mut self) -> Result<(), String> {
+        self.check_processes()?;
+        let answers = join_all(self.clients.iter().map(NodeClient::summary)).await;
+        let hang_timeout = Duration::from_secs(self.plan.args.hang_timeout_seconds);
+        for (client, answer) in self.clients.iter().zip(answers) {
+            match answer {
+                Ok(summary) => {
+                    self.latest.insert(client.id, summary);
+                    self.answered.insert(client.id, Instant::now());
+                }
+                Err(error) => {
+                    // A node that has died is named as such, not as one that hangs.
+                    if let Some(died) = self.processes.died() {
+                        return Err(died);
+                    }
+                    let silent = self.answered.get(&client.id).map_or(hang_timeout, Instant::elapsed);
+                    if silent >= hang_timeout {
+                        let log = self.processes.log_tail(client.id);
+                        return Err(format!(
+                            "node {} has not answered for {} s: {error}{log}",
+                            client.id,
+                            silent.as_secs()
+                        ));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn sum(&self, field: impl Fn(&NodeSummary) -> u64) -> u64 {
+        self.latest.values().map(field).sum()
+    }
+
+    fn expected(&self) -> u64 {
+        self.sum(|node| node.measured.sent) * (self.plan.args.num_nodes - 1)
+    }
+
+    /// Writes a point of the time series, and says it in a line.
+    fn tell(&self, phase: &str) -> String {
+        let mut delays = Histogram::<u64>::new(3).ok();
+        for node in self.latest.values() {
+            if let (Some(delays), Ok(histogram)) = (&mut delays, node.measured.delay_micros.decode()) {
+                // One that does not fit is told of at the end, when all are merged.
+                let _ = delays.add(histogram);
+            }
+        }
+        let p99 = delays.filter(|delays| !delays.is_empty()).map(|delays| delays.value_at_quantile(0.99));
+        let by_node = |field: fn(&NodeSummary) -> u64| self.latest.iter().map(|(id, node)| (*id, field(node))).collect();
+        let point = Point {
+            time: Timestamp::now().to_string(),
+            phase,
+            intended: self.sum(|node| node.measured.intended),
+            sent: self.sum(|node| node.measured.sent),
+            expected: self.expected(),
+            delivered: self.sum(|node| node.measured.received),
+            pending: self.sum(|node| node.pending),
+            delay_p99_micros: p99,
+            sent_by_node: by_node(|node| node.measured.sent),
+            delivered_by_node: by_node(|node| node.measured.received),
+        };
+        if let Err(error) = self.plan.folder.append_json(&self.plan.folder.time_series(), &point) {
+            self.progress.line(&format!("warning: {error}"));
+        }
+        let delivery = match point.expected {
+            0 => "-".to_owned(),
+            expected => format!("{:.2} %", 100.0 * point.delivered as f64 / expected as f64),
+        };
+        let p99 = p99.map_or_else(|| "-".to_owned(), |micros| format!("{:.2} ms", micros as f64 / 1000.0));
+        format!("sent {}, delivered {} ({delivery}), p99 {p99}", point.sent, point.delivered)
+    }
+
+    /// Shows the live figures until the wall clock shows `end`.
+    async fn live_until(&mut self, end: u64, begin: u64) -> Result<(), String> {
+        let mut before: Option<(Instant, u64)> = None;
+        loop {
+            let now = unix_nanos();
+            if now >= end {
+                return Ok(());
+            }
+            sleep(LIVE_POLL.min(Duration::from_nanos(end - now))).await;
+            self.poll().await?;
+            let phase = if self.sum(|node| node.measured.intended) > 0 { "measure" } else { "warm-up" };
+            let figures = self.tell(phase);
+            let delivered = self.sum(|node| node.measured.received + node.outside.received);
+            let rate = before.map_or(0.0, |(then, count)| {
+                delivered.saturating_sub(count) as f64 / then.elapsed().as_secs_f64().max(1e-3)
+            });
+            before = Some((Instant::now(), delivered));
+            let part = unix_nanos().saturating_sub(begin) as f64 / end.saturating_sub(begin).max(1) as f64;
+            self.progress.update(part, &format!("{rate:.0} deliveries/s, {figures}"));
+        }
+    }
+
+    /// Waits until everything that was sent has come, or nothing comes any more.
+    async fn drain(&mut self) -> Result<(), String> {
+        let limit = Duration::from_secs(self.plan.args.drain_seconds);
+        let begun = Instant::now();
+        let mut last_change = (Instant::now(), (0, 0));
+        loop {
+            self.poll().await?;
+            let figures = self.tell("drain");
+            let counts = (self.sum(|node| node.measured.sent), self.sum(|node| node.measured.received));
+            let unsent = self.sum(|node| node.measured.intended) - counts.0;
+            let all_closed = self.latest.values().all(|node| node.phase == Phase::Draining);
+            if all_closed && unsent == 0 && counts.1 >= self.expected() {
+                return Ok(());
+            }
+            if counts != last_change.1 {
+                last_change = (Instant::now(), counts);
+            }
+            if begun.elapsed() >= limit || (all_closed && last_change.0.elapsed() >= QUIET) {
+                return Ok(());
+            }
+            self.progress.update(begun.elapsed().as_secs_f64() / limit.as_secs_f64().max(1e-3), &figures);
+            sleep(DRAIN_POLL).await;
+        }
+    }
+
+    async fn explore(&mut self, order: StartOrder) -> Result<(), String> {
+        let Load::Explore { cool_down, run, trials, .. } = &self.plan.workload.load else { return Ok(()) };
+        self.progress.stage("explore", &format!("{} trials", trials.len()));
+        self.progress.line(&format!("{} trials, {} s each after {} s", trials.len(), run.as_secs(), cool_down.as_secs()));
+        let end = self.plan.window.map(|window| Instant::now() + window);
+        loop {
+            if end.is_some_and(|end| Instant::now() >= end) {
+                let done = self.trials_told;
+                if done == 0 {
+                    return Err("--timeout ended the run before its first trial was over".into());
+                }
+                self.warnings.push(format!("--timeout ended the run after {done} of {} trials", trials.len()));
+                return Ok(());
+            }
+            sleep(LIVE_POLL).await;
+            self.poll().await?;
+            self.tell_trials();
+            if self.trials_told == trials.len() {
+                return Ok(());
+            }
+            let number = self.trials_told;
+            let times = TrialTimes::new(order.start_unix_nanos, number, *cool_down, *run);
+            let figures = self.tell(if unix_nanos() < times.from_unix_nanos { "cool-down" } else { "measure" });
+            self.progress.update(number as f64 / trials.len() as f64, &format!("trial {number}: {figures}"));
+        }
+    }
+
+    /// Writes and shows the trials that every node has finished since the last time.
+    fn tell_trials(&mut self) {
+        if self.latest.len() < self.clients.len() {
+            return;
+        }
+        let finished = self.latest.values().map(|node| node.trials.len()).min().unwrap_or(0);
+        if finished == self.trials_told {
+            return;
+        }
+        let nodes: Vec<NodeSummary> = self.latest.values().cloned().collect();
+        let trials = merge_trials(&nodes, self.plan.args.num_nodes, &mut vec![]);
+        for trial in trials.iter().skip(self.trials_told) {
+            if let Err(error) = self.plan.folder.append_json(&self.plan.folder.trials(), trial) {
+                self.progress.line(&format!("warning: {error}"));
+            }
+            self.progress.line(&trial_line(trial));
+        }
+        self.trials_told = finished;
+    }
+
+    /// Ends the nodes, and makes the result of what they said.
+    async fn finish(mut self, ended: Result<(), String>) -> RunSummary {
+        self.progress.stage("collect", "");
+        // An invalid run keeps what the nodes that still answer have counted.
+        if ended.is_err() {
+            let answers = join_all(self.clients.iter().map(NodeClient::summary)).await;
+            for (client, summary) in self.clients.iter().zip(answers).filter_map(|(c, a)| Some((c, a.ok()?))) {
+                self.latest.insert(client.id, summary);
+            }
+        }
+        let died: Vec<u64> =
+            self.clients.iter().map(|client| client.id).filter(|id| self.processes.has_ended(*id)).collect();
+        self.processes.stop().await;
+        let mut reasons: Vec<String> = ended.err().into_iter().collect();
+        for client in &self.clients {
+            let path = self.plan.folder.node_summary(client.id);
+            let written = std::fs::read(&path).ok().and_then(|text| serde_json::from_slice::<NodeSummary>(&text).ok());
+            match written {
+                // Its own last word, after everything it did.
+                Some(summary) if summary.phase == Phase::Finished && !died.contains(&client.id) => {
+                    self.latest.insert(client.id, summary);
+                }
+                _ => {
+                    let Some(summary) = self.latest.get(&client.id) else { continue };
+                    if let Err(error) = self.plan.folder.write_json(&path, summary) {
+                        reasons.push(error.to_string());
+                    }
+                }
+            }
+        }
+        if reasons.is_empty() {
+            reasons.extend(
+                self.clients
+                    .iter()
+                    .filter(|client| !self.latest.contains_key(&client.id))
+                    .map(|client| format!("node {} left no summary", client.id)),
+            );
+        }
+        self.progress.finish();
+        let nodes: Vec<NodeSummary> = self.latest.values().cloned().collect();
+        let verdict = Verdict { valid: false, reasons, warnings: self.warnings.clone() };
+        let mut run = merge(&nodes, self.plan.summary(), self.plan.is_explore(), self.window_seconds(), verdict);
+        run.ready_seconds = self.ready_seconds;
+        run.runner_cpu_percent = self.runner_cpu_percent;
+        run
+    }
+
+    /// How much of the measured window has passed, in seconds.
+    fn window_seconds(&self) -> f64 {
+        let Some(order) = self.order else { return 0.0 };
+        let end = order.to_unix_nanos().unwrap_or(u64::MAX).min(unix_nanos());
+        end.saturating_sub(order.from_unix_nanos()) as f64 / 1e9
+    }
+}

@@ -1,0 +1,207 @@
+//! What a run will do, checked as a whole before anything starts.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
+    path::PathBuf,
+    time::Duration,
+};
+
+use jiff::Timestamp;
+
+use super::arguments::LocalArgs;
+use crate::{
+    network::{PeerAddress, peer_id},
+    node::{Bootstrap, ControlArgs, Load, NodeArgs, UsageError, Turn, Workload, WorkloadDefaults, unix_nanos,
+        value_name},
+    report::{RunFolder, WorkloadSummary},
+};
+
+/// What `local` sends when it is not told.
+const DEFAULTS: WorkloadDefaults =
+    WorkloadDefaults { message_size_bytes: 1024, heartbeat_millis: 100, round_duration_seconds: 3, broadcaster: 0 };
+
+/// Length of the measured window when it is not given.
+const DEFAULT_WINDOW: u64 = 20;
+
+/// Time that a node lives beyond the longest run: only an orphan that escaped every other end meets it.
+const NODE_SLACK: u64 = 120;
+
+/// A run that can start.
+pub(super) struct Plan {
+    pub(super) args: LocalArgs,
+    pub(super) workload: Workload,
+    pub(super) nodes: Vec<NodeArgs>,
+    pub(super) folder: RunFolder,
+    /// Measured window; none in explore mode, where it is the longest time for all trials, if there is one.
+    pub(super) window: Option<Duration>,
+}
+
+impl Plan {
+    /// Checks the arguments, the ports and the folder.
+    pub(super) fn new(args: &LocalArgs) -> Result<Self, UsageError> {
+        let mut args = args.clone();
+        let workload = Workload::resolve(args.mode, args.num_nodes, &args.workload, Some(&DEFAULTS))?;
+        let explore = matches!(workload.load, Load::Explore { .. });
+        let window = args.timeout.or((!explore).then_some(DEFAULT_WINDOW)).map(Duration::from_secs);
+        fill_in(&mut args, &workload);
+        let addresses = addresses(&args)?;
+        if let Some(binary) = &args.node_binary
+            && !binary.is_file()
+        {
+            return Err(UsageError(format!("--node-binary {}: there is no such file", binary.display())));
+        }
+        // Different from other runs on this machine, and never 0.
+        let run_id = unix_nanos().max(1);
+        let nodes: Vec<NodeArgs> =
+            (0..args.num_nodes).map(|id| node(&args, &workload, &addresses, id, run_id, window)).collect();
+        for node in &nodes {
+            node.validate()?;
+            check_ports(node)?;
+        }
+        let root = args.output.clone().unwrap_or_else(default_folder);
+        let folder = RunFolder::create(&root).map_err(|error| UsageError(error.to_string()))?;
+        let nodes = nodes
+            .into_iter()
+            .map(|mut node| {
+                node.control.summary = Some(folder.node_summary(node.id));
+                node
+            })
+            .collect();
+        Ok(Self { args, workload, nodes, folder, window })
+    }
+
+    /// Whether the run is one of trials.
+    pub(super) fn is_explore(&self) -> bool {
+        matches!(self.workload.load, Load::Explore { .. })
+    }
+
+    /// The workload in a few words.
+    pub(super) fn summary(&self) -> WorkloadSummary {
+        let (message_size_bytes, heartbeat_millis) = match &self.workload.load {
+            Load::Steady { message_size, heartbeat, .. } => {
+                (Some(*message_size), u64::try_from(heartbeat.as_millis()).ok())
+            }
+            Load::Explore { .. } => (None, None),
+        };
+        WorkloadSummary {
+            num_nodes: self.args.num_nodes,
+            mode: value_name(&self.args.mode),
+            network_protocol: value_name(&self.args.network_protocol),
+            transport: if self.args.network.quic { "quic" } else { "tcp" }.into(),
+            message_size_bytes,
+            heartbeat_millis,
+        }
+    }
+}
+
+/// Puts the defaults in effect into the arguments, which go to the nodes and into the manifest.
+fn fill_in(args: &mut LocalArgs, workload: &Workload) {
+    let given = &mut args.workload;
+    match &workload.load {
+        Load::Steady { turn, message_size, heartbeat } => {
+            given.message_size_bytes = Some(*message_size);
+            given.heartbeat_millis = u64::try_from(heartbeat.as_millis()).ok();
+            match turn {
+                Turn::All => {}
+                Turn::One(id) => given.broadcaster = Some(*id),
+                Turn::RoundRobin { round } => given.round_duration_seconds = Some(round.as_secs()),
+            }
+        }
+        Load::Explore { broadcaster, .. } => given.broadcaster = Some(*broadcaster),
+    }
+    let processors = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+    let share = u16::try_from((processors / args.num_nodes).clamp(1, 1024)).unwrap_or(1);
+    args.worker_threads = args.worker_threads.or(Some(share));
+}
+
+fn port(base: u16, id: u64, flag: &str, num_nodes: u64) -> Result<u16, UsageError> {
+    match u16::try_from(u64::from(base) + id) {
+        Ok(port) if port > 0 => Ok(port),
+        _ => Err(UsageError(format!("{flag} {base}: {num_nodes} nodes need ports from 1 to 65535"))),
+    }
+}
+
+fn addresses(args: &LocalArgs) -> Result<Vec<(u16, PeerAddress)>, UsageError> {
+    let span = |base: u16| u64::from(base)..u64::from(base) + args.num_nodes;
+    let (metric, p2p) = (span(args.base_metric_port), span(args.base_p2p_port));
+    if metric.start < p2p.end && p2p.start < metric.end {
+        return Err(UsageError(format!(
+            "--base-metric-port {} and --base-p2p-port {} overlap for {} nodes",
+            args.base_metric_port, args.base_p2p_port, args.num_nodes
+        )));
+    }
+    (0..args.num_nodes)
+        .map(|id| {
+            let metric_port = port(args.base_metric_port, id, "--base-metric-port", args.num_nodes)?;
+            let p2p_port = port(args.base_p2p_port, id, "--base-p2p-port", args.num_nodes)?;
+            let transport =
+                if args.network.quic { format!("udp/{p2p_port}/quic-v1") } else { format!("tcp/{p2p_port}") };
+            let text = format!("/ip4/127.0.0.1/{transport}/p2p/{}", peer_id(id));
+            let address = text.parse().map_err(|error| UsageError(format!("{error}")))?;
+            Ok((metric_port, address))
+        })
+        .collect()
+}
+
+fn node(
+    args: &LocalArgs,
+    workload: &Workload,
+    addresses: &[(u16, PeerAddress)],
+    id: u64,
+    run_id: u64,
+    window: Option<Duration>,
+) -> NodeArgs {
+    let at = usize::try_from(id).unwrap_or(usize::MAX);
+    let longest = match &workload.load {
+        Load::Explore { cool_down, run, trials, .. } => {
+            (cool_down.as_secs() + run.as_secs()).saturating_mul(trials.len() as u64) + cool_down.as_secs()
+        }
+        Load::Steady { .. } => args.warm_up_seconds + window.unwrap_or_default().as_secs() + args.drain_seconds,
+    };
+    NodeArgs {
+        id,
+        num_nodes: args.num_nodes,
+        metric_port: addresses.get(at).map_or(0, |(port, _)| *port),
+        // The address was made from the base and the id above, so it fits.
+        p2p_port: args.base_p2p_port.saturating_add(u16::try_from(id).unwrap_or(u16::MAX)),
+        bootstrap: Bootstrap(addresses.iter().map(|(_, address)| address.clone()).collect()),
+        mode: args.mode,
+        network_protocol: args.network_protocol,
+        buffer_size: args.buffer_size,
+        timeout: (args.ready_timeout_seconds + longest + NODE_SLACK).min(31_622_400),
+        verbosity: args.verbosity,
+        workload: args.workload.clone(),
+        network: args.network.clone(),
+        control: ControlArgs {
+            controlled: true,
+            start_at_unix_millis: None,
+            ready_timeout_seconds: args.ready_timeout_seconds,
+            run_id,
+            summary: None,
+            metric_address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            p2p_address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            worker_threads: args.worker_threads,
+            log_limit_mib: 256,
+        },
+    }
+}
+
+/// A port that is taken is found before anything starts.
+fn check_ports(node: &NodeArgs) -> Result<(), UsageError> {
+    let socket = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
+    let refused = |flag: &str, port: u16, error: std::io::Error| {
+        UsageError(format!("port {port} of node {} can't be used: {error}; move the ports with {flag}", node.id))
+    };
+    TcpListener::bind(socket(node.metric_port))
+        .map_err(|error| refused("--base-metric-port", node.metric_port, error))?;
+    let p2p = socket(node.p2p_port);
+    if node.network.quic { UdpSocket::bind(p2p).map(drop) } else { TcpListener::bind(p2p).map(drop) }
+        .map_err(|error| refused("--base-p2p-port", node.p2p_port, error))
+}
+
+fn default_folder() -> PathBuf {
+    let now = Timestamp::now();
+    let time = now.strftime("%Y-%m-%d-%H-%M-%S");
+    let millis = unix_nanos() / 1_000_000 % 1000;
+    std::env::temp_dir().join(format!("broadcast-network-stress-test-{time}-{millis:03}"))
+}

@@ -1,0 +1,69 @@
+//! What the user sees while a run goes: a bar on a terminal, plain lines elsewhere. All of it on standard error.
+
+use std::{
+    io::{IsTerminal, stderr},
+    time::{Duration, Instant},
+};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// Pace of the plain lines.
+const LINE_EVERY: Duration = Duration::from_secs(5);
+
+/// Progress of a run.
+pub(super) struct Progress {
+    bar: Option<ProgressBar>,
+    stage: String,
+    last_line: Option<Instant>,
+}
+
+impl Progress {
+    /// Shows nothing yet.
+    pub(super) fn new() -> Self {
+        let bar = stderr().is_terminal().then(|| {
+            let bar = ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::stderr());
+            let style = ProgressStyle::with_template("{prefix:>10} [{bar:24}] {msg}")
+                .unwrap_or_else(|_| ProgressStyle::default_bar());
+            bar.set_style(style.progress_chars("=> "));
+            bar
+        });
+        Self { bar, stage: String::new(), last_line: None }
+    }
+
+    /// A new stage begins.
+    pub(super) fn stage(&mut self, stage: &str, message: &str) {
+        self.stage = stage.into();
+        self.last_line = None;
+        if let Some(bar) = &self.bar {
+            bar.set_prefix(stage.to_owned());
+        }
+        self.update(0.0, message);
+    }
+
+    /// The stage goes on; `part` of it is done, 0 to 1.
+    pub(super) fn update(&mut self, part: f64, message: &str) {
+        if let Some(bar) = &self.bar {
+            bar.set_length(1000);
+            bar.set_position((part.clamp(0.0, 1.0) * 1000.0) as u64);
+            bar.set_message(message.to_owned());
+        } else if self.last_line.is_none_or(|last| last.elapsed() >= LINE_EVERY) {
+            self.last_line = Some(Instant::now());
+            eprintln!("{}: {message}", self.stage);
+        }
+    }
+
+    /// A line that stays.
+    pub(super) fn line(&self, line: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| eprintln!("{line}")),
+            None => eprintln!("{line}"),
+        }
+    }
+
+    /// Takes the bar away.
+    pub(super) fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

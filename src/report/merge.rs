@@ -1,0 +1,243 @@
+//! Many nodes' counts into one. Percentiles come from the merged distributions, never from other percentiles.
+
+use std::collections::BTreeMap;
+
+use hdrhistogram::Histogram;
+
+use super::summary::{DelaySummary, NodeRow, RUN_SCHEMA_VERSION, RunSummary, Totals, TrialRow, Verdict, WorkloadSummary};
+use crate::node::{HistogramText, NodeSummary, WindowSummary, WindowUsage};
+
+/// A node's counts and usage of one window.
+type Part<'a> = (&'a WindowSummary, WindowUsage);
+
+/// A histogram that a node sent could not be read.
+fn unreadable(node: u64, error: &str) -> String {
+    format!("a histogram of node {node} can't be read: {error}")
+}
+
+fn merge_histograms<'a>(
+    texts: impl Iterator<Item = (u64, &'a HistogramText)>,
+    problems: &mut Vec<String>,
+) -> Histogram<u64> {
+    #[allow(clippy::expect_used, reason = "3 significant digits are always a valid precision")]
+    let mut merged = Histogram::<u64>::new(3).expect("precision");
+    for (node, text) in texts {
+        match text.decode() {
+            Ok(histogram) => {
+                if let Err(error) = merged.add(histogram) {
+                    problems.push(unreadable(node, &error.to_string()));
+                }
+            }
+            Err(error) => problems.push(unreadable(node, &error)),
+        }
+    }
+    merged
+}
+
+fn ratio(part: u64, whole: u64) -> Option<f64> {
+    (whole > 0).then(|| part as f64 / whole as f64)
+}
+
+fn totals(
+    parts: &BTreeMap<u64, Part<'_>>,
+    num_nodes: u64,
+    window_seconds: f64,
+    problems: &mut Vec<String>,
+) -> Totals {
+    let sum = |field: fn(&WindowSummary) -> u64| parts.values().map(|(window, _)| field(window)).sum::<u64>();
+    let mut delay = |field: fn(&WindowSummary) -> &HistogramText| {
+        let texts = parts.iter().map(|(node, (window, _))| (*node, field(window)));
+        DelaySummary::of(&merge_histograms(texts, problems))
+    };
+    let (intended, sent, delivered) = (sum(|w| w.intended), sum(|w| w.sent), sum(|w| w.received));
+    let expected = sent * num_nodes.saturating_sub(1);
+    let delivered_bytes = sum(|w| w.received_bytes);
+    let cpu_seconds = parts.values().map(|(_, usage)| usage.cpu_seconds).sum::<f64>();
+    let socket_bytes: Option<u64> = parts.values().map(|(_, usage)| usage.socket_bytes_sent).sum();
+    let per_second = |count: u64| if window_seconds > 0.0 { count as f64 / window_seconds } else { 0.0 };
+    Totals {
+        window_seconds,
+        intended,
+        sent,
+        late: sum(|w| w.late),
+        missed: intended.saturating_sub(sent),
+        expected,
+        delivered,
+        delivery_ratio: ratio(delivered, expected),
+        duplicates: sum(|w| w.duplicates),
+        reordered: sum(|w| w.reordered),
+        undecided: sum(|w| w.undecided),
+        negative_delays: sum(|w| w.negative_delays),
+        sent_per_second: per_second(sent),
+        sent_bytes_per_second: per_second(sum(|w| w.sent_bytes)),
+        delivered_bytes_per_second: per_second(delivered_bytes),
+        delay: delay(|w| &w.delay_micros),
+        network_delay: delay(|w| &w.network_delay_micros),
+        send_lag: delay(|w| &w.send_lag_micros),
+        cpu_seconds,
+        cpu_seconds_per_million_deliveries: (delivered > 0).then(|| cpu_seconds * 1e6 / delivered as f64),
+        wire_bytes_per_delivered_byte: socket_bytes.and_then(|bytes| ratio(bytes, delivered_bytes)),
+    }
+}
+
+fn add_all(into: &mut BTreeMap<String, u64>, from: &BTreeMap<String, u64>) {
+    for (key, count) in from {
+        *into.entry(key.clone()).or_default() += count;
+    }
+}
+
+/// The trials that every node of `nodes` has finished, merged; problems with the nodes' data are added to `problems`.
+pub fn merge_trials(nodes: &[NodeSummary], num_nodes: u64, problems: &mut Vec<String>) -> Vec<TrialRow> {
+    let finished = nodes.iter().map(|node| node.trials.len()).min().unwrap_or(0);
+    (0..finished)
+        .map(|number| {
+            let of = |node: &'_ NodeSummary| node.trials[number].clone();
+            let trials: Vec<_> = nodes.iter().map(of).collect();
+            let parts = nodes.iter().zip(&trials).map(|(node, trial)| (node.node, (&trial.measured, trial.usage)));
+            let times = trials[0].times;
+            let seconds = (times.to_unix_nanos - times.from_unix_nanos) as f64 / 1e9;
+            TrialRow {
+                trial: trials[0].trial,
+                plan: trials[0].plan,
+                ready: trials.iter().all(|trial| trial.readiness.is_ready()),
+                totals: totals(&parts.collect(), num_nodes, seconds, problems),
+            }
+        })
+        .collect()
+}
+
+/// One counted window out of several, histograms and all.
+fn join(windows: &[&WindowSummary], node: u64, problems: &mut Vec<String>) -> WindowSummary {
+    let sum = |field: fn(&WindowSummary) -> u64| windows.iter().map(|window| field(window)).sum::<u64>();
+    let mut histogram = |field: fn(&WindowSummary) -> &HistogramText| {
+        HistogramText::encode(&merge_histograms(windows.iter().map(|window| (node, field(window))), problems))
+    };
+    WindowSummary {
+        intended: sum(|w| w.intended),
+        sent: sum(|w| w.sent),
+        late: sum(|w| w.late),
+        sent_bytes: sum(|w| w.sent_bytes),
+        received: sum(|w| w.received),
+        received_bytes: sum(|w| w.received_bytes),
+        duplicates: sum(|w| w.duplicates),
+        reordered: sum(|w| w.reordered),
+        undecided: sum(|w| w.undecided),
+        negative_delays: sum(|w| w.negative_delays),
+        delay_micros: histogram(|w| &w.delay_micros),
+        network_delay_micros: histogram(|w| &w.network_delay_micros),
+        send_lag_micros: histogram(|w| &w.send_lag_micros),
+    }
+}
+
+/// What one node counted and used in the measured window, or in all of its finished trials together.
+fn measured(node: &NodeSummary, explore: bool, problems: &mut Vec<String>) -> (WindowSummary, WindowUsage) {
+    if !explore {
+        return (node.measured.clone(), node.window_usage.unwrap_or_default());
+    }
+    let windows: Vec<_> = node.trials.iter().map(|trial| &trial.measured).collect();
+    let sum = |field: fn(&WindowUsage) -> Option<u64>| node.trials.iter().map(|trial| field(&trial.usage)).sum();
+    let usage = WindowUsage {
+        cpu_seconds: node.trials.iter().map(|trial| trial.usage.cpu_seconds).sum(),
+        socket_bytes_sent: sum(|usage| usage.socket_bytes_sent),
+        socket_bytes_received: sum(|usage| usage.socket_bytes_received),
+    };
+    (join(&windows, node.node, problems), usage)
+}
+
+/// The result of a run from what its nodes last said. `window_seconds` is the length of the measured window that really
+/// passed, `explore` whether the run was one of trials.
+pub fn merge(
+    nodes: &[NodeSummary],
+    workload: WorkloadSummary,
+    explore: bool,
+    window_seconds: f64,
+    mut verdict: Verdict,
+) -> RunSummary {
+    let num_nodes = workload.num_nodes;
+    let mut problems = vec![];
+    let trials = merge_trials(nodes, num_nodes, &mut problems);
+    let window_seconds =
+        if explore { trials.iter().map(|trial| trial.totals.window_seconds).sum() } else { window_seconds };
+    let parts: BTreeMap<u64, (WindowSummary, WindowUsage)> =
+        nodes.iter().map(|node| (node.node, measured(node, explore, &mut problems))).collect();
+    let borrowed = parts.iter().map(|(node, (window, usage))| (*node, (window, *usage))).collect();
+    let totals = totals(&borrowed, num_nodes, window_seconds, &mut problems);
+    let (mut dropped, mut malformed) = (BTreeMap::new(), BTreeMap::new());
+    let mut rows = vec![];
+    for node in nodes {
+        add_all(&mut dropped, &node.dropped);
+        add_all(&mut malformed, &node.malformed);
+        let Some((window, usage)) = parts.get(&node.node) else { continue };
+        let mut one =
+            |text: &HistogramText| DelaySummary::of(&merge_histograms([(node.node, text)].into_iter(), &mut problems));
+        rows.push(NodeRow {
+            node: node.node,
+            phase: node.phase,
+            intended: window.intended,
+            sent: window.sent,
+            late: window.late,
+            missed: window.intended.saturating_sub(window.sent),
+            expected: totals.sent - window.sent,
+            received: window.received,
+            duplicates: window.duplicates,
+            delay: one(&window.delay_micros),
+            send_lag: one(&window.send_lag_micros),
+            cpu_seconds: usage.cpu_seconds,
+            peak_memory_bytes: node.usage.peak_memory_bytes,
+            connected_peers: node.readiness.connected_peers,
+            dropped: node.dropped.clone(),
+        });
+    }
+    problems.sort();
+    problems.dedup();
+    verdict.reasons.extend(problems);
+    verdict.valid = verdict.reasons.is_empty();
+    verdict.warnings.extend(warnings(&totals, &trials, &malformed));
+    RunSummary {
+        schema_version: RUN_SCHEMA_VERSION,
+        version: env!("CARGO_PKG_VERSION").into(),
+        workload,
+        verdict,
+        ready_seconds: None,
+        totals,
+        peak_memory_bytes: nodes.iter().map(|node| node.usage.peak_memory_bytes).sum(),
+        runner_cpu_percent: None,
+        nodes: rows,
+        trials,
+        dropped,
+        malformed,
+    }
+}
+
+/// What a reader must know before she believes the numbers.
+fn warnings(totals: &Totals, trials: &[TrialRow], malformed: &BTreeMap<String, u64>) -> Vec<String> {
+    let mut warnings = vec![];
+    if totals.delivered < totals.expected {
+        let lost = totals.expected - totals.delivered;
+        warnings.push(format!("{lost} of {} deliveries did not come: the delays are of those that did", totals.expected));
+    }
+    if totals.delivered > totals.expected {
+        warnings.push("more was delivered than the heard nodes sent: the senders' counts are incomplete".into());
+    }
+    if totals.missed > 0 {
+        let Totals { missed, intended, .. } = totals;
+        warnings.push(format!("{missed} of {intended} intended messages were never sent: the offered load was not reached"));
+    }
+    if totals.late > 0 {
+        let Totals { late, sent, .. } = totals;
+        warnings.push(format!("{late} of {sent} messages were sent after the next one was due"));
+    }
+    if totals.undecided > 0 {
+        warnings.push(format!("{} arrivals were too late to be told from duplicates", totals.undecided));
+    }
+    if totals.negative_delays > 0 {
+        warnings.push(format!("{} delays were negative and count as 0: the clocks differ", totals.negative_delays));
+    }
+    for trial in trials.iter().filter(|trial| !trial.ready) {
+        warnings.push(format!("trial {}: the rebuilt network was not ready in time", trial.trial));
+    }
+    for (reason, count) in malformed {
+        warnings.push(format!("{count} arrivals were not counted: {reason}"));
+    }
+    warnings
+}
