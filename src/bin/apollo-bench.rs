@@ -11,7 +11,7 @@ use clap_complete::Shell;
 
 /// How much a libp2p network carries, how fast messages reach everyone, and what breaks first.
 #[derive(Parser)]
-#[command(version, max_term_width = 120, propagate_version = true)]
+#[command(name = "apollo-bench", version, max_term_width = 120, propagate_version = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

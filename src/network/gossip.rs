@@ -54,6 +54,8 @@ pub struct GossipSettings {
     pub mesh_outbound_min: usize,
     /// Milliseconds between gossipsub's own heartbeats (mesh upkeep and gossip; not the sending schedule).
     #[arg(
+        // The schedule's argument has the field's name too.
+        id = "gossipsub_heartbeat_millis",
         long = "gossipsub-heartbeat-millis",
         env = "APOLLO_GOSSIPSUB_HEARTBEAT_MILLIS",
         value_name = "MS",

@@ -276,7 +276,7 @@ mod tests {
 
     /// The arguments of a good node with `extra` appended; the last one given of two counts.
     fn parse(extra: &str) -> Result<Workload, String> {
-        let good = "node --id 0 --num-nodes 3 --metric-port 2000 --p2p-port 10000 --bootstrap= --mode all \
+        let good = "node --id 0 --num-nodes 3 --metric-port 2000 --p2p-port 10000 --bootstrap , --mode all \
                     --network-protocol gossipsub --message-size-bytes 1024 --heartbeat-millis 10 --buffer-size 10 \
                     --timeout 9 --verbosity 2";
         let mut words: Vec<&str> = good.split_whitespace().collect();

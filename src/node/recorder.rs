@@ -51,6 +51,12 @@ impl Window {
     }
 }
 
+/// Records a time, in microseconds. `saturating_record` would clamp it to the histogram's present range and hide it.
+fn record(histogram: &mut Histogram<u64>, micros: u64) {
+    // The range grows to every u64 where a usize has 64 bits, so this can't fail.
+    let _ = histogram.record(micros);
+}
+
 #[derive(Debug)]
 struct State {
     tracker: DeliveryTracker,
@@ -195,9 +201,9 @@ impl Recorder {
                 counts.reordered += u64::from(arrival == Arrival::Reordered);
                 counts.negative_delays += u64::from(now < intended);
                 let delay = delay_nanos / 1000;
-                window.delay.saturating_record(delay);
+                record(&mut window.delay, delay);
                 if let Some(send_lag) = send_lag {
-                    window.network_delay.saturating_record(delay.saturating_sub(send_lag));
+                    record(&mut window.network_delay, delay.saturating_sub(send_lag));
                 }
             }
         }
@@ -238,7 +244,7 @@ impl Traffic for Recorder {
             window.counts.sent += 1;
             window.counts.sent_bytes += size;
             window.counts.late += u64::from(late);
-            window.send_lag.saturating_record(lag_nanos / 1000);
+            record(&mut window.send_lag, lag_nanos / 1000);
         }
         let extension =
             Extension { run_id: self.run_id, trial: message.trial, send_lag_micros: lag_nanos / 1000 };
@@ -297,7 +303,26 @@ mod tests {
         let counts = recorder.counts();
         assert_eq!((counts.measured.received, counts.outside.received), (1, 2));
         let delay = counts.measured.delay_micros.decode().unwrap().max();
-        assert!((10_000_000..11_000_000).contains(&delay), "{delay}");
+        assert!((9_990_000..11_000_000).contains(&delay), "{delay}");
+    }
+
+    #[test]
+    fn every_delay_is_kept_as_large_as_it_was() {
+        let recorder = recorder();
+        let now = unix_nanos();
+        for (index, seconds) in [(0, 1), (1, 60), (2, 3600)] {
+            recorder.received(Some(peer_id(1)), &message(1, index, now - seconds * SECOND));
+        }
+        recorder.received(Some(peer_id(2)), &message(2, 0, 0));
+        let delays = recorder.counts().measured.delay_micros.decode().unwrap();
+        let within = |quantile, seconds: f64| {
+            let value = delays.value_at_quantile(quantile) as f64 / 1e6;
+            assert!((seconds * 0.999..seconds * 1.002 + 0.5).contains(&value), "{value} s for {seconds} s");
+        };
+        within(0.25, 1.0);
+        within(0.5, 60.0);
+        within(0.75, 3600.0);
+        within(1.0, now as f64 / 1e9);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Results for the terminal.
 
-use comfy_table::{CellAlignment, Table, presets::UTF8_HORIZONTAL_ONLY};
+use comfy_table::{CellAlignment, LineStyle, Table, presets::UTF8_HORIZONTAL_ONLY};
 
 use super::summary::{DelaySummary, NodeRow, RunSummary, TrialRow};
 
@@ -43,7 +43,7 @@ fn optional(value: Option<f64>, digits: usize) -> String {
 
 fn empty_table() -> Table {
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY);
+    table.load_style(UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()));
     table
 }
 

@@ -1,0 +1,274 @@
+//! `apollo-bench local` with real nodes: what it delivers, and what it does when things go wrong.
+
+mod support;
+
+use std::{process::Command, time::Duration};
+
+use serde_json::Value;
+use support::{BENCH, Lab, Running, lives, result, signal, wait_for};
+
+/// A valid run in which every message reached every other node, none late enough to be missed.
+fn assert_exact(exit: Option<i32>, run: &Value) {
+    assert_eq!(exit, Some(0), "{run:#}");
+    let totals = &run["totals"];
+    assert_eq!(run["verdict"]["valid"], true, "{run:#}");
+    assert_eq!(totals["delivery_ratio"], 1.0, "{run:#}");
+    assert_eq!(totals["delivered"], totals["expected"]);
+    assert_eq!(totals["sent"], totals["intended"]);
+    assert_eq!(totals["delay"]["count"], totals["delivered"]);
+    assert!(totals["sent"].as_u64() > Some(0));
+    assert_eq!(run["malformed"], serde_json::json!({}));
+}
+
+fn assert_delivers_exactly(args: &str) {
+    let lab = Lab::new(3);
+    let (exit, run) = lab.run(&format!("--timeout 2 --warm-up-seconds 1 {args}"));
+    assert_exact(exit, &run);
+}
+
+#[test]
+fn gossipsub_delivers_everything_exactly_once() {
+    let lab = Lab::new(3);
+    let (exit, run) = lab.run("--timeout 2 --warm-up-seconds 1 --mode all --heartbeat-millis 20");
+    assert_exact(exit, &run);
+    assert_eq!(run["totals"]["intended"], 3 * 100);
+    assert_eq!(run["nodes"].as_array().unwrap().len(), 3);
+    for file in ["manifest.json", "summary.json", "timeseries.jsonl", "nodes/node-2.json", "logs/node-2.log"] {
+        assert!(lab.output().join(file).is_file(), "{file}");
+    }
+    let written: Value = serde_json::from_slice(&std::fs::read(lab.output().join("summary.json")).unwrap()).unwrap();
+    assert_eq!(written, run);
+}
+
+#[test]
+fn sqmr_delivers_to_every_node() {
+    assert_delivers_exactly("--network-protocol sqmr --heartbeat-millis 20");
+}
+
+#[test]
+fn reversed_sqmr_delivers_to_every_node() {
+    assert_delivers_exactly("--network-protocol reversed-sqmr --heartbeat-millis 20");
+}
+
+#[test]
+fn one_broadcaster_reaches_all_over_quic() {
+    assert_delivers_exactly("--quic --mode one --broadcaster 1 --heartbeat-millis 20");
+}
+
+#[test]
+fn sqmr_works_over_quic() {
+    assert_delivers_exactly("--quic --network-protocol sqmr --heartbeat-millis 20");
+}
+
+#[test]
+fn one_broadcaster_reaches_all_by_reversed_sqmr() {
+    assert_delivers_exactly("--network-protocol reversed-sqmr --mode one --broadcaster 2 --heartbeat-millis 20");
+}
+
+#[test]
+fn the_largest_message_arrives_by_every_protocol() {
+    for protocol in ["gossipsub", "sqmr", "reversed-sqmr"] {
+        assert_delivers_exactly(&format!(
+            "--network-protocol {protocol} --mode one --message-size-bytes 4194304 --heartbeat-millis 500"
+        ));
+    }
+}
+
+#[test]
+fn without_signatures_and_flooding_the_mesh_still_carries_everything() {
+    assert_delivers_exactly("--gossipsub-signing false --gossipsub-flood-publish false --heartbeat-millis 20");
+}
+
+#[test]
+fn the_smallest_message_has_no_room_for_an_extension_and_counts_all_the_same() {
+    let lab = Lab::new(2);
+    let (exit, run) = lab.run("--timeout 1 --warm-up-seconds 0 --message-size-bytes 36 --heartbeat-millis 20");
+    assert_exact(exit, &run);
+    assert_eq!(run["totals"]["network_delay"]["count"], 0);
+}
+
+#[test]
+fn in_round_robin_every_beat_has_one_sender() {
+    let lab = Lab::new(3);
+    let args = "--mode rr --round-duration-seconds 1 --heartbeat-millis 20 --timeout 6 --warm-up-seconds 0";
+    let (exit, run) = lab.run(args);
+    assert_exact(exit, &run);
+    assert_eq!(run["totals"]["intended"], 6 * 50);
+    for node in run["nodes"].as_array().unwrap() {
+        assert_eq!(node["sent"], 2 * 50, "{node:#}");
+    }
+}
+
+#[test]
+fn explore_rebuilds_the_network_for_each_trial_and_ends() {
+    let lab = Lab::new(3);
+    // The four trials above 1.3 GB/s: beyond any machine, so that messages are missed and must be counted.
+    let (exit, run) = lab.run(
+        "--mode explore --broadcaster 0 --explore-cool-down-duration-seconds 3 --explore-run-duration-seconds 1 \
+         --explore-min-throughput-byte-per-seconds 1300000000 --explore-min-message-size-bytes 2097152",
+    );
+    assert_eq!(exit, Some(0), "{run:#}");
+    let trials = run["trials"].as_array().unwrap();
+    assert_eq!(trials.len(), 4, "{run:#}");
+    let offered = |trial: &Value| {
+        trial["plan"]["message_size"].as_f64().unwrap() / trial["plan"]["heartbeat_millis"].as_f64().unwrap()
+    };
+    assert!(trials.is_sorted_by_key(offered));
+    for (number, trial) in trials.iter().enumerate() {
+        assert_eq!(trial["trial"], number);
+        assert_eq!(trial["ready"], true, "{trial:#}");
+        assert!(trial["sent"].as_u64() > Some(0), "{trial:#}");
+        let sum = trial["sent"].as_u64().unwrap() + trial["missed"].as_u64().unwrap();
+        assert_eq!(trial["intended"], sum);
+    }
+    let lines = std::fs::read_to_string(lab.output().join("trials.jsonl")).unwrap();
+    assert_eq!(lines.lines().count(), 4);
+    let node: Value = serde_json::from_slice(&std::fs::read(lab.output().join("nodes/node-1.json")).unwrap()).unwrap();
+    let connected = node["events"]["connections_established"].as_u64().unwrap();
+    assert!(connected >= 4 * 2, "every trial has new connections: {connected}");
+}
+
+#[test]
+fn a_paused_broadcaster_shows_as_lateness_not_as_silence() {
+    let lab = Lab::new(2);
+    let run = Running::start(&mut lab.command(
+        "--mode one --broadcaster 0 --heartbeat-millis 10 --timeout 6 --warm-up-seconds 0 --hang-timeout-seconds 20",
+    ));
+    let broadcaster = lab.processes()[0];
+    lab.wait_until_measuring(0);
+    signal(broadcaster, "STOP");
+    std::thread::sleep(Duration::from_secs(2));
+    signal(broadcaster, "CONT");
+    let (exit, run) = result(run.output());
+    assert_eq!(exit, Some(0), "{run:#}");
+    let totals = &run["totals"];
+    assert_eq!(totals["intended"], 600);
+    assert!(totals["delay"]["max_micros"].as_u64().unwrap() >= 2_000_000, "{totals:#}");
+    let unpunctual = totals["late"].as_u64().unwrap() + totals["missed"].as_u64().unwrap();
+    assert!(unpunctual >= 199, "{totals:#}");
+    assert_eq!(totals["delivery_ratio"], 1.0);
+}
+
+#[test]
+fn a_killed_node_makes_the_run_invalid_and_the_others_results_are_kept() {
+    let lab = Lab::new(3);
+    let run = Running::start(&mut lab.command("--heartbeat-millis 10 --timeout 60 --warm-up-seconds 0"));
+    let processes = lab.processes();
+    lab.wait_until_measuring(2);
+    signal(processes[1], "KILL");
+    let (exit, run) = result(run.output());
+    assert_eq!(exit, Some(1));
+    let reason = run["verdict"]["reasons"][0].as_str().unwrap();
+    assert!(reason.starts_with("node 1 ended with signal 9 (SIGKILL)"), "{reason}");
+    for node in [0, 2] {
+        let row = run["nodes"].as_array().unwrap().iter().find(|row| row["node"] == node).unwrap();
+        assert!(row["received"].as_u64() > Some(0), "{row:#}");
+    }
+    for process in processes {
+        wait_for("the nodes' end", || (!lives(process)).then_some(()));
+    }
+}
+
+#[test]
+fn a_node_that_hangs_fails_the_run_by_name() {
+    let lab = Lab::new(2);
+    let run =
+        Running::start(&mut lab.command("--timeout 60 --warm-up-seconds 0 --hang-timeout-seconds 1"));
+    let processes = lab.processes();
+    lab.wait_until_measuring(1);
+    signal(processes[1], "STOP");
+    let (exit, run) = result(run.output());
+    assert_eq!(exit, Some(1));
+    let reason = run["verdict"]["reasons"][0].as_str().unwrap();
+    assert!(reason.starts_with("node 1 has not answered for"), "{reason}");
+    assert!(!lives(processes[1]));
+}
+
+#[test]
+fn ctrl_c_stops_everything_and_still_reports() {
+    let lab = Lab::new(2);
+    let run = Running::start(&mut lab.command("--timeout 60 --warm-up-seconds 0"));
+    let processes = lab.processes();
+    lab.wait_until_measuring(0);
+    run.signal("INT");
+    let (exit, run) = result(run.output());
+    assert_eq!(exit, Some(1));
+    assert_eq!(run["verdict"]["reasons"][0], "interrupted (SIGINT)");
+    assert!(run["totals"]["delivered"].as_u64() > Some(0), "{run:#}");
+    assert!(processes.iter().all(|process| !lives(*process)));
+}
+
+#[test]
+fn kill_9_of_the_runner_leaves_no_node_behind() {
+    let lab = Lab::new(3);
+    let run = Running::start(&mut lab.command("--timeout 60 --warm-up-seconds 0"));
+    let processes = lab.processes();
+    assert!(processes.iter().all(|process| lives(*process)));
+    run.signal("KILL");
+    for process in processes {
+        wait_for("the node's end", || (!lives(process)).then_some(()));
+    }
+    assert!(lab.output().join("manifest.json").is_file());
+}
+
+#[test]
+fn a_network_that_never_becomes_ready_fails_with_its_state() {
+    let lab = Lab::new(2);
+    // The node program that is named is none: it ends at once.
+    let (exit, run) = lab.run("--node-binary /bin/false");
+    assert_eq!(exit, Some(1));
+    let reason = run["verdict"]["reasons"][0].as_str().unwrap();
+    assert!(reason.starts_with("node 0 ended with exit code 1"), "{reason}");
+}
+
+#[test]
+fn the_other_node_program_is_as_good() {
+    let lab = Lab::new(2);
+    let (exit, run) =
+        lab.run(&format!("--timeout 1 --warm-up-seconds 0 --heartbeat-millis 20 --node-binary {}", support::NODE));
+    assert_exact(exit, &run);
+}
+
+#[test]
+fn a_taken_port_is_found_before_anything_starts() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let output = Command::new(BENCH)
+        .args(["local", "--num-nodes=1", &format!("--base-metric-port={port}")])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(text.starts_with(&format!("error: port {port} of node 0 can't be used")), "{text}");
+    assert!(text.contains("--base-metric-port"), "{text}");
+}
+
+#[test]
+fn bad_usage_has_one_line_and_exit_code_2() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("precious"), "data").unwrap();
+    let full = format!("--output={}", folder.path().display());
+    for (args, says) in [
+        (vec!["--num-nodes=0"], "--num-nodes 0"),
+        (vec!["--mode=one", "--broadcaster=9"], "--broadcaster 9 is outside"),
+        (vec!["--message-size-bytes=1"], "--message-size-bytes 1"),
+        (vec!["--base-metric-port=65535"], "--base-metric-port 65535"),
+        (vec!["--base-metric-port=10000"], "overlap"),
+        (vec!["--node-binary=/nonexistent"], "there is no such file"),
+        (vec![&full, "--base-metric-port=20500", "--base-p2p-port=20600"], "is not empty"),
+    ] {
+        let output = Command::new(BENCH).arg("local").args(&args).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {text}");
+        assert!(text.contains(says) && text.lines().count() == 1, "{args:?}: {text}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is lost, nothing is added");
+}
+
+#[test]
+fn completions_are_printed() {
+    for shell in ["bash", "zsh", "fish"] {
+        let output = Command::new(BENCH).args(["completions", shell]).output().unwrap();
+        assert!(String::from_utf8_lossy(&output.stdout).contains("explore-run-duration-seconds"), "{shell}");
+    }
+}

@@ -1,0 +1,137 @@
+//! The node's program: what it refuses, what it serves, how it ends.
+
+mod support;
+
+use std::process::Command;
+
+use serde_json::Value;
+use support::{NODE, Running, free_ports, get, lone_node, request, wait_for};
+
+fn refused(args: &[String]) -> String {
+    let output = Command::new(NODE).args(args).output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(!text.contains("panicked"), "{text}");
+    text
+}
+
+#[test]
+fn bad_values_are_refused_at_once_with_one_line_and_exit_code_2() {
+    for (extra, says) in [
+        ("--heartbeat-millis 0", "error: --heartbeat-millis 0: must be 1"),
+        ("--message-size-bytes 35", "error: --message-size-bytes 35: must be 36"),
+        ("--message-size-bytes 4194305", "error: --message-size-bytes 4194305: must be 36"),
+        ("--mode one --broadcaster 2", "error: --broadcaster 2 is outside of the network"),
+        ("--mode one", "error: --mode one needs --broadcaster"),
+        ("--id 2", "error: --id 2 is outside of the network"),
+    ] {
+        let mut args = lone_node(1, 2, "");
+        for pair in extra.split_whitespace().collect::<Vec<_>>().chunks(2) {
+            if let Some(at) = args.iter().position(|word| word == pair[0]) {
+                args.drain(at..at + 2);
+            }
+            args.extend(pair.iter().map(|word| (*word).to_owned()));
+        }
+        let text = refused(&args);
+        assert!(text.starts_with(says) && text.lines().count() == 1, "{extra}: {text}");
+    }
+}
+
+#[test]
+fn an_address_without_a_peer_id_is_refused() {
+    let mut args = lone_node(1, 2, "");
+    args.pop();
+    args.push("--bootstrap=/ip4/127.0.0.1/tcp/10000".into());
+    let text = refused(&args);
+    assert!(text.contains("names no peer; end it with /p2p/"), "{text}");
+}
+
+#[test]
+fn a_taken_port_is_refused() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let free = free_ports(2);
+    let text = refused(&lone_node(port, free, ""));
+    assert!(text.contains(&format!("can't listen on 127.0.0.1:{port}")) && text.contains("--metric-port"), "{text}");
+    let text = refused(&lone_node(free, port, ""));
+    assert!(text.contains(&format!("can't listen on 127.0.0.1:{port}")) && text.contains("--p2p-port"), "{text}");
+}
+
+#[test]
+fn every_flag_can_come_from_the_environment() {
+    let args = lone_node(1, 2, "");
+    let mut command = Command::new(NODE);
+    for pair in args[..args.len() - 1].chunks(2) {
+        let name = pair[0].trim_start_matches("--").replace('-', "_").to_uppercase();
+        command.env(format!("APOLLO_{name}"), &pair[1]);
+    }
+    command.env("APOLLO_BOOTSTRAP", "").env("APOLLO_HEARTBEAT_MILLIS", "0");
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(
+        String::from_utf8_lossy(&output.stderr).trim(),
+        "error: --heartbeat-millis 0: must be 1 to 31622400000 ms"
+    );
+}
+
+#[test]
+fn a_lone_node_serves_its_endpoint_and_ends_on_sigterm_with_its_summary_written() {
+    let ports = free_ports(3);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("summary.json");
+    let summary = format!("--summary {} --gossipsub-metrics --tokio-metrics", file.display());
+    let node = Running::start(Command::new(NODE).args(lone_node(ports, ports + 1, &summary)));
+
+    let (head, text) = wait_for("/metrics", || get(ports, "/metrics"));
+    let head = head.to_lowercase();
+    assert!(head.starts_with("http/1.1 200"), "{head}");
+    let content_type = head.lines().find_map(|line| line.strip_prefix("content-type: "));
+    assert_eq!(content_type, Some("text/plain; version=0.0.4; charset=utf-8"));
+    assert!(text.contains("\nnetwork_connected_peers 0\n"), "{text}");
+    assert!(text.contains("# TYPE gossipsub_topic_peers_counts gauge") || text.contains("gossipsub_"), "{text}");
+    assert!(text.contains("\ntokio_workers "), "{text}");
+    assert!(!text.contains("# EOF"));
+
+    assert_eq!(get(ports, "/healthz").unwrap().1, "ok\n");
+    let (head, body) = get(ports, "/readyz").unwrap();
+    assert!(head.starts_with("HTTP/1.1 503"), "{head}");
+    let readiness: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(readiness["expected_peers"], 1);
+    // Only a controlled node can be started from outside.
+    assert!(request(ports, "POST", "/start", "{}").unwrap().0.starts_with("HTTP/1.1 404"));
+
+    node.signal("TERM");
+    assert_eq!(node.output().status.code(), Some(0));
+    let summary: Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    assert_eq!(summary["schema_version"], 1);
+    assert_eq!(summary["phase"], "finished");
+    assert_eq!(summary["peer_id"], "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN");
+}
+
+#[test]
+fn the_timeout_ends_a_node_with_exit_code_0() {
+    let ports = free_ports(3);
+    let args: Vec<String> = lone_node(ports, ports + 1, "")
+        .into_iter()
+        .map(|word| if word == "60" { "1".into() } else { word })
+        .collect();
+    assert_eq!(Running::start(Command::new(NODE).args(args)).output().status.code(), Some(0));
+}
+
+#[test]
+fn a_controlled_node_takes_one_start_and_no_other() {
+    let ports = free_ports(3);
+    let node = Running::start(Command::new(NODE).args(lone_node(ports, ports + 1, "--controlled")));
+    wait_for("/healthz", || get(ports, "/healthz"));
+    let start = |body: &str| request(ports, "POST", "/start", body).unwrap().0;
+    let far = u64::MAX / 2;
+    assert!(start("{\"start_unix_nanos\": 1}").starts_with("HTTP/1.1 400"));
+    assert!(start("{\"start_unix_nanos\": -1}").starts_with("HTTP/1.1 422"));
+    assert!(start("nonsense").starts_with("HTTP/1.1 400"));
+    assert!(start(&format!("{{\"start_unix_nanos\": {far}, \"colour\": 1}}")).starts_with("HTTP/1.1 422"));
+    assert!(start(&" ".repeat(10_000)).starts_with("HTTP/1.1 413"));
+    assert!(start(&format!("{{\"start_unix_nanos\": {far}}}")).starts_with("HTTP/1.1 202"));
+    assert!(start(&format!("{{\"start_unix_nanos\": {far}}}")).starts_with("HTTP/1.1 409"));
+    node.signal("INT");
+    assert_eq!(node.output().status.code(), Some(0));
+}

@@ -1,0 +1,182 @@
+//! What the tests of the real programs share.
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
+use std::{
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    process::{Child, Command, Output, Stdio},
+    sync::atomic::{AtomicU16, Ordering},
+    time::{Duration, Instant},
+};
+
+use apollo_network_benchmark::network::peer_id;
+use serde_json::Value;
+use tempfile::TempDir;
+
+pub const BENCH: &str = env!("CARGO_BIN_EXE_apollo-bench");
+pub const NODE: &str = env!("CARGO_BIN_EXE_broadcast_network_stress_test_node");
+
+/// The first of `count` ports in a row that are free, and that no other test of this program gets. Below the range
+/// that the kernel takes for outgoing connections.
+pub fn free_ports(count: u16) -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Several test programs may run at once: each starts somewhere else.
+    let offset = (std::process::id() % 97) as u16 * 100;
+    loop {
+        let base = 21_000 + (offset + NEXT.fetch_add(count, Ordering::Relaxed)) % 11_000;
+        if (base..base + count).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
+            return base;
+        }
+    }
+}
+
+/// Waits until `condition` gives something; panics with `what` after half a minute.
+pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(started.elapsed() < Duration::from_secs(30), "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// An HTTP answer: status line and headers, and the body.
+pub fn request(port: u16, method: &str, path: &str, body: &str) -> Option<(String, String)> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
+    let length = body.len();
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n\
+         Content-Length: {length}\r\n\r\n{body}"
+    )
+    .ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    Some((head.to_owned(), body.to_owned()))
+}
+
+pub fn get(port: u16, path: &str) -> Option<(String, String)> {
+    request(port, "GET", path, "")
+}
+
+/// A running program that is killed when the test ends, however it ends.
+pub struct Running(pub Child);
+
+impl Running {
+    pub fn start(command: &mut Command) -> Self {
+        Self(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+    }
+
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    pub fn signal(&self, name: &str) {
+        signal(self.id(), name);
+    }
+
+    /// Waits for its end.
+    pub fn output(mut self) -> Output {
+        let mut stdout = vec![];
+        let mut stderr = vec![];
+        self.0.stdout.take().unwrap().read_to_end(&mut stdout).unwrap();
+        self.0.stderr.take().unwrap().read_to_end(&mut stderr).unwrap();
+        let status = self.0.wait().unwrap();
+        Output { status, stdout, stderr }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+pub fn signal(process: u32, name: &str) {
+    assert!(Command::new("kill").args([&format!("-{name}"), &process.to_string()]).status().unwrap().success());
+}
+
+/// Whether a process is there and is no zombie.
+pub fn lives(process: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    stat.rsplit(')').next().is_some_and(|rest| !rest.trim().is_empty() && !rest.trim_start().starts_with('Z'))
+}
+
+/// A network of nodes on ports of its own.
+pub struct Lab {
+    pub folder: TempDir,
+    pub metric_port: u16,
+    pub p2p_port: u16,
+    pub num_nodes: u16,
+}
+
+impl Lab {
+    pub fn new(num_nodes: u16) -> Self {
+        let metric_port = free_ports(num_nodes * 2);
+        Self { folder: tempfile::tempdir().unwrap(), metric_port, p2p_port: metric_port + num_nodes, num_nodes }
+    }
+
+    pub fn output(&self) -> std::path::PathBuf {
+        self.folder.path().join("run")
+    }
+
+    pub fn command(&self, args: &str) -> Command {
+        let mut command = Command::new(BENCH);
+        command.args(["local", "--json"]).args(args.split_whitespace());
+        command.arg(format!("--num-nodes={}", self.num_nodes));
+        command.arg(format!("--base-metric-port={}", self.metric_port));
+        command.arg(format!("--base-p2p-port={}", self.p2p_port));
+        command.arg("--output").arg(self.output());
+        command
+    }
+
+    pub fn run(&self, args: &str) -> (Option<i32>, Value) {
+        result(Running::start(&mut self.command(args)).output())
+    }
+
+    /// The process ids of the nodes, once all of them answer.
+    pub fn processes(&self) -> Vec<u32> {
+        (0..self.num_nodes)
+            .map(|node| {
+                wait_for("a node's summary", || {
+                    let summary: Value = serde_json::from_str(&get(self.metric_port + node, "/summary")?.1).ok()?;
+                    summary["process"].as_u64()?.try_into().ok()
+                })
+            })
+            .collect()
+    }
+
+    /// Waits until node `node` has counted something in the measured window.
+    pub fn wait_until_measuring(&self, node: u16) {
+        wait_for("the measured window", || {
+            let summary: Value = serde_json::from_str(&get(self.metric_port + node, "/summary")?.1).ok()?;
+            let counts = &summary["measured"];
+            (counts["sent"].as_u64()? + counts["received"].as_u64()? > 0).then_some(())
+        });
+    }
+}
+
+/// Exit code and summary of a finished `local --json`.
+pub fn result(output: Output) -> (Option<i32>, Value) {
+    let text = String::from_utf8_lossy(&output.stdout);
+    let summary = serde_json::from_str(&text)
+        .unwrap_or_else(|error| panic!("{error}: {text}\n{}", String::from_utf8_lossy(&output.stderr)));
+    (output.status.code(), summary)
+}
+
+/// The arguments of a lone node, all that are required.
+pub fn lone_node(metric_port: u16, p2p_port: u16, extra: &str) -> Vec<String> {
+    let text = format!(
+        "--id 0 --num-nodes 2 --metric-port {metric_port} --p2p-port {p2p_port} --mode all --network-protocol gossipsub \
+         --message-size-bytes 100 --heartbeat-millis 100 --buffer-size 100 --timeout 60 --verbosity 2 \
+         --metric-address 127.0.0.1 --p2p-address 127.0.0.1 {extra}"
+    );
+    let mut words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+    words.push(format!("--bootstrap=/ip4/127.0.0.1/tcp/{}/p2p/{}", p2p_port + 1, peer_id(1)));
+    words
+}
