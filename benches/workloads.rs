@@ -7,9 +7,18 @@ use std::process::{Command, ExitCode};
 use serde_json::Value;
 
 const WORKLOADS: [(&str, &[&str]); 3] = [
-    ("5 nodes, all, 1 KiB at 10 ms", &["--num-nodes=5", "--mode=all", "--message-size-bytes=1024", "--heartbeat-millis=10"]),
-    ("5 nodes, all, 64 KiB at 20 ms", &["--num-nodes=5", "--mode=all", "--message-size-bytes=65536", "--heartbeat-millis=20"]),
-    ("3 nodes, one, 1 KiB at 1 ms", &["--num-nodes=3", "--mode=one", "--message-size-bytes=1024", "--heartbeat-millis=1"]),
+    (
+        "5 nodes, all, 1 KiB at 10 ms",
+        &["--num-nodes=5", "--mode=all", "--message-size-bytes=1024", "--heartbeat-millis=10"],
+    ),
+    (
+        "5 nodes, all, 64 KiB at 20 ms",
+        &["--num-nodes=5", "--mode=all", "--message-size-bytes=65536", "--heartbeat-millis=20"],
+    ),
+    (
+        "3 nodes, one, 1 KiB at 1 ms",
+        &["--num-nodes=3", "--mode=one", "--message-size-bytes=1024", "--heartbeat-millis=1"],
+    ),
 ];
 
 fn main() -> ExitCode {
@@ -19,7 +28,16 @@ fn main() -> ExitCode {
     let node_binary = args.next().map(|path| format!("--node-binary={path}"));
     println!(
         "{:<30} {:>9} {:>9} {:>9} {:>9} {:>9} {:>8} {:>8} {:>6} {:>7}",
-        "workload (medians of runs)", "delivery", "CPU s", "MiB", "p50 ms", "p99 ms", "max ms", "wire", "late", "runner"
+        "workload (medians of runs)",
+        "delivery",
+        "CPU s",
+        "MiB",
+        "p50 ms",
+        "p99 ms",
+        "max ms",
+        "wire",
+        "late",
+        "runner"
     );
     for (name, workload) in WORKLOADS {
         let mut results = vec![];
@@ -33,8 +51,10 @@ fn main() -> ExitCode {
             }
         }
         let median = |pointer: &str| {
-            let mut values: Vec<f64> =
-                results.iter().map(|result| result.pointer(pointer).and_then(Value::as_f64).unwrap_or(f64::NAN)).collect();
+            let mut values: Vec<f64> = results
+                .iter()
+                .map(|result| result.pointer(pointer).and_then(Value::as_f64).unwrap_or(f64::NAN))
+                .collect();
             values.sort_by(f64::total_cmp);
             values[values.len() / 2]
         };

@@ -172,8 +172,7 @@ fn a_killed_node_makes_the_run_invalid_and_the_others_results_are_kept() {
 #[test]
 fn a_node_that_hangs_fails_the_run_by_name() {
     let lab = Lab::new(2);
-    let run =
-        Running::start(&mut lab.command("--timeout 60 --warm-up-seconds 0 --hang-timeout-seconds 1"));
+    let run = Running::start(&mut lab.command("--timeout 60 --warm-up-seconds 0 --hang-timeout-seconds 1"));
     let processes = lab.processes();
     lab.wait_until_measuring(1);
     signal(processes[1], "STOP");
@@ -233,10 +232,8 @@ fn the_other_node_program_is_as_good() {
 fn a_taken_port_is_found_before_anything_starts() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
-    let output = Command::new(BENCH)
-        .args(["local", "--num-nodes=1", &format!("--base-metric-port={port}")])
-        .output()
-        .unwrap();
+    let output =
+        Command::new(BENCH).args(["local", "--num-nodes=1", &format!("--base-metric-port={port}")]).output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{text}");
     assert!(text.starts_with(&format!("error: port {port} of node 0 can't be used")), "{text}");

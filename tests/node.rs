@@ -111,10 +111,8 @@ fn a_lone_node_serves_its_endpoint_and_ends_on_sigterm_with_its_summary_written(
 #[test]
 fn the_timeout_ends_a_node_with_exit_code_0() {
     let ports = free_ports(3);
-    let args: Vec<String> = lone_node(ports, ports + 1, "")
-        .into_iter()
-        .map(|word| if word == "60" { "1".into() } else { word })
-        .collect();
+    let args: Vec<String> =
+        lone_node(ports, ports + 1, "").into_iter().map(|word| if word == "60" { "1".into() } else { word }).collect();
     assert_eq!(Running::start(Command::new(NODE).args(args)).output().status.code(), Some(0));
 }
 

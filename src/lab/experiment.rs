@@ -227,7 +227,8 @@ impl Experiment<'_> {
             }
         }
         let p99 = delays.filter(|delays| !delays.is_empty()).map(|delays| delays.value_at_quantile(0.99));
-        let by_node = |field: fn(&NodeSummary) -> u64| self.latest.iter().map(|(id, node)| (*id, field(node))).collect();
+        let by_node =
+            |field: fn(&NodeSummary) -> u64| self.latest.iter().map(|(id, node)| (*id, field(node))).collect();
         let point = Point {
             time: Timestamp::now().to_string(),
             phase,
@@ -301,7 +302,12 @@ impl Experiment<'_> {
     async fn explore(&mut self, order: StartOrder) -> Result<(), String> {
         let Load::Explore { cool_down, run, trials, .. } = &self.plan.workload.load else { return Ok(()) };
         self.progress.stage("explore", &format!("{} trials", trials.len()));
-        self.progress.line(&format!("{} trials, {} s each after {} s", trials.len(), run.as_secs(), cool_down.as_secs()));
+        self.progress.line(&format!(
+            "{} trials, {} s each after {} s",
+            trials.len(),
+            run.as_secs(),
+            cool_down.as_secs()
+        ));
         let end = self.plan.window.map(|window| Instant::now() + window);
         loop {
             if end.is_some_and(|end| Instant::now() >= end) {

@@ -11,8 +11,9 @@ use jiff::Timestamp;
 use super::arguments::LocalArgs;
 use crate::{
     network::{PeerAddress, peer_id},
-    node::{Bootstrap, ControlArgs, Load, NodeArgs, UsageError, Turn, Workload, WorkloadDefaults, unix_nanos,
-        value_name},
+    node::{
+        Bootstrap, ControlArgs, Load, NodeArgs, Turn, UsageError, Workload, WorkloadDefaults, unix_nanos, value_name,
+    },
     report::{RunFolder, WorkloadSummary},
 };
 

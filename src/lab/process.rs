@@ -158,5 +158,9 @@ fn log_tail(path: &Path) -> String {
     let text = read().unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     let last = &lines[lines.len().saturating_sub(LOG_LINES)..];
-    if last.is_empty() { format!("; its log {} is empty", path.display()) } else { format!("; its log ends:\n  {}", last.join("\n  ")) }
+    if last.is_empty() {
+        format!("; its log {} is empty", path.display())
+    } else {
+        format!("; its log ends:\n  {}", last.join("\n  "))
+    }
 }

@@ -1,14 +1,12 @@
 //! The kinds of metric the table may use, and how each is made and registered.
 
 use prometheus::{
-    Counter, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
-    core::Collector,
+    Counter, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, core::Collector,
 };
 
 /// Bucket bounds of every histogram, in seconds: 100 us to 60 s, about three a decade.
-const BUCKETS: [f64; 18] = [
-    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
-];
+const BUCKETS: [f64; 18] =
+    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 
 /// What Prometheus calls the type of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,10 +95,8 @@ impl Registered for Labelled {
     const KIND: Kind = Kind::Counter;
     fn register(definition: &Definition, registry: &Registry) -> prometheus::Result<Self> {
         let (label, values) = definition.label.unwrap_or(("", &[]));
-        let counters = registered(
-            IntCounterVec::new(Opts::new(definition.name, definition.help), &[label])?,
-            registry,
-        )?;
+        let counters =
+            registered(IntCounterVec::new(Opts::new(definition.name, definition.help), &[label])?, registry)?;
         for value in values {
             counters.with_label_values(&[value]);
         }

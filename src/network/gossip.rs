@@ -5,8 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use libp2p::{
     gossipsub::{
-        self, ConfigBuilder, Message, MessageAuthenticity, MessageId, MetricsConfig, Sha256Topic,
-        ValidationMode,
+        self, ConfigBuilder, Message, MessageAuthenticity, MessageId, MetricsConfig, Sha256Topic, ValidationMode,
     },
     identity::Keypair,
 };
@@ -34,7 +33,12 @@ pub struct GossipSettings {
     #[arg(long = "gossipsub-mesh-n", env = "APOLLO_GOSSIPSUB_MESH_N", value_name = "PEERS", default_value_t = 6)]
     pub mesh_n: usize,
     /// Fewest peers of the mesh before it adds some (D_low).
-    #[arg(long = "gossipsub-mesh-n-low", env = "APOLLO_GOSSIPSUB_MESH_N_LOW", value_name = "PEERS", default_value_t = 5)]
+    #[arg(
+        long = "gossipsub-mesh-n-low",
+        env = "APOLLO_GOSSIPSUB_MESH_N_LOW",
+        value_name = "PEERS",
+        default_value_t = 5
+    )]
     pub mesh_n_low: usize,
     /// Most peers of the mesh before it prunes some (D_high).
     #[arg(
@@ -161,8 +165,7 @@ pub(super) fn behaviour(
         .message_id_fn(message_id)
         .build()
         .map_err(|error| refused(&error))?;
-    let mut behaviour =
-        gossipsub::Behaviour::new(authenticity, gossip_config).map_err(|error| refused(&error))?;
+    let mut behaviour = gossipsub::Behaviour::new(authenticity, gossip_config).map_err(|error| refused(&error))?;
     if let Some(registry) = registry {
         behaviour = behaviour.with_metrics(registry.sub_registry_with_prefix("gossipsub"), MetricsConfig::default());
     }

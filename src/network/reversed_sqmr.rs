@@ -143,12 +143,7 @@ pub(super) async fn pull(broadcaster: PeerId, opener: Opener, traffic: Arc<dyn T
     }
 }
 
-async fn pull_once(
-    broadcaster: PeerId,
-    opener: &Opener,
-    traffic: &dyn Traffic,
-    metrics: &Metrics,
-) -> io::Result<()> {
+async fn pull_once(broadcaster: PeerId, opener: &Opener, traffic: &dyn Traffic, metrics: &Metrics) -> io::Result<()> {
     let stream = opener.open(broadcaster).await?;
     let _active = Active::new(&metrics.network_active_outbound_sessions);
     let (mut reader, mut writer) = stream.split();

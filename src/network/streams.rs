@@ -80,13 +80,7 @@ impl Behaviour {
     }
 
     fn handler(&self, peer: PeerId) -> Handler {
-        Handler {
-            peer,
-            protocol: self.protocol.clone(),
-            accept: self.accept.clone(),
-            requests: None,
-            opening: 0,
-        }
+        Handler { peer, protocol: self.protocol.clone(), accept: self.accept.clone(), requests: None, opening: 0 }
     }
 }
 

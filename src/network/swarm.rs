@@ -149,8 +149,7 @@ impl Network {
         let swarm_config = swarm::Config::with_tokio_executor()
             .with_idle_connection_timeout(IDLE_TIMEOUT)
             .with_max_negotiating_inbound_streams(MAX_NEGOTIATING_STREAMS);
-        let mut swarm =
-            Swarm::new(transport::build(&keypair, &config, metrics)?, behaviours, own, swarm_config);
+        let mut swarm = Swarm::new(transport::build(&keypair, &config, metrics)?, behaviours, own, swarm_config);
         listen(&mut swarm, &config)?;
 
         let expected = Readiness { expected_peers: expected_peers(&config, &dialer), ..Readiness::default() };
@@ -326,9 +325,9 @@ impl Driver {
                 }
                 self.update_readiness();
             }
-            SwarmEvent::IncomingConnectionError {
-                error: ListenError::Denied { .. }, peer_id: Some(peer), ..
-            } => self.refuse(peer),
+            SwarmEvent::IncomingConnectionError { error: ListenError::Denied { .. }, peer_id: Some(peer), .. } => {
+                self.refuse(peer)
+            }
             _ => {}
         }
     }

@@ -10,11 +10,7 @@ use std::{
 use futures::{AsyncRead, AsyncWrite};
 use libp2p::{
     PeerId, Transport as _,
-    core::{
-        muxing::StreamMuxerBox,
-        transport::Boxed,
-        upgrade::Version,
-    },
+    core::{muxing::StreamMuxerBox, transport::Boxed, upgrade::Version},
     dns,
     identity::Keypair,
     noise, quic, tcp, yamux,

@@ -294,11 +294,8 @@ mod tests {
     #[test]
     fn a_good_command_line_is_taken() {
         assert!(parse("").is_ok());
-        let list = format!(
-            "--bootstrap /ip4/127.0.0.1/tcp/1/p2p/{},,/ip4/127.0.0.1/tcp/2/p2p/{}",
-            peer_id(0),
-            peer_id(1)
-        );
+        let list =
+            format!("--bootstrap /ip4/127.0.0.1/tcp/1/p2p/{},,/ip4/127.0.0.1/tcp/2/p2p/{}", peer_id(0), peer_id(1));
         assert!(parse(&list).is_ok());
         assert!(parse("--mode explore --broadcaster 2").is_ok());
         assert!(parse("--mode rr --round-duration-seconds 1").is_ok());

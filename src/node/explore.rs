@@ -34,7 +34,8 @@ impl TrialPlan {
 /// The trials with at least this message size, in bytes, and throughput, in bytes per second, by ascending throughput.
 /// Trials of equal throughput keep their order: by size, then by heartbeat.
 pub fn trials(min_message_size: usize, min_throughput: f64) -> Vec<TrialPlan> {
-    let sizes = std::iter::successors(Some(SMALLEST), |size| Some(size * 2)).take_while(|size| *size <= MAX_MESSAGE_SIZE);
+    let sizes =
+        std::iter::successors(Some(SMALLEST), |size| Some(size * 2)).take_while(|size| *size <= MAX_MESSAGE_SIZE);
     let mut trials: Vec<TrialPlan> = sizes
         .flat_map(|message_size| HEARTBEATS.map(|heartbeat_millis| TrialPlan { message_size, heartbeat_millis }))
         .filter(|trial| trial.message_size >= min_message_size && trial.throughput() >= min_throughput)

@@ -110,10 +110,7 @@ fn start(args: NodeArgs) -> Result<(), Failure> {
         .worker_threads
         .map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
     // The endpoint and the clockwork have a thread of their own: a network that is out of breath still answers.
-    let main = runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| other("runtime", &error))?;
+    let main = runtime::Builder::new_current_thread().enable_all().build().map_err(|error| other("runtime", &error))?;
     let p2p = P2pRuntime::new(worker_threads).map_err(|error| other("runtime", &error))?;
 
     let roster = Arc::new(Roster::new(args.num_nodes));
@@ -150,8 +147,7 @@ struct P2pRuntime {
 impl P2pRuntime {
     fn new(worker_threads: usize) -> std::io::Result<Self> {
         if worker_threads > 1 {
-            let pool =
-                runtime::Builder::new_multi_thread().worker_threads(worker_threads).enable_all().build()?;
+            let pool = runtime::Builder::new_multi_thread().worker_threads(worker_threads).enable_all().build()?;
             return Ok(Self { handle: pool.handle().clone(), _pool: Some(pool) });
         }
         // A pool of one would wake its thread through a queue; this one polls in place.
@@ -580,8 +576,15 @@ impl Session {
         sleep_until(times.drained_unix_nanos).await;
         self.pacer = None;
         let counts = node.recorder.counts();
-        let summary =
-            TrialSummary { trial: number, plan, times, readiness, measured: counts.measured, pending: counts.pending, usage };
+        let summary = TrialSummary {
+            trial: number,
+            plan,
+            times,
+            readiness,
+            measured: counts.measured,
+            pending: counts.pending,
+            usage,
+        };
         info!(trial = number, ?plan, "trial is over");
         node.life().trials.push(summary);
         node.write_summary().map_err(Failure::Other)

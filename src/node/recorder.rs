@@ -33,12 +33,7 @@ impl Window {
         // They grow with the largest value, to half a MiB at most.
         #[allow(clippy::expect_used, reason = "3 significant digits are always a valid precision")]
         let histogram = || Histogram::new(3).expect("precision");
-        Self {
-            counts: WindowSummary::default(),
-            delay: histogram(),
-            network_delay: histogram(),
-            send_lag: histogram(),
-        }
+        Self { counts: WindowSummary::default(), delay: histogram(), network_delay: histogram(), send_lag: histogram() }
     }
 
     fn summary(&self) -> WindowSummary {
@@ -246,8 +241,7 @@ impl Traffic for Recorder {
             window.counts.late += u64::from(late);
             record(&mut window.send_lag, lag_nanos / 1000);
         }
-        let extension =
-            Extension { run_id: self.run_id, trial: message.trial, send_lag_micros: lag_nanos / 1000 };
+        let extension = Extension { run_id: self.run_id, trial: message.trial, send_lag_micros: lag_nanos / 1000 };
         extension.write_to(&mut message.bytes[HEADER_SIZE..]);
         let metrics = &self.metrics;
         metrics.broadcast_message_count.inc();

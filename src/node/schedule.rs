@@ -106,9 +106,8 @@ mod tests {
 
     #[test]
     fn beats_are_counted_from_the_origin() {
-        let slots = |from| {
-            Slots::new(0, 3, Turn::All, Duration::from_millis(10), 1000 * MS, from * MS, Some(1050 * MS))
-        };
+        let slots =
+            |from| Slots::new(0, 3, Turn::All, Duration::from_millis(10), 1000 * MS, from * MS, Some(1050 * MS));
         assert_eq!(times(slots(1000)), [1000, 1010, 1020, 1030, 1040]);
         assert_eq!(times(slots(1011)), [1020, 1030, 1040]);
         assert_eq!(slots(1011).map(|slot| slot.index).collect::<Vec<_>>(), [0, 1, 2]);

@@ -151,11 +151,7 @@ impl Workload {
         Ok(Load::Steady { turn, message_size, heartbeat })
     }
 
-    fn explore(
-        num_nodes: u64,
-        args: &WorkloadArgs,
-        defaults: Option<&WorkloadDefaults>,
-    ) -> Result<Load, UsageError> {
+    fn explore(num_nodes: u64, args: &WorkloadArgs, defaults: Option<&WorkloadDefaults>) -> Result<Load, UsageError> {
         let broadcaster = broadcaster(Mode::Explore, num_nodes, args, defaults)?;
         let cool_down =
             positive("--explore-cool-down-duration-seconds", args.explore_cool_down_duration_seconds, 1000, "s")?;
@@ -180,9 +176,7 @@ impl Workload {
     /// Which nodes ever broadcast.
     pub fn broadcasters(&self) -> Broadcasters {
         match &self.load {
-            Load::Steady { turn: Turn::One(id), .. } | Load::Explore { broadcaster: id, .. } => {
-                Broadcasters::One(*id)
-            }
+            Load::Steady { turn: Turn::One(id), .. } | Load::Explore { broadcaster: id, .. } => Broadcasters::One(*id),
             Load::Steady { .. } => Broadcasters::All,
         }
     }
@@ -191,9 +185,7 @@ impl Workload {
     pub fn largest_message(&self) -> usize {
         match &self.load {
             Load::Steady { message_size, .. } => *message_size,
-            Load::Explore { trials, .. } => {
-                trials.iter().map(|trial| trial.message_size).max().unwrap_or(HEADER_SIZE)
-            }
+            Load::Explore { trials, .. } => trials.iter().map(|trial| trial.message_size).max().unwrap_or(HEADER_SIZE),
         }
     }
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 
-use super::summary::{DelaySummary, NodeRow, RUN_SCHEMA_VERSION, RunSummary, Totals, TrialRow, Verdict, WorkloadSummary};
+use super::summary::{
+    DelaySummary, NodeRow, RUN_SCHEMA_VERSION, RunSummary, Totals, TrialRow, Verdict, WorkloadSummary,
+};
 use crate::node::{HistogramText, NodeSummary, WindowSummary, WindowUsage};
 
 /// A node's counts and usage of one window.
@@ -38,12 +40,7 @@ fn ratio(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
 }
 
-fn totals(
-    parts: &BTreeMap<u64, Part<'_>>,
-    num_nodes: u64,
-    window_seconds: f64,
-    problems: &mut Vec<String>,
-) -> Totals {
+fn totals(parts: &BTreeMap<u64, Part<'_>>, num_nodes: u64, window_seconds: f64, problems: &mut Vec<String>) -> Totals {
     let sum = |field: fn(&WindowSummary) -> u64| parts.values().map(|(window, _)| field(window)).sum::<u64>();
     let mut delay = |field: fn(&WindowSummary) -> &HistogramText| {
         let texts = parts.iter().map(|(node, (window, _))| (*node, field(window)));
@@ -214,14 +211,17 @@ fn warnings(totals: &Totals, trials: &[TrialRow], malformed: &BTreeMap<String, u
     let mut warnings = vec![];
     if totals.delivered < totals.expected {
         let lost = totals.expected - totals.delivered;
-        warnings.push(format!("{lost} of {} deliveries did not come: the delays are of those that did", totals.expected));
+        warnings
+            .push(format!("{lost} of {} deliveries did not come: the delays are of those that did", totals.expected));
     }
     if totals.delivered > totals.expected {
         warnings.push("more was delivered than the heard nodes sent: the senders' counts are incomplete".into());
     }
     if totals.missed > 0 {
         let Totals { missed, intended, .. } = totals;
-        warnings.push(format!("{missed} of {intended} intended messages were never sent: the offered load was not reached"));
+        warnings.push(format!(
+            "{missed} of {intended} intended messages were never sent: the offered load was not reached"
+        ));
     }
     if totals.late > 0 {
         let Totals { late, sent, .. } = totals;

@@ -7,7 +7,5 @@ mod table;
 
 pub use folder::{FolderError, RunFolder};
 pub use merge::{merge, merge_trials};
-pub use summary::{
-    DelaySummary, NodeRow, RUN_SCHEMA_VERSION, RunSummary, Totals, TrialRow, Verdict, WorkloadSummary,
-};
+pub use summary::{DelaySummary, NodeRow, RUN_SCHEMA_VERSION, RunSummary, Totals, TrialRow, Verdict, WorkloadSummary};
 pub use table::{per_node_table, run_table, trial_line, trial_table};

@@ -105,7 +105,10 @@ pub fn run_table(run: &RunSummary) -> String {
         ),
     );
     row("peak memory", format!("{} in all nodes together", bytes(run.peak_memory_bytes as f64)));
-    row("on the wire", format!("{} bytes per delivered payload byte", optional(totals.wire_bytes_per_delivered_byte, 3)));
+    row(
+        "on the wire",
+        format!("{} bytes per delivered payload byte", optional(totals.wire_bytes_per_delivered_byte, 3)),
+    );
     let mut text = table.to_string();
     text.push('\n');
     for warning in &run.verdict.warnings {
@@ -129,7 +132,8 @@ fn align_numbers(table: &mut Table, columns: usize) {
 /// A line for each node.
 pub fn per_node_table(nodes: &[NodeRow]) -> String {
     let mut table = empty_table();
-    let header = ["node", "sent", "late", "missed", "received", "expected", "dup.", "p50", "p99", "max", "CPU s", "memory"];
+    let header =
+        ["node", "sent", "late", "missed", "received", "expected", "dup.", "p50", "p99", "max", "CPU s", "memory"];
     table.set_header(header);
     for node in nodes {
         table.add_row([
