@@ -2,6 +2,7 @@
 //!
 //! Imports point downwards only: [`lab`] → [`report`] → [`node`] → [`network`] → [`metrics`] → [`message`].
 
+pub mod command_line;
 pub mod lab;
 pub mod message;
 pub mod metrics;

@@ -129,6 +129,33 @@ fn explore_rebuilds_the_network_for_each_trial_and_ends() {
 }
 
 #[test]
+fn explore_rebuilds_a_quic_network_too() {
+    let lab = Lab::new(2);
+    let (exit, run) = lab.run(
+        "--quic --mode explore --explore-cool-down-duration-seconds 3 --explore-run-duration-seconds 1 \
+         --explore-min-throughput-byte-per-seconds 2090000000 --explore-min-message-size-bytes 2097152",
+    );
+    assert_eq!(exit, Some(0), "{run:#}");
+    let trials = run["trials"].as_array().unwrap();
+    assert_eq!(trials.len(), 3);
+    assert!(trials.iter().all(|trial| trial["ready"] == true), "{run:#}");
+    assert_eq!(run["totals"]["wire_bytes_per_delivered_byte"], Value::Null, "not measured over QUIC, so not told");
+}
+
+#[test]
+fn a_node_that_hangs_at_the_end_is_not_taken_for_one_that_has_finished() {
+    let lab = Lab::new(2);
+    let run = Running::start(&mut lab.command("--timeout 2 --warm-up-seconds 0 --hang-timeout-seconds 4"));
+    let processes = lab.processes();
+    lab.wait_until_measuring(1);
+    signal(processes[1], "STOP");
+    let (exit, run) = result(run.output());
+    assert_eq!(exit, Some(1), "{run:#}");
+    let reason = run["verdict"]["reasons"][0].as_str().unwrap();
+    assert!(reason.starts_with("node 1 has not answered for"), "{reason}");
+}
+
+#[test]
 fn a_paused_broadcaster_shows_as_lateness_not_as_silence() {
     let lab = Lab::new(2);
     let run = Running::start(&mut lab.command(
@@ -251,7 +278,7 @@ fn bad_usage_has_one_line_and_exit_code_2() {
         (vec!["--message-size-bytes=1"], "--message-size-bytes 1"),
         (vec!["--base-metric-port=65535"], "--base-metric-port 65535"),
         (vec!["--base-metric-port=10000"], "overlap"),
-        (vec!["--node-binary=/nonexistent"], "there is no such file"),
+        (vec!["--node-binary=/nonexistent"], "No such file"),
         (vec![&full, "--base-metric-port=20500", "--base-p2p-port=20600"], "is not empty"),
     ] {
         let output = Command::new(BENCH).arg("local").args(&args).output().unwrap();

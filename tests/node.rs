@@ -4,6 +4,7 @@ mod support;
 
 use std::process::Command;
 
+use apollo_network_benchmark::network::peer_id;
 use serde_json::Value;
 use support::{NODE, Running, free_ports, get, lone_node, request, wait_for};
 
@@ -43,7 +44,7 @@ fn an_address_without_a_peer_id_is_refused() {
     args.pop();
     args.push("--bootstrap=/ip4/127.0.0.1/tcp/10000".into());
     let text = refused(&args);
-    assert!(text.contains("names no peer; end it with /p2p/"), "{text}");
+    assert!(text.contains("names no peer; end it with /p2p/") && text.lines().count() == 1, "{text}");
 }
 
 #[test]
@@ -132,4 +133,31 @@ fn a_controlled_node_takes_one_start_and_no_other() {
     assert!(start(&format!("{{\"start_unix_nanos\": {far}}}")).starts_with("HTTP/1.1 409"));
     node.signal("INT");
     assert_eq!(node.output().status.code(), Some(0));
+}
+
+/// Node 0 knows nobody; the other two know only node 0.
+#[test]
+fn an_empty_list_of_peers_lets_the_others_come() {
+    for protocol in ["gossipsub", "reversed-sqmr"] {
+        let ports = free_ports(6);
+        let address = format!("/ip4/127.0.0.1/tcp/{}/p2p/{}", ports + 3, peer_id(0));
+        let nodes: Vec<Running> = (0..3)
+            .map(|id| {
+                let bootstrap = if id == 0 { "" } else { &address };
+                let (metric, p2p) = (ports + id, ports + 3 + id);
+                let args = format!(
+                    "--id={id} --num-nodes=3 --metric-port={metric} --p2p-port={p2p} --bootstrap={bootstrap} --mode=one \
+                     --broadcaster=1 --network-protocol={protocol} --message-size-bytes=100 --heartbeat-millis=50 \
+                     --buffer-size=100 --timeout=60 --verbosity=2"
+                );
+                Running::start(Command::new(NODE).args(args.split_whitespace()))
+            })
+            .collect();
+        let received = wait_for("messages at node 0", || {
+            let summary: Value = serde_json::from_str(&get(ports, "/summary")?.1).ok()?;
+            summary["measured"]["received"].as_u64().filter(|count| *count >= 3)
+        });
+        assert!(received >= 3, "{protocol}");
+        drop(nodes);
+    }
 }

@@ -3,6 +3,7 @@
 use std::{io, process::ExitCode};
 
 use apollo_network_benchmark::{
+    command_line::parse,
     lab::{LocalArgs, local},
     node::{NodeArgs, run},
 };
@@ -49,7 +50,11 @@ Examples:
 Exit codes: 0 the run is valid; 1 it is not, and the reason is printed; 2 bad usage";
 
 fn main() -> ExitCode {
-    match Cli::parse().command {
+    let cli: Cli = match parse() {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
+    match cli.command {
         Command::Local(args) => local(&args),
         Command::Node(args) => run(*args),
         Command::Completions { shell } => {

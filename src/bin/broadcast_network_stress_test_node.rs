@@ -2,7 +2,10 @@
 
 use std::process::ExitCode;
 
-use apollo_network_benchmark::node::{NodeArgs, run};
+use apollo_network_benchmark::{
+    command_line::parse,
+    node::{NodeArgs, run},
+};
 use clap::Parser;
 
 /// A node of a libp2p network that broadcasts and receives under load, and counts exactly what came and how late.
@@ -26,5 +29,8 @@ Example: the second of two nodes, with every argument that is required
 Exit codes: 0 ended by itself, by --timeout or by a signal; 1 failed; 2 bad usage";
 
 fn main() -> ExitCode {
-    run(Cli::parse().node)
+    match parse::<Cli>() {
+        Ok(cli) => run(cli.node),
+        Err(code) => code,
+    }
 }

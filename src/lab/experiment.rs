@@ -77,6 +77,7 @@ pub(super) async fn run(plan: &Plan) -> Result<RunSummary, String> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
     let http = NodeClient::http()?;
+    let started = Instant::now();
     let mut experiment = Experiment {
         plan,
         clients: plan.nodes.iter().map(|node| NodeClient::new(node, &http)).collect(),
@@ -84,7 +85,7 @@ pub(super) async fn run(plan: &Plan) -> Result<RunSummary, String> {
         progress: Progress::new(),
         latest: BTreeMap::new(),
         answered: BTreeMap::new(),
-        started: Instant::now(),
+        started,
         ready_seconds: None,
         order: None,
         trials_told: 0,
@@ -97,8 +98,11 @@ pub(super) async fn run(plan: &Plan) -> Result<RunSummary, String> {
         _ = interrupt.recv() => Err("interrupted (SIGINT)".to_owned()),
         _ = terminate.recv() => Err("interrupted (SIGTERM)".to_owned()),
     };
-    let run = experiment.finish(ended).await;
-    plan.folder.write_json(&plan.folder.summary(), &run).map_err(failed)?;
+    let mut run = experiment.finish(ended).await;
+    if let Err(error) = plan.folder.write_json(&plan.folder.summary(), &run) {
+        run.verdict.reasons.push(error.to_string());
+        run.verdict.valid = false;
+    }
     Ok(run)
 }
 
@@ -178,11 +182,13 @@ impl Experiment<'_> {
         Ok(order)
     }
 
-    /// Asks every node for its counts; fails when one has ended or does not answer for too long.
-    async fn poll(&mut self) -> Result<(), String> {
+    /// Asks every node for its counts, and says whether all have answered; fails when one has ended or does not answer
+    /// for too long.
+    async fn poll(&mut self) -> Result<bool, String> {
         self.check_processes()?;
         let answers = join_all(self.clients.iter().map(NodeClient::summary)).await;
         let hang_timeout = Duration::from_secs(self.plan.args.hang_timeout_seconds);
+        let mut all = true;
         for (client, answer) in self.clients.iter().zip(answers) {
             match answer {
                 Ok(summary) => {
@@ -190,6 +196,7 @@ impl Experiment<'_> {
                     self.answered.insert(client.id, Instant::now());
                 }
                 Err(error) => {
+                    all = false;
                     // A node that has died is named as such, not as one that hangs.
                     if let Some(died) = self.processes.died() {
                         return Err(died);
@@ -206,15 +213,15 @@ impl Experiment<'_> {
                 }
             }
         }
-        Ok(())
+        Ok(all)
     }
 
     fn sum(&self, field: impl Fn(&NodeSummary) -> u64) -> u64 {
-        self.latest.values().map(field).sum()
+        self.latest.values().map(field).fold(0, u64::saturating_add)
     }
 
     fn expected(&self) -> u64 {
-        self.sum(|node| node.measured.sent) * (self.plan.args.num_nodes - 1)
+        self.sum(|node| node.measured.sent).saturating_mul(self.plan.args.num_nodes - 1)
     }
 
     /// Writes a point of the time series, and says it in a line.
@@ -280,18 +287,17 @@ impl Experiment<'_> {
         let begun = Instant::now();
         let mut last_change = (Instant::now(), (0, 0));
         loop {
-            self.poll().await?;
+            let all_answered = self.poll().await?;
             let figures = self.tell("drain");
             let counts = (self.sum(|node| node.measured.sent), self.sum(|node| node.measured.received));
-            let unsent = self.sum(|node| node.measured.intended) - counts.0;
-            let all_closed = self.latest.values().all(|node| node.phase == Phase::Draining);
-            if all_closed && unsent == 0 && counts.1 >= self.expected() {
-                return Ok(());
-            }
+            let all_sent = counts.0 >= self.sum(|node| node.measured.intended);
             if counts != last_change.1 {
                 last_change = (Instant::now(), counts);
             }
-            if begun.elapsed() >= limit || (all_closed && last_change.0.elapsed() >= QUIET) {
+            let complete = all_sent && counts.1 >= self.expected();
+            let over = complete || begun.elapsed() >= limit || last_change.0.elapsed() >= QUIET;
+            // Only what every node has said after its window closed is a result; one that hangs fails the poll in time.
+            if over && all_answered && self.latest.values().all(|node| node.phase == Phase::Draining) {
                 return Ok(());
             }
             self.progress.update(begun.elapsed().as_secs_f64() / limit.as_secs_f64().max(1e-3), &figures);
@@ -361,35 +367,21 @@ impl Experiment<'_> {
                 self.latest.insert(client.id, summary);
             }
         }
-        let died: Vec<u64> =
-            self.clients.iter().map(|client| client.id).filter(|id| self.processes.has_ended(*id)).collect();
-        self.processes.stop().await;
         let mut reasons: Vec<String> = ended.err().into_iter().collect();
+        let bad_ends = self.processes.stop().await;
+        if reasons.is_empty() {
+            reasons.extend(bad_ends);
+        }
         for client in &self.clients {
+            // A node that ended in order has written its file itself.
             let path = self.plan.folder.node_summary(client.id);
-            let written = std::fs::read(&path).ok().and_then(|text| serde_json::from_slice::<NodeSummary>(&text).ok());
-            match written {
-                // Its own last word, after everything it did.
-                Some(summary) if summary.phase == Phase::Finished && !died.contains(&client.id) => {
-                    self.latest.insert(client.id, summary);
-                }
-                _ => {
-                    let Some(summary) = self.latest.get(&client.id) else { continue };
-                    if let Err(error) = self.plan.folder.write_json(&path, summary) {
-                        reasons.push(error.to_string());
-                    }
-                }
+            let Some(summary) = self.latest.get(&client.id) else { continue };
+            if !path.is_file() || !self.processes.ended_well(client.id) {
+                reasons.extend(self.plan.folder.write_json(&path, summary).err().map(|error| error.to_string()));
             }
         }
-        if reasons.is_empty() {
-            reasons.extend(
-                self.clients
-                    .iter()
-                    .filter(|client| !self.latest.contains_key(&client.id))
-                    .map(|client| format!("node {} left no summary", client.id)),
-            );
-        }
         self.progress.finish();
+        // Their last words count connections that broke because the others ended first; what they said before does not.
         let nodes: Vec<NodeSummary> = self.latest.values().cloned().collect();
         let verdict = Verdict { valid: false, reasons, warnings: self.warnings.clone() };
         let mut run = merge(&nodes, self.plan.summary(), self.plan.is_explore(), self.window_seconds(), verdict);

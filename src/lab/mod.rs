@@ -33,16 +33,16 @@ pub fn local(args: &LocalArgs) -> ExitCode {
     // One thread, the main one: the nodes are told to die with the thread that started them.
     let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return bad_usage(&format!("the runtime does not start: {error}")),
+        Err(error) => return failed(&format!("the runtime does not start: {error}")),
     };
     let run = match runtime.block_on(experiment::run(&plan)) {
         Ok(run) => run,
-        Err(error) => return bad_usage(&error),
+        Err(error) => return failed(&error),
     };
     if args.json {
         match serde_json::to_string_pretty(&run) {
             Ok(text) => println!("{text}"),
-            Err(error) => return bad_usage(&error.to_string()),
+            Err(error) => return failed(&error.to_string()),
         }
     } else {
         if !run.trials.is_empty() {
@@ -60,4 +60,9 @@ pub fn local(args: &LocalArgs) -> ExitCode {
 fn bad_usage(line: &str) -> ExitCode {
     eprintln!("error: {line}");
     ExitCode::from(BAD_USAGE)
+}
+
+fn failed(line: &str) -> ExitCode {
+    eprintln!("error: {line}");
+    ExitCode::from(INVALID)
 }

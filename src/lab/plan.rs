@@ -24,6 +24,9 @@ const DEFAULTS: WorkloadDefaults =
 /// Length of the measured window when it is not given.
 const DEFAULT_WINDOW: u64 = 20;
 
+/// Most nodes on one machine: their connections grow with the square, and the list of peers must fit a command line.
+const MOST_NODES: u64 = 1000;
+
 /// Time that a node lives beyond the longest run: only an orphan that escaped every other end meets it.
 const NODE_SLACK: u64 = 120;
 
@@ -42,14 +45,20 @@ impl Plan {
     pub(super) fn new(args: &LocalArgs) -> Result<Self, UsageError> {
         let mut args = args.clone();
         let workload = Workload::resolve(args.mode, args.num_nodes, &args.workload, Some(&DEFAULTS))?;
+        if args.num_nodes > MOST_NODES {
+            return Err(UsageError(format!(
+                "--num-nodes {}: one machine runs at most {MOST_NODES} nodes, each with a connection to every other",
+                args.num_nodes
+            )));
+        }
         let explore = matches!(workload.load, Load::Explore { .. });
         let window = args.timeout.or((!explore).then_some(DEFAULT_WINDOW)).map(Duration::from_secs);
         fill_in(&mut args, &workload);
         let addresses = addresses(&args)?;
-        if let Some(binary) = &args.node_binary
-            && !binary.is_file()
-        {
-            return Err(UsageError(format!("--node-binary {}: there is no such file", binary.display())));
+        if let Some(binary) = &mut args.node_binary {
+            // A bare name would be looked for in PATH when it is started.
+            *binary = std::fs::canonicalize(&*binary)
+                .map_err(|error| UsageError(format!("--node-binary {}: {error}", binary.display())))?;
         }
         // Different from other runs on this machine, and never 0.
         let run_id = unix_nanos().max(1);

@@ -10,7 +10,7 @@ use std::{
 };
 
 use nix::{
-    sys::signal::{Signal, kill},
+    sys::signal::{Signal, killpg},
     unistd::{Pid, getppid},
 };
 use tokio::process::{Child, Command};
@@ -30,6 +30,14 @@ struct NodeProcess {
     child: Child,
     log: PathBuf,
     ended: Option<ExitStatus>,
+}
+
+impl NodeProcess {
+    /// Its name, how it ended, and its last log lines.
+    fn obituary(&self) -> String {
+        let end = self.ended.map_or_else(|| "an unknown status".into(), describe);
+        format!("node {} ended with {end}{}", self.id, log_tail(&self.log))
+    }
 }
 
 /// The running nodes. Dropping it kills them all.
@@ -61,15 +69,12 @@ impl Processes {
                 node.ended = node.child.try_wait().ok().flatten();
             }
         }
-        self.nodes.iter().find_map(|node| {
-            let status = node.ended?;
-            Some(format!("node {} ended with {}{}", node.id, describe(status), log_tail(&node.log)))
-        })
+        self.nodes.iter().find(|node| node.ended.is_some()).map(NodeProcess::obituary)
     }
 
-    /// Whether a node has ended.
-    pub(super) fn has_ended(&self, id: u64) -> bool {
-        self.nodes.iter().any(|node| node.id == id && node.ended.is_some())
+    /// Whether a node has ended in order, with exit code 0.
+    pub(super) fn ended_well(&self, id: u64) -> bool {
+        self.nodes.iter().any(|node| node.id == id && node.ended.is_some_and(|status| status.success()))
     }
 
     /// The last lines of a node's log.
@@ -77,8 +82,9 @@ impl Processes {
         self.nodes.iter().find(|node| node.id == id).map_or_else(String::new, |node| log_tail(&node.log))
     }
 
-    /// Ends all nodes: SIGTERM, and SIGKILL for those that do not end in time.
-    pub(super) async fn stop(&mut self) {
+    /// Ends all nodes: SIGTERM, and SIGKILL for those that do not end in time. Says of each that did not end in order how
+    /// it ended.
+    pub(super) async fn stop(&mut self) -> Vec<String> {
         for node in self.nodes.iter().filter(|node| node.ended.is_none()) {
             signal(&node.child, Signal::SIGTERM);
             // A stopped process takes no SIGTERM before it goes on.
@@ -90,18 +96,21 @@ impl Processes {
             match tokio::time::timeout(left, node.child.wait()).await {
                 Ok(status) => node.ended = status.ok(),
                 Err(_) => {
-                    let _ = node.child.kill().await;
-                    node.ended = node.child.try_wait().ok().flatten();
+                    signal(&node.child, Signal::SIGKILL);
+                    node.ended = node.child.wait().await.ok();
                 }
             }
         }
+        let bad = self.nodes.iter().filter(|node| !node.ended.is_some_and(|status| status.success()));
+        bad.map(NodeProcess::obituary).collect()
     }
 }
 
 fn signal(child: &Child, signal: Signal) {
     if let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) {
-        // It may have ended meanwhile; as its parent has not waited for it, the id is still its own.
-        let _ = kill(Pid::from_raw(pid), signal);
+        // To its whole group, should the program be a wrapper that starts the node. It may have ended meanwhile; as its
+        // parent has not waited for it, the id is still its own.
+        let _ = killpg(Pid::from_raw(pid), signal);
     }
 }
 

@@ -17,8 +17,10 @@ const FIRST_WINDOW: u64 = 1 << 9;
 /// What an arrival was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrival {
-    /// New, and later than all that came before.
+    /// New, and the one after the latest that came before.
     InOrder,
+    /// New, and later than that: it skipped over some that have not come.
+    Ahead,
     /// New, but a later one came first.
     Reordered,
     /// Came before.
@@ -161,13 +163,12 @@ impl SenderTracker {
             return Arrival::Undecided;
         };
         if index >= self.next {
-            if index > self.next {
-                self.gaps += 1;
-            }
+            let skipped = index > self.next;
+            self.gaps += u64::from(skipped);
             self.advance_to(after);
             self.set(index, true);
             self.unique += 1;
-            return Arrival::InOrder;
+            return if skipped { Arrival::Ahead } else { Arrival::InOrder };
         }
         if index < self.floor() {
             return if index < self.base || self.forgot_missing {
@@ -297,7 +298,7 @@ mod tests {
         let mut tracker = DeliveryTracker::new(Base::Zero);
         tracker.record(0, 0);
         assert_eq!(tracker.record(0, u64::MAX), Arrival::Undecided);
-        assert_eq!(tracker.record(0, u64::MAX - 1), Arrival::InOrder);
+        assert_eq!(tracker.record(0, u64::MAX - 1), Arrival::Ahead);
         assert_eq!(tracker.pending(), u64::MAX - 2);
         assert_eq!(tracker.senders[&0].capacity(), WINDOW_LIMIT);
         tracker.record(1, u64::MAX - 1);
@@ -330,6 +331,7 @@ mod tests {
                 }
                 let new = model.insert(index);
                 let expected = match (new, index >= next || first) {
+                    (true, true) if index > next && !(first && !zero) => Arrival::Ahead,
                     (true, true) => Arrival::InOrder,
                     (true, false) => { reordered += 1; Arrival::Reordered }
                     (false, _) => { duplicates += 1; Arrival::Duplicate }

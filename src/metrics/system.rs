@@ -17,15 +17,24 @@ pub struct Usage {
     pub peak_memory_bytes: u64,
 }
 
-/// The usage of this process up to now, by getrusage(2).
+/// The usage of this process up to now.
 pub fn usage() -> Usage {
     let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) else { return Usage::default() };
     let seconds = |time: nix::sys::time::TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
     Usage {
         cpu_seconds: seconds(usage.user_time()) + seconds(usage.system_time()),
-        // ru_maxrss is in KiB on Linux.
-        peak_memory_bytes: u64::try_from(usage.max_rss()).unwrap_or_default() * 1024,
+        peak_memory_bytes: peak_memory_bytes(),
     }
+}
+
+/// From the process's status: ru_maxrss would count what the parent had when it started this process.
+fn peak_memory_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let kibibytes = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+    kibibytes.unwrap_or_default() * 1024
 }
 
 /// Refreshes the `system_*` metrics; call it at a steady pace.

@@ -48,7 +48,7 @@ pub const NETWORK_EVENTS: &[&str] = &[
 ];
 
 /// Why an arrival was not counted as a message of the run.
-pub const MALFORMED_REASONS: &[&str] = &["not_a_message", "unknown_sender", "wrong_sender", "other_run"];
+pub const MALFORMED_REASONS: &[&str] = &["not_a_message", "unknown_sender", "wrong_sender", "other_run", "other_trial"];
 
 macro_rules! metrics {
     ($($(#[doc = $help:literal])+ $name:ident: $type:ty $([$label:literal: $values:expr])?;)*) => {
@@ -134,7 +134,7 @@ metrics! {
     /// SQMR sessions that this node has opened and that are not ended.
     network_active_outbound_sessions: IntGauge;
     /// Broadcasts, or copies of one for a single peer, that were not sent, by reason.
-    network_dropped_broadcast_messages: Labelled ["reason": DROP_REASONS];
+    network_dropped_broadcast_messages: Labelled ["drop_reason": DROP_REASONS];
     /// Events of the network layer, by type.
     network_event_counter: Labelled ["event_type": NETWORK_EVENTS];
     /// Bytes written to the TCP sockets of the network, encryption and framing included; 0 over QUIC.

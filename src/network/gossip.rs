@@ -12,11 +12,12 @@ use libp2p::{
 use serde::{Deserialize, Serialize};
 
 use super::{NetworkConfig, NetworkError};
+use crate::message::MAX_MESSAGE_SIZE;
 
 /// Name of the topic; on the wire it is the SHA-256 of it.
 const TOPIC: &str = "stress_test_topic";
 
-/// What is added to the largest message to give `max_transmit_size`. libp2p compares that limit with all that is in
+/// What is added to the largest message that any node may send to give `max_transmit_size`. libp2p compares that limit with all that is in
 /// the read buffer, the start of the next message included, and drops the stream above it: near the message size,
 /// back-to-back messages would vanish silently.
 const TRANSMIT_HEADROOM: usize = 64 << 10;
@@ -160,7 +161,7 @@ pub(super) fn behaviour(
         .validation_mode(validation)
         .idontwant_message_size_threshold(settings.idontwant_threshold_bytes)
         .connection_handler_queue_len(config.queue_length())
-        .max_transmit_size(config.largest_message + TRANSMIT_HEADROOM)
+        .max_transmit_size(MAX_MESSAGE_SIZE + TRANSMIT_HEADROOM)
         .max_control_message_size(MAX_CONTROL_MESSAGE_SIZE)
         .message_id_fn(message_id)
         .build()

@@ -19,7 +19,6 @@ pub use address::{PeerAddress, PeerAddressError};
 pub use gossip::GossipSettings;
 pub use identity::{MAX_NODES, Roster, keypair, peer_id};
 pub use readiness::Readiness;
-pub use sqmr::{read_query, read_response, write_query, write_response};
 pub use swarm::Network;
 
 use std::{net::IpAddr, sync::Arc};
@@ -88,8 +87,8 @@ pub struct NetworkConfig {
     pub queue_bytes: usize,
     /// Most messages that wait for one peer.
     pub queue_messages: usize,
-    /// Largest message of the run, in bytes.
-    pub largest_message: usize,
+    /// Largest message while this network lasts, in bytes; queues are as long as it allows.
+    pub message_size: usize,
 }
 
 /// Which nodes broadcast.
@@ -116,7 +115,7 @@ impl NetworkConfig {
     /// [`Self::queue_messages`].
     pub fn queue_length(&self) -> usize {
         // A bound in messages alone is none in memory: 5,000 messages of 4 MiB are 20 GiB for each peer.
-        (self.queue_bytes / self.largest_message.max(1)).clamp(4, self.queue_messages.max(4))
+        (self.queue_bytes / self.message_size.max(1)).clamp(4, self.queue_messages.max(4))
     }
 }
 

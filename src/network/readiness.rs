@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// How far a node is from being ready. Ready means that a broadcast of any broadcaster reaches this node, and one of
-/// this node reaches all expected peers.
+/// How far a node is from being ready. Ready means that a broadcast of this node reaches all expected peers; when all
+/// nodes are ready, every broadcast reaches everyone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Readiness {
     /// Peers that must be connected.

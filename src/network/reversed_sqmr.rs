@@ -13,12 +13,15 @@ use std::{
 use bytes::Bytes;
 use futures::{AsyncReadExt, AsyncWriteExt};
 use libp2p::{PeerId, Stream};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{
+    Notify,
+    mpsc::{self, error::TrySendError},
+};
 use tracing::debug;
 
 use super::{
     NetworkConfig, Traffic,
-    sqmr::{Active, PROTOCOL, frame_response, read_query, read_response, write_query},
+    sqmr::{Active, PROTOCOL, frame_response, read_query, read_response, timed, write_query},
     streams::{self, Opener},
 };
 use crate::{message::MAX_MESSAGE_SIZE, metrics::Metrics};
@@ -28,6 +31,9 @@ const REOPEN_AFTER: Duration = Duration::from_millis(100);
 
 /// Open queries of one peer that are served; one is enough, and the rest is refused.
 const MAX_QUERIES_PER_PEER: usize = 4;
+
+/// Largest query that is read, in bytes. It says nothing that matters, and most are empty.
+const MAX_QUERY: usize = 4096;
 
 struct Session {
     peer: PeerId,
@@ -78,7 +84,7 @@ impl Sessions {
 
     async fn serve(&self, peer: PeerId, mut stream: Stream) -> io::Result<()> {
         // What the query says does not matter; that it is there does.
-        read_query(&mut stream, MAX_MESSAGE_SIZE).await?;
+        timed(read_query(&mut stream, MAX_QUERY)).await?;
         let (sender, mut responses) = mpsc::channel(self.queue_length);
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         {
@@ -92,6 +98,12 @@ impl Sessions {
         self.changed.notify_one();
         let served = self.respond(&mut stream, &mut responses).await;
         self.lock().remove(&id);
+        responses.close();
+        let mut unsent = u64::from(served.is_err());
+        while responses.try_recv().is_ok() {
+            unsent += 1;
+        }
+        self.metrics.network_dropped_broadcast_messages.of("session_failed").inc_by(unsent);
         self.metrics.network_event_counter.of("session_closed").inc();
         self.changed.notify_one();
         served
@@ -115,8 +127,12 @@ impl Sessions {
         }
         let response = frame_response(message);
         for session in open.values() {
-            if session.responses.try_send(response.clone()).is_err() {
-                self.metrics.network_dropped_broadcast_messages.of("peer_queue_full").inc();
+            if let Err(error) = session.responses.try_send(response.clone()) {
+                let reason = match error {
+                    TrySendError::Full(_) => "peer_queue_full",
+                    TrySendError::Closed(_) => "session_failed",
+                };
+                self.metrics.network_dropped_broadcast_messages.of(reason).inc();
             }
         }
     }

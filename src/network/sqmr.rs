@@ -30,11 +30,11 @@ use crate::{message::MAX_MESSAGE_SIZE, metrics::Metrics};
 /// The protocol's name on the wire.
 pub(super) const PROTOCOL: StreamProtocol = StreamProtocol::new("/stress-test/0.1.0");
 
-/// Sessions to one peer that may be open at a time. yamux refuses the connection above 512 streams.
-const MAX_SESSIONS_PER_PEER: usize = 256;
+/// Sessions to one peer that may be open at a time. yamux ends the connection above 512 streams, both sides' together.
+const MAX_SESSIONS_PER_PEER: usize = 128;
 
 /// Longest that one session of a broadcast may take; a peer that stops reading must not hold it for ever.
-pub(super) const SESSION_TIMEOUT: Duration = Duration::from_secs(60);
+const SESSION_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// First size of the buffer for a query or response of unknown or claimed length.
 const FIRST_BUFFER: usize = 64 << 10;
@@ -43,7 +43,7 @@ const FIRST_BUFFER: usize = 64 << 10;
 ///
 /// # Errors
 /// Those of the stream.
-pub async fn write_query(stream: &mut (impl AsyncWrite + Unpin), query: &[u8]) -> io::Result<()> {
+pub(super) async fn write_query(stream: &mut (impl AsyncWrite + Unpin), query: &[u8]) -> io::Result<()> {
     stream.write_all(query).await?;
     stream.close().await
 }
@@ -52,7 +52,7 @@ pub async fn write_query(stream: &mut (impl AsyncWrite + Unpin), query: &[u8]) -
 ///
 /// # Errors
 /// Those of the stream; `InvalidData` above `limit` bytes.
-pub async fn read_query(stream: &mut (impl AsyncRead + Unpin), limit: usize) -> io::Result<Vec<u8>> {
+pub(super) async fn read_query(stream: &mut (impl AsyncRead + Unpin), limit: usize) -> io::Result<Vec<u8>> {
     let mut query = Vec::new();
     stream.take(limit as u64 + 1).read_to_end(&mut query).await?;
     if query.len() > limit {
@@ -68,21 +68,12 @@ pub(super) fn frame_response(response: &[u8]) -> Bytes {
     [prefix, response].concat().into()
 }
 
-/// Writes one response.
-///
-/// # Errors
-/// Those of the stream.
-pub async fn write_response(stream: &mut (impl AsyncWrite + Unpin), response: &[u8]) -> io::Result<()> {
-    stream.write_all(&frame_response(response)).await?;
-    stream.flush().await
-}
-
 /// Reads one response; none when the server has ended the session.
 ///
 /// # Errors
 /// Those of the stream; `UnexpectedEof` when it ends inside a response, `InvalidData` for a length that is no varint or
 /// above `limit`.
-pub async fn read_response(stream: &mut (impl AsyncRead + Unpin), limit: usize) -> io::Result<Option<Vec<u8>>> {
+pub(super) async fn read_response(stream: &mut (impl AsyncRead + Unpin), limit: usize) -> io::Result<Option<Vec<u8>>> {
     let Some(length) = read_length(stream).await? else { return Ok(None) };
     if length > limit {
         return Err(io::Error::new(
@@ -153,7 +144,7 @@ async fn serve(mut stream: Stream, peer: PeerId, traffic: &dyn Traffic) -> io::R
     stream.close().await
 }
 
-async fn timed<T>(session: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+pub(super) async fn timed<T>(session: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     timeout(SESSION_TIMEOUT, session).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
 }
 
@@ -174,7 +165,9 @@ impl Querier {
     pub(super) fn connected(&mut self, peer: PeerId) {
         let (queue, messages) = mpsc::channel(self.queue_length);
         self.peers.insert(peer, queue);
-        tokio::spawn(query_all(peer, messages, self.opener.clone(), self.metrics.clone()));
+        // What is in a session is as much on its way to the peer as what waits for one, and is bounded likewise.
+        let sessions = Arc::new(Semaphore::new(self.queue_length.min(MAX_SESSIONS_PER_PEER)));
+        tokio::spawn(query_all(peer, messages, sessions, self.opener.clone(), self.metrics.clone()));
     }
 
     /// A peer is gone; what waits for it fails.
@@ -196,8 +189,13 @@ impl Querier {
     }
 }
 
-async fn query_all(peer: PeerId, mut messages: mpsc::Receiver<Bytes>, opener: Opener, metrics: Metrics) {
-    let sessions = Arc::new(Semaphore::new(MAX_SESSIONS_PER_PEER));
+async fn query_all(
+    peer: PeerId,
+    mut messages: mpsc::Receiver<Bytes>,
+    sessions: Arc<Semaphore>,
+    opener: Opener,
+    metrics: Metrics,
+) {
     while let Some(message) = messages.recv().await {
         // The semaphore is never closed.
         let Ok(permit) = sessions.clone().acquire_owned().await else { return };
@@ -244,12 +242,10 @@ mod tests {
 
     #[test]
     fn a_response_has_its_length_before_it() {
-        let mut wire = Cursor::new(vec![]);
-        block_on(write_response(&mut wire, b"abc")).unwrap();
-        block_on(write_response(&mut wire, &[7; 300])).unwrap();
-        let bytes = wire.into_inner();
-        assert_eq!(bytes[..6], [3, b'a', b'b', b'c', 0xac, 0x02]);
-        assert_eq!(bytes.len(), 4 + 2 + 300);
+        assert_eq!(*frame_response(b"abc"), [3, b'a', b'b', b'c']);
+        let long = frame_response(&[7; 300]);
+        assert_eq!(long[..3], [0xac, 0x02, 7]);
+        assert_eq!(long.len(), 2 + 300);
     }
 
     #[test]
@@ -268,11 +264,8 @@ mod tests {
         fn responses_come_out_as_they_went_in(
             responses in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..300), 0..8),
         ) {
-            let mut wire = Cursor::new(vec![]);
-            for response in &responses {
-                block_on(write_response(&mut wire, response)).unwrap();
-            }
-            wire.set_position(0);
+            let framed: Vec<Bytes> = responses.iter().map(|response| frame_response(response)).collect();
+            let mut wire = Cursor::new(framed.concat());
             for response in responses {
                 prop_assert_eq!(block_on(read_response(&mut wire, 300)).unwrap(), Some(response));
             }

@@ -118,10 +118,10 @@ impl NetworkBehaviour for Behaviour {
                 connections.insert(peer_id, (connection_id, sender));
                 self.attach.push_back((peer_id, connection_id, receiver));
             }
-            FromSwarm::ConnectionClosed(ConnectionClosed { peer_id, connection_id, .. }) => {
-                if connections.get(&peer_id).is_some_and(|(id, _)| *id == connection_id) {
-                    connections.remove(&peer_id);
-                }
+            FromSwarm::ConnectionClosed(ConnectionClosed { peer_id, connection_id, .. })
+                if connections.get(&peer_id).is_some_and(|(id, _)| *id == connection_id) =>
+            {
+                connections.remove(&peer_id);
             }
             _ => {}
         }

@@ -1,7 +1,7 @@
 //! The task that owns the swarm.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     net::{IpAddr, SocketAddr, TcpListener, UdpSocket},
     sync::Arc,
     time::{Duration, Instant},
@@ -26,7 +26,7 @@ use tokio::{
     task::{AbortHandle, JoinHandle},
     time::{MissedTickBehavior, interval},
 };
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::{
     NetworkConfig, NetworkError, Outgoing, Protocol, Readiness, Traffic,
@@ -35,7 +35,8 @@ use super::{
     identity::keypair,
     reversed_sqmr::{Sessions, pull},
     sqmr::{self, Querier},
-    streams, transport,
+    streams::{self, Opener},
+    transport,
 };
 use crate::metrics::Metrics;
 
@@ -66,14 +67,18 @@ pub(super) struct Behaviours {
 enum Broadcast {
     Gossip,
     Query(Querier),
-    Respond(Sessions),
+    Respond {
+        sessions: Sessions,
+        opener: Opener,
+        /// The queries to the connected broadcasters.
+        pulls: HashMap<PeerId, AbortHandle>,
+    },
 }
 
 /// A running network; [`Network::stop`] ends it and frees its port.
 #[derive(Debug)]
 pub struct Network {
     task: JoinHandle<()>,
-    pulls: Vec<AbortHandle>,
     stop: Arc<Notify>,
     readiness: watch::Receiver<Readiness>,
 }
@@ -107,7 +112,6 @@ impl Network {
         let keypair = keypair(config.id);
         let own = keypair.public().to_peer_id();
         let dialer = Dialer::new(own, &config.bootstrap);
-        let mut pulls = vec![];
         let mut gossip = None;
         let mut streams = None;
         let broadcast = match config.protocol {
@@ -124,12 +128,9 @@ impl Network {
             Protocol::ReversedSqmr => {
                 let sessions = Sessions::new(&config, metrics);
                 let server = sessions.server();
-                for broadcaster in pulled_peers(&config) {
-                    let pull = pull(broadcaster, server.opener(), traffic.clone(), metrics.clone());
-                    pulls.push(tokio::spawn(pull).abort_handle());
-                }
+                let opener = server.opener();
                 streams = Some(server);
-                Broadcast::Respond(sessions)
+                Broadcast::Respond { sessions, opener, pulls: HashMap::new() }
             }
         };
         let mut allowed = allow_block_list::Behaviour::<AllowedPeers>::default();
@@ -168,7 +169,7 @@ impl Network {
             readiness,
             stop: stop.clone(),
         };
-        Ok(Self { task: tokio::spawn(driver.run(outgoing)), pulls, stop, readiness: readiness_receiver })
+        Ok(Self { task: tokio::spawn(driver.run(outgoing)), stop, readiness: readiness_receiver })
     }
 
     /// How far it is from being ready, now and whenever that changes.
@@ -178,29 +179,10 @@ impl Network {
 
     /// Closes all connections and the port.
     pub async fn stop(self) {
-        for pull in &self.pulls {
-            pull.abort();
-        }
         self.stop.notify_one();
         // An error here means that the task is gone already.
         let _ = self.task.await;
     }
-}
-
-/// The peers whose broadcasts this node pulls in reversed SQMR.
-fn pulled_peers(config: &NetworkConfig) -> Vec<PeerId> {
-    let mut peers: Vec<PeerId> = config
-        .bootstrap
-        .iter()
-        .map(|entry| entry.peer)
-        .filter(|peer| match config.roster.id(peer) {
-            Some(id) => id != config.id && config.broadcasters.contains(id),
-            None => true,
-        })
-        .collect();
-    peers.sort_unstable();
-    peers.dedup();
-    peers
 }
 
 /// A node without a list of peers waits for all others to come to it.
@@ -243,7 +225,7 @@ impl Driver {
         dial_tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let stop = self.stop.clone();
         let sessions_changed = match &self.broadcast {
-            Broadcast::Respond(sessions) => sessions.changed.clone(),
+            Broadcast::Respond { sessions, .. } => sessions.changed.clone(),
             _ => Arc::default(),
         };
         loop {
@@ -254,6 +236,9 @@ impl Driver {
                 _ = dial_tick.tick(), if self.dialer.connected_count() < self.dialer.expected() => self.dial(),
                 () = stop.notified() => break,
             }
+        }
+        if let Broadcast::Respond { pulls, .. } = &self.broadcast {
+            pulls.values().for_each(AbortHandle::abort);
         }
         self.metrics.network_connected_peers.set(0);
         self.metrics.network_ready.set(0);
@@ -278,7 +263,7 @@ impl Driver {
         match &self.broadcast {
             Broadcast::Gossip => self.publish(message.bytes),
             Broadcast::Query(querier) => querier.broadcast(message.bytes),
-            Broadcast::Respond(sessions) => sessions.broadcast(&message.bytes),
+            Broadcast::Respond { sessions, .. } => sessions.broadcast(&message.bytes),
         }
     }
 
@@ -301,17 +286,12 @@ impl Driver {
         events::record(&event, &self.metrics);
         match event {
             SwarmEvent::Behaviour(BehavioursEvent::Gossip(event)) => self.on_gossip(event),
-            SwarmEvent::Behaviour(BehavioursEvent::Ping(ping::Event { result, .. })) => match result {
-                Ok(round_trip) => self.metrics.ping_latency_seconds.observe(round_trip.as_secs_f64()),
-                Err(_) => self.metrics.network_event_counter.of("ping_failure").inc(),
-            },
+            SwarmEvent::Behaviour(BehavioursEvent::Ping(event)) => self.on_ping(event),
             SwarmEvent::Behaviour(_) => {}
             SwarmEvent::ConnectionEstablished { peer_id, .. } => {
                 self.connected.insert(peer_id);
                 self.dialer.connected(&peer_id);
-                if let Broadcast::Query(querier) = &mut self.broadcast {
-                    querier.connected(peer_id);
-                }
+                self.on_connected(peer_id);
                 self.update_readiness();
             }
             SwarmEvent::ConnectionClosed { peer_id, num_established: 0, .. } => {
@@ -321,7 +301,12 @@ impl Driver {
                 match &mut self.broadcast {
                     Broadcast::Gossip => {}
                     Broadcast::Query(querier) => querier.disconnected(&peer_id),
-                    Broadcast::Respond(sessions) => sessions.disconnected(&peer_id),
+                    Broadcast::Respond { sessions, pulls, .. } => {
+                        sessions.disconnected(&peer_id);
+                        if let Some(pull) = pulls.remove(&peer_id) {
+                            pull.abort();
+                        }
+                    }
                 }
                 self.update_readiness();
             }
@@ -329,6 +314,36 @@ impl Driver {
                 self.refuse(peer)
             }
             _ => {}
+        }
+    }
+
+    fn on_connected(&mut self, peer: PeerId) {
+        match &mut self.broadcast {
+            Broadcast::Gossip => {}
+            Broadcast::Query(querier) => querier.connected(peer),
+            Broadcast::Respond { opener, pulls, .. } => {
+                // A peer that is not of the roster may broadcast too.
+                if self.config.roster.id(&peer).is_none_or(|id| self.config.broadcasters.contains(id)) {
+                    let pull = pull(peer, opener.clone(), self.traffic.clone(), self.metrics.clone());
+                    if let Some(old) = pulls.insert(peer, tokio::spawn(pull).abort_handle()) {
+                        old.abort();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Counts a ping. A peer that does not answer is gone: while its connection is there, one permitted connection per
+    /// peer would keep it out when it comes back.
+    fn on_ping(&mut self, event: ping::Event) {
+        match event.result {
+            Ok(round_trip) => self.metrics.ping_latency_seconds.observe(round_trip.as_secs_f64()),
+            Err(ping::Failure::Unsupported) => {}
+            Err(error) => {
+                warn!(peer = %event.peer, %error, "ping failed, closing the connection");
+                self.metrics.network_event_counter.of("ping_failure").inc();
+                self.swarm.close_connection(event.connection);
+            }
         }
     }
 
@@ -375,7 +390,7 @@ impl Driver {
         let (links, expected_links) = match &self.broadcast {
             Broadcast::Gossip => (self.subscribed.len(), expected_peers),
             Broadcast::Query(_) => (0, 0),
-            Broadcast::Respond(sessions) => {
+            Broadcast::Respond { sessions, .. } => {
                 let broadcasts = self.config.broadcasters.contains(self.config.id);
                 (sessions.peers(), if broadcasts { expected_peers } else { 0 })
             }

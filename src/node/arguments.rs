@@ -12,6 +12,9 @@ use thiserror::Error;
 use super::workload::{Mode, Workload, value_name};
 use crate::network::{GossipSettings, PeerAddress, Protocol};
 
+/// The first of January 2020: an earlier start is one in seconds, or of a clock that is not set.
+const YEAR_2020_MILLIS: u64 = 1_577_836_800_000;
+
 /// The arguments do not make a run: one line that says which, and the way out.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{0}")]
@@ -89,10 +92,10 @@ pub struct NodeArgs {
     #[arg(long, env = "APOLLO_NUM_NODES", value_name = "N")]
     pub num_nodes: u64,
     /// TCP port of the HTTP endpoint: /metrics, /healthz, /readyz, /summary
-    #[arg(long, env = "APOLLO_METRIC_PORT", value_name = "PORT")]
+    #[arg(long, env = "APOLLO_METRIC_PORT", value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub metric_port: u16,
     /// Port of the p2p network
-    #[arg(long, env = "APOLLO_P2P_PORT", value_name = "PORT")]
+    #[arg(long, env = "APOLLO_P2P_PORT", value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub p2p_port: u16,
     /// Addresses of the peers, separated by commas: /ip4/127.0.0.1/tcp/10001/p2p/12D3Koo... May be empty (then the
     /// others come to this node), and may contain this node itself
@@ -193,6 +196,13 @@ impl NodeArgs {
             }));
         }
         self.network.gossip.validate().map_err(UsageError)?;
+        if let Some(millis) = self.control.start_at_unix_millis
+            && millis < YEAR_2020_MILLIS
+        {
+            return Err(UsageError(format!(
+                "--start-at-unix-millis {millis} is before the year 2020: give milliseconds since the Unix epoch"
+            )));
+        }
         Ok(workload)
     }
 }
@@ -350,6 +360,8 @@ mod tests {
             ("--verbosity 6", "6"),
             ("--buffer-size 0", "--buffer-size"),
             ("--timeout 0", "--timeout"),
+            ("--metric-port 0", "--metric-port"),
+            ("--start-at-unix-millis 1700000000", "give milliseconds"),
             ("--mode some", "some"),
             ("--gossipsub-mesh-n 2", "--gossipsub-mesh-n 2"),
             ("--gossipsub-mesh-outbound-min 4", "--gossipsub-mesh-outbound-min 4"),

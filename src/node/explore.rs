@@ -47,13 +47,11 @@ pub fn trials(min_message_size: usize, min_throughput: f64) -> Vec<TrialPlan> {
 /// When a trial does what, in nanoseconds since the Unix epoch. Every node finds the same times from the run's start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrialTimes {
-    /// The network is rebuilt (not before the first trial, whose network is new).
-    pub rebuild_unix_nanos: u64,
     /// The measured window opens.
     pub from_unix_nanos: u64,
     /// It closes.
     pub to_unix_nanos: u64,
-    /// Arrivals are counted until then.
+    /// Arrivals are counted until then; after it the network is rebuilt for the next trial.
     pub drained_unix_nanos: u64,
 }
 
@@ -67,12 +65,7 @@ impl TrialTimes {
         let begin = start_unix_nanos.saturating_add(cycle.saturating_mul(number as u64));
         let from = begin.saturating_add(nanos(cool_down));
         let to = from.saturating_add(nanos(run));
-        Self {
-            rebuild_unix_nanos: begin.saturating_add(drain),
-            from_unix_nanos: from,
-            to_unix_nanos: to,
-            drained_unix_nanos: to.saturating_add(drain),
-        }
+        Self { from_unix_nanos: from, to_unix_nanos: to, drained_unix_nanos: to.saturating_add(drain) }
     }
 }
 
@@ -96,13 +89,12 @@ mod tests {
     }
 
     #[test]
-    fn a_network_is_rebuilt_between_the_drain_and_the_next_window() {
+    fn a_trial_drains_in_the_first_half_of_the_next_cool_down() {
         let seconds = |count: u64| count * 1_000_000_000;
         let times = |number| TrialTimes::new(seconds(5), number, Duration::from_secs(4), Duration::from_secs(10));
         assert_eq!(times(0).from_unix_nanos, seconds(9));
         assert_eq!(times(0).to_unix_nanos, seconds(19));
         assert_eq!(times(0).drained_unix_nanos, seconds(21));
-        assert_eq!(times(1).rebuild_unix_nanos, seconds(21));
         assert_eq!(times(1).from_unix_nanos, seconds(23));
     }
 }

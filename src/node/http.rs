@@ -36,7 +36,7 @@ pub(super) fn router(node: Arc<Node>) -> Router {
 async fn metrics_text(State(node): State<Arc<Node>>) -> Response {
     node.refresh();
     let libp2p = node.libp2p_registry();
-    match metrics::render(&node.registry, libp2p.as_deref()) {
+    match metrics::render(&node.registry, libp2p.as_ref()) {
         Ok(text) => ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }

@@ -1,6 +1,7 @@
 //! A node from its first port to its last summary.
 
 use std::{
+    iter::Peekable,
     net::SocketAddr,
     process::ExitCode,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -31,6 +32,7 @@ use super::{
     workload::{Load, Turn, Workload},
 };
 use crate::{
+    message::Base,
     metrics::{DROP_REASONS, Labelled, MALFORMED_REASONS, Metrics, NETWORK_EVENTS, SystemSampler, usage},
     network::{Network, NetworkConfig, NetworkError, Outgoing, Readiness, Roster, peer_id},
 };
@@ -44,6 +46,9 @@ const SEND_GRACE: u64 = 1_000_000_000;
 /// Pace of the system samples and of the summary file.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 const WRITE_EVERY: Duration = Duration::from_secs(5);
+
+/// Pause before a port that is not free yet is tried again.
+const REBUILD_RETRY: Duration = Duration::from_millis(50);
 
 /// Longest wait for the network to close at the end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -67,7 +72,6 @@ pub(super) struct Node {
 struct Life {
     phase: Phase,
     readiness: watch::Receiver<Readiness>,
-    was_ready: bool,
     trials: Vec<TrialSummary>,
     usage_at_start: Option<WindowUsage>,
     window_usage: Option<WindowUsage>,
@@ -127,7 +131,6 @@ fn start(args: NodeArgs) -> Result<(), Failure> {
         life: Mutex::new(Life {
             phase: Phase::Connecting,
             readiness: watch::channel(Readiness { expected_peers: usize::MAX, ..Readiness::default() }).1,
-            was_ready: false,
             trials: vec![],
             usage_at_start: None,
             window_usage: None,
@@ -169,7 +172,7 @@ async fn live(node: Arc<Node>) -> Result<(), Failure> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| Failure::Other(error.to_string()))?;
 
     let mut session = Session { node: node.clone(), network: None, pacer: None };
-    let outgoing = session.build_network().await?;
+    let outgoing = session.build_network(node.workload.first_message_size()).await?;
     tokio::spawn(axum::serve(listener, http::router(node.clone())).into_future());
     tokio::spawn(watch_over(node.clone()));
     info!(id = node.args.id, peer = %peer_id(node.args.id), %address, "node is up");
@@ -181,6 +184,9 @@ async fn live(node: Arc<Node>) -> Result<(), Failure> {
         () = tokio::time::sleep(Duration::from_secs(node.args.timeout)) => { info!("timeout"); Ok(()) }
     };
     session.end().await;
+    if node.recorder.sends_without_end() {
+        node.count_missed();
+    }
     node.set_phase(Phase::Finished);
     node.write_summary().map_err(Failure::Other)?;
     ended
@@ -220,10 +226,7 @@ impl Node {
 
     /// How ready the network is.
     pub(super) fn readiness(&self) -> Readiness {
-        let mut life = self.life();
-        let readiness = *life.readiness.borrow();
-        life.was_ready |= readiness.is_ready();
-        readiness
+        *self.life().readiness.borrow()
     }
 
     /// Gives the node its start; `false` if it has one.
@@ -240,11 +243,6 @@ impl Node {
     /// Brings those metrics up to date that are only looked at when asked for.
     pub(super) fn refresh(&self) {
         self.metrics.receive_message_pending_count.set(i64::try_from(self.recorder.pending()).unwrap_or(i64::MAX));
-        let measured = self.recorder.unsent();
-        let missed = &self.metrics.broadcast_message_missed_count;
-        if matches!(self.phase(), Phase::Draining | Phase::CoolDown | Phase::Finished) {
-            missed.inc_by(measured.saturating_sub(missed.get()));
-        }
         if self.args.network.tokio_metrics {
             let tokio = self.p2p.metrics();
             let workers = tokio.num_workers();
@@ -259,8 +257,8 @@ impl Node {
     }
 
     /// libp2p's own metrics, if they are asked for.
-    pub(super) fn libp2p_registry(&self) -> RegistryGuard<'_> {
-        RegistryGuard(self.libp2p_registry.lock().unwrap_or_else(PoisonError::into_inner))
+    pub(super) fn libp2p_registry(&self) -> MutexGuard<'_, Option<prometheus_client::registry::Registry>> {
+        self.libp2p_registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Everything counted so far.
@@ -285,7 +283,6 @@ impl Node {
             configuration,
             phase: life.phase,
             readiness,
-            was_ready: life.was_ready,
             start: *self.order.borrow(),
             measured: counts.measured,
             outside: counts.outside,
@@ -315,6 +312,11 @@ impl Node {
         }
     }
 
+    /// Adds what the window that is over did not send to the metric of missed messages.
+    fn count_missed(&self) {
+        self.metrics.broadcast_message_missed_count.inc_by(self.recorder.unsent());
+    }
+
     fn window_opens(&self) {
         let now = self.usage_now();
         let mut life = self.life();
@@ -330,7 +332,7 @@ impl Node {
         used
     }
 
-    fn network_config(&self) -> NetworkConfig {
+    fn network_config(&self, message_size: usize) -> NetworkConfig {
         let args = &self.args;
         NetworkConfig {
             id: args.id,
@@ -344,17 +346,8 @@ impl Node {
             gossip: args.network.gossip.clone(),
             queue_bytes: usize::try_from(args.network.queue_bytes).unwrap_or(usize::MAX),
             queue_messages: usize::try_from(args.buffer_size).unwrap_or(usize::MAX),
-            largest_message: self.workload.largest_message(),
+            message_size,
         }
-    }
-}
-
-/// The registry of libp2p's metrics while it is looked at.
-pub(super) struct RegistryGuard<'a>(MutexGuard<'a, Option<prometheus_client::registry::Registry>>);
-
-impl RegistryGuard<'_> {
-    pub(super) fn as_deref(&self) -> Option<&prometheus_client::registry::Registry> {
-        self.0.as_ref()
     }
 }
 
@@ -366,15 +359,16 @@ struct Session {
 }
 
 impl Session {
-    async fn build_network(&mut self) -> Result<mpsc::Sender<Outgoing>, Failure> {
+    /// Starts the network; its queues fit messages of `message_size` bytes.
+    async fn build_network(&mut self, message_size: usize) -> Result<mpsc::Sender<Outgoing>, Failure> {
         let node = self.node.clone();
-        let config = node.network_config();
+        let config = node.network_config(message_size);
         let (sender, receiver) = mpsc::channel(config.queue_length());
         let starting: JoinHandle<Result<Network, NetworkError>> = node.p2p.clone().spawn(async move {
             let mut registry = node.args.network.gossipsub_metrics.then(Default::default);
             let traffic = node.recorder.clone();
             let network = Network::start(config, receiver, traffic, &node.metrics, registry.as_mut())?;
-            *node.libp2p_registry.lock().unwrap_or_else(PoisonError::into_inner) = registry;
+            *node.libp2p_registry() = registry;
             Ok(network)
         });
         match starting.await {
@@ -386,6 +380,19 @@ impl Session {
             Ok(Err(error @ NetworkError::Listen { .. })) => Err(Failure::Usage(error.to_string())),
             Ok(Err(error)) => Err(Failure::Other(error.to_string())),
             Err(error) => Err(Failure::Other(format!("the network's runtime: {error}"))),
+        }
+    }
+
+    /// Starts the network again on the port that it has just left. QUIC holds the port until its connections are drained,
+    /// so it tries until `deadline`, in nanoseconds since the Unix epoch.
+    async fn rebuild_network(&mut self, message_size: usize, deadline: u64) -> Result<mpsc::Sender<Outgoing>, Failure> {
+        self.stop_network().await;
+        loop {
+            match self.build_network(message_size).await {
+                Err(Failure::Usage(_)) if unix_nanos() < deadline => tokio::time::sleep(REBUILD_RETRY).await,
+                Err(Failure::Usage(line)) => return Err(Failure::Other(line)),
+                other => return other,
+            }
         }
     }
 
@@ -443,7 +450,6 @@ impl Session {
         if timeout(limit, readiness.wait_for(Readiness::is_ready)).await.is_err() {
             warn!(readiness = %*readiness.borrow(), "not ready after {limit:?}: traffic starts all the same");
         }
-        self.node.readiness();
     }
 
     async fn steady(
@@ -459,14 +465,18 @@ impl Session {
         let given = node.args.control.controlled || node.args.control.start_at_unix_millis.is_some();
         let (from, to) = (order.from_unix_nanos(), order.to_unix_nanos());
         let deadline = to.map_or(u64::MAX, |to| to.saturating_add(SEND_GRACE));
+        let now = unix_nanos();
         if given {
-            node.recorder.begin(from, to.unwrap_or(u64::MAX), deadline);
+            // Who comes after the start has not missed what was sent before.
+            let base = if order.start_unix_nanos < now { Base::LowestSeen } else { Base::Zero };
+            node.recorder.begin(base, 0, from, to.unwrap_or(u64::MAX), deadline);
         }
         // Nodes that start on their own share nothing but the wall clock: their turns and beats follow it.
         let origin = if given || !matches!(turn, Turn::RoundRobin { .. }) { order.start_unix_nanos } else { 0 };
-        let start = order.start_unix_nanos.max(if given { 0 } else { unix_nanos() });
-        let slots = Slots::new(id, num_nodes, turn, heartbeat, origin, start, to);
-        if slots.clone().next().is_some() {
+        let mut slots = Slots::new(id, num_nodes, turn, heartbeat, origin, order.start_unix_nanos, to).peekable();
+        // A node that comes after the start goes on where its schedule is by now, with the index that belongs there.
+        while given && slots.next_if(|slot| slot.intended_unix_nanos < now).is_some() {}
+        if slots.peek().is_some() {
             node.metrics.broadcast_message_bytes.set(message_size.cast_signed() as i64);
             node.metrics.broadcast_message_throughput.set(message_size as f64 / heartbeat.as_secs_f64());
             let template = Template { sender: id, message_size, trial: 0 };
@@ -482,12 +492,14 @@ impl Session {
         sleep_until(to).await;
         node.window_closes();
         node.set_phase(Phase::Draining);
+        sleep_until(deadline).await;
+        node.count_missed();
         std::future::pending().await
     }
 
     fn pace(
         &mut self,
-        slots: Slots,
+        slots: Peekable<Slots>,
         template: Template,
         outgoing: mpsc::Sender<Outgoing>,
         deadline: u64,
@@ -516,11 +528,15 @@ impl Session {
             let cycle = u64::try_from((cool_down + run).as_nanos()).unwrap_or(u64::MAX);
             order.start_unix_nanos.div_ceil(cycle).saturating_mul(cycle)
         };
+        let mut first = true;
         for (number, plan) in trials.iter().enumerate() {
             let times = TrialTimes::new(start, number, cool_down, run);
-            if number > 0 {
-                self.stop_network().await;
-                outgoing = self.build_network().await?;
+            if times.from_unix_nanos < unix_nanos() {
+                // A node that comes after the start takes part from the next trial on.
+                continue;
+            }
+            if !std::mem::take(&mut first) {
+                outgoing = self.rebuild_network(plan.message_size, times.from_unix_nanos).await?;
             }
             self.trial(number, *plan, times, broadcaster, outgoing.clone()).await?;
         }
@@ -545,36 +561,31 @@ impl Session {
         let number = u32::try_from(number).unwrap_or(u32::MAX);
         let heartbeat = Duration::from_millis(plan.heartbeat_millis);
         // Nothing of a trial is sent after its window: what is late by then is missed.
-        node.recorder.begin(times.from_unix_nanos, times.to_unix_nanos, times.to_unix_nanos);
+        let TrialTimes { from_unix_nanos: from, to_unix_nanos: to, .. } = times;
+        node.recorder.begin(Base::Zero, number, from, to, to);
         node.set_phase(Phase::CoolDown);
         node.metrics.explore_trial.set(number.into());
-        let slots = Slots::new(
-            id,
-            node.args.num_nodes,
-            Turn::One(broadcaster),
-            heartbeat,
-            times.from_unix_nanos,
-            times.from_unix_nanos,
-            Some(times.to_unix_nanos),
-        );
         if id == broadcaster {
+            let turn = Turn::One(broadcaster);
+            let slots = Slots::new(id, node.args.num_nodes, turn, heartbeat, from, from, Some(to)).peekable();
             node.metrics.broadcast_message_bytes.set(plan.message_size.cast_signed() as i64);
             node.metrics.broadcast_message_throughput.set(plan.throughput());
             let template = Template { sender: id, message_size: plan.message_size, trial: number };
-            self.pace(slots, template, outgoing, times.to_unix_nanos)?;
+            self.pace(slots, template, outgoing, to)?;
         }
-        sleep_until(times.from_unix_nanos).await;
+        sleep_until(from).await;
         let readiness = node.readiness();
         if !readiness.is_ready() {
             warn!(trial = number, %readiness, "the network is not ready at the start of the trial");
         }
         node.window_opens();
         node.set_phase(Phase::Measuring);
-        sleep_until(times.to_unix_nanos).await;
+        sleep_until(to).await;
         let usage = node.window_closes();
         node.set_phase(Phase::Draining);
         sleep_until(times.drained_unix_nanos).await;
         self.pacer = None;
+        node.count_missed();
         let counts = node.recorder.counts();
         let summary = TrialSummary {
             trial: number,

@@ -45,14 +45,14 @@ impl Pacer {
     /// Starts to work off `slots`: composes each message when it is due and queues it on `outgoing`. What is not
     /// queued by `deadline`, in nanoseconds since the Unix epoch, is only counted as intended.
     pub(super) fn start(
-        slots: Slots,
+        slots: Peekable<Slots>,
         template: Template,
         outgoing: Sender<Outgoing>,
         recorder: Arc<Recorder>,
         deadline: u64,
     ) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
-        let worker = Worker { slots: slots.peekable(), template, outgoing, recorder, deadline, stop: stop.clone() };
+        let worker = Worker { slots, template, outgoing, recorder, deadline, stop: stop.clone() };
         let thread = thread::Builder::new().name("pacer".into()).spawn(move || worker.run())?;
         Ok(Self { stop, thread: Some(thread) })
     }
@@ -92,7 +92,7 @@ impl Worker {
                 return;
             }
             self.recorder.intended(&slot);
-            if !self.queue(&slot) {
+            if self.stop.load(Ordering::Relaxed) || !self.queue(&slot) {
                 break;
             }
         }

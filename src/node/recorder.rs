@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Counts of a window, with the histograms whole.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Window {
     counts: WindowSummary,
     delay: Histogram<u64>,
@@ -62,6 +62,8 @@ struct State {
     to: u64,
     /// After this nothing is sent any more, due or not.
     send_deadline: u64,
+    /// The trial of explore mode under way; messages of others are strays.
+    trial: u32,
 }
 
 impl State {
@@ -104,6 +106,7 @@ impl Recorder {
             from: 0,
             to: u64::MAX,
             send_deadline: u64::MAX,
+            trial: 0,
         };
         Self { id, run_id, roster, metrics, state: Mutex::new(state) }
     }
@@ -114,9 +117,10 @@ impl Recorder {
 
     /// Starts the counts anew, for a run or trial that all nodes start together: messages intended from `from` to
     /// before `to` are measured, and nothing is sent after `send_deadline`. All in nanoseconds since the Unix epoch.
-    pub fn begin(&self, from: u64, to: u64, send_deadline: u64) {
+    pub fn begin(&self, base: Base, trial: u32, from: u64, to: u64, send_deadline: u64) {
         *self.lock() = State {
-            tracker: DeliveryTracker::new(Base::Zero),
+            tracker: DeliveryTracker::new(base),
+            trial,
             measured: Window::new(),
             outside: Window::new(),
             from,
@@ -132,10 +136,13 @@ impl Recorder {
 
     /// The counts as they are now.
     pub fn counts(&self) -> Counts {
+        // Encoding takes long: the network's tasks must not wait for it.
         let state = self.lock();
-        let senders: Vec<SenderSummary> = state
-            .tracker
-            .senders()
+        let (measured, outside) = (state.measured.clone(), state.outside.clone());
+        let (pending, counted) = (state.tracker.pending(), state.tracker.senders().collect::<Vec<_>>());
+        drop(state);
+        let senders = counted
+            .into_iter()
             .map(|(sender, counts)| SenderSummary {
                 sender,
                 unique: counts.unique,
@@ -146,18 +153,18 @@ impl Recorder {
                 highest: counts.highest,
             })
             .collect();
-        Counts {
-            measured: state.measured.summary(),
-            outside: state.outside.summary(),
-            pending: state.tracker.pending(),
-            senders,
-        }
+        Counts { measured: measured.summary(), outside: outside.summary(), pending, senders }
     }
 
     /// Messages of the measured window that were due and are not sent.
     pub fn unsent(&self) -> u64 {
         let state = self.lock();
         state.measured.counts.intended.saturating_sub(state.measured.counts.sent)
+    }
+
+    /// Whether no window ever ends the sending.
+    pub fn sends_without_end(&self) -> bool {
+        self.lock().send_deadline == u64::MAX
     }
 
     /// Messages that are missing now.
@@ -174,7 +181,7 @@ impl Recorder {
             (Some(peer), Some(source)) if peer != source => return Some("wrong_sender"),
             _ => {}
         }
-        let run_id = message.extension.map_or(0, |extension| extension.run_id);
+        let Extension { run_id, .. } = message.extension.unwrap_or_default();
         (run_id != 0 && self.run_id != 0 && run_id != self.run_id).then_some("other_run")
     }
 
@@ -184,13 +191,18 @@ impl Recorder {
         let delay_nanos = now.saturating_sub(intended);
         let send_lag = message.extension.map(|extension| extension.send_lag_micros);
         let mut state = self.lock();
+        if message.extension.is_some_and(|extension| extension.trial != state.trial) {
+            drop(state);
+            self.metrics.receive_message_malformed_count.of("other_trial").inc();
+            return;
+        }
         let arrival = state.tracker.record(message.header.sender, message.header.index);
         let window = state.window(intended);
         let counts = &mut window.counts;
         match arrival {
             Arrival::Duplicate => counts.duplicates += 1,
             Arrival::Undecided => counts.undecided += 1,
-            Arrival::InOrder | Arrival::Reordered => {
+            Arrival::InOrder | Arrival::Ahead | Arrival::Reordered => {
                 counts.received += 1;
                 counts.received_bytes += size;
                 counts.reordered += u64::from(arrival == Arrival::Reordered);
@@ -208,13 +220,15 @@ impl Recorder {
         match arrival {
             Arrival::Duplicate => metrics.receive_message_duplicate_count.inc(),
             Arrival::Undecided => metrics.receive_message_undecided_count.inc(),
-            Arrival::InOrder | Arrival::Reordered => {
+            Arrival::InOrder | Arrival::Ahead | Arrival::Reordered => {
                 metrics.receive_message_count.inc();
                 metrics.receive_message_bytes.set(size.cast_signed());
                 metrics.receive_message_bytes_sum.inc_by(size);
                 metrics.receive_message_delay_seconds.observe(delay_nanos as f64 / 1e9);
-                if arrival == Arrival::Reordered {
-                    metrics.receive_message_reordered_count.inc();
+                match arrival {
+                    Arrival::Reordered => metrics.receive_message_reordered_count.inc(),
+                    Arrival::Ahead => metrics.receive_message_gap_count.inc(),
+                    _ => {}
                 }
                 if now < intended {
                     metrics.receive_message_negative_delay_count.inc();
@@ -290,7 +304,7 @@ mod tests {
     fn a_message_counts_in_the_window_it_was_meant_for_however_late_it_comes() {
         let recorder = recorder();
         let now = unix_nanos();
-        recorder.begin(now - 10 * SECOND, now - 5 * SECOND, u64::MAX);
+        recorder.begin(Base::Zero, 0, now - 10 * SECOND, now - 5 * SECOND, u64::MAX);
         recorder.received(Some(peer_id(1)), &message(1, 0, now - 11 * SECOND));
         recorder.received(Some(peer_id(1)), &message(1, 1, now - 10 * SECOND));
         recorder.received(Some(peer_id(1)), &message(1, 2, now - 5 * SECOND));
@@ -337,6 +351,17 @@ mod tests {
     }
 
     #[test]
+    fn a_stray_of_another_trial_does_not_stand_for_a_message_of_this_one() {
+        let recorder = recorder();
+        recorder.begin(Base::Zero, 1, 0, u64::MAX, u64::MAX);
+        let of_trial = |trial| compose(1, 0, 0, 100, &Extension { run_id: 7, trial, send_lag_micros: 0 });
+        recorder.received(Some(peer_id(1)), &of_trial(0));
+        recorder.received(Some(peer_id(1)), &of_trial(1));
+        assert_eq!((recorder.counts().measured.received, recorder.counts().measured.duplicates), (1, 0));
+        assert_eq!(recorder.metrics.receive_message_malformed_count.of("other_trial").get(), 1);
+    }
+
+    #[test]
     fn a_delay_from_a_clock_ahead_of_ours_is_clamped_and_counted() {
         let recorder = recorder();
         recorder.received(Some(peer_id(1)), &message(1, 0, unix_nanos() + 60 * SECOND));
@@ -355,7 +380,7 @@ mod tests {
             trial: 0,
             bytes: message(0, 0, intended),
         };
-        recorder.begin(0, u64::MAX, now + 60 * SECOND);
+        recorder.begin(Base::Zero, 0, 0, u64::MAX, now + 60 * SECOND);
         assert!(recorder.about_to_send(&mut outgoing(now)));
         let mut late = outgoing(now - 3 * SECOND);
         assert!(recorder.about_to_send(&mut late));
@@ -364,7 +389,7 @@ mod tests {
         let measured = recorder.counts().measured;
         assert_eq!((measured.sent, measured.late), (2, 1));
 
-        recorder.begin(0, u64::MAX, now - SECOND);
+        recorder.begin(Base::Zero, 0, 0, u64::MAX, now - SECOND);
         assert!(!recorder.about_to_send(&mut outgoing(now)));
         assert_eq!(recorder.counts().measured.sent, 0);
     }

@@ -154,8 +154,6 @@ pub struct NodeSummary {
     pub phase: Phase,
     /// How far it is from being ready.
     pub readiness: Readiness,
-    /// Whether it was ever ready; traffic that starts before is not what was asked for.
-    pub was_ready: bool,
     /// When traffic starts; none before that is known.
     pub start: Option<StartOrder>,
     /// The measured window; in explore mode that of the trial under way.

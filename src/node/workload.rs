@@ -181,11 +181,11 @@ impl Workload {
         }
     }
 
-    /// The largest message, in bytes.
-    pub fn largest_message(&self) -> usize {
+    /// Size of the first messages, in bytes.
+    pub fn first_message_size(&self) -> usize {
         match &self.load {
             Load::Steady { message_size, .. } => *message_size,
-            Load::Explore { trials, .. } => trials.iter().map(|trial| trial.message_size).max().unwrap_or(HEADER_SIZE),
+            Load::Explore { trials, .. } => trials.first().map_or(HEADER_SIZE, |trial| trial.message_size),
         }
     }
 }

@@ -41,13 +41,15 @@ fn ratio(part: u64, whole: u64) -> Option<f64> {
 }
 
 fn totals(parts: &BTreeMap<u64, Part<'_>>, num_nodes: u64, window_seconds: f64, problems: &mut Vec<String>) -> Totals {
-    let sum = |field: fn(&WindowSummary) -> u64| parts.values().map(|(window, _)| field(window)).sum::<u64>();
+    // Saturating: the counts come from other programs.
+    let sum =
+        |field: fn(&WindowSummary) -> u64| parts.values().map(|(window, _)| field(window)).fold(0, u64::saturating_add);
     let mut delay = |field: fn(&WindowSummary) -> &HistogramText| {
         let texts = parts.iter().map(|(node, (window, _))| (*node, field(window)));
         DelaySummary::of(&merge_histograms(texts, problems))
     };
     let (intended, sent, delivered) = (sum(|w| w.intended), sum(|w| w.sent), sum(|w| w.received));
-    let expected = sent * num_nodes.saturating_sub(1);
+    let expected = sent.saturating_mul(num_nodes.saturating_sub(1));
     let delivered_bytes = sum(|w| w.received_bytes);
     let cpu_seconds = parts.values().map(|(_, usage)| usage.cpu_seconds).sum::<f64>();
     let socket_bytes: Option<u64> = parts.values().map(|(_, usage)| usage.socket_bytes_sent).sum();
@@ -79,7 +81,8 @@ fn totals(parts: &BTreeMap<u64, Part<'_>>, num_nodes: u64, window_seconds: f64, 
 
 fn add_all(into: &mut BTreeMap<String, u64>, from: &BTreeMap<String, u64>) {
     for (key, count) in from {
-        *into.entry(key.clone()).or_default() += count;
+        let sum = into.entry(key.clone()).or_default();
+        *sum = u64::saturating_add(*sum, *count);
     }
 }
 
@@ -92,7 +95,7 @@ pub fn merge_trials(nodes: &[NodeSummary], num_nodes: u64, problems: &mut Vec<St
             let trials: Vec<_> = nodes.iter().map(of).collect();
             let parts = nodes.iter().zip(&trials).map(|(node, trial)| (node.node, (&trial.measured, trial.usage)));
             let times = trials[0].times;
-            let seconds = (times.to_unix_nanos - times.from_unix_nanos) as f64 / 1e9;
+            let seconds = times.to_unix_nanos.saturating_sub(times.from_unix_nanos) as f64 / 1e9;
             TrialRow {
                 trial: trials[0].trial,
                 plan: trials[0].plan,
@@ -159,11 +162,12 @@ pub fn merge(
         nodes.iter().map(|node| (node.node, measured(node, explore, &mut problems))).collect();
     let borrowed = parts.iter().map(|(node, (window, usage))| (*node, (window, *usage))).collect();
     let totals = totals(&borrowed, num_nodes, window_seconds, &mut problems);
-    let (mut dropped, mut malformed) = (BTreeMap::new(), BTreeMap::new());
+    let (mut dropped, mut malformed, mut events) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     let mut rows = vec![];
     for node in nodes {
         add_all(&mut dropped, &node.dropped);
         add_all(&mut malformed, &node.malformed);
+        add_all(&mut events, &node.events);
         let Some((window, usage)) = parts.get(&node.node) else { continue };
         let mut one =
             |text: &HistogramText| DelaySummary::of(&merge_histograms([(node.node, text)].into_iter(), &mut problems));
@@ -174,7 +178,7 @@ pub fn merge(
             sent: window.sent,
             late: window.late,
             missed: window.intended.saturating_sub(window.sent),
-            expected: totals.sent - window.sent,
+            expected: totals.sent.saturating_sub(window.sent),
             received: window.received,
             duplicates: window.duplicates,
             delay: one(&window.delay_micros),
@@ -190,6 +194,7 @@ pub fn merge(
     verdict.reasons.extend(problems);
     verdict.valid = verdict.reasons.is_empty();
     verdict.warnings.extend(warnings(&totals, &trials, &malformed));
+    verdict.warnings.extend(event_warnings(&events, explore));
     RunSummary {
         schema_version: RUN_SCHEMA_VERSION,
         version: env!("CARGO_PKG_VERSION").into(),
@@ -203,7 +208,24 @@ pub fn merge(
         trials,
         dropped,
         malformed,
+        events,
     }
+}
+
+/// Events of the network that explain losses and delays.
+fn event_warnings(events: &BTreeMap<String, u64>, explore: bool) -> Vec<String> {
+    let mut told = vec![
+        ("gossipsub_stream_error", "gossipsub streams broke, with all that was under way in them"),
+        ("gossipsub_slow_peer", "times gossipsub found a peer's queue full or a message too old to send"),
+        ("session_failed", "inbound SQMR sessions failed"),
+    ];
+    // Mode explore closes all connections itself, between its trials.
+    if explore {
+        told.retain(|(event, _)| *event == "gossipsub_slow_peer");
+    } else {
+        told.push(("connections_closed", "connections were closed"));
+    }
+    told.iter().filter_map(|(event, meaning)| Some(format!("{} {meaning}", events.get(*event)?))).collect()
 }
 
 /// What a reader must know before she believes the numbers.

@@ -200,4 +200,6 @@ pub struct RunSummary {
     pub dropped: BTreeMap<String, u64>,
     /// Arrivals that were not counted, by reason; of the whole run.
     pub malformed: BTreeMap<String, u64>,
+    /// Events of the network, by type, up to the end of the drain; of the whole run.
+    pub events: BTreeMap<String, u64>,
 }

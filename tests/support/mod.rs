@@ -1,5 +1,5 @@
 //! What the tests of the real programs share.
-#![allow(dead_code, reason = "each test program uses a part of it")]
+#![allow(dead_code, unreachable_pub, reason = "each test program uses a part of it")]
 
 use std::{
     io::{Read, Write},
