@@ -331,7 +331,7 @@ mod tests {
                 }
                 let new = model.insert(index);
                 let expected = match (new, index >= next || first) {
-                    (true, true) if index > next && !(first && !zero) => Arrival::Ahead,
+                    (true, true) if index > next && (zero || !first) => Arrival::Ahead,
                     (true, true) => Arrival::InOrder,
                     (true, false) => { reordered += 1; Arrival::Reordered }
                     (false, _) => { duplicates += 1; Arrival::Duplicate }
