@@ -23,7 +23,7 @@ use libp2p::{
 };
 use tokio::{
     sync::{Notify, mpsc, watch},
-    task::{AbortHandle, JoinHandle},
+    task::{AbortHandle, JoinHandle, yield_now},
     time::{MissedTickBehavior, interval},
 };
 use tracing::{debug, warn};
@@ -228,10 +228,21 @@ impl Driver {
             Broadcast::Respond { sessions, .. } => sessions.changed.clone(),
             _ => Arc::default(),
         };
+        let mut backlog_waits_until = Instant::now();
         loop {
+            let backlog_waits = Instant::now() < backlog_waits_until;
             tokio::select! {
                 event = self.swarm.select_next_some() => self.on_event(event),
-                Some(message) = outgoing.recv() => self.send(message),
+                Some(message) = outgoing.recv(), if !backlog_waits => {
+                    let started = Instant::now();
+                    self.send(message);
+                    // Signing and copying a large message takes long, and on one thread the connections wait for it. A
+                    // backlog leaves them half of the time: else it would be published whole before any of it is sent.
+                    if !outgoing.is_empty() {
+                        backlog_waits_until = Instant::now() + started.elapsed();
+                    }
+                }
+                () = yield_now(), if backlog_waits => {}
                 () = sessions_changed.notified() => self.update_readiness(),
                 _ = dial_tick.tick(), if self.dialer.connected_count() < self.dialer.expected() => self.dial(),
                 () = stop.notified() => break,

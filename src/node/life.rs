@@ -74,7 +74,16 @@ struct Life {
     readiness: watch::Receiver<Readiness>,
     trials: Vec<TrialSummary>,
     usage_at_start: Option<WindowUsage>,
-    window_usage: Option<WindowUsage>,
+    cpu_at_end: Option<f64>,
+}
+
+impl Life {
+    /// What was used inside the window: processor time to its end, bytes up to now, since what the window sent goes on
+    /// to travel while the network drains.
+    fn used_in_window(&self, now: WindowUsage) -> Option<WindowUsage> {
+        let cpu_seconds = self.cpu_at_end.unwrap_or(now.cpu_seconds);
+        Some(WindowUsage { cpu_seconds, ..now }.since(&self.usage_at_start?))
+    }
 }
 
 /// Why a node could not run.
@@ -133,7 +142,7 @@ fn start(args: NodeArgs) -> Result<(), Failure> {
             readiness: watch::channel(Readiness { expected_peers: usize::MAX, ..Readiness::default() }).1,
             trials: vec![],
             usage_at_start: None,
-            window_usage: None,
+            cpu_at_end: None,
         }),
         libp2p_registry: Mutex::new(None),
         args,
@@ -289,7 +298,7 @@ impl Node {
             pending: counts.pending,
             senders: counts.senders,
             trials: life.trials.clone(),
-            window_usage: life.window_usage.or_else(|| Some(used.since(&life.usage_at_start?))),
+            window_usage: life.used_in_window(used),
             usage: usage(),
             dropped: by_label(&self.metrics.network_dropped_broadcast_messages, DROP_REASONS),
             malformed: by_label(&self.metrics.receive_message_malformed_count, MALFORMED_REASONS),
@@ -321,15 +330,13 @@ impl Node {
         let now = self.usage_now();
         let mut life = self.life();
         life.usage_at_start = Some(now);
-        life.window_usage = None;
+        life.cpu_at_end = None;
     }
 
-    fn window_closes(&self) -> WindowUsage {
+    fn window_closes(&self) {
         let now = self.usage_now();
         let mut life = self.life();
-        let used = now.since(&life.usage_at_start.unwrap_or(now));
-        life.window_usage = Some(used);
-        used
+        life.cpu_at_end = Some(now.cpu_seconds);
     }
 
     fn network_config(&self, message_size: usize) -> NetworkConfig {
@@ -581,12 +588,13 @@ impl Session {
         node.window_opens();
         node.set_phase(Phase::Measuring);
         sleep_until(to).await;
-        let usage = node.window_closes();
+        node.window_closes();
         node.set_phase(Phase::Draining);
         sleep_until(times.drained_unix_nanos).await;
         self.pacer = None;
         node.count_missed();
         let counts = node.recorder.counts();
+        let usage = node.life().used_in_window(node.usage_now()).unwrap_or_default();
         let summary = TrialSummary {
             trial: number,
             plan,

@@ -77,9 +77,10 @@ pub struct WindowSummary {
 /// What the node used inside a window, by the wall clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct WindowUsage {
-    /// Processor time, user and system, in seconds.
+    /// Processor time, user and system, in seconds, between the window's opening and its end.
     pub cpu_seconds: f64,
-    /// Bytes written to TCP sockets of the network; none over QUIC, where they can't be seen.
+    /// Bytes written to TCP sockets of the network from the window's opening to the end of the drain; none over QUIC,
+    /// where they can't be seen.
     pub socket_bytes_sent: Option<u64>,
     /// Bytes read from them.
     pub socket_bytes_received: Option<u64>,

@@ -103,7 +103,8 @@ pub struct Totals {
     pub cpu_seconds: f64,
     /// The same for a million deliveries.
     pub cpu_seconds_per_million_deliveries: Option<f64>,
-    /// Bytes on all TCP sockets of the network inside the window, for each delivered byte of messages; none over QUIC.
+    /// Bytes written to all TCP sockets of the network, from the window's opening to the end of the drain, for each
+    /// delivered byte of messages; none over QUIC.
     pub wire_bytes_per_delivered_byte: Option<f64>,
 }
 

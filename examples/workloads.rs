@@ -1,6 +1,6 @@
 //! The three workloads that a change is judged by, each run several times; prints medians.
 //!
-//! `cargo bench --bench workloads [-- RUNS [NODE_BINARY]]`: 3 runs each by default. With nothing else on the machine!
+//! `scripts/workloads [RUNS [NODE_BINARY]]`: 3 runs each by default. With nothing else on the machine!
 
 use std::process::{Command, ExitCode};
 
@@ -22,8 +22,7 @@ const WORKLOADS: [(&str, &[&str]); 3] = [
 ];
 
 fn main() -> ExitCode {
-    // cargo bench passes --bench itself.
-    let mut args = std::env::args().skip(1).filter(|arg| !arg.starts_with("--"));
+    let mut args = std::env::args().skip(1);
     let runs = args.next().and_then(|text| text.parse().ok()).unwrap_or(3);
     let node_binary = args.next().map(|path| format!("--node-binary={path}"));
     println!(
@@ -75,7 +74,10 @@ fn main() -> ExitCode {
 }
 
 fn run(workload: &[&str], node_binary: Option<&str>) -> Result<Value, String> {
-    let output = Command::new(env!("CARGO_BIN_EXE_apollo-bench"))
+    // Beside the folder of the examples.
+    let own = std::env::current_exe().map_err(|error| error.to_string())?;
+    let bench = own.ancestors().nth(2).map(|folder| folder.join("apollo-bench")).unwrap_or_default();
+    let output = Command::new(bench)
         .args(["local", "--json", "--timeout=20"])
         .args(workload)
         .args(node_binary)
