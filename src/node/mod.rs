@@ -9,6 +9,7 @@ mod logging;
 mod pacer;
 mod recorder;
 mod schedule;
+mod session;
 mod state;
 mod summary;
 mod workload;
