@@ -1,5 +1,7 @@
 //! What one message costs at either end apart from the network: composing, reading, counting.
 
+#![allow(clippy::expect_used, reason = "a benchmark that can not be set up has nothing to say")]
+
 use std::{hint::black_box, sync::Arc};
 
 use apollo_network_benchmark::{

@@ -360,6 +360,7 @@ impl Experiment<'_> {
     /// Ends the nodes, and makes the result of what they said.
     async fn finish(mut self, ended: Result<(), String>) -> RunSummary {
         self.progress.stage("collect", "");
+        let window_seconds = self.window_seconds();
         // An invalid run keeps what the nodes that still answer have counted.
         if ended.is_err() {
             let answers = join_all(self.clients.iter().map(NodeClient::summary)).await;
@@ -384,7 +385,7 @@ impl Experiment<'_> {
         // Their last words count connections that broke because the others ended first; what they said before does not.
         let nodes: Vec<NodeSummary> = self.latest.values().cloned().collect();
         let verdict = Verdict { valid: false, reasons, warnings: self.warnings.clone() };
-        let mut run = merge(&nodes, self.plan.summary(), self.plan.is_explore(), self.window_seconds(), verdict);
+        let mut run = merge(&nodes, self.plan.summary(), self.plan.is_explore(), window_seconds, verdict);
         run.ready_seconds = self.ready_seconds;
         run.runner_cpu_percent = self.runner_cpu_percent;
         run

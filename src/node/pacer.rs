@@ -57,6 +57,11 @@ impl Pacer {
         Ok(Self { stop, thread: Some(thread) })
     }
 
+    /// Whether the schedule is at its end: every slot is queued, or counted and given up.
+    pub(super) fn is_over(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
     /// Ends the schedule now. What was due and not sent stays counted as intended.
     pub(super) fn stop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);

@@ -23,6 +23,9 @@ use crate::{
 /// How long after the end of its window a message that is late may still be sent.
 const SEND_GRACE: u64 = 1_000_000_000;
 
+/// Pause between two looks at a schedule that should be over by the deadline at the latest.
+const PACER_POLL: Duration = Duration::from_millis(5);
+
 /// Pause before a port that is not free yet is tried again.
 const REBUILD_RETRY: Duration = Duration::from_millis(50);
 
@@ -174,6 +177,10 @@ impl Session {
         let Some(to) = to else { return std::future::pending().await };
         sleep_until(to).await;
         node.window_closes();
+        // From then on the count of intended messages is final.
+        while self.pacer.as_ref().is_some_and(|pacer| !pacer.is_over()) {
+            tokio::time::sleep(PACER_POLL).await;
+        }
         node.set_phase(Phase::Draining);
         sleep_until(deadline).await;
         node.count_missed();
