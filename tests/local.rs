@@ -1,4 +1,5 @@
 //! `apollo-bench local` with real nodes: what it delivers, and what it does when things go wrong.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

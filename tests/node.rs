@@ -1,4 +1,5 @@
 //! The node's program: what it refuses, what it serves, how it ends.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 
