@@ -165,7 +165,8 @@ fn a_paused_broadcaster_shows_as_lateness_not_as_silence() {
     let broadcaster = lab.processes()[0];
     lab.wait_until_measuring(0);
     signal(broadcaster, "STOP");
-    std::thread::sleep(Duration::from_secs(2));
+    // Longer than the delay that is asked for below: the first message held up was due up to a beat after the stop.
+    std::thread::sleep(Duration::from_millis(2100));
     signal(broadcaster, "CONT");
     let (exit, run) = result(run.output());
     assert_eq!(exit, Some(0), "{run:#}");
