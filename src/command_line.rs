@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, error::ErrorKind};
 
 /// Exit code for arguments that can't work.
-const BAD_USAGE: u8 = 2;
+pub const BAD_USAGE: u8 = 2;
 
 /// Reads the command line. What is wrong with it is said in one line, and asked-for help is printed.
 ///

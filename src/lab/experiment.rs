@@ -62,7 +62,6 @@ struct Experiment<'a> {
     ready_seconds: Option<f64>,
     order: Option<StartOrder>,
     trials_told: usize,
-    runner_cpu: Option<(Instant, f64)>,
     runner_cpu_percent: Option<f64>,
     warnings: Vec<String>,
 }
@@ -89,7 +88,6 @@ pub(super) async fn run(plan: &Plan) -> Result<RunSummary, String> {
         ready_seconds: None,
         order: None,
         trials_told: 0,
-        runner_cpu: None,
         runner_cpu_percent: None,
         warnings: vec![],
     };
@@ -117,11 +115,9 @@ impl Experiment<'_> {
         self.progress.stage("warm-up", "");
         self.live_until(order.from_unix_nanos(), order.start_unix_nanos).await?;
         self.progress.stage("measure", "");
-        self.runner_cpu = Some((Instant::now(), usage().cpu_seconds));
+        let (since, cpu) = (Instant::now(), usage().cpu_seconds);
         self.live_until(order.to_unix_nanos().unwrap_or(u64::MAX), order.from_unix_nanos()).await?;
-        if let Some((since, cpu)) = self.runner_cpu {
-            self.runner_cpu_percent = Some(100.0 * (usage().cpu_seconds - cpu) / since.elapsed().as_secs_f64());
-        }
+        self.runner_cpu_percent = Some(100.0 * (usage().cpu_seconds - cpu) / since.elapsed().as_secs_f64());
         self.progress.stage("drain", "");
         self.drain().await
     }

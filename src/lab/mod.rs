@@ -17,12 +17,13 @@ use std::process::ExitCode;
 
 use tokio::runtime;
 
-use crate::report::{per_node_table, run_table, trial_table};
+use crate::{
+    command_line::BAD_USAGE,
+    report::{per_node_table, run_table, trial_table},
+};
 
 /// Exit code of a run that is not valid.
 const INVALID: u8 = 1;
-/// Exit code for arguments that can't work.
-const BAD_USAGE: u8 = 2;
 
 /// Runs a network on this machine and prints what it did: 0 for a valid run, 1 for an invalid one, 2 for bad usage.
 pub fn local(args: &LocalArgs) -> ExitCode {

@@ -161,6 +161,13 @@ pub struct ControlArgs {
     pub log_limit_mib: u64,
 }
 
+impl ControlArgs {
+    /// Whether all nodes are given one start, so that they agree on every schedule.
+    pub fn start_is_given(&self) -> bool {
+        self.controlled || self.start_at_unix_millis.is_some()
+    }
+}
+
 /// The peers of `--bootstrap`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]

@@ -27,12 +27,10 @@ use super::{
     workload::Workload,
 };
 use crate::{
+    command_line::BAD_USAGE,
     metrics::{DROP_REASONS, Labelled, MALFORMED_REASONS, Metrics, NETWORK_EVENTS, SystemSampler, usage},
     network::{NetworkConfig, Readiness, Roster, peer_id},
 };
-
-/// Exit code for arguments that can't work.
-const BAD_USAGE: u8 = 2;
 
 /// Pace of the system samples and of the summary file.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);

@@ -148,7 +148,7 @@ impl Session {
     ) -> Result<(), Failure> {
         let node = self.node.clone();
         let (id, num_nodes) = (node.args.id, node.args.num_nodes);
-        let given = node.args.control.controlled || node.args.control.start_at_unix_millis.is_some();
+        let given = node.args.control.start_is_given();
         let (from, to) = (order.from_unix_nanos(), order.to_unix_nanos());
         let deadline = to.map_or(u64::MAX, |to| to.saturating_add(SEND_GRACE));
         let now = unix_nanos();
@@ -210,8 +210,7 @@ impl Session {
         trials: &[TrialPlan],
         mut outgoing: mpsc::Sender<Outgoing>,
     ) -> Result<(), Failure> {
-        let given = self.node.args.control.controlled || self.node.args.control.start_at_unix_millis.is_some();
-        let start = if given {
+        let start = if self.node.args.control.start_is_given() {
             order.start_unix_nanos
         } else {
             // Nodes that start on their own agree on the next full cycle of the wall clock.

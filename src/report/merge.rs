@@ -91,8 +91,7 @@ pub fn merge_trials(nodes: &[NodeSummary], num_nodes: u64, problems: &mut Vec<St
     let finished = nodes.iter().map(|node| node.trials.len()).min().unwrap_or(0);
     (0..finished)
         .map(|number| {
-            let of = |node: &'_ NodeSummary| node.trials[number].clone();
-            let trials: Vec<_> = nodes.iter().map(of).collect();
+            let trials: Vec<_> = nodes.iter().map(|node| &node.trials[number]).collect();
             let parts = nodes.iter().zip(&trials).map(|(node, trial)| (node.node, (&trial.measured, trial.usage)));
             let times = trials[0].times;
             let seconds = times.to_unix_nanos.saturating_sub(times.from_unix_nanos) as f64 / 1e9;
