@@ -1,6 +1,6 @@
 //! A benchmark of libp2p networks: the node that broadcasts and receives under load, and the lab around it.
 //!
-//! Imports point downwards only: [`lab`] → [`report`] → [`node`] → [`network`] → [`metrics`] → [`message`].
+//! Imports point downwards only: [`lab`] → [`report`] → [`shaping`] → [`node`] → [`network`] → [`metrics`] → [`message`].
 
 pub mod command_line;
 pub mod lab;
@@ -9,3 +9,4 @@ pub mod metrics;
 pub mod network;
 pub mod node;
 pub mod report;
+pub mod shaping;

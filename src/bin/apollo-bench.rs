@@ -6,6 +6,7 @@ use apollo_network_benchmark::{
     command_line::parse,
     lab::{LocalArgs, local},
     node::{NodeArgs, run},
+    shaping::{self, ShapeArgs},
 };
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
@@ -28,6 +29,12 @@ enum Command {
     Local(Box<LocalArgs>),
     /// Run one node, as the program broadcast_network_stress_test_node does
     Node(Box<NodeArgs>),
+    /// Shape what goes through a network interface: latency, jitter, loss, throughput
+    ///
+    /// Applies the shape to an interface of this network namespace; shows it (--show); takes it away (--remove); or, as
+    /// an entry point, applies it and becomes the command after the two dashes.
+    #[command(after_help = SHAPE_HELP)]
+    Shape(Box<ShapeArgs>),
     /// Print the completion script of a shell
     ///
     /// For bash: source <(apollo-bench completions bash)
@@ -49,6 +56,19 @@ Examples:
 
 Exit codes: 0 the run is valid; 1 it is not, and the reason is printed; 2 bad usage";
 
+const SHAPE_HELP: &str = "\
+Latency, jitter, loss, duplicates and reordering are applied once, to what leaves; throughput to what leaves and to what
+comes in. Between two interfaces shaped alike, --latency 50 is 50 ms one way and 100 ms there and back.
+
+Examples:
+  apollo-bench shape --interface eth0 --latency 50 --jitter 5 --throughput 10000
+  apollo-bench shape --interface eth0 --show
+  apollo-bench shape --interface eth0 --remove
+  apollo-bench shape --interface eth0 --latency 50 -- node --id 0 ...
+  apollo-bench shape --interface eth0 --egress latency=80 --ingress latency=20,loss=1
+
+It takes root or NET_ADMIN, and the programs tc and ip (iproute2). Exit codes: 0 done; 2 not done, and why";
+
 fn main() -> ExitCode {
     let cli: Cli = match parse() {
         Ok(cli) => cli,
@@ -57,6 +77,7 @@ fn main() -> ExitCode {
     match cli.command {
         Command::Local(args) => local(&args),
         Command::Node(args) => run(*args),
+        Command::Shape(args) => shaping::command(&args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "apollo-bench", &mut io::stdout());
             ExitCode::SUCCESS

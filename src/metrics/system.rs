@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use nix::sys::resource::{UsageWho, getrusage};
 use serde::{Deserialize, Serialize};
-use sysinfo::{Networks, Pid, ProcessRefreshKind, ProcessesToUpdate, System};
+use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
 use super::Metrics;
 
@@ -42,7 +42,6 @@ pub struct SystemSampler {
     metrics: Metrics,
     /// None where the kernel does not show it; its metrics then stay 0.
     system: Option<System>,
-    networks: Option<Networks>,
     pid: Pid,
     last: Instant,
 }
@@ -50,13 +49,7 @@ pub struct SystemSampler {
 impl SystemSampler {
     /// A sampler that writes into `metrics`.
     pub fn new(metrics: Metrics) -> Self {
-        Self {
-            metrics,
-            system: System::new().ok(),
-            networks: Networks::new_with_refreshed_list().ok(),
-            pid: Pid::from_u32(std::process::id()),
-            last: Instant::now(),
-        }
+        Self { metrics, system: System::new().ok(), pid: Pid::from_u32(std::process::id()), last: Instant::now() }
     }
 
     /// Takes one sample.
@@ -86,12 +79,12 @@ impl SystemSampler {
     }
 
     fn sample_interfaces(&mut self) {
-        let Some(networks) = &mut self.networks else { return };
-        networks.refresh(true);
+        // Of this network namespace; what /sys shows is that of whoever mounted it.
+        let Ok(text) = std::fs::read_to_string("/proc/net/dev") else { return };
         for (kind, loopback) in [("loopback", true), ("other", false)] {
-            let of_kind = || networks.iter().filter(|(name, _)| (*name == "lo") == loopback);
-            let sent: u64 = of_kind().map(|(_, data)| data.total_transmitted()).sum();
-            let received: u64 = of_kind().map(|(_, data)| data.total_received()).sum();
+            let of_kind = || interface_bytes(&text).filter(|(name, ..)| (*name == "lo") == loopback);
+            let received: u64 = of_kind().map(|(_, received, _)| received).sum();
+            let sent: u64 = of_kind().map(|(_, _, sent)| sent).sum();
             raise(&self.metrics.system_network_bytes_sent_total.of(kind), sent);
             raise(&self.metrics.system_network_bytes_received_total.of(kind), received);
         }
@@ -122,6 +115,15 @@ fn raise(counter: &prometheus::IntCounter, total: u64) -> u64 {
     growth
 }
 
+/// (interface, bytes received, bytes sent) of each line of `/proc/net/dev`.
+fn interface_bytes(dev: &str) -> impl Iterator<Item = (&str, u64, u64)> {
+    dev.lines().filter_map(|line| {
+        let (name, numbers) = line.split_once(':')?;
+        let mut numbers = numbers.split_whitespace();
+        Some((name.trim(), numbers.next()?.parse().ok()?, numbers.nth(7)?.parse().ok()?))
+    })
+}
+
 /// (segments sent without retransmitted ones, segments retransmitted) out of the text of `/proc/net/snmp`.
 fn tcp_segments(snmp: &str) -> Option<(u64, u64)> {
     let mut lines = snmp.lines().filter_map(|line| line.strip_prefix("Tcp: "));
@@ -145,6 +147,12 @@ mod tests {
         assert_eq!(tcp_segments(snmp), Some((70, 3)));
         assert_eq!(tcp_segments("Tcp: OutSegs\n"), None);
         assert_eq!(tcp_segments(""), None);
+    }
+
+    #[test]
+    fn bytes_of_interfaces_are_found_by_column() {
+        let dev = "Inter-|   Receive\n face |bytes packets\n    lo: 10 1 0 0 0 0 0 0 20 2 0 0 0 0 0 0\n  eth0:7 1 0 0 0 0 0 0 8 1 0 0 0 0 0 0\n";
+        assert_eq!(interface_bytes(dev).collect::<Vec<_>>(), [("lo", 10, 20), ("eth0", 7, 8)]);
     }
 
     #[test]

@@ -1,0 +1,282 @@
+//! A plan as the lines of a `tc` batch.
+//!
+//! ```text
+//! out, no peers:  netem -> tbf
+//! out, peers:     one class a peer: netem -> tbf; then tbf of the whole interface
+//! in:             ingress -> IFB: netem -> tbf; blocked senders -> a second IFB that drops all
+//! ```
+//!
+//! netem delays and loses, tbf (a token bucket) limits what comes out of it. tbf's queue is limited in bytes.
+
+use std::net::IpAddr;
+
+use super::{plan::InterfacePlan, shape::Shape};
+
+/// Packets are this long at most, Ethernet header included.
+const FRAME: u64 = 1514;
+
+/// Throughput that an unlimited link is taken to have, in bytes per second, when netem's queue is sized: 10 Gbit/s.
+const FASTEST: u64 = 1_250_000_000;
+
+/// Time that a token bucket may send ahead, and the least bytes for it: 10 ms hides late timers, and 16 KiB hold some
+/// frames at any rate.
+const BURST_MILLIS: u64 = 10;
+const LEAST_BURST: u64 = 16 << 10;
+
+/// Time that a packet waits in the queue of a limited link before it is dropped, in milliseconds: the usual buffer of a
+/// router, and never less than the link's own round trip.
+const QUEUE_MILLIS: f64 = 100.0;
+
+/// Fewest packets in netem's queue.
+const LEAST_PACKETS: u64 = 1000;
+
+/// Packets that an IFB device holds; its default of 32 drops bursts that no real interface would.
+const IFB_PACKETS: u32 = 10_000;
+
+/// Handles, all below 0x8000 where the kernel takes its own from: tbf and classes of a whole interface, then netem and tbf
+/// of class k (0 is everybody without a rule).
+const INTERFACE_RATE: u32 = 0xab0;
+const CLASSES: u32 = 0xab1;
+const NETEM: u32 = 0x5000;
+const RATE: u32 = 0x6000;
+const SINK: u32 = 0xab2;
+
+/// Priority of the filters: those that block come before the one that takes all.
+const BLOCK_V4: u32 = 10;
+const BLOCK_V6: u32 = 11;
+const TAKE_ALL: u32 = 100;
+
+/// The devices that a plan works on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Devices {
+    /// The interface that is shaped.
+    pub interface: String,
+    /// The IFB device that what comes in is sent through.
+    pub ingress: String,
+    /// The IFB device in which blocked packets end.
+    pub sink: String,
+}
+
+/// Lines for `ip -batch` and `tc -batch`, in this order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// Lines for `ip`.
+    pub ip: Vec<String>,
+    /// Lines for `tc`.
+    pub tc: Vec<String>,
+}
+
+/// Whether a qdisc of this root handle, as `tc` writes it, is one that [`batch`] makes.
+pub(super) fn is_own_root(handle: &str) -> bool {
+    let own = [INTERFACE_RATE, CLASSES, NETEM, RATE];
+    u32::from_str_radix(handle.trim_end_matches(':'), 16).is_ok_and(|handle| own.contains(&handle))
+}
+
+/// The lines that make `plan`, on an interface that has nothing of ours (`before` is none), or out of what the plan
+/// `before` has made there. Of a changed plan only the shapes and the blocked addresses may differ, and both must be
+/// `adjustable`.
+pub fn batch(plan: &InterfacePlan, devices: &Devices, before: Option<&InterfacePlan>) -> Batch {
+    let mut batch = Batch::default();
+    let Devices { interface, ingress, sink } = devices;
+    let tc = &mut batch.tc;
+    let adjustable = plan.adjustable;
+    if plan.peers.is_empty() {
+        leaf(tc, interface, "root", 0, &plan.egress, adjustable);
+    } else {
+        classes(tc, interface, plan, before.is_some());
+    }
+    let takes_in = !plan.ingress.is_free() || !plan.blocked.is_empty() || adjustable;
+    if takes_in && before.is_none() {
+        for device in [ingress, sink] {
+            batch.ip.push(format!("link add {device} txqueuelen {IFB_PACKETS} type ifb"));
+            batch.ip.push(format!("link set {device} up"));
+        }
+        tc.push(format!("qdisc add dev {sink} root handle {SINK:x}: bfifo limit 1"));
+        tc.push(format!("qdisc add dev {interface} handle ffff: ingress"));
+        tc.push(format!(
+            "filter add dev {interface} parent ffff: protocol all prio {TAKE_ALL} u32 match u32 0 0 action mirred egress \
+             redirect dev {ingress}"
+        ));
+    }
+    leaf(tc, ingress, "root", 0, &plan.ingress, false);
+    let blocked_before = before.map_or(&[][..], |before| &before.blocked);
+    if plan.blocked != blocked_before {
+        for (priority, protocol, v4) in [(BLOCK_V4, "ip", true), (BLOCK_V6, "ipv6", false)] {
+            let of_family = |addresses: &[IpAddr]| -> Vec<IpAddr> {
+                addresses.iter().copied().filter(|address| address.is_ipv4() == v4).collect()
+            };
+            if !of_family(blocked_before).is_empty() {
+                tc.push(format!("filter del dev {interface} parent ffff: prio {priority}"));
+            }
+            for address in of_family(&plan.blocked) {
+                tc.push(format!(
+                    "filter add dev {interface} parent ffff: protocol {protocol} prio {priority} u32 match {} action \
+                     mirred egress redirect dev {sink}",
+                    matching("src", address)
+                ));
+            }
+        }
+    }
+    batch
+}
+
+fn matching(side: &str, address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => format!("ip {side} {address}/32"),
+        IpAddr::V6(address) => format!("ip6 {side} {address}/128"),
+    }
+}
+
+/// One class for each peer and one for the rest, each shaped on its own; then the throughput of the interface.
+fn classes(tc: &mut Vec<String>, device: &str, plan: &InterfacePlan, changes: bool) {
+    let mut parent = "root".to_owned();
+    if let Some(rate) = plan.egress.bytes_per_second() {
+        tc.push(token_bucket(device, &parent, INTERFACE_RATE, rate, 0.0));
+        parent = format!("parent {INTERFACE_RATE:x}:1");
+    }
+    if !changes {
+        tc.push(format!("qdisc add dev {device} {parent} handle {CLASSES:x}: htb default 1"));
+    }
+    let rest = Shape { throughput_kilobytes_per_second: None, ..plan.egress };
+    let shapes = std::iter::once((&[][..], rest)).chain(plan.peers.iter().map(|p| (&p.addresses[..], p.shape)));
+    for (at, (addresses, shape)) in (0_u32..).zip(shapes) {
+        let class = format!("{CLASSES:x}:{:x}", at + 1);
+        if !changes {
+            // The class itself limits nothing.
+            tc.push(format!(
+                "class add dev {device} parent {CLASSES:x}: classid {class} htb rate {FASTEST}bps burst 1mb cburst 1mb quantum 60000"
+            ));
+        }
+        leaf(tc, device, &format!("parent {class}"), at, &shape, plan.adjustable);
+        if changes {
+            continue;
+        }
+        for address in addresses {
+            let (priority, protocol) = if address.is_ipv4() { (1, "ip") } else { (2, "ipv6") };
+            let matching = matching("dst", *address);
+            tc.push(format!(
+                "filter add dev {device} parent {CLASSES:x}: protocol {protocol} prio {priority} u32 match {matching} flowid {class}"
+            ));
+        }
+    }
+}
+
+/// netem, then a token bucket, as far as the shape needs them; both stay in place where it may change.
+fn leaf(tc: &mut Vec<String>, device: &str, parent: &str, at: u32, shape: &Shape, adjustable: bool) {
+    let mut parent = parent.to_owned();
+    if shape.needs_netem() || adjustable {
+        let handle = NETEM + at;
+        tc.push(format!("qdisc replace dev {device} {parent} handle {handle:x}: {}", netem(shape)));
+        parent = format!("parent {handle:x}:1");
+    }
+    match shape.bytes_per_second() {
+        Some(rate) => tc.push(token_bucket(device, &parent, RATE + at, rate, shape.latency_millis)),
+        None if adjustable => tc.push(token_bucket(device, &parent, RATE + at, FASTEST, shape.latency_millis)),
+        None => {}
+    }
+}
+
+fn netem(shape: &Shape) -> String {
+    let Shape { latency_millis: latency, jitter_millis: jitter, reorder_percent: reorder, .. } = *shape;
+    let micros = |millis: f64| (millis * 1000.0).round() as u64;
+    // Bandwidth times delay, in packets. netem delays before the token bucket, so what waits here came at full speed.
+    let held = FASTEST as f64 * (latency + jitter + QUEUE_MILLIS) / 1000.0;
+    let limit = ((held / FRAME as f64).ceil() as u64).max(LEAST_PACKETS);
+    let mut text = format!("netem limit {limit} delay {}us", micros(latency));
+    if jitter > 0.0 {
+        text.push_str(&format!(" {}us", micros(jitter)));
+    }
+    for (name, percent) in [("loss", shape.loss_percent), ("duplicate", shape.duplicate_percent), ("reorder", reorder)]
+    {
+        if percent > 0.0 {
+            text.push_str(&format!(" {name} {percent}%"));
+        }
+    }
+    text
+}
+
+fn token_bucket(device: &str, parent: &str, handle: u32, rate: u64, latency_millis: f64) -> String {
+    let burst = (rate * BURST_MILLIS / 1000).max(LEAST_BURST);
+    let queue = rate as f64 * (2.0 * latency_millis).max(QUEUE_MILLIS) / 1000.0;
+    let limit = burst + (queue.ceil() as u64).max(8 * FRAME);
+    // Their sizes are 32 bits in the kernel.
+    let (burst, limit) = (burst.min(1 << 30), limit.min(u32::MAX.into()));
+    format!("qdisc replace dev {device} {parent} handle {handle:x}: tbf rate {rate}bps burst {burst} limit {limit}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shaping::PeerRule;
+
+    fn devices() -> Devices {
+        Devices { interface: "eth0".into(), ingress: "in".into(), sink: "sink".into() }
+    }
+
+    fn lines(plan: &InterfacePlan, before: Option<&InterfacePlan>) -> String {
+        let batch = batch(plan, &devices(), before);
+        batch.ip.iter().chain(&batch.tc).map(|line| format!("{line}\n")).collect()
+    }
+
+    #[test]
+    fn a_free_plan_does_nothing() {
+        assert_eq!(lines(&InterfacePlan::default(), None), "");
+    }
+
+    #[test]
+    fn latency_goes_out_once_and_throughput_is_limited_both_ways() {
+        let plan = InterfacePlan::symmetric("latency=50,jitter=5,loss=1,throughput=10000".parse().unwrap());
+        assert_eq!(
+            lines(&plan, None),
+            "link add in txqueuelen 10000 type ifb\n\
+             link set in up\n\
+             link add sink txqueuelen 10000 type ifb\n\
+             link set sink up\n\
+             qdisc replace dev eth0 root handle 5000: netem limit 127973 delay 50000us 5000us loss 1%\n\
+             qdisc replace dev eth0 parent 5000:1 handle 6000: tbf rate 10000000bps burst 100000 limit 1100000\n\
+             qdisc add dev sink root handle ab2: bfifo limit 1\n\
+             qdisc add dev eth0 handle ffff: ingress\n\
+             filter add dev eth0 parent ffff: protocol all prio 100 u32 match u32 0 0 action mirred egress redirect dev in\n\
+             qdisc replace dev in root handle 6000: tbf rate 10000000bps burst 100000 limit 1100000\n"
+        );
+    }
+
+    #[test]
+    fn a_peer_gets_a_class_found_by_both_families() {
+        let addresses = vec!["10.0.0.2".parse().unwrap(), "fd00::2".parse().unwrap()];
+        let peers = vec![PeerRule { addresses, shape: "latency=9".parse().unwrap() }];
+        let plan = InterfacePlan { egress: "throughput=1000".parse().unwrap(), peers, ..InterfacePlan::default() };
+        let text = lines(&plan, None);
+        for part in [
+            "qdisc replace dev eth0 root handle ab0: tbf rate 1000000bps",
+            "qdisc add dev eth0 parent ab0:1 handle ab1: htb default 1",
+            "match ip dst 10.0.0.2/32 flowid ab1:2",
+            "match ip6 dst fd00::2/128 flowid ab1:2",
+            "qdisc replace dev eth0 parent ab1:2 handle 5001: netem",
+        ] {
+            assert!(text.contains(part), "{part}:\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_change_only_replaces_shapes_and_what_is_blocked() {
+        let peers = vec![PeerRule { addresses: vec!["10.0.0.2".parse().unwrap()], shape: Shape::default() }];
+        let before = InterfacePlan { peers, adjustable: true, ..InterfacePlan::default() };
+        let mut after = before.clone();
+        after.peers[0].shape = "latency=200".parse().unwrap();
+        after.blocked = vec!["10.0.0.3".parse().unwrap(), "fd00::3".parse().unwrap()];
+        let text = lines(&after, Some(&before));
+        assert!(text.contains("parent ab1:2 handle 5001: netem limit 247689 delay 200000us\n"), "{text}");
+        assert!(text.contains("prio 10 u32 match ip src 10.0.0.3/32 action mirred egress redirect dev sink"), "{text}");
+        assert!(text.contains("prio 11 u32 match ip6 src fd00::3/128"), "{text}");
+        assert!(text.lines().all(|line| line.starts_with("qdisc replace") || line.starts_with("filter add")), "{text}");
+        let healed = lines(&before, Some(&after));
+        assert!(healed.contains("filter del dev eth0 parent ffff: prio 10\n"), "{healed}");
+    }
+
+    #[test]
+    fn only_our_own_roots_are_ours() {
+        assert!(["ab0:", "ab1:", "5000:", "6000:"].iter().all(|handle| is_own_root(handle)));
+        assert!(["0:", "8001:", "1:", "ffff:", "", "x"].iter().all(|handle| !is_own_root(handle)));
+    }
+}

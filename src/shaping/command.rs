@@ -1,0 +1,148 @@
+//! `apollo-bench shape`: a plan put on an interface, shown, taken away; or put there before a command starts.
+
+use std::{
+    ffi::OsString,
+    net::IpAddr,
+    os::unix::process::CommandExt,
+    process::{Command, ExitCode},
+};
+
+use clap::Args;
+use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
+
+use super::{
+    interface::Interface,
+    plan::InterfacePlan,
+    shape::{Shape, ShapeFlags},
+    tool::ShapingError,
+};
+use crate::command_line::BAD_USAGE;
+
+/// Shapes what goes through a network interface.
+#[derive(Clone, Debug, Args)]
+pub struct ShapeArgs {
+    /// The interface
+    #[arg(long, value_name = "NAME", required_unless_present = "address", conflicts_with = "address")]
+    pub interface: Option<String>,
+    /// The interface that has this address
+    #[arg(long, value_name = "IP")]
+    pub address: Option<IpAddr>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would become help text")]
+    pub flags: ShapeFlags,
+    /// What leaves is shaped so, in place of the flags above: latency=50,jitter=5,loss=1,throughput=10000
+    #[arg(long, value_name = "KEY=VALUE,...")]
+    pub egress: Option<Shape>,
+    /// What comes in is shaped so; by default only --throughput applies to it
+    #[arg(long, value_name = "KEY=VALUE,...")]
+    pub ingress: Option<Shape>,
+    /// The whole plan as JSON, in place of the flags above
+    #[arg(long, value_name = "JSON", value_parser = parse_plan, conflicts_with_all = ["egress", "ingress"])]
+    pub plan: Option<InterfacePlan>,
+    /// Change the plan given here into that of --plan while traffic flows
+    #[arg(long, value_name = "JSON", value_parser = parse_plan, requires = "plan", hide = true)]
+    pub change_from: Option<InterfacePlan>,
+    /// Print what is there, as JSON
+    #[arg(long, conflicts_with_all = ["remove", "command"])]
+    pub show: bool,
+    /// Take away what this command has put there
+    #[arg(long, conflicts_with = "command")]
+    pub remove: bool,
+    /// Become this user and group before the command starts, without any privileges
+    #[arg(long, value_name = "UID", requires = "command")]
+    pub user: Option<u32>,
+    /// Arguments of apollo-bench, or another program and its arguments: what to become once the interface is shaped
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
+
+fn parse_plan(json: &str) -> Result<InterfacePlan, String> {
+    let plan: InterfacePlan = serde_json::from_str(json).map_err(|error| error.to_string())?;
+    plan.validated().map_err(|error| error.to_string())
+}
+
+impl ShapeArgs {
+    fn plan(&self) -> Result<InterfacePlan, String> {
+        if let Some(plan) = &self.plan {
+            return Ok(plan.clone());
+        }
+        let mut plan = InterfacePlan::symmetric(self.flags.shape().map_err(|error| error.to_string())?);
+        plan.egress = self.egress.unwrap_or(plan.egress);
+        plan.ingress = self.ingress.unwrap_or(plan.ingress);
+        Ok(plan)
+    }
+}
+
+/// Runs the command: 0 when it is done, 2 when it can't be. With a command to become it does not return.
+pub fn command(args: &ShapeArgs) -> ExitCode {
+    match shape(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(line) => {
+            eprintln!("error: {line}");
+            ExitCode::from(BAD_USAGE)
+        }
+    }
+}
+
+fn shape(args: &ShapeArgs) -> Result<(), String> {
+    let told = |error: ShapingError| error.to_string();
+    let plan = args.plan()?;
+    let interface = || match (&args.interface, args.address) {
+        (Some(name), _) => Interface::named(name).map_err(told),
+        (None, Some(address)) => Interface::with_address(address).map_err(told),
+        (None, None) => Err("give --interface or --address".into()),
+    };
+    if args.show {
+        let counters = interface()?.counters().map_err(told)?;
+        println!("{}", serde_json::to_string_pretty(&counters).map_err(|error| error.to_string())?);
+        return Ok(());
+    }
+    if args.remove {
+        let interface = interface()?;
+        let removed = interface.remove().map_err(told)?;
+        let what = match (removed.egress, removed.ingress) {
+            (false, false) => "nothing to take away",
+            (true, false) => "what leaves is free again",
+            (false, true) => "what comes in is free again",
+            (true, true) => "what leaves and what comes in is free again",
+        };
+        println!("{}: {what}", interface.name());
+        return Ok(());
+    }
+    match &args.change_from {
+        Some(before) => interface()?.change(before, &plan).map_err(told)?,
+        // An entry point that is not asked to shape needs neither `tc` nor privileges.
+        None if plan.is_free() && !args.command.is_empty() => {}
+        None if plan.is_free() => {
+            return Err("nothing to shape: give --latency, --throughput or another of its kind".into());
+        }
+        None => {
+            let interface = interface()?;
+            interface.apply(&plan).map_err(told)?;
+            eprintln!("{}: out {}, in {}", interface.name(), plan.egress, plan.ingress);
+        }
+    }
+    let Some((program, rest)) = args.command.split_first() else { return Ok(()) };
+    become_user(args.user)?;
+    // The program's own subcommands need no path: `-- node --id 0` is this very program.
+    let own = ["node", "local"].iter().any(|name| program == *name);
+    let mut command = if own {
+        let mut command = Command::new(std::env::current_exe().map_err(|error| format!("own program: {error}"))?);
+        command.arg(program);
+        command
+    } else {
+        Command::new(program)
+    };
+    let error = command.args(rest).exec();
+    Err(format!("{} can't be started: {error}", program.to_string_lossy()))
+}
+
+fn become_user(user: Option<u32>) -> Result<(), String> {
+    let Some(id) = user else { return Ok(()) };
+    let change = || -> nix::Result<()> {
+        setgroups(&[])?;
+        setgid(Gid::from_raw(id))?;
+        setuid(Uid::from_raw(id))
+    };
+    change().map_err(|error| format!("--user {id}: {error}"))
+}

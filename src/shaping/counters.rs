@@ -1,0 +1,80 @@
+//! What `tc -s -j qdisc show` says.
+
+use serde::{Deserialize, Serialize};
+
+/// The counters of one qdisc.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QdiscCounters {
+    /// The interface.
+    pub device: String,
+    /// netem, tbf ...
+    pub kind: String,
+    /// Its handle, as `tc` writes it.
+    pub handle: String,
+    /// Bytes that went through.
+    pub bytes: u64,
+    /// Packets that went through.
+    pub packets: u64,
+    /// Packets dropped.
+    pub drops: u64,
+    /// Times that a packet had to wait for the rate.
+    pub overlimits: u64,
+    /// Bytes in the queue now.
+    pub backlog: u64,
+}
+
+#[derive(Deserialize)]
+struct Said {
+    #[serde(default)]
+    dev: String,
+    kind: String,
+    handle: String,
+    #[serde(default)]
+    bytes: u64,
+    #[serde(default)]
+    packets: u64,
+    #[serde(default)]
+    drops: u64,
+    #[serde(default)]
+    overlimits: u64,
+    #[serde(default)]
+    backlog: u64,
+}
+
+/// Reads the JSON of `tc -s -j qdisc show`.
+///
+/// # Errors
+/// When it is not that.
+pub fn qdisc_counters(json: &str) -> Result<Vec<QdiscCounters>, String> {
+    let json = if json.trim().is_empty() { "[]" } else { json };
+    let said: Vec<Said> = serde_json::from_str(json).map_err(|error| error.to_string())?;
+    let counters = said.into_iter().map(|said| {
+        let Said { dev: device, kind, handle, bytes, packets, drops, overlimits, backlog } = said;
+        QdiscCounters { device, kind, handle, bytes, packets, drops, overlimits, backlog }
+    });
+    Ok(counters.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_counters_of_tc_are_read() {
+        let json = r#"[{"kind":"tbf","handle":"ab1:","dev":"v0","parent":"ab0:1","options":{"rate":1,"lat":9},
+            "bytes":7,"packets":6,"drops":5,"overlimits":4,"requeues":0,"backlog":3,"qlen":0}]"#;
+        let expected = QdiscCounters {
+            device: "v0".into(),
+            kind: "tbf".into(),
+            handle: "ab1:".into(),
+            bytes: 7,
+            packets: 6,
+            drops: 5,
+            overlimits: 4,
+            backlog: 3,
+        };
+        assert_eq!(qdisc_counters(json).unwrap(), [expected]);
+        assert_eq!(qdisc_counters("\n").unwrap(), []);
+        assert!(qdisc_counters("no").is_err());
+    }
+}

@@ -1,0 +1,183 @@
+//! A plan put on an interface of this network namespace, looked at, changed, and taken away again.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    batch::{Devices, batch, is_own_root},
+    counters::{QdiscCounters, qdisc_counters},
+    plan::InterfacePlan,
+    tool::{self, ShapingError},
+};
+
+/// An interface of this network namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    devices: Devices,
+}
+
+/// What was taken away.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RemovedParts {
+    /// The shape of what leaves.
+    pub egress: bool,
+    /// The shape of what comes in.
+    pub ingress: bool,
+}
+
+#[derive(Deserialize)]
+struct Link {
+    ifindex: u32,
+    ifname: String,
+    #[serde(default)]
+    addr_info: Vec<Address>,
+}
+
+#[derive(Deserialize)]
+struct Address {
+    #[serde(default)]
+    local: Option<IpAddr>,
+}
+
+fn links() -> Result<Vec<Link>, ShapingError> {
+    let line = "-j address show";
+    let json = tool::run("ip", line)?;
+    serde_json::from_str(&json).map_err(|error| ShapingError::Unreadable {
+        program: "ip",
+        line: line.into(),
+        words: error.to_string(),
+    })
+}
+
+impl Interface {
+    /// The interface of that name.
+    ///
+    /// # Errors
+    /// When there is none; the line lists those that are.
+    pub fn named(name: &str) -> Result<Self, ShapingError> {
+        let links = links()?;
+        links.iter().find(|link| link.ifname == name).map(Self::of).ok_or_else(|| {
+            let names: Vec<&str> = links.iter().map(|link| link.ifname.as_str()).collect();
+            ShapingError::Conflict(format!("there is no interface {name}; there are {}", names.join(", ")))
+        })
+    }
+
+    /// The interface that has that address.
+    ///
+    /// # Errors
+    /// When none has.
+    pub fn with_address(address: IpAddr) -> Result<Self, ShapingError> {
+        let links = links()?;
+        let found = links.iter().find(|link| link.addr_info.iter().any(|info| info.local == Some(address)));
+        found.map(Self::of).ok_or_else(|| ShapingError::Conflict(format!("no interface has the address {address}")))
+    }
+
+    /// Named by the index, since a name of an interface has at most 15 characters.
+    fn of(link: &Link) -> Self {
+        let Link { ifindex, ifname, .. } = link;
+        let devices = Devices {
+            interface: ifname.clone(),
+            ingress: format!("apollo-in{ifindex}"),
+            sink: format!("apollo-no{ifindex}"),
+        };
+        Self { devices }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.devices.interface
+    }
+
+    /// Counters of the qdiscs of the interface, and of those that shape what comes in.
+    ///
+    /// # Errors
+    /// Those of `tc`.
+    pub fn counters(&self) -> Result<Vec<QdiscCounters>, ShapingError> {
+        let line = "-s -j qdisc show";
+        let all = qdisc_counters(&tool::run("tc", line)?).map_err(|words| ShapingError::Unreadable {
+            program: "tc",
+            line: line.into(),
+            words,
+        })?;
+        let Devices { interface, ingress, sink } = &self.devices;
+        Ok(all.into_iter().filter(|one| [interface, ingress, sink].contains(&&one.device)).collect())
+    }
+
+    /// Puts a plan on an interface, in place of an earlier one of ours.
+    ///
+    /// # Errors
+    /// Those of `tc`, and somebody else's qdisc that would be lost. Nothing of the plan is left then.
+    pub fn apply(&self, plan: &InterfacePlan) -> Result<(), ShapingError> {
+        self.remove()?;
+        self.refuse_foreign()?;
+        let batch = batch(plan, &self.devices, None);
+        let applied = tool::batch("ip", &batch.ip).and_then(|()| tool::batch("tc", &batch.tc));
+        if applied.is_err() {
+            // The first error is the one to tell.
+            let _ = self.remove();
+        }
+        applied
+    }
+
+    /// Changes the shapes of peers, and what is blocked, while traffic flows. Both plans must be adjustable and have the
+    /// same peers.
+    ///
+    /// # Errors
+    /// Those of `tc`.
+    pub fn change(&self, before: &InterfacePlan, after: &InterfacePlan) -> Result<(), ShapingError> {
+        let batch = batch(after, &self.devices, Some(before));
+        tool::batch("ip", &batch.ip)?;
+        tool::batch("tc", &batch.tc)
+    }
+
+    fn refuse_foreign(&self) -> Result<(), ShapingError> {
+        let interface = &self.devices.interface;
+        let foreign = self.counters()?.into_iter().find(|one| one.device == *interface && one.handle != "0:");
+        // A qdisc that the kernel put there itself has no handle, or one of its own range that a leaf of mq may have.
+        match foreign {
+            Some(one) if !is_default(&one) => Err(ShapingError::Conflict(format!(
+                "{interface} has a qdisc of somebody else, {} {}: take it away first (tc qdisc del dev {interface} {})",
+                one.kind,
+                one.handle,
+                if one.kind == "ingress" || one.kind == "clsact" { one.kind.as_str() } else { "root" }
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes away what a plan of ours has made there; what is somebody else's stays.
+    ///
+    /// # Errors
+    /// Those of `tc`.
+    pub fn remove(&self) -> Result<RemovedParts, ShapingError> {
+        let Devices { interface, ingress, sink } = &self.devices;
+        let mut removed = RemovedParts::default();
+        if self.counters()?.iter().any(|one| one.device == *interface && is_own_root(&one.handle)) {
+            tool::run("tc", &format!("qdisc del dev {interface} root"))?;
+            removed.egress = true;
+        }
+        let names: Vec<String> = links()?.into_iter().map(|link| link.ifname).collect();
+        if names.contains(ingress) {
+            // May be missing, if setting up failed on the way.
+            let _ = tool::run("tc", &format!("qdisc del dev {interface} ingress"));
+            removed.ingress = true;
+        }
+        for device in [ingress, sink] {
+            if names.contains(device) {
+                tool::run("ip", &format!("link del {device}"))?;
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Name of the IFB device in which blocked packets end: its drops are the packets that were cut off.
+    pub fn sink(&self) -> &str {
+        &self.devices.sink
+    }
+}
+
+/// Whether the kernel may have put it there by itself.
+fn is_default(qdisc: &QdiscCounters) -> bool {
+    ["noqueue", "mq", "fq_codel", "pfifo_fast", "fq"].contains(&qdisc.kind.as_str())
+}

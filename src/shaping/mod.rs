@@ -1,0 +1,28 @@
+//! Traffic shaping: what a link should be like, as commands of `tc`, and what `tc` says of it.
+//!
+//! A [`Shape`] is one direction: latency, jitter, loss, duplication, reordering and throughput. An [`InterfacePlan`] is all
+//! that is done at one interface: a shape for what leaves, exceptions for single peers, a shape for what comes in, and
+//! addresses that are cut off. [`batch`] turns it into the lines of a `tc` batch, the only place that does. What comes in
+//! is redirected through an IFB device, since the kernel queues only what leaves.
+//!
+//! In a network where every node is shaped alike, a message from A to B passes A's way out and B's way in. The latency,
+//! jitter, loss, duplication and reordering of a link are applied once, at A's way out; the throughput is that of an
+//! interface, and applied at both. So `--latency 50` means 50 ms from node to node, one way.
+
+mod batch;
+mod command;
+mod counters;
+mod interface;
+mod links;
+mod plan;
+mod shape;
+mod tool;
+
+pub use batch::{Batch, Devices, batch};
+pub use command::{ShapeArgs, command};
+pub use counters::{QdiscCounters, qdisc_counters};
+pub use interface::{Interface, RemovedParts};
+pub use links::{LinkPlan, LinkPlanError, Nodes};
+pub use plan::{InterfacePlan, PeerRule};
+pub use shape::{Shape, ShapeError, ShapeFlags};
+pub use tool::ShapingError;

@@ -1,0 +1,86 @@
+//! All that is done at one interface.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::shape::{Shape, ShapeError};
+
+/// Most peers with a rule of their own: as many as handles of `tc` are set aside for them.
+pub(super) const MOST_PEERS: usize = 4000;
+
+/// What leaves for some addresses is shaped in a way of its own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PeerRule {
+    /// The peer's addresses, IPv4 and IPv6.
+    pub addresses: Vec<IpAddr>,
+    /// Its shape; the throughput is this peer's share, within that of the interface.
+    pub shape: Shape,
+}
+
+/// All that is done at one interface. The default does nothing.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct InterfacePlan {
+    /// What leaves. With `peers`, latency, jitter, loss, duplication and reordering are those of everybody else; the
+    /// throughput is that of all together.
+    pub egress: Shape,
+    /// Peers with shapes of their own.
+    pub peers: Vec<PeerRule>,
+    /// What comes in.
+    pub ingress: Shape,
+    /// What comes from these addresses is dropped.
+    pub blocked: Vec<IpAddr>,
+    /// Devices are set up so that each peer's shape, and what is blocked, may be changed while traffic flows, even if
+    /// nothing is shaped yet.
+    pub adjustable: bool,
+}
+
+impl InterfacePlan {
+    /// A plan that shapes every direction of a link once: `shape` on the way out, its throughput on the way in too.
+    pub fn symmetric(shape: Shape) -> Self {
+        let rate_only =
+            Shape { throughput_kilobytes_per_second: shape.throughput_kilobytes_per_second, ..Shape::default() };
+        Self { egress: shape, ingress: rate_only, ..Self::default() }
+    }
+
+    /// Whether there is nothing to do.
+    pub fn is_free(&self) -> bool {
+        self.egress.is_free()
+            && self.ingress.is_free()
+            && self.blocked.is_empty()
+            && !self.adjustable
+            && self.peers.iter().all(|peer| peer.shape.is_free())
+    }
+
+    /// The plan, if its values can be.
+    ///
+    /// # Errors
+    /// One line that names the value.
+    pub fn validated(self) -> Result<Self, ShapeError> {
+        self.egress.validated()?;
+        self.ingress.validated()?;
+        for peer in &self.peers {
+            peer.shape.validated()?;
+        }
+        if self.peers.len() > MOST_PEERS {
+            return Err(ShapeError(format!(
+                "{} peers have shapes of their own; at most {MOST_PEERS} can",
+                self.peers.len()
+            )));
+        }
+        Ok(self)
+    }
+
+    /// What leaves for `address`, the throughput of the whole interface included.
+    pub fn egress_to(&self, address: IpAddr) -> Shape {
+        match self.peers.iter().find(|peer| peer.addresses.contains(&address)) {
+            None => self.egress,
+            Some(peer) => {
+                let rates = [peer.shape.throughput_kilobytes_per_second, self.egress.throughput_kilobytes_per_second];
+                Shape { throughput_kilobytes_per_second: rates.into_iter().flatten().min(), ..peer.shape }
+            }
+        }
+    }
+}
