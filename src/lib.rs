@@ -1,12 +1,15 @@
 //! A benchmark of libp2p networks: the node that broadcasts and receives under load, and the lab around it.
 //!
-//! Imports point downwards only: [`lab`] → [`report`] → [`shaping`] → [`node`] → [`network`] → [`metrics`] → [`message`].
+//! Imports point downwards only: [`lab`] → [`report`] → [`shaping`] → [`node`] → [`network`] → [`metrics`] → [`message`]; [`probe`],
+//! [`clock`] and [`command_line`] are below all of them.
 
+pub mod clock;
 pub mod command_line;
 pub mod lab;
 pub mod message;
 pub mod metrics;
 pub mod network;
 pub mod node;
+pub mod probe;
 pub mod report;
 pub mod shaping;

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
+use super::backend::Backend;
 use crate::{
     network::Protocol,
     node::{Mode, NetworkArgs, WorkloadArgs},
+    shaping::ShapeFlags,
 };
 
 /// A network of nodes on this machine.
@@ -64,12 +66,21 @@ pub struct LocalArgs {
     /// Threads that carry the network in each node [default: the processors shared out, at least 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub worker_threads: Option<u16>,
+    /// Where the nodes live
+    #[arg(long, value_enum, default_value = "process")]
+    pub backend: Backend,
+    /// Run the nodes in Docker containers; the same as --backend docker
+    #[arg(long, conflicts_with = "backend")]
+    pub docker: bool,
     /// Program to run as a node, in place of the one built into this one
     #[arg(long, value_name = "PATH")]
     pub node_binary: Option<PathBuf>,
     /// Folder for logs and results; must be empty or new [default: /tmp/broadcast-network-stress-test-TIME]
     #[arg(long, value_name = "DIR")]
     pub output: Option<PathBuf>,
+    /// Print a line for each link that was shaped: what was asked for, what was measured
+    #[arg(long)]
+    pub per_link: bool,
     /// Print a line for each node too
     #[arg(long)]
     pub per_node: bool,
@@ -82,4 +93,34 @@ pub struct LocalArgs {
     #[command(flatten)]
     #[allow(missing_docs, reason = "a doc comment here would become help text")]
     pub network: NetworkArgs,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would become help text")]
+    pub shape: ShapeFlags,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would become help text")]
+    pub links: LinkArgs,
+}
+
+/// How links differ, and how they are measured.
+#[derive(Clone, Debug, Args, Serialize)]
+#[command(next_help_heading = "Links")]
+pub struct LinkArgs {
+    /// File that says how single links differ, by node or region (TOML; see the README)
+    #[arg(long = "links", value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Let the nodes speak IPv6 to one another (backend netns)
+    #[arg(long)]
+    pub ipv6: bool,
+    /// Seconds for which each shaped link is measured, before the window and after it
+    #[arg(long, value_name = "S", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=300))]
+    pub certificate_seconds: u64,
+    /// A link's median latency may differ by this many percent, and by --tolerance-millis more
+    #[arg(long, value_name = "PERCENT", default_value_t = 2.0)]
+    pub tolerance_percent: f64,
+    /// A link's median latency may differ by this many milliseconds, and by --tolerance-percent more
+    #[arg(long, value_name = "MS", default_value_t = 1.0)]
+    pub tolerance_millis: f64,
+    /// A link's throughput may differ by this many percent
+    #[arg(long, value_name = "PERCENT", default_value_t = 5.0)]
+    pub throughput_tolerance_percent: f64,
 }

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use reqwest::{Client, StatusCode};
+use reqwest::{Client, RequestBuilder, Response};
 use serde::de::DeserializeOwned;
 
 use crate::{
     network::Readiness,
     node::{NODE_SCHEMA_VERSION, NodeArgs, NodeSummary, StartOrder},
+    probe::{ProbeOrder, ProbeResult},
 };
 
 /// Longest wait for an answer: longer than a node may be paused for before the next question.
@@ -15,6 +16,14 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Largest answer that is read, in bytes: a summary of 10,000 senders and 208 trials is far below.
 const ANSWER_LIMIT: usize = 64 << 20;
+
+async fn accepted(request: RequestBuilder) -> Result<Response, String> {
+    let response = request.send().await.map_err(|error| error.to_string())?;
+    match response.status() {
+        status if status.is_success() => Ok(response),
+        status => Err(format!("{status}: {}", response.text().await.unwrap_or_default().trim())),
+    }
+}
 
 /// A node's endpoint.
 #[derive(Clone, Debug)]
@@ -26,7 +35,8 @@ pub(super) struct NodeClient {
 
 impl NodeClient {
     pub(super) fn new(node: &NodeArgs, http: &Client) -> Self {
-        let base = format!("http://{}:{}", node.control.metric_address, node.metric_port);
+        // Wherever the node lives, its endpoint is to be had here.
+        let base = format!("http://127.0.0.1:{}", node.metric_port);
         Self { id: node.id, base, http: http.clone() }
     }
 
@@ -72,11 +82,17 @@ impl NodeClient {
 
     /// Gives the node its start.
     pub(super) async fn start(&self, order: &StartOrder) -> Result<(), String> {
-        let request = self.http.post(format!("{}/start", self.base)).json(order);
-        let response = request.send().await.map_err(|error| error.to_string())?;
-        match response.status() {
-            StatusCode::ACCEPTED => Ok(()),
-            status => Err(format!("{status}: {}", response.text().await.unwrap_or_default().trim())),
-        }
+        accepted(self.http.post(format!("{}/start", self.base)).json(order)).await.map(drop)
+    }
+
+    /// Lets the node close its network.
+    pub(super) async fn quiesce(&self) -> Result<(), String> {
+        accepted(self.http.post(format!("{}/quiesce", self.base))).await.map(drop)
+    }
+
+    /// Lets the node measure a link.
+    pub(super) async fn probe(&self, order: &ProbeOrder, limit: Duration) -> Result<ProbeResult, String> {
+        let response = accepted(self.http.post(format!("{}/probe", self.base)).json(order).timeout(limit)).await?;
+        response.json().await.map_err(|error| error.to_string())
     }
 }

@@ -14,11 +14,18 @@ use tokio::{
     time::sleep,
 };
 
-use super::{client::NodeClient, manifest::Manifest, plan::Plan, process::Processes, progress::Progress};
+use super::{
+    backend::{Nodes, StartError},
+    certify::{Links, Stage},
+    client::NodeClient,
+    manifest::Manifest,
+    plan::Plan,
+    progress::Progress,
+};
 use crate::{
     metrics::usage,
     node::{Load, NodeSummary, Phase, StartOrder, TrialTimes, unix_nanos},
-    report::{RunSummary, Verdict, merge, merge_trials, trial_line},
+    report::{Certificate, RunSummary, Verdict, merge, merge_trials, trial_line},
 };
 
 /// Pace at which readiness and the nodes' processes are looked at.
@@ -53,7 +60,7 @@ struct Point<'a> {
 struct Experiment<'a> {
     plan: &'a Plan,
     clients: Vec<NodeClient>,
-    processes: Processes,
+    nodes: Nodes,
     progress: Progress,
     /// What each node said last, and when it answered last.
     latest: BTreeMap<u64, NodeSummary>,
@@ -63,6 +70,7 @@ struct Experiment<'a> {
     order: Option<StartOrder>,
     trials_told: usize,
     runner_cpu_percent: Option<f64>,
+    links: Links,
     warnings: Vec<String>,
 }
 
@@ -70,17 +78,17 @@ struct Experiment<'a> {
 ///
 /// # Errors
 /// Only when nothing could be started at all. A run that was started has a result, if an invalid one.
-pub(super) async fn run(plan: &Plan) -> Result<RunSummary, String> {
-    let failed = |error: crate::report::FolderError| error.to_string();
-    plan.folder.write_json(&plan.folder.manifest(), &Manifest::new(plan)).map_err(failed)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
-    let http = NodeClient::http()?;
+pub(super) async fn run(plan: &Plan) -> Result<RunSummary, StartError> {
+    let failed = |error: &dyn std::fmt::Display| StartError::Failed(error.to_string());
+    plan.folder.write_json(&plan.folder.manifest(), &Manifest::new(plan)).map_err(|error| failed(&error))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| failed(&error))?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(|error| failed(&error))?;
+    let http = NodeClient::http().map_err(StartError::Failed)?;
     let started = Instant::now();
     let mut experiment = Experiment {
         plan,
         clients: plan.nodes.iter().map(|node| NodeClient::new(node, &http)).collect(),
-        processes: Processes::start(plan)?,
+        nodes: Nodes::start(plan).await?,
         progress: Progress::new(),
         latest: BTreeMap::new(),
         answered: BTreeMap::new(),
@@ -89,6 +97,7 @@ pub(super) async fn run(plan: &Plan) -> Result<RunSummary, String> {
         order: None,
         trials_told: 0,
         runner_cpu_percent: None,
+        links: Links::default(),
         warnings: vec![],
     };
     let ended = tokio::select! {
@@ -108,9 +117,11 @@ impl Experiment<'_> {
     /// The run up to its last delivery. An error is the reason why the run is not valid.
     async fn stages(&mut self) -> Result<(), String> {
         self.connect().await?;
+        self.certify(Stage::Before).await?;
         let order = self.start().await?;
         if self.plan.is_explore() {
-            return self.explore(order).await;
+            self.explore(order).await?;
+            return self.certify(Stage::After).await;
         }
         self.progress.stage("warm-up", "");
         self.live_until(order.from_unix_nanos(), order.start_unix_nanos).await?;
@@ -119,12 +130,37 @@ impl Experiment<'_> {
         self.live_until(order.to_unix_nanos().unwrap_or(u64::MAX), order.from_unix_nanos()).await?;
         self.runner_cpu_percent = Some(100.0 * (usage().cpu_seconds - cpu) / since.elapsed().as_secs_f64());
         self.progress.stage("drain", "");
-        self.drain().await
+        self.drain().await?;
+        self.certify(Stage::After).await
+    }
+
+    /// Measures the links, if they are shaped. After the window the network is closed first, so that nothing else is on
+    /// them.
+    async fn certify(&mut self, stage: Stage) -> Result<(), String> {
+        if self.plan.links.is_free() {
+            return Ok(());
+        }
+        self.progress.stage("links", stage.tells());
+        if stage == Stage::After {
+            for (client, answer) in
+                self.clients.iter().zip(join_all(self.clients.iter().map(NodeClient::quiesce)).await)
+            {
+                answer.map_err(|error| format!("node {} does not close its network: {error}", client.id))?;
+            }
+            self.links.settle(&self.nodes, &self.clients).await?;
+        }
+        self.links.measure(stage, self.plan, &self.nodes, &self.clients).await?;
+        self.check_processes()?;
+        match self.links.certificate(self.plan).and_then(|certificate| certificate.reason()) {
+            // Told with the result.
+            Some(_) if stage == Stage::Before => Err("no traffic was sent".into()),
+            _ => Ok(()),
+        }
     }
 
     /// Fails when a node has ended.
     fn check_processes(&mut self) -> Result<(), String> {
-        self.processes.died().map_or(Ok(()), Err)
+        self.nodes.died().map_or(Ok(()), Err)
     }
 
     async fn connect(&mut self) -> Result<(), String> {
@@ -146,7 +182,7 @@ impl Experiment<'_> {
             let Some((first, answer)) = missing.first() else { break };
             if self.started.elapsed() > limit {
                 let state = answer.as_ref().map_or_else(Clone::clone, ToString::to_string);
-                let log = self.processes.log_tail(first.id);
+                let log = self.nodes.log_tail(first.id);
                 return Err(format!("node {} is not ready after {} s: {state}{log}", first.id, limit.as_secs()));
             }
             waiting = missing.into_iter().map(|(client, _)| client).collect();
@@ -194,12 +230,12 @@ impl Experiment<'_> {
                 Err(error) => {
                     all = false;
                     // A node that has died is named as such, not as one that hangs.
-                    if let Some(died) = self.processes.died() {
+                    if let Some(died) = self.nodes.died() {
                         return Err(died);
                     }
                     let silent = self.answered.get(&client.id).map_or(hang_timeout, Instant::elapsed);
                     if silent >= hang_timeout {
-                        let log = self.processes.log_tail(client.id);
+                        let log = self.nodes.log_tail(client.id);
                         return Err(format!(
                             "node {} has not answered for {} s: {error}{log}",
                             client.id,
@@ -365,7 +401,9 @@ impl Experiment<'_> {
             }
         }
         let mut reasons: Vec<String> = ended.err().into_iter().collect();
-        let bad_ends = self.processes.stop().await;
+        let certificate = self.links.certificate(self.plan);
+        reasons.extend(certificate.as_ref().and_then(Certificate::reason));
+        let bad_ends = self.nodes.stop().await;
         if reasons.is_empty() {
             reasons.extend(bad_ends);
         }
@@ -373,7 +411,7 @@ impl Experiment<'_> {
             // A node that ended in order has written its file itself.
             let path = self.plan.folder.node_summary(client.id);
             let Some(summary) = self.latest.get(&client.id) else { continue };
-            if !path.is_file() || !self.processes.ended_well(client.id) {
+            if !path.is_file() || !self.nodes.ended_well(client.id) {
                 reasons.extend(self.plan.folder.write_json(&path, summary).err().map(|error| error.to_string()));
             }
         }
@@ -384,6 +422,7 @@ impl Experiment<'_> {
         let mut run = merge(&nodes, self.plan.summary(), self.plan.is_explore(), window_seconds, verdict);
         run.ready_seconds = self.ready_seconds;
         run.runner_cpu_percent = self.runner_cpu_percent;
+        run.links = certificate;
         run
     }
 

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::plan::Plan;
+use super::{backend::Backend, plan::Plan};
 use crate::node::NodeArgs;
 
 /// Version of the manifest's JSON.
@@ -18,7 +18,7 @@ pub(super) struct Manifest<'a> {
     revision: Option<&'static str>,
     started: String,
     command_line: Vec<String>,
-    backend: &'static str,
+    backend: Backend,
     arguments: &'a super::arguments::LocalArgs,
     nodes: &'a [NodeArgs],
     host: Host,
@@ -42,7 +42,7 @@ impl<'a> Manifest<'a> {
             revision: option_env!("APOLLO_BENCH_REVISION"),
             started: Timestamp::now().to_string(),
             command_line: std::env::args().collect(),
-            backend: "process",
+            backend: plan.backend,
             arguments: &plan.args,
             nodes: &plan.nodes,
             host: host(),

@@ -4,18 +4,25 @@
 //! readiness, start, progress, drain and collection, speaks to the nodes over HTTP alone and does not know the backend.
 
 mod arguments;
+mod backend;
+mod certify;
 mod client;
 mod experiment;
+mod links;
 mod manifest;
+mod netns;
 mod plan;
 mod process;
 mod progress;
 
-pub use arguments::LocalArgs;
+pub use arguments::{LinkArgs, LocalArgs};
+pub use backend::Backend;
 
 use std::process::ExitCode;
 
 use tokio::runtime;
+
+use self::backend::StartError;
 
 use crate::{
     command_line::BAD_USAGE,
@@ -31,6 +38,11 @@ pub fn local(args: &LocalArgs) -> ExitCode {
         Ok(plan) => plan,
         Err(error) => return bad_usage(&error.to_string()),
     };
+    if plan.backend == Backend::Netns
+        && let Err(error) = netns::become_root()
+    {
+        return cannot_start(&plan, &error);
+    }
     // One thread, the main one: the nodes are told to die with the thread that started them.
     let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -38,7 +50,8 @@ pub fn local(args: &LocalArgs) -> ExitCode {
     };
     let run = match runtime.block_on(experiment::run(&plan)) {
         Ok(run) => run,
-        Err(error) => return failed(&error),
+        Err(StartError::Usage(line)) => return cannot_start(&plan, &line),
+        Err(StartError::Failed(line)) => return failed(&line),
     };
     if args.json {
         match serde_json::to_string_pretty(&run) {
@@ -56,6 +69,12 @@ pub fn local(args: &LocalArgs) -> ExitCode {
         println!("Everything of this run is in {}", plan.folder.root().display());
     }
     if run.verdict.valid { ExitCode::SUCCESS } else { ExitCode::from(INVALID) }
+}
+
+/// Nothing was started: what was asked for can't be done here, and the folder is not left behind.
+fn cannot_start(plan: &plan::Plan, line: &str) -> ExitCode {
+    plan.folder.discard();
+    bad_usage(line)
 }
 
 fn bad_usage(line: &str) -> ExitCode {

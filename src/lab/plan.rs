@@ -8,13 +8,14 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::arguments::LocalArgs;
+use super::{arguments::LocalArgs, backend::Backend, links, netns};
 use crate::{
     network::{PeerAddress, peer_id},
     node::{
         Bootstrap, ControlArgs, Load, NodeArgs, Turn, UsageError, Workload, WorkloadDefaults, unix_nanos, value_name,
     },
     report::{RunFolder, WorkloadSummary},
+    shaping::{InterfacePlan, LinkPlan, PeerRule, Shape},
 };
 
 /// What `local` sends when it is not told.
@@ -30,12 +31,22 @@ const MOST_NODES: u64 = 1000;
 /// Time that a node lives beyond the longest run: only an orphan that escaped every other end meets it.
 const NODE_SLACK: u64 = 120;
 
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// Where a node with addresses of its own answers measurements of its links (UDP).
+const PROBE_PORT: u16 = 9999;
+
 /// A run that can start.
 pub(super) struct Plan {
     pub(super) args: LocalArgs,
     pub(super) workload: Workload,
     pub(super) nodes: Vec<NodeArgs>,
     pub(super) folder: RunFolder,
+    pub(super) backend: Backend,
+    /// What every link is to be like.
+    pub(super) links: LinkPlan,
+    /// Addresses of each node in the p2p network; empty where links can't be shaped.
+    pub(super) addresses: Vec<[IpAddr; 2]>,
     /// Measured window; none in explore mode, where it is the longest time for all trials, if there is one.
     pub(super) window: Option<Duration>,
 }
@@ -54,7 +65,10 @@ impl Plan {
         let explore = matches!(workload.load, Load::Explore { .. });
         let window = args.timeout.or((!explore).then_some(DEFAULT_WINDOW)).map(Duration::from_secs);
         fill_in(&mut args, &workload);
-        let addresses = addresses(&args)?;
+        let backend = if args.docker { Backend::Docker } else { args.backend };
+        args.backend = backend;
+        let links = links(&args)?;
+        let places = places(&args)?;
         if let Some(binary) = &mut args.node_binary {
             // A bare name would be looked for in PATH when it is started.
             *binary = std::fs::canonicalize(&*binary)
@@ -63,11 +77,12 @@ impl Plan {
         // Different from other runs on this machine, and never 0.
         let run_id = unix_nanos().max(1);
         let nodes: Vec<NodeArgs> =
-            (0..args.num_nodes).map(|id| node(&args, &workload, &addresses, id, run_id, window)).collect();
+            places.iter().map(|place| node(&args, &workload, &places, place, run_id, window)).collect();
         for node in &nodes {
             node.validate()?;
-            check_ports(node)?;
+            check_ports(node, backend)?;
         }
+        let addresses = places.iter().filter_map(|place| place.addresses).collect();
         let root = args.output.clone().unwrap_or_else(default_folder);
         let folder = RunFolder::create(&root).map_err(|error| UsageError(error.to_string()))?;
         let nodes = nodes
@@ -77,12 +92,31 @@ impl Plan {
                 node
             })
             .collect();
-        Ok(Self { args, workload, nodes, folder, window })
+        Ok(Self { args, workload, nodes, folder, backend, links, addresses, window })
     }
 
     /// Whether the run is one of trials.
     pub(super) fn is_explore(&self) -> bool {
         matches!(self.workload.load, Load::Explore { .. })
+    }
+
+    /// What is done at each node's interface.
+    pub(super) fn interfaces(&self) -> Vec<InterfacePlan> {
+        (0..self.args.num_nodes).map(|id| self.interface(&self.links, id)).collect()
+    }
+
+    /// What is done at a node's interface to make `links`.
+    pub(super) fn interface(&self, links: &LinkPlan, id: u64) -> InterfacePlan {
+        let rate = Shape { throughput_kilobytes_per_second: links.interface(id), ..Shape::default() };
+        let egress = Shape { throughput_kilobytes_per_second: links.interface(id), ..links.default };
+        let mut plan = InterfacePlan { egress, ingress: rate, ..InterfacePlan::default() };
+        if links.differs_by_link() {
+            let others = (0..).zip(&self.addresses).filter(|(other, _)| *other != id);
+            plan.peers = others
+                .map(|(other, addresses)| PeerRule { addresses: addresses.to_vec(), shape: links.link(id, other) })
+                .collect();
+        }
+        plan
     }
 
     /// The workload in a few words.
@@ -131,7 +165,19 @@ fn port(base: u16, id: u64, flag: &str, num_nodes: u64) -> Result<u16, UsageErro
     }
 }
 
-fn addresses(args: &LocalArgs) -> Result<Vec<(u16, PeerAddress)>, UsageError> {
+/// Where a node is.
+struct Place {
+    id: u64,
+    metric_port: u16,
+    p2p_port: u16,
+    /// IPv4 and IPv6, where the node has an interface of its own.
+    addresses: Option<[IpAddr; 2]>,
+    /// Where it listens for its peers.
+    ip: IpAddr,
+    peer: PeerAddress,
+}
+
+fn places(args: &LocalArgs) -> Result<Vec<Place>, UsageError> {
     let span = |base: u16| u64::from(base)..u64::from(base) + args.num_nodes;
     let (metric, p2p) = (span(args.base_metric_port), span(args.base_p2p_port));
     if metric.start < p2p.end && p2p.start < metric.end {
@@ -140,45 +186,80 @@ fn addresses(args: &LocalArgs) -> Result<Vec<(u16, PeerAddress)>, UsageError> {
             args.base_metric_port, args.base_p2p_port, args.num_nodes
         )));
     }
+    if args.links.ipv6 && args.backend != Backend::Netns {
+        return Err(UsageError("--ipv6 needs --backend netns: elsewhere the nodes speak IPv4".into()));
+    }
     (0..args.num_nodes)
         .map(|id| {
             let metric_port = port(args.base_metric_port, id, "--base-metric-port", args.num_nodes)?;
             let p2p_port = port(args.base_p2p_port, id, "--base-p2p-port", args.num_nodes)?;
+            let addresses = match args.backend {
+                Backend::Process => None,
+                Backend::Netns | Backend::Docker => Some(netns::addresses(id)),
+            };
+            let ip = addresses.map_or(LOOPBACK, |addresses| addresses[usize::from(args.links.ipv6)]);
+            let family = if ip.is_ipv4() { "ip4" } else { "ip6" };
             let transport =
                 if args.network.quic { format!("udp/{p2p_port}/quic-v1") } else { format!("tcp/{p2p_port}") };
-            let text = format!("/ip4/127.0.0.1/{transport}/p2p/{}", peer_id(id));
-            let address = text.parse().map_err(|error| UsageError(format!("{error}")))?;
-            Ok((metric_port, address))
+            let text = format!("/{family}/{ip}/{transport}/p2p/{}", peer_id(id));
+            let peer = text.parse().map_err(|error| UsageError(format!("{error}")))?;
+            Ok(Place { id, metric_port, p2p_port, addresses, ip, peer })
         })
         .collect()
+}
+
+/// The links that the flags and the file ask for.
+fn links(args: &LocalArgs) -> Result<LinkPlan, UsageError> {
+    let usage = |error: &dyn std::fmt::Display| UsageError(error.to_string());
+    let shape = args.shape.shape().map_err(|error| usage(&error))?;
+    let links = match &args.links.file {
+        Some(path) => LinkPlan::read(path, shape, args.num_nodes).map_err(|error| usage(&error))?,
+        None => LinkPlan::uniform(shape),
+    };
+    if args.backend == Backend::Process && !links.is_free() {
+        return Err(UsageError(
+            "processes on the loopback can't be shaped: add --backend netns or --docker, which give each node an \
+             interface of its own"
+                .into(),
+        ));
+    }
+    for (name, value) in [
+        ("--tolerance-percent", args.links.tolerance_percent),
+        ("--tolerance-millis", args.links.tolerance_millis),
+        ("--throughput-tolerance-percent", args.links.throughput_tolerance_percent),
+    ] {
+        if !(0.0..=1e6).contains(&value) {
+            return Err(UsageError(format!("{name} {value}: give a number from 0 on")));
+        }
+    }
+    Ok(links)
 }
 
 fn node(
     args: &LocalArgs,
     workload: &Workload,
-    addresses: &[(u16, PeerAddress)],
-    id: u64,
+    places: &[Place],
+    place: &Place,
     run_id: u64,
     window: Option<Duration>,
 ) -> NodeArgs {
-    let at = usize::try_from(id).unwrap_or(usize::MAX);
     let longest = match &workload.load {
         Load::Explore { cool_down, run, trials, .. } => {
             (cool_down.as_secs() + run.as_secs()).saturating_mul(trials.len() as u64) + cool_down.as_secs()
         }
         Load::Steady { .. } => args.warm_up_seconds + window.unwrap_or_default().as_secs() + args.drain_seconds,
     };
+    let measuring = 2 * links::longest(args);
     NodeArgs {
-        id,
+        id: place.id,
         num_nodes: args.num_nodes,
-        metric_port: addresses.get(at).map_or(0, |(port, _)| *port),
-        // The address was made from the base and the id above, so it fits.
-        p2p_port: args.base_p2p_port.saturating_add(u16::try_from(id).unwrap_or(u16::MAX)),
-        bootstrap: Bootstrap(addresses.iter().map(|(_, address)| address.clone()).collect()),
+        metric_port: place.metric_port,
+        p2p_port: place.p2p_port,
+        bootstrap: Bootstrap(places.iter().map(|place| place.peer.clone()).collect()),
         mode: args.mode,
         network_protocol: args.network_protocol,
         buffer_size: args.buffer_size,
-        timeout: (args.ready_timeout_seconds + longest + NODE_SLACK).min(31_622_400),
+        timeout: (args.ready_timeout_seconds + longest + measuring + NODE_SLACK).min(31_622_400),
         verbosity: args.verbosity,
         workload: args.workload.clone(),
         network: args.network.clone(),
@@ -188,8 +269,10 @@ fn node(
             ready_timeout_seconds: args.ready_timeout_seconds,
             run_id,
             summary: None,
-            metric_address: IpAddr::V4(Ipv4Addr::LOCALHOST),
-            p2p_address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            metric_address: LOOPBACK,
+            p2p_address: place.ip,
+            // A node with addresses of its own has all ports to itself.
+            probe_port: place.addresses.map(|_| if place.p2p_port == PROBE_PORT { PROBE_PORT + 1 } else { PROBE_PORT }),
             worker_threads: args.worker_threads,
             log_limit_mib: 256,
         },
@@ -197,13 +280,16 @@ fn node(
 }
 
 /// A port that is taken is found before anything starts.
-fn check_ports(node: &NodeArgs) -> Result<(), UsageError> {
-    let socket = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
+fn check_ports(node: &NodeArgs, backend: Backend) -> Result<(), UsageError> {
+    let socket = |port| SocketAddr::new(LOOPBACK, port);
     let refused = |flag: &str, port: u16, error: std::io::Error| {
         UsageError(format!("port {port} of node {} can't be used: {error}; move the ports with {flag}", node.id))
     };
     TcpListener::bind(socket(node.metric_port))
         .map_err(|error| refused("--base-metric-port", node.metric_port, error))?;
+    if backend != Backend::Process {
+        return Ok(());
+    }
     let p2p = socket(node.p2p_port);
     if node.network.quic { UdpSocket::bind(p2p).map(drop) } else { TcpListener::bind(p2p).map(drop) }
         .map_err(|error| refused("--base-p2p-port", node.p2p_port, error))

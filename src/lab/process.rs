@@ -1,65 +1,149 @@
-//! The plainest backend: every node is a child process on this host's loopback.
+//! Nodes as child processes: on this host's loopback, or each in a network namespace of its own.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, OpenOptions},
     io,
+    net::{SocketAddr, TcpListener},
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::ExitStatus,
     time::{Duration, Instant},
 };
 
+use command_fds::{CommandFdExt, FdMapping};
 use nix::{
     sys::signal::{Signal, killpg},
     unistd::{Pid, getppid},
 };
 use tokio::process::{Child, Command};
 
-use super::plan::Plan;
-use crate::node::NodeArgs;
+use super::{
+    backend::{Backend, StartError},
+    netns::{INTERFACE, Namespace, Network},
+    plan::Plan,
+};
+use crate::{
+    node::NodeArgs,
+    shaping::{Interface, InterfacePlan, QdiscCounters},
+};
 
 /// Time for a node to end cleanly after SIGTERM.
 const STOP_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// Longest wait for a node to stop or go on after its signal, and the pace at which the kernel is asked.
+const SIGNAL_TIMEOUT: Duration = Duration::from_secs(2);
+const SIGNAL_POLL: Duration = Duration::from_millis(5);
 
 /// Last lines of a node's log that are shown when it fails, and the most bytes that are read for them.
 const LOG_LINES: usize = 10;
 const LOG_TAIL: u64 = 16 << 10;
 
 struct NodeProcess {
-    id: u64,
+    args: NodeArgs,
     child: Child,
     log: PathBuf,
+    /// The socket of its endpoint, on the host, if it lives in a namespace of its own.
+    endpoint: Option<TcpListener>,
     ended: Option<ExitStatus>,
+    /// It was killed on purpose.
+    killed: bool,
 }
 
 impl NodeProcess {
     /// Its name, how it ended, and its last log lines.
     fn obituary(&self) -> String {
         let end = self.ended.map_or_else(|| "an unknown status".into(), describe);
-        format!("node {} ended with {end}{}", self.id, log_tail(&self.log))
+        format!("node {} ended with {end}{}", self.args.id, log_tail(&self.log))
+    }
+
+    /// Waits until the kernel shows it in the wanted state: stopped or not.
+    async fn wait_until_stopped(&self, wanted: bool) -> Result<(), String> {
+        let id = self.args.id;
+        let pid = self.child.id().ok_or_else(|| format!("node {id} is not running"))?;
+        let since = Instant::now();
+        loop {
+            let stat =
+                fs::read_to_string(format!("/proc/{pid}/stat")).map_err(|error| format!("node {id}: {error}"))?;
+            let state = stat.rsplit(')').next().and_then(|rest| rest.trim_start().chars().next());
+            if (state == Some('T')) == wanted {
+                return Ok(());
+            }
+            if since.elapsed() > SIGNAL_TIMEOUT {
+                return Err(format!("node {id} is still in state {}", state.unwrap_or('?')));
+            }
+            tokio::time::sleep(SIGNAL_POLL).await;
+        }
+    }
+}
+
+/// How a node is started.
+struct Launcher {
+    program: PathBuf,
+    subcommand: Option<&'static str>,
+    network: Option<Network>,
+}
+
+impl Launcher {
+    fn start(&self, node: &NodeArgs, log: &Path, endpoint: Option<&TcpListener>) -> Result<Child, String> {
+        let failed = |error: &dyn std::fmt::Display| {
+            format!("node {} does not start ({}): {error}", node.id, self.program.display())
+        };
+        let command = || command(&self.program, self.subcommand, node, log, endpoint);
+        let mut command = command().map_err(|error| failed(&error))?;
+        let namespace = self.network.as_ref().and_then(|network| network.node(node.id));
+        match namespace {
+            None => command.spawn().map_err(|error| failed(&error)),
+            Some(namespace) => {
+                let runtime = tokio::runtime::Handle::current();
+                let spawn = move || {
+                    let _entered = runtime.enter();
+                    command.spawn()
+                };
+                namespace.run(spawn)?.map_err(|error| failed(&error))
+            }
+        }
+    }
+
+    fn namespace(&self, id: u64) -> Result<&Namespace, String> {
+        let namespace = self.network.as_ref().and_then(|network| network.node(id));
+        namespace.ok_or_else(|| format!("node {id} has no namespace"))
     }
 }
 
 /// The running nodes. Dropping it kills them all.
 pub(super) struct Processes {
+    // Before the launcher, whose namespaces' threads the nodes depend on.
     nodes: Vec<NodeProcess>,
+    launcher: Launcher,
 }
 
 impl Processes {
-    /// Starts every node of the plan.
-    pub(super) fn start(plan: &Plan) -> Result<Self, String> {
+    /// Starts every node of the plan, in namespaces if the plan says so.
+    pub(super) fn start(plan: &Plan) -> Result<Self, StartError> {
         let (program, subcommand) = match &plan.args.node_binary {
             Some(path) => (path.clone(), None),
-            None => (std::env::current_exe().map_err(|error| format!("own program: {error}"))?, Some("node")),
+            None => {
+                let own = std::env::current_exe();
+                (own.map_err(|error| StartError::Failed(format!("own program: {error}")))?, Some("node"))
+            }
         };
-        let mut processes = Self { nodes: vec![] };
+        let namespaces = plan.backend == Backend::Netns;
+        let network = namespaces.then(|| Network::new(&plan.interfaces())).transpose().map_err(StartError::Usage)?;
+        let mut processes = Self { nodes: vec![], launcher: Launcher { program, subcommand, network } };
         for node in &plan.nodes {
             let log = plan.folder.node_log(node.id);
-            let child = spawn(&program, subcommand, node, &log)
-                .map_err(|error| format!("node {} does not start ({}): {error}", node.id, program.display()))?;
-            processes.nodes.push(NodeProcess { id: node.id, child, log, ended: None });
+            let listen = || TcpListener::bind(SocketAddr::new(node.control.metric_address, node.metric_port));
+            let endpoint = namespaces.then(listen).transpose().map_err(|error| {
+                StartError::Usage(format!("port {} of node {} can't be used: {error}", node.metric_port, node.id))
+            })?;
+            let child = processes.launcher.start(node, &log, endpoint.as_ref()).map_err(StartError::Failed)?;
+            processes.nodes.push(NodeProcess { args: node.clone(), child, log, endpoint, ended: None, killed: false });
         }
         Ok(processes)
+    }
+
+    fn node(&mut self, id: u64) -> Result<&mut NodeProcess, String> {
+        self.nodes.iter_mut().find(|node| node.args.id == id).ok_or_else(|| format!("there is no node {id}"))
     }
 
     /// The first node that has ended although it should run: its name, exit status and last log lines.
@@ -69,17 +153,72 @@ impl Processes {
                 node.ended = node.child.try_wait().ok().flatten();
             }
         }
-        self.nodes.iter().find(|node| node.ended.is_some()).map(NodeProcess::obituary)
+        self.nodes.iter().find(|node| node.ended.is_some() && !node.killed).map(NodeProcess::obituary)
     }
 
     /// Whether a node has ended in order, with exit code 0.
     pub(super) fn ended_well(&self, id: u64) -> bool {
-        self.nodes.iter().any(|node| node.id == id && node.ended.is_some_and(|status| status.success()))
+        self.nodes.iter().any(|node| node.args.id == id && node.ended.is_some_and(|status| status.success()))
     }
 
     /// The last lines of a node's log.
     pub(super) fn log_tail(&self, id: u64) -> String {
-        self.nodes.iter().find(|node| node.id == id).map_or_else(String::new, |node| log_tail(&node.log))
+        self.nodes.iter().find(|node| node.args.id == id).map_or_else(String::new, |node| log_tail(&node.log))
+    }
+
+    /// Kills a node; it is gone when this returns.
+    pub(super) async fn kill(&mut self, id: u64) -> Result<(), String> {
+        let node = self.node(id)?;
+        if node.ended.is_some() {
+            return Err(format!("node {id} is not running"));
+        }
+        node.killed = true;
+        signal(&node.child, Signal::SIGKILL);
+        let status = node.child.wait().await.map_err(|error| format!("node {id}: {error}"))?;
+        node.ended = Some(status);
+        match status.signal() {
+            Some(number) if number == Signal::SIGKILL as i32 => Ok(()),
+            _ => Err(format!("node {id} had ended before, with {}", describe(status))),
+        }
+    }
+
+    /// Starts a node that was killed again, with the same arguments in the same place.
+    pub(super) fn restart(&mut self, id: u64) -> Result<(), String> {
+        let at = self.nodes.iter().position(|node| node.args.id == id && node.ended.is_some());
+        let Some(node) = at.and_then(|at| self.nodes.get_mut(at)) else {
+            return Err(format!("node {id} is running already"));
+        };
+        node.child = self.launcher.start(&node.args, &node.log, node.endpoint.as_ref())?;
+        node.ended = None;
+        node.killed = false;
+        Ok(())
+    }
+
+    /// Stops all threads of a node.
+    pub(super) async fn pause(&mut self, id: u64) -> Result<(), String> {
+        let node = self.node(id)?;
+        signal(&node.child, Signal::SIGSTOP);
+        node.wait_until_stopped(true).await
+    }
+
+    /// Lets a paused node go on.
+    pub(super) async fn resume(&mut self, id: u64) -> Result<(), String> {
+        let node = self.node(id)?;
+        signal(&node.child, Signal::SIGCONT);
+        node.wait_until_stopped(false).await
+    }
+
+    /// Counters of the qdiscs at a node's interface.
+    pub(super) fn counters(&self, id: u64) -> Result<Vec<QdiscCounters>, String> {
+        let counters = || Interface::named(INTERFACE)?.counters();
+        self.launcher.namespace(id)?.run(counters)?.map_err(|error| format!("node {id}: {error}"))
+    }
+
+    /// Changes what is done at a node's interface.
+    pub(super) fn change(&self, id: u64, before: &InterfacePlan, after: &InterfacePlan) -> Result<(), String> {
+        let (before, after) = (before.clone(), after.clone());
+        let change = move || Interface::named(INTERFACE)?.change(&before, &after);
+        self.launcher.namespace(id)?.run(change)?.map_err(|error| format!("node {id}: {error}"))
     }
 
     /// Ends all nodes: SIGTERM, and SIGKILL for those that do not end in time. Says of each that did not end in order how
@@ -101,8 +240,8 @@ impl Processes {
                 }
             }
         }
-        let bad = self.nodes.iter().filter(|node| !node.ended.is_some_and(|status| status.success()));
-        bad.map(NodeProcess::obituary).collect()
+        let bad = |node: &&NodeProcess| !node.killed && !node.ended.is_some_and(|status| status.success());
+        self.nodes.iter().filter(bad).map(NodeProcess::obituary).collect()
     }
 }
 
@@ -114,21 +253,34 @@ fn signal(child: &Child, signal: Signal) {
     }
 }
 
-fn spawn(program: &Path, subcommand: Option<&str>, node: &NodeArgs, log: &Path) -> io::Result<Child> {
-    let log = File::create(log)?;
+fn command(
+    program: &Path,
+    subcommand: Option<&str>,
+    node: &NodeArgs,
+    log: &Path,
+    endpoint: Option<&TcpListener>,
+) -> io::Result<Command> {
+    // A node that is started again goes on in its log.
+    let log = OpenOptions::new().create(true).append(true).open(log)?;
     let mut command = Command::new(program);
     command.args(subcommand).args(node.to_command_line()).stdin(std::process::Stdio::null());
     command.stdout(log.try_clone()?).stderr(log).kill_on_drop(true);
     // The runner's own variables are meant for it; the nodes are told everything by arguments.
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("APOLLO_") {
+        if name.to_string_lossy().starts_with("APOLLO_") || name.to_string_lossy().starts_with("LISTEN_") {
             command.env_remove(name);
         }
+    }
+    if let Some(endpoint) = endpoint {
+        // As systemd hands sockets down: from descriptor 3 on.
+        command.env("LISTEN_FDS", "1");
+        let mapping = FdMapping { parent_fd: endpoint.try_clone()?.into(), child_fd: 3 };
+        command.fd_mappings(vec![mapping]).map_err(|error| io::Error::other(error.to_string()))?;
     }
     // Ctrl-C at the terminal goes to the runner alone, which ends the nodes in order.
     command.process_group(0);
     die_with_parent(&mut command);
-    command.spawn()
+    Ok(command)
 }
 
 #[allow(unsafe_code, reason = "the only way to run code between fork and exec")]

@@ -153,6 +153,9 @@ pub struct ControlArgs {
     /// Address that the p2p port listens on
     #[arg(long, env = "APOLLO_P2P_ADDRESS", value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::UNSPECIFIED))]
     pub p2p_address: IpAddr,
+    /// Answer measurements of the links (UDP) at this port of --p2p-address, and make them when asked to by POST /probe
+    #[arg(long, env = "APOLLO_PROBE_PORT", value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub probe_port: Option<u16>,
     /// Threads that carry the network; as many as there are processors by default
     #[arg(long, env = "APOLLO_WORKER_THREADS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub worker_threads: Option<u16>,
@@ -265,6 +268,7 @@ impl NodeArgs {
             "round-duration-seconds": workload.round_duration_seconds,
             "start-at-unix-millis": control.start_at_unix_millis,
             "summary": control.summary.as_ref().map(|path| path.display()),
+            "probe-port": control.probe_port,
             "worker-threads": control.worker_threads,
         }
         let switches = [

@@ -1,12 +1,6 @@
-//! The clock that all nodes of one host share.
+//! Waiting for the wall clock.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
-/// Nanoseconds since the Unix epoch; 0 on a clock before it. Enough until the year 2554.
-pub fn unix_nanos() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
-}
+pub use crate::clock::unix_nanos;
 
 /// Waits until the wall clock shows `unix_nanos`. Looks at the clock again on the way, so that a clock that is set
 /// meanwhile does not make it late by more than a second.

@@ -1,6 +1,6 @@
 //! The node's HTTP endpoint.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use axum::{
     Json, Router,
@@ -15,7 +15,10 @@ use super::{
     life::Node,
     state::{Phase, StartOrder},
 };
-use crate::metrics;
+use crate::{
+    metrics,
+    probe::{ProbeOrder, probe},
+};
 
 /// Largest body of a request, in bytes: a start order is some hundred.
 const BODY_LIMIT: usize = 4096;
@@ -28,7 +31,10 @@ pub(super) fn router(node: Arc<Node>) -> Router {
         .route("/readyz", get(ready))
         .route("/summary", get(summary));
     if node.args.control.controlled {
-        router = router.route("/start", post(start));
+        router = router.route("/start", post(start)).route("/quiesce", post(quiesce));
+    }
+    if node.args.control.probe_port.is_some() {
+        router = router.route("/probe", post(measure));
     }
     router.layer(DefaultBodyLimit::max(BODY_LIMIT)).with_state(node)
 }
@@ -50,6 +56,27 @@ async fn ready(State(node): State<Arc<Node>>) -> Response {
 
 async fn summary(State(node): State<Arc<Node>>) -> Response {
     Json(node.summary()).into_response()
+}
+
+/// The network is closed, so that the links are quiet; counts and probes stay.
+async fn quiesce(State(node): State<Arc<Node>>) -> StatusCode {
+    node.quiesce.notify_one();
+    StatusCode::ACCEPTED
+}
+
+async fn measure(State(node): State<Arc<Node>>, Json(order): Json<ProbeOrder>) -> Response {
+    let source = node.args.control.p2p_address;
+    let Ok(_permit) = node.probes.try_acquire() else {
+        return (StatusCode::TOO_MANY_REQUESTS, "too many probes at once\n").into_response();
+    };
+    match tokio::task::spawn_blocking(move || probe(source, &order)).await {
+        Ok(Ok(result)) => Json(result).into_response(),
+        Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidInput => {
+            (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response()
+        }
+        Ok(Err(error)) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
 }
 
 async fn start(State(node): State<Arc<Node>>, Json(order): Json<StartOrder>) -> Response {

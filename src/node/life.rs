@@ -7,12 +7,13 @@ use std::{
     time::Duration,
 };
 
+use listenfd::ListenFd;
 use prometheus::Registry;
 use tokio::{
     net::TcpListener,
     runtime::{self, Runtime},
     signal::unix::{SignalKind, signal},
-    sync::watch,
+    sync::{Notify, Semaphore, watch},
     time::{MissedTickBehavior, interval},
 };
 use tracing::{info, warn};
@@ -30,11 +31,15 @@ use crate::{
     command_line::BAD_USAGE,
     metrics::{DROP_REASONS, Labelled, MALFORMED_REASONS, Metrics, NETWORK_EVENTS, SystemSampler, usage},
     network::{NetworkConfig, Readiness, Roster, peer_id},
+    probe::Responder,
 };
 
 /// Pace of the system samples and of the summary file.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 const WRITE_EVERY: Duration = Duration::from_secs(5);
+
+/// Probes under way at once, each with a thread of its own.
+const MOST_PROBES: usize = 256;
 
 /// What all parts of a node share.
 pub(super) struct Node {
@@ -47,6 +52,10 @@ pub(super) struct Node {
     pub(super) p2p: runtime::Handle,
     worker_threads: usize,
     pub(super) order: watch::Sender<Option<StartOrder>>,
+    /// Told when the network is to be closed while the node lives on.
+    pub(super) quiesce: Notify,
+    /// One for each probe under way.
+    pub(super) probes: Semaphore,
     life: Mutex<Life>,
     libp2p_registry: Mutex<Option<prometheus_client::registry::Registry>>,
 }
@@ -120,6 +129,8 @@ fn start(args: NodeArgs) -> Result<(), Failure> {
         p2p: p2p.handle.clone(),
         worker_threads,
         order: watch::Sender::new(None),
+        quiesce: Notify::new(),
+        probes: Semaphore::new(MOST_PROBES),
         life: Mutex::new(Life {
             phase: Phase::Connecting,
             readiness: watch::channel(Readiness { expected_peers: usize::MAX, ..Readiness::default() }).1,
@@ -157,9 +168,17 @@ impl P2pRuntime {
 
 async fn live(node: Arc<Node>) -> Result<(), Failure> {
     let address = SocketAddr::new(node.args.control.metric_address, node.args.metric_port);
-    let listener = TcpListener::bind(address).await.map_err(|error| {
+    let listener = listener(address).await.map_err(|error| {
         Failure::Usage(format!("can't listen on {address} (TCP): {error}; give another --metric-port"))
     })?;
+    let probe_address = node.args.control.probe_port.map(|port| SocketAddr::new(node.args.control.p2p_address, port));
+    let _responder = probe_address
+        .map(|address| {
+            Responder::start(address).map_err(|error| {
+                Failure::Usage(format!("can't listen on {address} (UDP): {error}; give another --probe-port"))
+            })
+        })
+        .transpose()?;
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| Failure::Other(error.to_string()))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| Failure::Other(error.to_string()))?;
 
@@ -169,19 +188,43 @@ async fn live(node: Arc<Node>) -> Result<(), Failure> {
     tokio::spawn(watch_over(node.clone()));
     info!(id = node.args.id, peer = %peer_id(node.args.id), %address, "node is up");
 
+    let over = async {
+        tokio::select! {
+            _ = terminate.recv() => info!("SIGTERM"),
+            _ = interrupt.recv() => info!("SIGINT"),
+            () = tokio::time::sleep(Duration::from_secs(node.args.timeout)) => info!("timeout"),
+        }
+    };
+    tokio::pin!(over);
+    let mut quiet = false;
     let ended = tokio::select! {
         ended = session.run(outgoing) => ended,
-        _ = terminate.recv() => { info!("SIGTERM"); Ok(()) }
-        _ = interrupt.recv() => { info!("SIGINT"); Ok(()) }
-        () = tokio::time::sleep(Duration::from_secs(node.args.timeout)) => { info!("timeout"); Ok(()) }
+        () = node.quiesce.notified() => { quiet = true; Ok(()) }
+        () = &mut over => Ok(()),
     };
     session.end().await;
+    if quiet {
+        // What is on its way to this node's endpoint, and measurements of the links, go on.
+        info!("the network is closed");
+        over.await;
+    }
     if node.recorder.sends_without_end() {
         node.count_missed();
     }
     node.set_phase(Phase::Finished);
     node.write_summary().map_err(Failure::Other)?;
     ended
+}
+
+/// A listening socket that was handed down (as systemd does, in `LISTEN_FDS`), or a new one.
+async fn listener(address: SocketAddr) -> std::io::Result<TcpListener> {
+    match ListenFd::from_env().take_tcp_listener(0)? {
+        Some(listener) => {
+            listener.set_nonblocking(true)?;
+            TcpListener::from_std(listener)
+        }
+        None => TcpListener::bind(address).await,
+    }
 }
 
 /// Samples the system and writes the summary file, until the node ends.

@@ -52,6 +52,16 @@ impl RunFolder {
         Ok(Self { root })
     }
 
+    /// Takes away what [`Self::create`] has made, and what was written before a run that never started; anything else in
+    /// it stays.
+    pub fn discard(&self) {
+        let _ = fs::remove_file(self.manifest());
+        for path in [self.root.join("logs"), self.root.join("nodes"), self.root.clone()] {
+            // One that holds something is not removed.
+            let _ = fs::remove_dir(path);
+        }
+    }
+
     /// The folder itself.
     pub fn root(&self) -> &Path {
         &self.root

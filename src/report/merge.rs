@@ -200,6 +200,7 @@ pub fn merge(
         workload,
         verdict,
         ready_seconds: None,
+        links: None,
         totals,
         peak_memory_bytes: nodes.iter().map(|node| node.usage.peak_memory_bytes).sum(),
         runner_cpu_percent: None,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+use super::links::Certificate;
 use crate::node::{HistogramText, Phase, TrialPlan};
 
 /// Version of [`RunSummary`]'s JSON; raised when a field changes its meaning or goes.
@@ -187,6 +188,9 @@ pub struct RunSummary {
     pub verdict: Verdict,
     /// Seconds from the first process to the last node ready; none if that never was.
     pub ready_seconds: Option<f64>,
+    /// What the links were asked to be, and what they were measured to be; none where none was shaped.
+    #[serde(default)]
+    pub links: Option<Certificate>,
     /// The measured window; in explore mode all trials together.
     pub totals: Totals,
     /// Sum over the nodes of the highest resident memory of each, in bytes.

@@ -73,32 +73,34 @@ pub(super) fn is_own_root(handle: &str) -> bool {
 }
 
 /// The lines that make `plan`, on an interface that has nothing of ours (`before` is none), or out of what the plan
-/// `before` has made there. Of a changed plan only the shapes and the blocked addresses may differ, and both must be
-/// `adjustable`.
+/// `before` has made there. Of a changed plan only the peers' shapes and the blocked addresses may differ, as far as both
+/// plans say that they may.
 pub fn batch(plan: &InterfacePlan, devices: &Devices, before: Option<&InterfacePlan>) -> Batch {
     let mut batch = Batch::default();
     let Devices { interface, ingress, sink } = devices;
     let tc = &mut batch.tc;
-    let adjustable = plan.adjustable;
+    let fresh = before.is_none();
     if plan.peers.is_empty() {
-        leaf(tc, interface, "root", 0, &plan.egress, adjustable);
+        leaf(tc, interface, "root", 0, &plan.egress, (false, false));
     } else {
-        classes(tc, interface, plan, before.is_some());
+        classes(tc, interface, plan, fresh);
     }
-    let takes_in = !plan.ingress.is_free() || !plan.blocked.is_empty() || adjustable;
-    if takes_in && before.is_none() {
-        for device in [ingress, sink] {
-            batch.ip.push(format!("link add {device} txqueuelen {IFB_PACKETS} type ifb"));
-            batch.ip.push(format!("link set {device} up"));
-        }
-        tc.push(format!("qdisc add dev {sink} root handle {SINK:x}: bfifo limit 1"));
+    let (takes_all, blocks) = (!plan.ingress.is_free(), plan.blockable || !plan.blocked.is_empty());
+    if fresh && (takes_all || blocks) {
         tc.push(format!("qdisc add dev {interface} handle ffff: ingress"));
+    }
+    if fresh && blocks {
+        batch.ip.extend(new_ifb(sink));
+        tc.push(format!("qdisc add dev {sink} root handle {SINK:x}: bfifo limit 1"));
+    }
+    if fresh && takes_all {
+        batch.ip.extend(new_ifb(ingress));
         tc.push(format!(
             "filter add dev {interface} parent ffff: protocol all prio {TAKE_ALL} u32 match u32 0 0 action mirred egress \
              redirect dev {ingress}"
         ));
     }
-    leaf(tc, ingress, "root", 0, &plan.ingress, false);
+    leaf(tc, ingress, "root", 0, &plan.ingress, (false, false));
     let blocked_before = before.map_or(&[][..], |before| &before.blocked);
     if plan.blocked != blocked_before {
         for (priority, protocol, v4) in [(BLOCK_V4, "ip", true), (BLOCK_V6, "ipv6", false)] {
@@ -120,6 +122,10 @@ pub fn batch(plan: &InterfacePlan, devices: &Devices, before: Option<&InterfaceP
     batch
 }
 
+fn new_ifb(device: &str) -> [String; 2] {
+    [format!("link add {device} txqueuelen {IFB_PACKETS} type ifb"), format!("link set {device} up")]
+}
+
 fn matching(side: &str, address: IpAddr) -> String {
     match address {
         IpAddr::V4(address) => format!("ip {side} {address}/32"),
@@ -128,27 +134,27 @@ fn matching(side: &str, address: IpAddr) -> String {
 }
 
 /// One class for each peer and one for the rest, each shaped on its own; then the throughput of the interface.
-fn classes(tc: &mut Vec<String>, device: &str, plan: &InterfacePlan, changes: bool) {
+fn classes(tc: &mut Vec<String>, device: &str, plan: &InterfacePlan, fresh: bool) {
     let mut parent = "root".to_owned();
     if let Some(rate) = plan.egress.bytes_per_second() {
         tc.push(token_bucket(device, &parent, INTERFACE_RATE, rate, 0.0));
         parent = format!("parent {INTERFACE_RATE:x}:1");
     }
-    if !changes {
+    if fresh {
         tc.push(format!("qdisc add dev {device} {parent} handle {CLASSES:x}: htb default 1"));
     }
     let rest = Shape { throughput_kilobytes_per_second: None, ..plan.egress };
     let shapes = std::iter::once((&[][..], rest)).chain(plan.peers.iter().map(|p| (&p.addresses[..], p.shape)));
     for (at, (addresses, shape)) in (0_u32..).zip(shapes) {
         let class = format!("{CLASSES:x}:{:x}", at + 1);
-        if !changes {
+        if fresh {
             // The class itself limits nothing.
             tc.push(format!(
                 "class add dev {device} parent {CLASSES:x}: classid {class} htb rate {FASTEST}bps burst 1mb cburst 1mb quantum 60000"
             ));
         }
-        leaf(tc, device, &format!("parent {class}"), at, &shape, plan.adjustable);
-        if changes {
+        leaf(tc, device, &format!("parent {class}"), at, &shape, (plan.adjustable_delay, plan.adjustable_rate));
+        if !fresh {
             continue;
         }
         for address in addresses {
@@ -161,17 +167,17 @@ fn classes(tc: &mut Vec<String>, device: &str, plan: &InterfacePlan, changes: bo
     }
 }
 
-/// netem, then a token bucket, as far as the shape needs them; both stay in place where it may change.
-fn leaf(tc: &mut Vec<String>, device: &str, parent: &str, at: u32, shape: &Shape, adjustable: bool) {
+/// netem, then a token bucket, as far as the shape needs them or may come to need them (`adjustable`: delay, rate).
+fn leaf(tc: &mut Vec<String>, device: &str, parent: &str, at: u32, shape: &Shape, adjustable: (bool, bool)) {
     let mut parent = parent.to_owned();
-    if shape.needs_netem() || adjustable {
+    if shape.needs_netem() || adjustable.0 {
         let handle = NETEM + at;
         tc.push(format!("qdisc replace dev {device} {parent} handle {handle:x}: {}", netem(shape)));
         parent = format!("parent {handle:x}:1");
     }
     match shape.bytes_per_second() {
         Some(rate) => tc.push(token_bucket(device, &parent, RATE + at, rate, shape.latency_millis)),
-        None if adjustable => tc.push(token_bucket(device, &parent, RATE + at, FASTEST, shape.latency_millis)),
+        None if adjustable.1 => tc.push(token_bucket(device, &parent, RATE + at, FASTEST, shape.latency_millis)),
         None => {}
     }
 }
@@ -230,11 +236,8 @@ mod tests {
             lines(&plan, None),
             "link add in txqueuelen 10000 type ifb\n\
              link set in up\n\
-             link add sink txqueuelen 10000 type ifb\n\
-             link set sink up\n\
              qdisc replace dev eth0 root handle 5000: netem limit 127973 delay 50000us 5000us loss 1%\n\
              qdisc replace dev eth0 parent 5000:1 handle 6000: tbf rate 10000000bps burst 100000 limit 1100000\n\
-             qdisc add dev sink root handle ab2: bfifo limit 1\n\
              qdisc add dev eth0 handle ffff: ingress\n\
              filter add dev eth0 parent ffff: protocol all prio 100 u32 match u32 0 0 action mirred egress redirect dev in\n\
              qdisc replace dev in root handle 6000: tbf rate 10000000bps burst 100000 limit 1100000\n"
@@ -261,7 +264,7 @@ mod tests {
     #[test]
     fn a_change_only_replaces_shapes_and_what_is_blocked() {
         let peers = vec![PeerRule { addresses: vec!["10.0.0.2".parse().unwrap()], shape: Shape::default() }];
-        let before = InterfacePlan { peers, adjustable: true, ..InterfacePlan::default() };
+        let before = InterfacePlan { peers, blockable: true, adjustable_delay: true, ..InterfacePlan::default() };
         let mut after = before.clone();
         after.peers[0].shape = "latency=200".parse().unwrap();
         after.blocked = vec!["10.0.0.3".parse().unwrap(), "fd00::3".parse().unwrap()];

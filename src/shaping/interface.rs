@@ -120,8 +120,8 @@ impl Interface {
         applied
     }
 
-    /// Changes the shapes of peers, and what is blocked, while traffic flows. Both plans must be adjustable and have the
-    /// same peers.
+    /// Changes the shapes of peers, and what is blocked, while traffic flows, as far as both plans say that they may; the
+    /// rest of them must be the same.
     ///
     /// # Errors
     /// Those of `tc`.
@@ -158,7 +158,7 @@ impl Interface {
             removed.egress = true;
         }
         let names: Vec<String> = links()?.into_iter().map(|link| link.ifname).collect();
-        if names.contains(ingress) {
+        if names.contains(ingress) || names.contains(sink) {
             // May be missing, if setting up failed on the way.
             let _ = tool::run("tc", &format!("qdisc del dev {interface} ingress"));
             removed.ingress = true;

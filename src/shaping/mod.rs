@@ -25,4 +25,4 @@ pub use interface::{Interface, RemovedParts};
 pub use links::{LinkPlan, LinkPlanError, Nodes};
 pub use plan::{InterfacePlan, PeerRule};
 pub use shape::{Shape, ShapeError, ShapeFlags};
-pub use tool::ShapingError;
+pub use tool::{ShapingError, ip_batch};

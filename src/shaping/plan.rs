@@ -20,6 +20,8 @@ pub struct PeerRule {
 }
 
 /// All that is done at one interface. The default does nothing.
+///
+/// What may be changed later needs its devices from the start, even where nothing is shaped yet.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct InterfacePlan {
@@ -32,9 +34,12 @@ pub struct InterfacePlan {
     pub ingress: Shape,
     /// What comes from these addresses is dropped.
     pub blocked: Vec<IpAddr>,
-    /// Devices are set up so that each peer's shape, and what is blocked, may be changed while traffic flows, even if
-    /// nothing is shaped yet.
-    pub adjustable: bool,
+    /// What is blocked may be changed while traffic flows.
+    pub blockable: bool,
+    /// Latency, jitter, loss, duplication and reordering of each peer may be changed while traffic flows.
+    pub adjustable_delay: bool,
+    /// So may each peer's throughput.
+    pub adjustable_rate: bool,
 }
 
 impl InterfacePlan {
@@ -50,7 +55,7 @@ impl InterfacePlan {
         self.egress.is_free()
             && self.ingress.is_free()
             && self.blocked.is_empty()
-            && !self.adjustable
+            && !(self.blockable || self.adjustable_delay || self.adjustable_rate)
             && self.peers.iter().all(|peer| peer.shape.is_free())
     }
 

@@ -131,6 +131,14 @@ pub(super) fn run(program: &'static str, line: &str) -> Result<String, ShapingEr
     if ok { Ok(stdout) } else { Err(failure(program, line, &stderr)) }
 }
 
+/// Runs lines of `ip`, in the network namespace of this thread.
+///
+/// # Errors
+/// That of the first line that is refused.
+pub fn ip_batch(lines: &[String]) -> Result<(), ShapingError> {
+    batch("ip", lines)
+}
+
 /// Runs a batch; the first line that is refused ends it.
 pub(super) fn batch(program: &'static str, lines: &[String]) -> Result<(), ShapingError> {
     if lines.is_empty() {

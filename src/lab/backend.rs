@@ -1,0 +1,102 @@
+//! Where the nodes of a run live.
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+use super::{plan::Plan, process::Processes};
+use crate::shaping::{InterfacePlan, QdiscCounters};
+
+/// Where the nodes of a run live.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Backend {
+    /// Processes on this host's loopback
+    #[default]
+    Process,
+    /// Processes in network namespaces of their own, joined by a bridge; links can be shaped
+    Netns,
+    /// Docker containers on a network of their own; links can be shaped
+    Docker,
+}
+
+/// Why the nodes did not start.
+#[derive(Debug)]
+pub(super) enum StartError {
+    /// What was asked for can't be done here; nothing was started.
+    Usage(String),
+    /// It failed on the way; what had been started is gone again.
+    Failed(String),
+}
+
+/// The running nodes. Dropping it ends them all.
+pub(super) enum Nodes {
+    Processes(Processes),
+}
+
+macro_rules! each {
+    ($nodes:expr, $one:ident => $call:expr) => {
+        match $nodes {
+            Nodes::Processes($one) => $call,
+        }
+    };
+}
+
+impl Nodes {
+    /// Starts every node of the plan.
+    pub(super) async fn start(plan: &Plan) -> Result<Self, StartError> {
+        match plan.backend {
+            Backend::Process | Backend::Netns => Processes::start(plan).map(Self::Processes),
+            Backend::Docker => Err(StartError::Usage("--backend docker is not there yet".into())),
+        }
+    }
+
+    /// The first node that has ended although it should run: its name, exit status and last log lines.
+    pub(super) fn died(&mut self) -> Option<String> {
+        each!(self, nodes => nodes.died())
+    }
+
+    /// Whether a node has ended in order, with exit code 0.
+    pub(super) fn ended_well(&self, id: u64) -> bool {
+        each!(self, nodes => nodes.ended_well(id))
+    }
+
+    /// The last lines of a node's log.
+    pub(super) fn log_tail(&self, id: u64) -> String {
+        each!(self, nodes => nodes.log_tail(id))
+    }
+
+    /// Ends all nodes. Says of each that did not end in order how it ended.
+    pub(super) async fn stop(&mut self) -> Vec<String> {
+        each!(self, nodes => nodes.stop().await)
+    }
+
+    /// Kills a node, as `kill -9` does; it is gone when this returns, and no reason to fail the run.
+    pub(super) async fn kill(&mut self, id: u64) -> Result<(), String> {
+        each!(self, nodes => nodes.kill(id).await)
+    }
+
+    /// Starts a node that was killed again.
+    pub(super) async fn restart(&mut self, id: u64) -> Result<(), String> {
+        each!(self, nodes => nodes.restart(id))
+    }
+
+    /// Stops all of a node's threads where they are; checked when this returns.
+    pub(super) async fn pause(&mut self, id: u64) -> Result<(), String> {
+        each!(self, nodes => nodes.pause(id).await)
+    }
+
+    /// Lets a paused node go on.
+    pub(super) async fn resume(&mut self, id: u64) -> Result<(), String> {
+        each!(self, nodes => nodes.resume(id).await)
+    }
+
+    /// Counters of the qdiscs at a node's interface.
+    pub(super) async fn counters(&self, id: u64) -> Result<Vec<QdiscCounters>, String> {
+        each!(self, nodes => nodes.counters(id))
+    }
+
+    /// Changes what is done at a node's interface, while traffic flows.
+    pub(super) async fn change(&self, id: u64, before: &InterfacePlan, after: &InterfacePlan) -> Result<(), String> {
+        each!(self, nodes => nodes.change(id, before, after))
+    }
+}

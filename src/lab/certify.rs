@@ -1,0 +1,119 @@
+//! The link certificate of a run, as its two measurements come in.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use tokio::time::sleep;
+
+use super::{backend::Nodes, client::NodeClient, links, plan::Plan};
+use crate::{
+    report::{Certificate, InterfaceRow, LinkMeasured, LinkRow, Tolerance},
+    shaping::QdiscCounters,
+};
+
+/// Longest wait for the queues to run empty, and the pace at which they are looked at.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(30);
+const SETTLE_POLL: Duration = Duration::from_millis(200);
+
+/// Looks at empty queues in a row that make a quiet network.
+const QUIET_LOOKS: u32 = 3;
+
+/// When the links are measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    Before,
+    After,
+}
+
+impl Stage {
+    /// What the user sees meanwhile.
+    pub(super) fn tells(self) -> &'static str {
+        match self {
+            Self::Before => "measuring before the window",
+            Self::After => "measuring after the window",
+        }
+    }
+}
+
+/// What was measured so far.
+#[derive(Default)]
+pub(super) struct Links {
+    before: Option<BTreeMap<(u64, u64), LinkMeasured>>,
+    after: Option<BTreeMap<(u64, u64), LinkMeasured>>,
+    counters: BTreeMap<u64, (Vec<QdiscCounters>, Vec<QdiscCounters>)>,
+}
+
+impl Links {
+    /// Waits until nothing is in the queues of the links any more.
+    pub(super) async fn settle(&self, nodes: &Nodes, clients: &[NodeClient]) -> Result<(), String> {
+        let since = Instant::now();
+        let mut quiet = 0;
+        while quiet < QUIET_LOOKS {
+            let mut waiting = 0;
+            for client in clients {
+                waiting += nodes.counters(client.id).await?.iter().map(|qdisc| qdisc.backlog).sum::<u64>();
+            }
+            quiet = if waiting == 0 { quiet + 1 } else { 0 };
+            if since.elapsed() > SETTLE_TIMEOUT {
+                return Err(format!(
+                    "{waiting} bytes are still in the queues {} s after the end",
+                    SETTLE_TIMEOUT.as_secs()
+                ));
+            }
+            sleep(SETTLE_POLL).await;
+        }
+        Ok(())
+    }
+
+    /// Measures all links between nodes that live.
+    pub(super) async fn measure(
+        &mut self,
+        stage: Stage,
+        plan: &Plan,
+        nodes: &Nodes,
+        clients: &[NodeClient],
+    ) -> Result<(), String> {
+        let alive: Vec<u64> = clients.iter().map(|client| client.id).collect();
+        let measured = links::measure(plan, clients, &plan.links, &alive).await?;
+        for id in alive {
+            let counters = nodes.counters(id).await?;
+            let both = self.counters.entry(id).or_default();
+            match stage {
+                Stage::Before => both.0 = counters,
+                Stage::After => both.1 = counters,
+            }
+        }
+        match stage {
+            Stage::Before => self.before = Some(measured),
+            Stage::After => self.after = Some(measured),
+        }
+        Ok(())
+    }
+
+    /// What was asked for beside what was measured; none if nothing was.
+    pub(super) fn certificate(&self, plan: &Plan) -> Option<Certificate> {
+        let before = self.before.as_ref()?;
+        let rows = before.iter().map(|((from, to), measured)| LinkRow {
+            from: *from,
+            to: *to,
+            configured: plan.links.whole(*from, *to),
+            before: Some(measured.clone()),
+            after: self.after.as_ref().and_then(|after| after.get(&(*from, *to)).cloned()),
+            problems: vec![],
+        });
+        let interfaces = self.counters.iter().map(|(node, (before, after))| InterfaceRow {
+            node: *node,
+            before: before.clone(),
+            after: after.clone(),
+        });
+        let given = &plan.args.links;
+        let tolerance = Tolerance {
+            latency_percent: given.tolerance_percent,
+            latency_millis: given.tolerance_millis,
+            throughput_percent: given.throughput_tolerance_percent,
+        };
+        Some(Certificate::judge(rows.collect(), interfaces.collect(), tolerance))
+    }
+}

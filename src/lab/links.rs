@@ -1,0 +1,196 @@
+//! The links are measured, before the window and after it, by the nodes themselves.
+//!
+//! First every pair of nodes exchanges pings, all pairs at once, at a pace that loads neither the links nor the host. Then
+//! trains go round, each node to the next, at twice the throughput that was asked for: every interface is measured both
+//! ways. In a small network they go to every other node in turn, so that every link is.
+
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+
+use futures::{StreamExt, future::join_all, stream};
+
+use super::{arguments::LocalArgs, client::NodeClient, plan::Plan};
+use crate::{
+    probe::{ProbeOrder, ProbeResult, TrainOrder},
+    report::LinkMeasured,
+    shaping::{LinkPlan, Shape},
+};
+
+/// Shortest time from ping to ping on a link, and pings per second over all links.
+const PING_INTERVAL: Duration = Duration::from_millis(10);
+const PINGS_PER_SECOND: u64 = 5000;
+/// Share of a link's throughput that pings may take, and their length with all headers, in bytes.
+const PING_SHARE: f64 = 0.05;
+const PING_BYTES: f64 = 134.0;
+
+/// How much more than a link's throughput a train brings.
+const TRAIN_FACTOR: f64 = 2.0;
+/// Shortest time in which a token bucket's allowance and queue are filled; those are sized in time themselves.
+const UNCOUNTED_MILLIS: f64 = 250.0;
+/// Allowance of the slowest token buckets, in bytes.
+const LEAST_BURST: f64 = 16_384.0;
+/// Counted time of a train: enough for so many packets, within bounds.
+const TRAIN_PACKETS: f64 = 100.0;
+const TRAIN_BYTES: f64 = 1242.0;
+const COUNTED_MILLIS: std::ops::RangeInclusive<f64> = 400.0..=15_000.0;
+/// Bytes per second of all trains under way: what two processors send and receive beside all else.
+const TRAINS_BYTES_PER_SECOND: u64 = 100_000_000;
+/// Largest network in which every link gets a train of its own.
+const TRAIN_TO_ALL: u64 = 5;
+
+/// Longest time that an answer may take beyond the measurement itself.
+const ANSWER_SLACK: Duration = Duration::from_secs(30);
+
+type Measured = BTreeMap<(u64, u64), LinkMeasured>;
+
+/// Seconds that one measurement of all links may take; a bound, not an estimate.
+pub(super) fn longest(args: &LocalArgs) -> u64 {
+    args.links.certificate_seconds + 60 + 20 * args.num_nodes.max(TRAIN_TO_ALL)
+}
+
+/// Measures every link between nodes of `alive`.
+pub(super) async fn measure(
+    plan: &Plan,
+    clients: &[NodeClient],
+    links: &LinkPlan,
+    alive: &[u64],
+) -> Result<Measured, String> {
+    let prober = Prober { plan, clients, links, alive };
+    let mut measured = prober.ping().await?;
+    for round in 1..=prober.train_rounds() {
+        prober.train(round, &mut measured).await?;
+    }
+    Ok(measured)
+}
+
+struct Prober<'a> {
+    plan: &'a Plan,
+    clients: &'a [NodeClient],
+    links: &'a LinkPlan,
+    alive: &'a [u64],
+}
+
+impl Prober<'_> {
+    fn client(&self, id: u64) -> Result<&NodeClient, String> {
+        self.clients.iter().find(|client| client.id == id).ok_or_else(|| format!("there is no node {id}"))
+    }
+
+    fn target(&self, id: u64) -> Result<SocketAddr, String> {
+        let node = self.plan.nodes.iter().find(|node| node.id == id);
+        let target = node.and_then(|node| Some(SocketAddr::new(node.control.p2p_address, node.control.probe_port?)));
+        target.ok_or_else(|| format!("the links of node {id} can't be measured"))
+    }
+
+    async fn probe(&self, from: u64, to: u64, mut order: ProbeOrder) -> Result<ProbeResult, String> {
+        let (there, back) = (self.links.whole(from, to), self.links.whole(to, from));
+        let longest_trip =
+            [there, back].iter().map(|shape| shape.latency_millis + shape.jitter_millis).sum::<f64>().ceil() as u64;
+        order.wait_millis = longest_trip + 250;
+        let train = order.train.map_or(0, |train| train.uncounted_millis + train.counted_millis);
+        // The last report is asked for up to 20 times.
+        let length = Duration::from_micros(order.pings * order.interval_micros)
+            + Duration::from_millis(train + 21 * (order.wait_millis + 150));
+        let result = self.client(from)?.probe(&order, length + ANSWER_SLACK).await;
+        result.map_err(|error| format!("the link {from} -> {to} can't be measured: {error}"))
+    }
+
+    /// Pings between all pairs; each tells of both directions.
+    async fn ping(&self) -> Result<Measured, String> {
+        let pairs: Vec<(u64, u64)> = self
+            .alive
+            .iter()
+            .enumerate()
+            .flat_map(|(at, from)| self.alive[at + 1..].iter().map(move |to| (*from, *to)))
+            .collect();
+        let paced = Duration::from_secs(1) * u32::try_from(pairs.len()).unwrap_or(u32::MAX)
+            / u32::try_from(PINGS_PER_SECOND).unwrap_or(1);
+        let probes = pairs.iter().map(|(from, to)| async {
+            let rates = [self.links.whole(*from, *to), self.links.whole(*to, *from)];
+            let slowest = rates.iter().filter_map(Shape::bytes_per_second).min();
+            let gentle =
+                slowest.map_or(Duration::ZERO, |rate| Duration::from_secs_f64(PING_BYTES / (PING_SHARE * rate as f64)));
+            let interval = PING_INTERVAL.max(paced).max(gentle);
+            let window = Duration::from_secs(self.plan.args.links.certificate_seconds);
+            let pings = (window.as_secs_f64() / interval.as_secs_f64()).ceil().max(1.0) as u64;
+            let interval_micros = u64::try_from(interval.as_micros()).unwrap_or(u64::MAX);
+            let order = ProbeOrder { target: self.target(*to)?, pings, interval_micros, wait_millis: 0, train: None };
+            Ok::<_, String>(((*from, *to), self.probe(*from, *to, order).await?))
+        });
+        let mut measured = Measured::new();
+        for result in join_all(probes).await {
+            let ((from, to), probe) = result?;
+            // What was lost on the way there can't be lost on the way back.
+            let there = probe.there.unwrap_or(0).min(probe.pings);
+            let way_there = LinkMeasured {
+                round_trip: probe.round_trip,
+                one_way: probe.one_way_there,
+                packets: probe.pings,
+                lost: probe.pings - there,
+                duplicates: Some(probe.duplicates),
+                reordered: Some(probe.reordered),
+                ..LinkMeasured::default()
+            };
+            let way_back = LinkMeasured {
+                round_trip: probe.round_trip,
+                one_way: probe.one_way_back,
+                packets: there,
+                lost: there.saturating_sub(probe.back),
+                ..LinkMeasured::default()
+            };
+            measured.insert((from, to), way_there);
+            measured.insert((to, from), way_back);
+        }
+        Ok(measured)
+    }
+
+    fn train_rounds(&self) -> usize {
+        let others = self.alive.len().saturating_sub(1);
+        if self.alive.len() as u64 <= TRAIN_TO_ALL { others } else { others.min(1) }
+    }
+
+    /// Trains from each node to the one that comes `round` later.
+    async fn train(&self, round: usize, measured: &mut Measured) -> Result<(), String> {
+        let count = self.alive.len();
+        let limited = (0..count).filter_map(|at| {
+            let (from, to) = (self.alive[at], self.alive[(at + round) % count]);
+            let shape = self.links.whole(from, to);
+            let rate = shape.bytes_per_second().filter(|_| shape.loss_percent < 100.0)?;
+            Some((from, to, shape, rate))
+        });
+        let limited: Vec<(u64, u64, Shape, u64)> = limited.collect();
+        let Some(fastest) = limited.iter().map(|(.., rate)| *rate).max() else { return Ok(()) };
+        let at_once = usize::try_from(TRAINS_BYTES_PER_SECOND / fastest.max(1)).unwrap_or(1).clamp(1, count);
+        let trains = limited.iter().map(|(from, to, shape, rate)| async {
+            let order = ProbeOrder {
+                target: self.target(*to)?,
+                pings: 0,
+                interval_micros: 0,
+                wait_millis: 0,
+                train: Some(train_order(shape, *rate)),
+            };
+            Ok::<_, String>(((*from, *to), self.probe(*from, *to, order).await?))
+        });
+        let results: Vec<_> = stream::iter(trains).buffer_unordered(at_once).collect().await;
+        for result in results {
+            let (link, probe) = result?;
+            let row = measured.entry(link).or_default();
+            // One that never answered let nothing through.
+            let train = probe.train;
+            row.throughput_bytes_per_second = Some(train.map_or(0.0, |train| train.received_bytes_per_second));
+            row.goodput_bytes_per_second = Some(train.map_or(0.0, |train| train.goodput_bytes_per_second));
+        }
+        Ok(())
+    }
+}
+
+fn train_order(shape: &Shape, rate: u64) -> TrainOrder {
+    let through = 1.0 - shape.loss_percent / 100.0;
+    let rate = rate as f64;
+    let burst_millis = 1000.0 * LEAST_BURST / rate;
+    let uncounted = UNCOUNTED_MILLIS + shape.latency_millis + shape.jitter_millis + burst_millis;
+    let counted = (1000.0 * TRAIN_PACKETS * TRAIN_BYTES / rate).clamp(*COUNTED_MILLIS.start(), *COUNTED_MILLIS.end());
+    TrainOrder {
+        bytes_per_second: (TRAIN_FACTOR * rate / through.max(0.01)) as u64,
+        uncounted_millis: uncounted.ceil() as u64,
+        counted_millis: counted.ceil() as u64,
+    }
+}

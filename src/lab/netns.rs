@@ -1,0 +1,160 @@
+//! Network namespaces: one for each node, and one for the bridge that joins them.
+//!
+//! A namespace belongs to a thread of this process, has no name, and holds nothing of the host: it ends with the thread
+//! and the node in it, however they end, and its interfaces and qdiscs with it. What must be done in it is done by the
+//! thread. Without root, the process first enters a user namespace, in which it may do all that.
+
+use std::{
+    fs, io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::mpsc::{Receiver, SyncSender, sync_channel},
+    thread::JoinHandle,
+};
+
+use nix::{
+    sched::{CloneFlags, unshare},
+    unistd::{Gid, Pid, Uid, gettid},
+};
+
+use crate::shaping::{Interface, InterfacePlan, ShapingError, ip_batch};
+
+/// Name of a node's interface in its namespace.
+pub(super) const INTERFACE: &str = "eth0";
+
+/// First addresses of the namespaces, which nobody else sees.
+const V4: u32 = u32::from_be_bytes([10, 77, 0, 0]);
+const V6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 0);
+
+/// The stack of a thread that waits and starts programs, in bytes.
+const STACK: usize = 512 << 10;
+
+/// Addresses of a node, IPv4 and IPv6.
+pub(super) fn addresses(id: u64) -> [IpAddr; 2] {
+    let host = u32::try_from(id + 1).unwrap_or(u32::MAX);
+    let v6 = Ipv6Addr::from_bits(V6.to_bits() + u128::from(host));
+    [Ipv4Addr::from_bits(V4.saturating_add(host)).into(), v6.into()]
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// A network namespace and the thread in it.
+pub(super) struct Namespace {
+    jobs: Option<SyncSender<Job>>,
+    thread: Option<JoinHandle<()>>,
+    path: String,
+}
+
+fn live(jobs: &Receiver<Job>) {
+    while let Ok(job) = jobs.recv() {
+        job();
+    }
+}
+
+impl Namespace {
+    fn new() -> Result<Self, String> {
+        // One job at a time: whoever gives one waits for it.
+        let (jobs, received) = sync_channel::<Job>(1);
+        let (ready, is_ready) = sync_channel(1);
+        let body = move || {
+            let entered = unshare(CloneFlags::CLONE_NEWNET).map(|()| gettid());
+            let failed = entered.is_err();
+            // The other end waits for it.
+            let _ = ready.send(entered);
+            if !failed {
+                live(&received);
+            }
+        };
+        let thread = std::thread::Builder::new().name("namespace".into()).stack_size(STACK).spawn(body);
+        let thread = thread.map_err(|error| format!("a thread for a namespace: {error}"))?;
+        let entered = is_ready.recv().map_err(|_| "the thread of a namespace has ended".to_owned())?;
+        let tid = entered.map_err(|error| {
+            format!("network namespaces can't be made ({error}): run as root, or in a container with SYS_ADMIN")
+        })?;
+        let path = format!("/proc/{}/task/{tid}/ns/net", Pid::this());
+        Ok(Self { jobs: Some(jobs), thread: Some(thread), path })
+    }
+
+    /// Does something in the namespace, and waits for it.
+    pub(super) fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
+        let (done, is_done) = sync_channel(1);
+        let job = Box::new(move || {
+            let _ = done.send(job());
+        });
+        let gone = || "the thread of a namespace has ended".to_owned();
+        self.jobs.as_ref().ok_or_else(gone)?.send(job).map_err(|_| gone())?;
+        is_done.recv().map_err(|_| gone())
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The namespaces of a run.
+pub(super) struct Network {
+    nodes: Vec<Namespace>,
+    /// Keeps the bridge; never used again.
+    _bridge: Namespace,
+}
+
+impl Network {
+    /// One namespace for each plan, shaped by it, all on one bridge.
+    pub(super) fn new(plans: &[InterfacePlan]) -> Result<Self, String> {
+        let nodes: Vec<Namespace> = plans.iter().map(|_| Namespace::new()).collect::<Result<_, _>>()?;
+        let bridge = Namespace::new()?;
+        let mut lines = vec!["link add br0 type bridge".to_owned(), "link set br0 up".to_owned()];
+        for (id, node) in nodes.iter().enumerate() {
+            lines.push(format!("link add v{id} type veth peer name {INTERFACE} netns {}", node.path));
+            lines.push(format!("link set v{id} master br0 up"));
+        }
+        let told = |error: ShapingError| error.to_string();
+        bridge.run(move || ip_batch(&lines))?.map_err(told)?;
+        for (id, (node, plan)) in nodes.iter().zip(plans).enumerate() {
+            let [v4, v6] = addresses(id as u64);
+            let plan = plan.clone();
+            let set_up = move || -> Result<(), ShapingError> {
+                ip_batch(&[
+                    "link set lo up".to_owned(),
+                    format!("address add {v4}/16 dev {INTERFACE}"),
+                    format!("link set {INTERFACE} up"),
+                ])?;
+                // A kernel without IPv6 has no use for the address; who wants it learns from the node that it is missing.
+                let _ = ip_batch(&[format!("address add {v6}/64 dev {INTERFACE} nodad")]);
+                if plan.is_free() { Ok(()) } else { Interface::named(INTERFACE)?.apply(&plan) }
+            };
+            node.run(set_up)?.map_err(told)?;
+        }
+        Ok(Self { nodes, _bridge: bridge })
+    }
+
+    /// The namespace of a node.
+    pub(super) fn node(&self, id: u64) -> Option<&Namespace> {
+        self.nodes.get(usize::try_from(id).ok()?)
+    }
+}
+
+/// Enters a user namespace in which this user is root, unless it is root already. Only before there is a second thread.
+pub(super) fn become_root() -> Result<(), String> {
+    let (user, group) = (Uid::effective(), Gid::effective());
+    if user.is_root() {
+        return Ok(());
+    }
+    unshare(CloneFlags::CLONE_NEWUSER).map_err(|error| {
+        format!(
+            "network namespaces take root, or a kernel that lets users make user namespaces ({error}): run as root, or see \
+             sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone and \
+             kernel.apparmor_restrict_unprivileged_userns"
+        )
+    })?;
+    let map = || -> io::Result<()> {
+        fs::write("/proc/self/setgroups", "deny")?;
+        fs::write("/proc/self/uid_map", format!("0 {user} 1"))?;
+        fs::write("/proc/self/gid_map", format!("0 {group} 1"))
+    };
+    map().map_err(|error| format!("the user namespace can't be set up: {error}"))
+}

@@ -1,0 +1,188 @@
+//! The end that answers.
+
+use std::{
+    collections::HashMap,
+    io,
+    net::{SocketAddr, UdpSocket},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use nix::sys::socket::{setsockopt, sockopt};
+
+use super::packet::{Kind, Packet, TRAIN_LENGTH};
+use crate::clock::unix_nanos;
+
+/// Sessions that are remembered: one for each other node of a large network, twice. The oldest is forgotten first.
+const MOST_SESSIONS: usize = 2048;
+
+/// Bytes that may wait while this thread does not run: what a gigabit brings in 30 ms.
+const RECEIVE_BUFFER: usize = 4 << 20;
+
+/// How often the thread looks whether it is to end.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// What came in one session.
+struct Session {
+    last: Instant,
+    pings: u64,
+    duplicates: u64,
+    reordered: u64,
+    /// One above the highest ping.
+    next: u64,
+    /// Bit `k` is ping `next - 1 - k`.
+    seen: u128,
+    packets: u64,
+    first_counted: Option<Instant>,
+    last_counted: Option<Instant>,
+}
+
+impl Session {
+    fn new(now: Instant) -> Self {
+        Self {
+            last: now,
+            pings: 0,
+            duplicates: 0,
+            reordered: 0,
+            next: 0,
+            seen: 0,
+            packets: 0,
+            first_counted: None,
+            last_counted: None,
+        }
+    }
+
+    fn ping(&mut self, sequence: u64) {
+        if sequence >= self.next {
+            let ahead = sequence - self.next + 1;
+            self.seen = u32::try_from(ahead).ok().and_then(|by| self.seen.checked_shl(by)).unwrap_or(0) | 1;
+            self.next = sequence.saturating_add(1);
+            self.pings += 1;
+            return;
+        }
+        // One from before the bits is so late that it can't be told from a duplicate; pings come in no such disorder.
+        let bit = u32::try_from(self.next - 1 - sequence).ok().and_then(|by| 1_u128.checked_shl(by));
+        if bit.is_some_and(|bit| self.seen & bit == 0) {
+            self.seen |= bit.unwrap_or(0);
+            self.pings += 1;
+            self.reordered += 1;
+        } else {
+            self.duplicates += 1;
+        }
+    }
+
+    fn counted(&mut self, now: Instant) {
+        if self.first_counted.is_none() {
+            self.first_counted = Some(now);
+        } else {
+            // The first one starts the clock, and is not itself carried in that time.
+            self.packets += 1;
+        }
+        self.last_counted = Some(now);
+    }
+
+    fn span(&self) -> u64 {
+        let span = self.last_counted.zip(self.first_counted).map(|(last, first)| last - first).unwrap_or_default();
+        u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+/// A thread that answers probes, until it is dropped.
+#[derive(Debug)]
+pub struct Responder {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+    address: SocketAddr,
+}
+
+impl Responder {
+    /// Starts to answer at `address` (UDP).
+    ///
+    /// # Errors
+    /// When the address can't be listened on.
+    pub fn start(address: SocketAddr) -> io::Result<Self> {
+        let socket = UdpSocket::bind(address)?;
+        socket.set_read_timeout(Some(LOOK_EVERY))?;
+        // Refused to a user without privileges, who gets as much as the system gives to all.
+        if setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
+            let _ = setsockopt(&socket, sockopt::RcvBuf, &RECEIVE_BUFFER);
+        }
+        let address = socket.local_addr()?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let thread = std::thread::Builder::new().name("probe".into()).spawn(move || answer(&socket, &stopped))?;
+        Ok(Self { stop, thread: Some(thread), address })
+    }
+
+    /// Where it answers.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Responder {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn answer(socket: &UdpSocket, stop: &AtomicBool) {
+    let mut sessions: HashMap<(SocketAddr, u64), Session> = HashMap::new();
+    let mut buffer = [0; TRAIN_LENGTH + 1];
+    while !stop.load(Ordering::Relaxed) {
+        // An error is the time-out, or an earlier answer that a peer has refused: there is always a next packet.
+        let Ok((length, from)) = socket.recv_from(&mut buffer) else { continue };
+        let (received, now) = (unix_nanos(), Instant::now());
+        let Some(packet) = Packet::decode(&buffer[..length]) else { continue };
+        if !matches!(packet.kind, Kind::Ping | Kind::Uncounted | Kind::Counted | Kind::Report) {
+            continue;
+        }
+        let key = (from, packet.session);
+        if !sessions.contains_key(&key)
+            && sessions.len() >= MOST_SESSIONS
+            && let Some(oldest) = sessions.iter().min_by_key(|(_, session)| session.last).map(|(key, _)| *key)
+        {
+            sessions.remove(&oldest);
+        }
+        let session = sessions.entry(key).or_insert_with(|| Session::new(now));
+        session.last = now;
+        let kind = match packet.kind {
+            Kind::Ping => {
+                session.ping(packet.sequence);
+                Kind::Pong
+            }
+            Kind::Report => Kind::Counts,
+            Kind::Counted => {
+                session.counted(now);
+                continue;
+            }
+            _ => continue,
+        };
+        let received = if kind == Kind::Pong { received } else { session.span() };
+        let Session { pings, packets, duplicates, reordered, .. } = *session;
+        let answer = Packet { kind, received, pings, packets, duplicates, reordered, ..packet };
+        // One that can't be sent is lost, as any packet may be.
+        let _ = socket.send_to(&answer.encode(), from);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pings_are_told_from_duplicates_and_late_ones() {
+        let mut session = Session::new(Instant::now());
+        for sequence in [0, 1, 3, 2, 2, 5, 400, 399, 0] {
+            session.ping(sequence);
+        }
+        assert_eq!((session.pings, session.reordered, session.duplicates), (7, 2, 2));
+    }
+}

@@ -1,0 +1,278 @@
+//! The link certificate: what each link was asked to be beside what it was measured to be.
+
+use serde::{Deserialize, Serialize};
+use statrs::distribution::{Binomial, DiscreteCDF};
+
+use crate::{
+    probe::Times,
+    shaping::{QdiscCounters, Shape},
+};
+
+/// Chance that a run on perfect links is called invalid for a loss that was only chance; shared out to all its tests.
+const FALSE_ALARM: f64 = 1e-3;
+
+/// Loss that is let pass on a link that should lose nothing, as a share: a loaded host drops a packet now and then.
+const STRAY_LOSS: f64 = 1e-3;
+
+/// A link's jitter may differ by this share of it, beyond the tolerance of its latency: percentiles of some hundred packets
+/// are no more exact.
+const JITTER_TOLERANCE: f64 = 0.15;
+
+/// How far from its shape a link may be.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tolerance {
+    /// Of the latency, in percent.
+    pub latency_percent: f64,
+    /// Of the latency, in milliseconds more.
+    pub latency_millis: f64,
+    /// Of the throughput, in percent.
+    pub throughput_percent: f64,
+}
+
+/// What was measured of one direction of a link.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LinkMeasured {
+    /// There and back again.
+    pub round_trip: Option<Times>,
+    /// This direction alone, by the one clock of both ends.
+    pub one_way: Option<Times>,
+    /// Packets sent in this direction.
+    pub packets: u64,
+    /// Of these, lost.
+    pub lost: u64,
+    /// Packets that came twice.
+    pub duplicates: Option<u64>,
+    /// Packets that came after a later one.
+    pub reordered: Option<u64>,
+    /// What came through of more than the link's throughput, headers included, in bytes per second; none where no
+    /// throughput was asked for, or where it was measured at other links of the same interfaces.
+    pub throughput_bytes_per_second: Option<f64>,
+    /// The same without headers.
+    pub goodput_bytes_per_second: Option<f64>,
+}
+
+/// One direction of a link.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LinkRow {
+    /// Sender.
+    pub from: u64,
+    /// Receiver.
+    pub to: u64,
+    /// What was asked for, the ends' interfaces included.
+    pub configured: Shape,
+    /// What was measured before the window.
+    pub before: Option<LinkMeasured>,
+    /// And after it.
+    pub after: Option<LinkMeasured>,
+    /// How it is out of tolerance.
+    pub problems: Vec<String>,
+}
+
+/// Losses of all links together, where all were asked to lose the same.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PooledLoss {
+    /// Packets sent.
+    pub packets: u64,
+    /// Of these, lost.
+    pub lost: u64,
+    /// Lost of sent, in percent.
+    pub measured_percent: f64,
+    /// Asked for.
+    pub configured_percent: f64,
+    /// Fewest and most packets that so many lose in 99 of 100 cases (binomial).
+    pub interval_99: (u64, u64),
+}
+
+/// Counters of the qdiscs at a node's interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceRow {
+    /// The node.
+    pub node: u64,
+    /// Before the window.
+    pub before: Vec<QdiscCounters>,
+    /// After it, and after the last measurement.
+    pub after: Vec<QdiscCounters>,
+}
+
+/// What was asked for and what was measured, of all links.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Certificate {
+    /// Whether every link took its shape.
+    pub valid: bool,
+    /// How far from its shape a link might be.
+    pub tolerance: Tolerance,
+    /// Every direction of every link.
+    pub links: Vec<LinkRow>,
+    /// Losses of all links, before and after the window together.
+    pub loss: Option<PooledLoss>,
+    /// Counters of `tc`.
+    pub interfaces: Vec<InterfaceRow>,
+}
+
+impl Certificate {
+    /// Judges the rows.
+    pub fn judge(mut links: Vec<LinkRow>, interfaces: Vec<InterfaceRow>, tolerance: Tolerance) -> Self {
+        let tests = links.iter().map(|link| [&link.before, &link.after].into_iter().flatten().count()).sum::<usize>();
+        for link in &mut links {
+            let mut problems = vec![];
+            for (when, measured) in [("before", &link.before), ("after", &link.after)] {
+                let Some(measured) = measured else { continue };
+                let found = judge(&link.configured, measured, tolerance, FALSE_ALARM / tests.max(1) as f64);
+                problems.extend(found.into_iter().map(|problem| format!("{when} the window {problem}")));
+            }
+            link.problems = problems;
+        }
+        let valid = links.iter().all(|link| link.problems.is_empty());
+        let loss = pooled_loss(&links);
+        Self { valid, tolerance, links, loss, interfaces }
+    }
+
+    /// Why a run on these links is not valid.
+    pub fn reason(&self) -> Option<String> {
+        let bad: Vec<&LinkRow> = self.links.iter().filter(|link| !link.problems.is_empty()).collect();
+        let first = bad.first()?;
+        let problem = first.problems.first()?;
+        let more = if bad.len() > 1 { format!("; and {} more links", bad.len() - 1) } else { String::new() };
+        Some(format!("the link {} -> {} did not take its shape: {problem}{more}", first.from, first.to))
+    }
+}
+
+fn judge(configured: &Shape, measured: &LinkMeasured, tolerance: Tolerance, alarm: f64) -> Vec<String> {
+    let mut problems = vec![];
+    let millis = |micros: u64| micros as f64 / 1000.0;
+    let slack = configured.latency_millis * tolerance.latency_percent / 100.0 + tolerance.latency_millis;
+    if let Some(one_way) = measured.one_way {
+        let (found, asked) = (millis(one_way.p50_micros), configured.latency_millis);
+        if (found - asked).abs() > slack {
+            problems.push(format!("its latency was {found:.2} ms, not {asked} ms (tolerance {slack:.2} ms)"));
+        }
+        let jitter = (millis(one_way.p99_micros) - millis(one_way.p1_micros)) / 2.0;
+        let asked = configured.jitter_millis;
+        // Of an even spread, these percentiles take in 98 %; and what overtakes makes any spread wider.
+        let slack = slack + JITTER_TOLERANCE * asked;
+        if asked > 0.0 && configured.reorder_percent == 0.0 && (jitter - 0.98 * asked).abs() > slack {
+            problems.push(format!("its jitter was {jitter:.2} ms, not {asked} ms (tolerance {slack:.2} ms)"));
+        }
+    } else if configured.loss_percent < 100.0 && measured.packets > 0 {
+        problems.push("nothing came through".to_owned());
+    }
+    let asked = configured.loss_percent / 100.0;
+    if !loss_is_plausible(measured.packets, measured.lost, asked, alarm) {
+        let found = 100.0 * measured.lost as f64 / measured.packets.max(1) as f64;
+        problems.push(format!(
+            "it lost {} of {} packets ({found:.2} %), not {} %",
+            measured.lost, measured.packets, configured.loss_percent
+        ));
+    }
+    if let (Some(asked), Some(found)) = (configured.bytes_per_second(), measured.throughput_bytes_per_second) {
+        let off = 100.0 * (found / asked as f64 - 1.0);
+        if off.abs() > tolerance.throughput_percent {
+            problems.push(format!(
+                "its throughput was {:.0} KB/s, not {} KB/s (tolerance {} %)",
+                found / 1000.0,
+                asked / 1000,
+                tolerance.throughput_percent
+            ));
+        }
+    }
+    problems
+}
+
+/// Whether `lost` of `packets` may be chance, when each is lost with the chance `asked`: a two-sided binomial test.
+fn loss_is_plausible(packets: u64, lost: u64, asked: f64, alarm: f64) -> bool {
+    let fits = |chance: f64, too_many: bool| {
+        let Ok(binomial) = Binomial::new(chance.clamp(0.0, 1.0), packets) else { return true };
+        let probability = match (too_many, lost) {
+            (true, 0) => 1.0,
+            (true, lost) => binomial.sf(lost - 1),
+            (false, lost) => binomial.cdf(lost),
+        };
+        probability >= alarm / 2.0
+    };
+    fits(asked.max(STRAY_LOSS), true) && fits(asked, false)
+}
+
+fn pooled_loss(links: &[LinkRow]) -> Option<PooledLoss> {
+    let configured_percent = links.first()?.configured.loss_percent;
+    if links.iter().any(|link| link.configured.loss_percent != configured_percent) {
+        return None;
+    }
+    let measured = || links.iter().flat_map(|link| [&link.before, &link.after]).flatten();
+    let packets: u64 = measured().map(|one| one.packets).fold(0, u64::saturating_add);
+    let lost: u64 = measured().map(|one| one.lost).fold(0, u64::saturating_add);
+    let binomial = Binomial::new((configured_percent / 100.0).clamp(0.0, 1.0), packets).ok()?;
+    (packets > 0).then(|| PooledLoss {
+        packets,
+        lost,
+        measured_percent: 100.0 * lost as f64 / packets as f64,
+        configured_percent,
+        interval_99: if configured_percent == 0.0 {
+            (0, 0)
+        } else {
+            (binomial.inverse_cdf(0.005), binomial.inverse_cdf(0.995))
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOLERANCE: Tolerance = Tolerance { latency_percent: 2.0, latency_millis: 1.0, throughput_percent: 5.0 };
+
+    fn row(configured: &str, measured: LinkMeasured) -> LinkRow {
+        let configured = configured.parse().unwrap();
+        LinkRow { from: 0, to: 1, configured, before: Some(measured), after: None, problems: vec![] }
+    }
+
+    fn around(micros: u64, spread: u64) -> Option<Times> {
+        let (low, high) = (micros - spread, micros + spread);
+        Some(Times { min_micros: low, p1_micros: low, p50_micros: micros, p99_micros: high, max_micros: high })
+    }
+
+    fn problems(configured: &str, measured: LinkMeasured) -> Vec<String> {
+        Certificate::judge(vec![row(configured, measured)], vec![], TOLERANCE).links[0].problems.clone()
+    }
+
+    #[test]
+    fn a_link_as_asked_for_is_certified() {
+        let measured = LinkMeasured {
+            one_way: around(50_900, 5_000),
+            packets: 1000,
+            lost: 14,
+            throughput_bytes_per_second: Some(9_700_000.0),
+            ..LinkMeasured::default()
+        };
+        let row = row("latency=50,jitter=5,loss=1,throughput=10000", measured);
+        let certificate = Certificate::judge(vec![row], vec![], TOLERANCE);
+        assert!(certificate.valid, "{certificate:?}");
+        assert_eq!(certificate.reason(), None);
+        let loss = certificate.loss.unwrap();
+        assert_eq!((loss.lost, loss.interval_99), (14, (3, 19)));
+    }
+
+    #[test]
+    fn each_way_to_miss_the_shape_is_named() {
+        let good = LinkMeasured { one_way: around(50_000, 100), packets: 1000, ..LinkMeasured::default() };
+        let slow = LinkMeasured { one_way: around(52_100, 100), ..good.clone() };
+        assert!(problems("latency=50", slow)[0].contains("latency was 52.10 ms, not 50 ms (tolerance 2.00 ms)"));
+        assert!(problems("latency=50,jitter=20", good.clone())[0].contains("jitter was 0.10 ms, not 20 ms"));
+        let lossy = LinkMeasured { lost: 30, ..good.clone() };
+        assert!(problems("latency=50,loss=1", lossy.clone())[0].contains("lost 30 of 1000 packets (3.00 %), not 1 %"));
+        assert!(problems("latency=50", lossy)[0].contains("not 0 %"));
+        assert!(problems("latency=50,loss=10", good.clone())[0].contains("lost 0 of 1000"));
+        let narrow = LinkMeasured { throughput_bytes_per_second: Some(9_400_000.0), ..good.clone() };
+        assert!(problems("latency=50,throughput=10000", narrow)[0].contains("throughput was 9400 KB/s, not 10000"));
+        let silent = LinkMeasured { one_way: None, lost: 1000, ..good };
+        let certificate = Certificate::judge(vec![row("latency=50", silent)], vec![], TOLERANCE);
+        assert!(
+            certificate.reason().unwrap().contains("0 -> 1 did not take its shape: before the window nothing came")
+        );
+    }
+
+    #[test]
+    fn a_stray_packet_is_no_loss() {
+        let measured = LinkMeasured { one_way: around(50, 10), packets: 1000, lost: 1, ..LinkMeasured::default() };
+        assert_eq!(problems("throughput=1000", measured), Vec::<String>::new());
+    }
+}
