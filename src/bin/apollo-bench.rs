@@ -4,6 +4,7 @@ use std::{io, process::ExitCode};
 
 use apollo_network_benchmark::{
     command_line::parse,
+    image::{ImageArgs, command as image},
     lab::{LocalArgs, local},
     node::{NodeArgs, run},
 };
@@ -28,6 +29,12 @@ enum Command {
     Local(Box<LocalArgs>),
     /// Run one node, as the program broadcast_network_stress_test_node does
     Node(Box<NodeArgs>),
+    /// Build a small container image of this program
+    ///
+    /// It has no base image: in it are this program, the node, tc and ip of this machine, and the libraries they need.
+    /// Needs no registry and no network, and Docker only for --load. The same files give the same digest.
+    #[command(after_help = IMAGE_HELP)]
+    Image(ImageArgs),
     /// Print the completion script of a shell
     ///
     /// For bash: source <(apollo-bench completions bash)
@@ -49,6 +56,17 @@ Examples:
 
 Exit codes: 0 the run is valid; 1 it is not, and the reason is printed; 2 bad usage";
 
+const IMAGE_HELP: &str = "\
+Examples:
+  Build it and run it:
+    apollo-bench image --tag bench:v1 --load
+    docker run --rm bench:v1 local --num-nodes 5
+  Take it to another machine:
+    apollo-bench image --tag bench:v1 --output bench-image
+    ssh HOST docker load < bench-image/image.tar
+
+Exit codes: 0 the image is there; 1 it is not; 2 bad usage, or something is missing that can be installed";
+
 fn main() -> ExitCode {
     let cli: Cli = match parse() {
         Ok(cli) => cli,
@@ -57,6 +75,7 @@ fn main() -> ExitCode {
     match cli.command {
         Command::Local(args) => local(&args),
         Command::Node(args) => run(*args),
+        Command::Image(args) => image(&args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "apollo-bench", &mut io::stdout());
             ExitCode::SUCCESS
