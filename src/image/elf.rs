@@ -62,6 +62,7 @@ pub(super) fn strip(data: &mut Vec<u8>) -> bool {
     header.e_shnum.set(endian, 0);
     header.e_shstrndx.set(endian, SHN_UNDEF);
     data.truncate(end);
+    data.shrink_to_fit();
     true
 }
 
