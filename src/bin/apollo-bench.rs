@@ -4,6 +4,7 @@ use std::{io, process::ExitCode};
 
 use apollo_network_benchmark::{
     command_line::parse,
+    image::{ImageArgs, command as image},
     lab::{LocalArgs, local},
     node::{NodeArgs, run},
     shaping::{self, ShapeArgs},
@@ -35,6 +36,12 @@ enum Command {
     /// an entry point, applies it and becomes the command after the two dashes.
     #[command(after_help = SHAPE_HELP)]
     Shape(Box<ShapeArgs>),
+    /// Build a small container image of this program
+    ///
+    /// It has no base image: in it are this program, the node, tc and ip of this machine, and the libraries they need.
+    /// Needs no registry and no network, and Docker only for --load. The same files give the same digest.
+    #[command(after_help = IMAGE_HELP)]
+    Image(ImageArgs),
     /// Print the completion script of a shell
     ///
     /// For bash: source <(apollo-bench completions bash)
@@ -68,6 +75,16 @@ Examples:
   apollo-bench shape --interface eth0 --egress latency=80 --ingress latency=20,loss=1
 
 It takes root or NET_ADMIN, and the programs tc and ip (iproute2). Exit codes: 0 done; 2 not done, and why";
+const IMAGE_HELP: &str = "\
+Examples:
+  Build it and run it:
+    apollo-bench image --tag bench:v1 --load
+    docker run --rm bench:v1 local --num-nodes 5
+  Take it to another machine:
+    apollo-bench image --tag bench:v1 --output bench-image
+    ssh HOST docker load < bench-image/image.tar
+
+Exit codes: 0 the image is there; 1 it is not; 2 bad usage, or something is missing that can be installed";
 
 fn main() -> ExitCode {
     let cli: Cli = match parse() {
@@ -78,6 +95,7 @@ fn main() -> ExitCode {
         Command::Local(args) => local(&args),
         Command::Node(args) => run(*args),
         Command::Shape(args) => shaping::command(&args),
+        Command::Image(args) => image(&args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "apollo-bench", &mut io::stdout());
             ExitCode::SUCCESS

@@ -1,0 +1,77 @@
+//! `apollo-bench image`.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::Args;
+use serde::Serialize;
+
+use super::{BuiltImage, ImageError, ImageRequest, build, load, megabytes};
+use crate::command_line::BAD_USAGE;
+
+/// An image of this program.
+#[derive(Clone, Debug, Args)]
+pub struct ImageArgs {
+    /// Folder of the image: an OCI image layout, with the archive for `docker load` in it as image.tar
+    ///
+    /// New, empty, or one of an earlier image, which is replaced.
+    #[arg(long, value_name = "DIR", default_value = "apollo-network-benchmark-image")]
+    pub output: PathBuf,
+    /// Name of the image [default: apollo-network-benchmark: and the first 12 digits of its id]
+    #[arg(long, value_name = "NAME")]
+    pub tag: Option<String>,
+    /// Load it into Docker
+    #[arg(long)]
+    pub load: bool,
+    /// Print name, digests, sizes and paths as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What is printed as JSON.
+#[derive(Serialize)]
+struct Report<'a> {
+    #[serde(flatten)]
+    image: &'a BuiltImage,
+    /// The name in Docker, if it was loaded.
+    loaded: Option<String>,
+}
+
+/// Builds an image and prints what it is: 0 when it is there, 2 when something is missing or given wrongly, else 1.
+pub fn command(args: &ImageArgs) -> ExitCode {
+    match run(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(match error {
+                ImageError::Usage(_) => BAD_USAGE,
+                ImageError::Failed(_) => 1,
+            })
+        }
+    }
+}
+
+fn run(args: &ImageArgs) -> Result<(), ImageError> {
+    let image = build(&ImageRequest { output: args.output.clone(), tag: args.tag.clone() })?;
+    let loaded = args.load.then(|| load(&image)).transpose()?;
+    if args.json {
+        let report = serde_json::to_string_pretty(&Report { image: &image, loaded });
+        println!("{}", report.map_err(|error| ImageError::Failed(error.to_string()))?);
+        return Ok(());
+    }
+    let size = format!("{}, {} compressed", megabytes(image.uncompressed_bytes), megabytes(image.compressed_bytes));
+    for (label, value) in [
+        ("image", &image.tag),
+        ("id", &image.config_digest),
+        ("digest", &image.manifest_digest),
+        ("size", &size),
+        ("layout", &image.layout.display().to_string()),
+        ("archive", &image.archive.display().to_string()),
+    ] {
+        println!("{label:<8} {value}");
+    }
+    match loaded {
+        Some(name) => println!("It is loaded: docker run --rm {name} --help"),
+        None => println!("To load it: docker load --input {}", image.archive.display()),
+    }
+    Ok(())
+}

@@ -1,0 +1,97 @@
+//! Files as a layer of an image: a tar archive, compressed. The same tree gives the same bytes.
+
+use std::{
+    io::{self, Write},
+    path::Path,
+};
+
+use flate2::{Compression, GzBuilder, write::GzEncoder};
+use sha2::{Digest, Sha256};
+use tar::{Builder, EntryType, Header};
+
+use super::{
+    oci::hexadecimal,
+    tree::{Entry, Tree},
+};
+
+/// Level of compression: above it hardly gets smaller.
+const LEVEL: Compression = Compression::new(6);
+
+/// Gzip's code of an unknown system, lest the bytes tell the builder's.
+const UNKNOWN_SYSTEM: u8 = 255;
+
+/// A packed layer.
+pub(super) struct Layer {
+    /// Digest of the archive before compression.
+    pub(super) diff_id: String,
+    /// Size of the archive before compression.
+    pub(super) size: u64,
+    pub(super) compressed: Vec<u8>,
+}
+
+/// Counts and digests what goes on to the compression.
+struct Measured {
+    digest: Sha256,
+    size: u64,
+    next: GzEncoder<Vec<u8>>,
+}
+
+impl Write for Measured {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        let written = self.next.write(data)?;
+        self.digest.update(&data[..written]);
+        self.size += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.next.flush()
+    }
+}
+
+/// Packs a tree: all owned by root, all of the same age.
+pub(super) fn pack(tree: &Tree) -> io::Result<Layer> {
+    let next = GzBuilder::new().operating_system(UNKNOWN_SYSTEM).write(vec![], LEVEL);
+    let mut archive = Builder::new(Measured { digest: Sha256::new(), size: 0, next });
+    for (path, entry) in tree.iter() {
+        append(&mut archive, path.strip_prefix("/").unwrap_or(path), entry)?;
+    }
+    let measured = archive.into_inner()?;
+    Ok(Layer {
+        diff_id: format!("sha256:{}", hexadecimal(&measured.digest.finalize())),
+        size: measured.size,
+        compressed: measured.next.finish()?,
+    })
+}
+
+/// Adds an entry.
+pub(super) fn append<W: Write>(archive: &mut Builder<W>, path: &Path, entry: &Entry) -> io::Result<()> {
+    match entry {
+        Entry::Directory { mode } => {
+            let mut header = header(EntryType::Directory, *mode, 0);
+            archive.append_data(&mut header, path.join(""), io::empty())
+        }
+        Entry::File { mode, data } => append_file(archive, path, *mode, data),
+        Entry::Link { target } => {
+            let mut header = header(EntryType::Symlink, 0o777, 0);
+            archive.append_link(&mut header, path, target)
+        }
+    }
+}
+
+/// Adds a file.
+pub(super) fn append_file<W: Write>(archive: &mut Builder<W>, path: &Path, mode: u32, data: &[u8]) -> io::Result<()> {
+    archive.append_data(&mut header(EntryType::Regular, mode, data.len() as u64), path, data)
+}
+
+/// A header in which nothing differs between two builds.
+fn header(kind: EntryType, mode: u32, size: u64) -> Header {
+    let mut header = Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_mode(mode);
+    header.set_size(size);
+    header.set_mtime(0);
+    header.set_uid(0);
+    header.set_gid(0);
+    header
+}
