@@ -167,6 +167,7 @@ impl Experiment<'_> {
                 (Some(window), false) => u64::try_from(window.as_millis()).ok(),
                 _ => None,
             },
+            ..StartOrder::at(0)
         };
         let answers = join_all(self.clients.iter().map(|client| client.start(&order))).await;
         for (client, answer) in self.clients.iter().zip(answers) {
@@ -174,7 +175,7 @@ impl Experiment<'_> {
         }
         let now = Instant::now();
         self.answered = self.clients.iter().map(|client| (client.id, now)).collect();
-        self.order = Some(order);
+        self.order = Some(order.clone());
         Ok(order)
     }
 
@@ -389,7 +390,7 @@ impl Experiment<'_> {
 
     /// How much of the measured window has passed, in seconds.
     fn window_seconds(&self) -> f64 {
-        let Some(order) = self.order else { return 0.0 };
+        let Some(order) = &self.order else { return 0.0 };
         let end = order.to_unix_nanos().unwrap_or(u64::MAX).min(unix_nanos());
         end.saturating_sub(order.from_unix_nanos()) as f64 / 1e9
     }
