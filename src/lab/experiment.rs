@@ -18,7 +18,7 @@ use super::{client::NodeClient, manifest::Manifest, plan::Plan, process::Process
 use crate::{
     metrics::usage,
     node::{Load, NodeSummary, Phase, StartOrder, TrialTimes, unix_nanos},
-    report::{RunSummary, Verdict, merge, merge_trials, trial_line},
+    report::{Collected, RunSummary, Verdict, merge, merge_trials, trial_line},
 };
 
 /// Pace at which readiness and the nodes' processes are looked at.
@@ -382,7 +382,14 @@ impl Experiment<'_> {
         // Their last words count connections that broke because the others ended first; what they said before does not.
         let nodes: Vec<NodeSummary> = self.latest.values().cloned().collect();
         let verdict = Verdict { valid: false, reasons, warnings: self.warnings.clone() };
-        let mut run = merge(&nodes, self.plan.summary(), self.plan.is_explore(), window_seconds, verdict);
+        let mut run = merge(Collected {
+            nodes: &nodes,
+            workload: self.plan.summary(),
+            explore: self.plan.is_explore(),
+            window_seconds,
+            verdict,
+            ..Collected::default()
+        });
         run.ready_seconds = self.ready_seconds;
         run.runner_cpu_percent = self.runner_cpu_percent;
         run
