@@ -8,7 +8,7 @@ use apollo_network_benchmark::{
     message::{Base, DeliveryTracker, Extension, Message, compose},
     metrics::Metrics,
     network::{Roster, Traffic, peer_id},
-    node::{Recorder, unix_nanos},
+    node::{Recorder, Span, unix_nanos},
 };
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use hdrhistogram::Histogram;
@@ -73,18 +73,25 @@ fn histogram(criterion: &mut Criterion) {
 fn receive(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("recorder");
     group.throughput(Throughput::Elements(1));
-    let metrics = Metrics::register(&prometheus::Registry::new()).expect("the table is consistent");
-    let recorder = Recorder::new(0, 1, Arc::new(Roster::new(5)), metrics);
     let source = peer_id(3);
-    let mut index = 0;
-    let mut bytes = compose(3, 0, unix_nanos(), 1024, &EXTENSION);
-    group.bench_function("everything for one arrival", |bencher| {
-        bencher.iter(|| {
-            index += 1;
-            bytes[8..16].copy_from_slice(&u64::to_be_bytes(index));
-            recorder.received(Some(source), black_box(&bytes));
+    let now = unix_nanos();
+    let mut bytes = compose(3, 0, now, 1024, &EXTENSION);
+    for (name, boundaries) in [
+        ("everything for one arrival", vec![]),
+        ("everything for one arrival in one of nine phases", (1..=8).map(|k| now + k * 1_000_000_000).collect()),
+    ] {
+        let metrics = Metrics::register(&prometheus::Registry::new()).expect("the table is consistent");
+        let recorder = Recorder::new(0, 1, Arc::new(Roster::new(5)), metrics);
+        recorder.begin(&Span { boundaries, ..Span::everything(Base::Zero) });
+        let mut index = 0;
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                index += 1;
+                bytes[8..16].copy_from_slice(&u64::to_be_bytes(index));
+                recorder.received(Some(source), black_box(&bytes));
+            });
         });
-    });
+    }
     group.bench_function("handing an arrival to another thread instead", |bencher| {
         let (sender, receiver) = std::sync::mpsc::sync_channel::<Vec<u8>>(1024);
         let sink = std::thread::spawn(move || receiver.iter().map(|bytes| bytes.len()).sum::<usize>());

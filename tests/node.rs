@@ -3,10 +3,14 @@
 
 mod support;
 
-use std::process::Command;
+use std::{process::Command, time::Duration};
 
-use apollo_network_benchmark::network::peer_id;
-use serde_json::Value;
+use apollo_network_benchmark::{
+    network::peer_id,
+    node::{NodeSummary, unix_nanos},
+    report::{Collected, PhaseInput, WorkloadSummary, merge},
+};
+use serde_json::{Value, json};
 use support::{NODE, Running, free_ports, get, lone_node, request, wait_for};
 
 fn refused(args: &[String]) -> String {
@@ -134,6 +138,116 @@ fn a_controlled_node_takes_one_start_and_no_other() {
     assert!(start(&format!("{{\"start_unix_nanos\": {far}}}")).starts_with("HTTP/1.1 409"));
     node.signal("INT");
     assert_eq!(node.output().status.code(), Some(0));
+}
+
+const MS: u64 = 1_000_000;
+
+fn start(port: u16, order: &Value) -> (String, String) {
+    let (head, body) = request(port, "POST", "/start", &order.to_string()).unwrap();
+    (head.lines().next().unwrap_or_default().to_owned(), body)
+}
+
+fn node_summary(port: u16) -> Option<NodeSummary> {
+    serde_json::from_str(&get(port, "/summary")?.1).ok()
+}
+
+#[test]
+fn the_phases_of_a_start_are_checked_and_counted() {
+    let ports = free_ports(3);
+    let _node = Running::start(Command::new(NODE).args(lone_node(ports, ports + 1, "--controlled")));
+    wait_for("/healthz", || get(ports, "/healthz"));
+    let begin = unix_nanos() + 2_000 * MS;
+    let order = |phases: Value| {
+        let millis = 1000;
+        json!({"start_unix_nanos": begin, "warm_up_millis": 200, "measure_millis": millis, "phase_millis": phases})
+    };
+    let too_many: Vec<u64> = (1..=65).collect();
+    for phases in [json!([0]), json!([600, 300]), json!([300, 300]), json!([300, 1000]), json!(too_many)] {
+        let (head, body) = start(ports, &order(phases));
+        assert!(head.contains(" 400 ") && body.starts_with("phase_millis"), "{head} {body}");
+        assert_eq!(body.lines().count(), 1, "{body}");
+    }
+    assert!(start(ports, &json!({"start_unix_nanos": begin, "phase_millis": [1]})).0.contains(" 400 "));
+    assert!(start(ports, &order(json!([300, 600]))).0.contains(" 202 "));
+    let summary = wait_for("the end of the window", || {
+        node_summary(ports).filter(|summary| summary.measured.intended == 10 && unix_nanos() > begin + 1_200 * MS)
+    });
+    let opening = begin + 200 * MS;
+    let phases: Vec<_> =
+        summary.phases.iter().map(|p| (p.from_unix_nanos - opening, p.to_unix_nanos - opening, p.intended)).collect();
+    assert_eq!(phases, [(0, 300 * MS, 3), (300 * MS, 600 * MS, 3), (600 * MS, 1_000 * MS, 4)]);
+    assert_eq!(summary.start.unwrap().phase_millis, [300, 600]);
+}
+
+#[test]
+fn mode_explore_has_no_phases() {
+    let ports = free_ports(3);
+    let args = lone_node(ports, ports + 1, "--controlled --broadcaster 0");
+    let args = args.into_iter().map(|word| if word == "all" { "explore".into() } else { word });
+    let _node = Running::start(Command::new(NODE).args(args));
+    wait_for("/healthz", || get(ports, "/healthz"));
+    let far = u64::MAX / 2;
+    let (head, body) = start(ports, &json!({"start_unix_nanos": far, "measure_millis": 9, "phase_millis": [1]}));
+    assert!(head.contains(" 400 ") && body.contains("explore"), "{head} {body}");
+    assert_eq!(node_summary(ports).unwrap().phases, []);
+}
+
+/// One of two nodes is killed and comes back: outside of the phase in which that happens nothing is lost, nothing that
+/// both of its lives heard is counted twice, and its schedule goes on with the index that belongs there.
+#[test]
+fn a_node_that_comes_back_goes_on_where_its_network_is() {
+    let ports = free_ports(4);
+    let run = |id: u16| {
+        let mut args = lone_node(ports + id, ports + 2 + id, "--controlled --run-id 5");
+        args[1] = id.to_string();
+        let (port, other) = (ports + 3 - id, peer_id(1 - u64::from(id)));
+        *args.last_mut().unwrap() = format!("--bootstrap=/ip4/127.0.0.1/tcp/{port}/p2p/{other}");
+        Running::start(Command::new(NODE).args(args))
+    };
+    let (_stays, goes) = (run(0), run(1));
+    for port in [ports, ports + 1] {
+        wait_for("readiness", || get(port, "/readyz")?.0.starts_with("HTTP/1.1 200").then_some(()));
+    }
+    let begin = unix_nanos() + 300 * MS;
+    let order = json!({"start_unix_nanos": begin, "measure_millis": 7000, "phase_millis": [1000, 5000]});
+    assert!(start(ports, &order).0.contains(" 202 ") && start(ports + 1, &order).0.contains(" 202 "));
+    let first_life = wait_for("the second phase", || {
+        node_summary(ports + 1).filter(|summary| summary.phases.get(1).is_some_and(|phase| phase.received > 1))
+    });
+    let gone_since = unix_nanos();
+    goes.signal("KILL");
+    drop(goes);
+    std::thread::sleep(Duration::from_millis(500));
+    let _back = run(1);
+    wait_for("/healthz", || get(ports + 1, "/healthz"));
+    assert!(start(ports + 1, &order).0.contains(" 400 "));
+    let mut back = order;
+    back["rejoining"] = true.into();
+    back["gone_since_unix_nanos"] = gone_since.into();
+    assert!(start(ports + 1, &back).0.contains(" 202 "));
+    let last_phase = |port| {
+        wait_for("all messages of the last phase", || {
+            node_summary(port).filter(|summary| summary.phases.get(2).is_some_and(|phase| phase.received == 20))
+        })
+    };
+    let nodes = [last_phase(ports), first_life, last_phase(ports + 1)];
+    assert_eq!(nodes[0].senders[0].highest, Some(69));
+    assert_eq!(nodes[2].phases[0].received, 0);
+    let phases = ["", "kill 1, restart 1", ""].map(|event| PhaseInput { events: vec![event.into()], groups: None });
+    let run = merge(Collected {
+        nodes: &nodes,
+        workload: WorkloadSummary { num_nodes: 2, message_size_bytes: Some(100), ..WorkloadSummary::default() },
+        window_seconds: 7.0,
+        killed: [1].into(),
+        phases: &phases,
+        ..Collected::default()
+    });
+    assert!(run.verdict.valid, "{:?}", run.verdict);
+    let counts: Vec<_> = run.phases.iter().map(|row| (row.sent, row.delivered)).collect();
+    assert_eq!((counts[0], counts[2]), ((20, 20), (40, 40)));
+    let (sent, delivered) = counts[1];
+    // Five slots passed while it was away; those of the other node are among the sent.
+    assert!(sent <= 75 && delivered <= sent, "{counts:?}");
 }
 
 /// Node 0 knows nobody; the other two know only node 0.

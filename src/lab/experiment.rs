@@ -25,7 +25,7 @@ use super::{
 use crate::{
     metrics::usage,
     node::{Load, NodeSummary, Phase, StartOrder, TrialTimes, unix_nanos},
-    report::{Certificate, RunSummary, Verdict, merge, merge_trials, trial_line},
+    report::{Certificate, Collected, RunSummary, Verdict, merge, merge_trials, trial_line},
 };
 
 /// Pace at which readiness and the nodes' processes are looked at.
@@ -203,6 +203,7 @@ impl Experiment<'_> {
                 (Some(window), false) => u64::try_from(window.as_millis()).ok(),
                 _ => None,
             },
+            ..StartOrder::at(0)
         };
         let answers = join_all(self.clients.iter().map(|client| client.start(&order))).await;
         for (client, answer) in self.clients.iter().zip(answers) {
@@ -210,7 +211,7 @@ impl Experiment<'_> {
         }
         let now = Instant::now();
         self.answered = self.clients.iter().map(|client| (client.id, now)).collect();
-        self.order = Some(order);
+        self.order = Some(order.clone());
         Ok(order)
     }
 
@@ -419,7 +420,14 @@ impl Experiment<'_> {
         // Their last words count connections that broke because the others ended first; what they said before does not.
         let nodes: Vec<NodeSummary> = self.latest.values().cloned().collect();
         let verdict = Verdict { valid: false, reasons, warnings: self.warnings.clone() };
-        let mut run = merge(&nodes, self.plan.summary(), self.plan.is_explore(), window_seconds, verdict);
+        let mut run = merge(Collected {
+            nodes: &nodes,
+            workload: self.plan.summary(),
+            explore: self.plan.is_explore(),
+            window_seconds,
+            verdict,
+            ..Collected::default()
+        });
         run.ready_seconds = self.ready_seconds;
         run.runner_cpu_percent = self.runner_cpu_percent;
         run.links = certificate;
@@ -428,7 +436,7 @@ impl Experiment<'_> {
 
     /// How much of the measured window has passed, in seconds.
     fn window_seconds(&self) -> f64 {
-        let Some(order) = self.order else { return 0.0 };
+        let Some(order) = &self.order else { return 0.0 };
         let end = order.to_unix_nanos().unwrap_or(u64::MAX).min(unix_nanos());
         end.saturating_sub(order.from_unix_nanos()) as f64 / 1e9
     }

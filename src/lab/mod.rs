@@ -26,7 +26,7 @@ use self::backend::StartError;
 
 use crate::{
     command_line::BAD_USAGE,
-    report::{per_node_table, run_table, trial_table},
+    report::{per_node_table, phase_table, run_table, trial_table},
 };
 
 /// Exit code of a run that is not valid.
@@ -64,6 +64,9 @@ pub fn local(args: &LocalArgs) -> ExitCode {
         }
         if args.per_node {
             print!("{}", per_node_table(&run.nodes));
+        }
+        if !run.phases.is_empty() {
+            print!("{}", phase_table(&run.phases));
         }
         print!("{}", run_table(&run));
         println!("Everything of this run is in {}", plan.folder.root().display());

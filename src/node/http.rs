@@ -14,13 +14,14 @@ use super::{
     clock::unix_nanos,
     life::Node,
     state::{Phase, StartOrder},
+    workload::Load,
 };
 use crate::{
     metrics,
     probe::{ProbeOrder, probe},
 };
 
-/// Largest body of a request, in bytes: a start order is some hundred.
+/// Largest body of a request, in bytes: a start order with all its phases is below 2000.
 const BODY_LIMIT: usize = 4096;
 
 /// The routes. `/start` is there only for a node that is controlled.
@@ -80,10 +81,11 @@ async fn measure(State(node): State<Arc<Node>>, Json(order): Json<ProbeOrder>) -
 }
 
 async fn start(State(node): State<Arc<Node>>, Json(order): Json<StartOrder>) -> Response {
-    if order.start_unix_nanos <= unix_nanos() {
-        return (StatusCode::BAD_REQUEST, "start_unix_nanos is in the past\n").into_response();
+    let explore = matches!(node.workload.load, Load::Explore { .. });
+    if let Err(line) = order.check(unix_nanos(), explore) {
+        return (StatusCode::BAD_REQUEST, format!("{line}\n")).into_response();
     }
-    if node.phase() != Phase::Connecting || !node.order(order) {
+    if node.phase() != Phase::Connecting || !node.order(order.clone()) {
         return (StatusCode::CONFLICT, "the node has its start already\n").into_response();
     }
     (StatusCode::ACCEPTED, Json(order)).into_response()

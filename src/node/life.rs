@@ -25,7 +25,7 @@ use super::{
     session::Session,
     state::{Phase, StartOrder},
     summary::{NODE_SCHEMA_VERSION, NodeSummary, TrialSummary, WindowUsage, write_json},
-    workload::Workload,
+    workload::{Load, Workload},
 };
 use crate::{
     command_line::BAD_USAGE,
@@ -120,6 +120,9 @@ fn start(args: NodeArgs) -> Result<(), Failure> {
 
     let roster = Arc::new(Roster::new(args.num_nodes));
     let recorder = Arc::new(Recorder::new(args.id, args.control.run_id, roster.clone(), metrics.clone()));
+    if args.control.controlled {
+        recorder.remember_early();
+    }
     let node = Arc::new(Node {
         registry,
         workload,
@@ -318,9 +321,11 @@ impl Node {
             configuration,
             phase: life.phase,
             readiness,
-            start: *self.order.borrow(),
+            start: self.order.borrow().clone(),
             measured: counts.measured,
             outside: counts.outside,
+            // Trials are explore mode's phases.
+            phases: if matches!(self.workload.load, Load::Explore { .. }) { vec![] } else { counts.phases },
             pending: counts.pending,
             senders: counts.senders,
             trials: life.trials.clone(),
@@ -353,9 +358,23 @@ impl Node {
     }
 
     pub(super) fn window_opens(&self) {
-        let now = self.usage_now();
+        self.window_opened(self.usage_now());
+    }
+
+    /// Where the window was open when the process began, all that it used was used inside.
+    pub(super) fn window_opened_before_birth(&self) {
+        let tcp = !self.args.network.quic;
+        let nothing = tcp.then_some(0);
+        self.window_opened(WindowUsage {
+            cpu_seconds: 0.0,
+            socket_bytes_sent: nothing,
+            socket_bytes_received: nothing,
+        });
+    }
+
+    fn window_opened(&self, usage: WindowUsage) {
         let mut life = self.life();
-        life.usage_at_start = Some(now);
+        life.usage_at_start = Some(usage);
         life.cpu_at_end = None;
     }
 

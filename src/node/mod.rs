@@ -12,6 +12,7 @@ mod schedule;
 mod session;
 mod state;
 mod summary;
+mod windows;
 mod workload;
 
 pub use arguments::{Bootstrap, ControlArgs, NetworkArgs, NodeArgs, UsageError, WorkloadArgs};
@@ -20,9 +21,10 @@ pub use explore::{TrialPlan, TrialTimes, trials};
 pub use life::run;
 pub use recorder::Recorder;
 pub use schedule::{Slot, Slots};
-pub use state::{Phase, StartOrder};
+pub use state::{MOST_BOUNDARIES, Phase, StartOrder};
 pub use summary::{
-    HistogramText, NODE_SCHEMA_VERSION, NodeSummary, SenderSummary, TrialSummary, WindowSummary, WindowUsage,
-    write_json,
+    HistogramText, NODE_SCHEMA_VERSION, NodeSummary, PhaseSender, PhaseSummary, SenderSummary, TrialSummary,
+    WindowSummary, WindowUsage, write_json,
 };
+pub use windows::Span;
 pub use workload::{Load, Mode, Turn, Workload, WorkloadDefaults, value_name};

@@ -5,13 +5,13 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use hdrhistogram::Histogram;
 use libp2p::PeerId;
 
 use super::{
     clock::unix_nanos,
     schedule::Slot,
-    summary::{HistogramText, SenderSummary, WindowSummary},
+    summary::{PhaseSummary, SenderSummary, WindowSummary},
+    windows::{Arrived, Span, Windows},
 };
 use crate::{
     message::{Arrival, Base, DeliveryTracker, Extension, HEADER_SIZE, Message},
@@ -19,56 +19,34 @@ use crate::{
     network::{Outgoing, Roster, Traffic},
 };
 
-/// Counts of a window, with the histograms whole.
-#[derive(Clone, Debug)]
-struct Window {
-    counts: WindowSummary,
-    delay: Histogram<u64>,
-    network_delay: Histogram<u64>,
-    send_lag: Histogram<u64>,
-}
-
-impl Window {
-    fn new() -> Self {
-        // They grow with the largest value, to half a MiB at most.
-        #[allow(clippy::expect_used, reason = "3 significant digits are always a valid precision")]
-        let histogram = || Histogram::new(3).expect("precision");
-        Self { counts: WindowSummary::default(), delay: histogram(), network_delay: histogram(), send_lag: histogram() }
-    }
-
-    fn summary(&self) -> WindowSummary {
-        WindowSummary {
-            delay_micros: HistogramText::encode(&self.delay),
-            network_delay_micros: HistogramText::encode(&self.network_delay),
-            send_lag_micros: HistogramText::encode(&self.send_lag),
-            ..self.counts.clone()
-        }
-    }
-}
-
-/// Records a time, in microseconds. `saturating_record` would clamp it to the histogram's present range and hide it.
-fn record(histogram: &mut Histogram<u64>, micros: u64) {
-    // The range grows to every u64 where a usize has 64 bits, so this can't fail.
-    let _ = histogram.record(micros);
-}
+/// The most arrivals before its start that a node remembers, in case it is one that comes back: below 4 MiB.
+const MOST_EARLY: usize = 1 << 16;
 
 #[derive(Debug)]
 struct State {
     tracker: DeliveryTracker,
-    measured: Window,
-    outside: Window,
-    /// Span of the intended send times that are measured.
-    from: u64,
-    to: u64,
-    /// After this nothing is sent any more, due or not.
+    windows: Windows,
     send_deadline: u64,
-    /// The trial of explore mode under way; messages of others are strays.
     trial: u32,
+    /// What came before the start, as long as that can be one of a node that comes back.
+    early: Option<Vec<Arrived>>,
 }
 
 impl State {
-    fn window(&mut self, intended: u64) -> &mut Window {
-        if (self.from..self.to).contains(&intended) { &mut self.measured } else { &mut self.outside }
+    fn new(span: &Span) -> Self {
+        Self {
+            tracker: DeliveryTracker::new(span.base),
+            windows: Windows::new(span),
+            send_deadline: span.send_deadline,
+            trial: span.trial,
+            early: None,
+        }
+    }
+
+    fn count(&mut self, message: &Arrived) -> Arrival {
+        let arrival = self.tracker.record(message.sender, message.index);
+        self.windows.received(message, arrival);
+        arrival
     }
 }
 
@@ -79,6 +57,7 @@ pub struct Recorder {
     run_id: u64,
     roster: Arc<Roster>,
     metrics: Metrics,
+    born: u64,
     state: Mutex<State>,
 }
 
@@ -89,6 +68,8 @@ pub struct Counts {
     pub measured: WindowSummary,
     /// The rest.
     pub outside: WindowSummary,
+    /// The phases of the measured window.
+    pub phases: Vec<PhaseSummary>,
     /// Missing messages.
     pub pending: u64,
     /// Counts of each sender.
@@ -99,46 +80,47 @@ impl Recorder {
     /// A recorder for node `id` of `roster`. Until a window is set, everything is measured, and a sender's count
     /// starts with the lowest index seen. `run_id` 0 takes messages of any run.
     pub fn new(id: u64, run_id: u64, roster: Arc<Roster>, metrics: Metrics) -> Self {
-        let state = State {
-            tracker: DeliveryTracker::new(Base::LowestSeen),
-            measured: Window::new(),
-            outside: Window::new(),
-            from: 0,
-            to: u64::MAX,
-            send_deadline: u64::MAX,
-            trial: 0,
-        };
-        Self { id, run_id, roster, metrics, state: Mutex::new(state) }
+        let state = Mutex::new(State::new(&Span::everything(Base::LowestSeen)));
+        Self { id, run_id, roster, metrics, born: unix_nanos(), state }
+    }
+
+    /// When this recorder was made, in nanoseconds since the Unix epoch.
+    pub fn born_unix_nanos(&self) -> u64 {
+        self.born
+    }
+
+    /// Remembers what comes before the start, up to a bound: a node that comes back to a network that goes on hears it
+    /// before it is told when that network started.
+    pub fn remember_early(&self) {
+        self.lock().early = Some(vec![]);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts the counts anew, for a run or trial that all nodes start together: messages intended from `from` to
-    /// before `to` are measured, and nothing is sent after `send_deadline`. All in nanoseconds since the Unix epoch.
-    pub fn begin(&self, base: Base, trial: u32, from: u64, to: u64, send_deadline: u64) {
-        *self.lock() = State {
-            tracker: DeliveryTracker::new(base),
-            trial,
-            measured: Window::new(),
-            outside: Window::new(),
-            from,
-            to,
-            send_deadline,
-        };
+    /// Starts the counts anew, for a run or trial that all nodes start together.
+    pub fn begin(&self, span: &Span) {
+        let mut state = self.lock();
+        let early = state.early.take().unwrap_or_default();
+        *state = State::new(span);
+        if span.rejoined_from.is_some() {
+            for message in &early {
+                state.count(message);
+            }
+        }
     }
 
     /// A message of the schedule has become due.
     pub fn intended(&self, slot: &Slot) {
-        self.lock().window(slot.intended_unix_nanos).counts.intended += 1;
+        self.lock().windows.intended(slot.intended_unix_nanos);
     }
 
     /// The counts as they are now.
     pub fn counts(&self) -> Counts {
         // Encoding takes long: the network's tasks must not wait for it.
         let state = self.lock();
-        let (measured, outside) = (state.measured.clone(), state.outside.clone());
+        let windows = state.windows.clone();
         let (pending, counted) = (state.tracker.pending(), state.tracker.senders().collect::<Vec<_>>());
         drop(state);
         let senders = counted
@@ -153,13 +135,20 @@ impl Recorder {
                 highest: counts.highest,
             })
             .collect();
-        Counts { measured: measured.summary(), outside: outside.summary(), pending, senders }
+        Counts {
+            measured: windows.measured.summary(),
+            outside: windows.outside.summary(),
+            phases: windows.phases(),
+            pending,
+            senders,
+        }
     }
 
     /// Messages of the measured window that were due and are not sent.
     pub fn unsent(&self) -> u64 {
         let state = self.lock();
-        state.measured.counts.intended.saturating_sub(state.measured.counts.sent)
+        let counts = &state.windows.measured.counts;
+        counts.intended.saturating_sub(counts.sent)
     }
 
     /// Whether no window ever ends the sending.
@@ -187,32 +176,25 @@ impl Recorder {
 
     /// Counts a message that came at `now`, in nanoseconds since the Unix epoch.
     fn count(&self, message: &Message, size: u64, now: u64) {
-        let intended = message.header.intended_unix_nanos;
-        let delay_nanos = now.saturating_sub(intended);
-        let send_lag = message.extension.map(|extension| extension.send_lag_micros);
+        let arrived = Arrived {
+            sender: message.header.sender,
+            index: message.header.index,
+            intended: message.header.intended_unix_nanos,
+            now,
+            size,
+            send_lag: message.extension.map(|extension| extension.send_lag_micros),
+        };
         let mut state = self.lock();
         if message.extension.is_some_and(|extension| extension.trial != state.trial) {
             drop(state);
             self.metrics.receive_message_malformed_count.of("other_trial").inc();
             return;
         }
-        let arrival = state.tracker.record(message.header.sender, message.header.index);
-        let window = state.window(intended);
-        let counts = &mut window.counts;
-        match arrival {
-            Arrival::Duplicate => counts.duplicates += 1,
-            Arrival::Undecided => counts.undecided += 1,
-            Arrival::InOrder | Arrival::Ahead | Arrival::Reordered => {
-                counts.received += 1;
-                counts.received_bytes += size;
-                counts.reordered += u64::from(arrival == Arrival::Reordered);
-                counts.negative_delays += u64::from(now < intended);
-                let delay = delay_nanos / 1000;
-                record(&mut window.delay, delay);
-                if let Some(send_lag) = send_lag {
-                    record(&mut window.network_delay, delay.saturating_sub(send_lag));
-                }
-            }
+        let arrival = state.count(&arrived);
+        if let Some(early) = &mut state.early
+            && early.len() < MOST_EARLY
+        {
+            early.push(arrived);
         }
         drop(state);
 
@@ -224,13 +206,13 @@ impl Recorder {
                 metrics.receive_message_count.inc();
                 metrics.receive_message_bytes.set(size.cast_signed());
                 metrics.receive_message_bytes_sum.inc_by(size);
-                metrics.receive_message_delay_seconds.observe(delay_nanos as f64 / 1e9);
+                metrics.receive_message_delay_seconds.observe(arrived.delay_nanos() as f64 / 1e9);
                 match arrival {
                     Arrival::Reordered => metrics.receive_message_reordered_count.inc(),
                     Arrival::Ahead => metrics.receive_message_gap_count.inc(),
                     _ => {}
                 }
-                if now < intended {
+                if arrived.is_negative() {
                     metrics.receive_message_negative_delay_count.inc();
                 }
             }
@@ -249,11 +231,7 @@ impl Traffic for Recorder {
             if now > state.send_deadline {
                 return false;
             }
-            let window = state.window(message.intended_unix_nanos);
-            window.counts.sent += 1;
-            window.counts.sent_bytes += size;
-            window.counts.late += u64::from(late);
-            record(&mut window.send_lag, lag_nanos / 1000);
+            state.windows.sent(message.intended_unix_nanos, size, late, lag_nanos / 1000);
         }
         let extension = Extension { run_id: self.run_id, trial: message.trial, send_lag_micros: lag_nanos / 1000 };
         extension.write_to(&mut message.bytes[HEADER_SIZE..]);
@@ -291,6 +269,10 @@ mod tests {
 
     const SECOND: u64 = 1_000_000_000;
 
+    fn span(from_unix_nanos: u64, to_unix_nanos: u64) -> Span {
+        Span { from_unix_nanos, to_unix_nanos, ..Span::everything(Base::Zero) }
+    }
+
     fn recorder() -> Recorder {
         let metrics = Metrics::register(&Registry::new()).unwrap();
         Recorder::new(0, 7, Arc::new(Roster::new(3)), metrics)
@@ -304,7 +286,7 @@ mod tests {
     fn a_message_counts_in_the_window_it_was_meant_for_however_late_it_comes() {
         let recorder = recorder();
         let now = unix_nanos();
-        recorder.begin(Base::Zero, 0, now - 10 * SECOND, now - 5 * SECOND, u64::MAX);
+        recorder.begin(&span(now - 10 * SECOND, now - 5 * SECOND));
         recorder.received(Some(peer_id(1)), &message(1, 0, now - 11 * SECOND));
         recorder.received(Some(peer_id(1)), &message(1, 1, now - 10 * SECOND));
         recorder.received(Some(peer_id(1)), &message(1, 2, now - 5 * SECOND));
@@ -312,6 +294,40 @@ mod tests {
         assert_eq!((counts.measured.received, counts.outside.received), (1, 2));
         let delay = counts.measured.delay_micros.decode().unwrap().max();
         assert!((9_990_000..11_000_000).contains(&delay), "{delay}");
+    }
+
+    #[test]
+    fn a_node_that_comes_back_counts_what_came_before_its_start_and_another_does_not() {
+        for rejoined in [true, false] {
+            let recorder = recorder();
+            let now = unix_nanos();
+            recorder.remember_early();
+            recorder.received(Some(peer_id(1)), &message(1, 7, now - 4 * SECOND));
+            recorder.received(Some(peer_id(1)), &message(1, 8, now - SECOND));
+            recorder.received(Some(peer_id(1)), &message(1, 8, now - SECOND));
+            recorder.begin(&Span {
+                base: Base::LowestSeen,
+                boundaries: vec![now - 3 * SECOND],
+                rejoined_from: rejoined.then_some(now - 2 * SECOND),
+                ..span(now - 5 * SECOND, now + 5 * SECOND)
+            });
+            recorder.received(Some(peer_id(1)), &message(1, 9, now));
+            let counts = recorder.counts();
+            let phases: Vec<u64> = counts.phases.iter().map(|phase| phase.received).collect();
+            assert_eq!(phases, [0, if rejoined { 2 } else { 1 }]);
+            assert_eq!((counts.measured.duplicates, counts.outside.received), if rejoined { (1, 1) } else { (0, 0) });
+            assert_eq!(counts.pending, 0);
+        }
+    }
+
+    #[test]
+    fn what_is_remembered_before_the_start_is_bounded() {
+        let recorder = recorder();
+        recorder.remember_early();
+        for index in 0..MOST_EARLY as u64 + 10 {
+            recorder.received(Some(peer_id(1)), &message(1, index, 0));
+        }
+        assert_eq!(recorder.lock().early.as_ref().map(Vec::len), Some(MOST_EARLY));
     }
 
     #[test]
@@ -342,7 +358,7 @@ mod tests {
         recorder.received(Some(peer_id(1)), b"nonsense");
         let other = compose(1, 0, 0, 100, &Extension { run_id: 8, trial: 0, send_lag_micros: 0 });
         recorder.received(Some(peer_id(1)), &other);
-        assert_eq!(recorder.counts().measured, Window::new().summary());
+        assert_eq!(recorder.counts().measured, Windows::new(&span(0, 0)).measured.summary());
         let refused = |reason| recorder.metrics.receive_message_malformed_count.of(reason).get();
         assert_eq!(refused("wrong_sender"), 1);
         assert_eq!(refused("unknown_sender"), 2);
@@ -353,7 +369,7 @@ mod tests {
     #[test]
     fn a_stray_of_another_trial_does_not_stand_for_a_message_of_this_one() {
         let recorder = recorder();
-        recorder.begin(Base::Zero, 1, 0, u64::MAX, u64::MAX);
+        recorder.begin(&Span { trial: 1, ..Span::everything(Base::Zero) });
         let of_trial = |trial| compose(1, 0, 0, 100, &Extension { run_id: 7, trial, send_lag_micros: 0 });
         recorder.received(Some(peer_id(1)), &of_trial(0));
         recorder.received(Some(peer_id(1)), &of_trial(1));
@@ -380,7 +396,7 @@ mod tests {
             trial: 0,
             bytes: message(0, 0, intended),
         };
-        recorder.begin(Base::Zero, 0, 0, u64::MAX, now + 60 * SECOND);
+        recorder.begin(&Span { send_deadline: now + 60 * SECOND, ..Span::everything(Base::Zero) });
         assert!(recorder.about_to_send(&mut outgoing(now)));
         let mut late = outgoing(now - 3 * SECOND);
         assert!(recorder.about_to_send(&mut late));
@@ -389,7 +405,7 @@ mod tests {
         let measured = recorder.counts().measured;
         assert_eq!((measured.sent, measured.late), (2, 1));
 
-        recorder.begin(Base::Zero, 0, 0, u64::MAX, now - SECOND);
+        recorder.begin(&Span { send_deadline: now - SECOND, ..Span::everything(Base::Zero) });
         assert!(!recorder.about_to_send(&mut outgoing(now)));
         assert_eq!(recorder.counts().measured.sent, 0);
     }

@@ -13,6 +13,7 @@ use super::{
     schedule::Slots,
     state::{Phase, StartOrder},
     summary::TrialSummary,
+    windows::Span,
     workload::{Load, Turn},
 };
 use crate::{
@@ -113,21 +114,20 @@ impl Session {
     /// Waits for the start that is given, or else for the peers.
     async fn wait_for_order(&self) -> StartOrder {
         let node = &self.node;
-        let now_or_later = |start_unix_nanos| StartOrder { start_unix_nanos, warm_up_millis: 0, measure_millis: None };
         let mut orders = node.order.subscribe();
         if !node.args.control.controlled {
             let order = match node.args.control.start_at_unix_millis {
-                Some(millis) => now_or_later(millis.saturating_mul(1_000_000)),
+                Some(millis) => StartOrder::at(millis.saturating_mul(1_000_000)),
                 None => {
                     self.wait_until_ready().await;
-                    now_or_later(unix_nanos())
+                    StartOrder::at(unix_nanos())
                 }
             };
             node.order(order);
         }
         // The sender lives as long as the node.
-        let order = orders.wait_for(Option::is_some).await.ok().and_then(|order| *order);
-        order.unwrap_or_else(|| now_or_later(unix_nanos()))
+        let order = orders.wait_for(Option::is_some).await.ok().and_then(|order| order.clone());
+        order.unwrap_or_else(|| StartOrder::at(unix_nanos()))
     }
 
     async fn wait_until_ready(&self) {
@@ -151,11 +151,19 @@ impl Session {
         let given = node.args.control.start_is_given();
         let (from, to) = (order.from_unix_nanos(), order.to_unix_nanos());
         let deadline = to.map_or(u64::MAX, |to| to.saturating_add(SEND_GRACE));
-        let now = unix_nanos();
+        let (born, now) = (node.recorder.born_unix_nanos(), unix_nanos());
         if given {
             // Who comes after the start has not missed what was sent before.
             let base = if order.start_unix_nanos < now { Base::LowestSeen } else { Base::Zero };
-            node.recorder.begin(base, 0, from, to.unwrap_or(u64::MAX), deadline);
+            node.recorder.begin(&Span {
+                base,
+                trial: 0,
+                from_unix_nanos: from,
+                to_unix_nanos: to.unwrap_or(u64::MAX),
+                send_deadline: deadline,
+                boundaries: order.boundaries_unix_nanos(),
+                rejoined_from: order.rejoining.then(|| order.gone_since_unix_nanos.unwrap_or(born)),
+            });
         }
         // Nodes that start on their own share nothing but the wall clock: their turns and beats follow it.
         let origin = if given || !matches!(turn, Turn::RoundRobin { .. }) { order.start_unix_nanos } else { 0 };
@@ -172,7 +180,11 @@ impl Session {
         sleep_until(order.start_unix_nanos).await;
         node.set_phase(Phase::WarmUp);
         sleep_until(from).await;
-        node.window_opens();
+        if order.rejoining && from <= born && to.is_none_or(|to| born < to) {
+            node.window_opened_before_birth();
+        } else {
+            node.window_opens();
+        }
         node.set_phase(Phase::Measuring);
         let Some(to) = to else { return std::future::pending().await };
         sleep_until(to).await;
@@ -251,7 +263,13 @@ impl Session {
         let heartbeat = Duration::from_millis(plan.heartbeat_millis);
         // Nothing of a trial is sent after its window: what is late by then is missed.
         let TrialTimes { from_unix_nanos: from, to_unix_nanos: to, .. } = times;
-        node.recorder.begin(Base::Zero, number, from, to, to);
+        node.recorder.begin(&Span {
+            trial: number,
+            from_unix_nanos: from,
+            to_unix_nanos: to,
+            send_deadline: to,
+            ..Span::everything(Base::Zero)
+        });
         node.set_phase(Phase::CoolDown);
         node.metrics.explore_trial.set(number.into());
         if id == broadcaster {

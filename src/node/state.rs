@@ -22,8 +22,11 @@ pub enum Phase {
     Finished,
 }
 
+/// The most boundaries between phases.
+pub const MOST_BOUNDARIES: usize = 64;
+
 /// When traffic starts, and which part of it is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StartOrder {
     /// The instant at which all nodes start, in nanoseconds since the Unix epoch.
@@ -34,9 +37,32 @@ pub struct StartOrder {
     /// Milliseconds after the warm-up that are; without it, all until the node stops. Explore mode has its own windows.
     #[serde(default)]
     pub measure_millis: Option<u64>,
+    /// Where the measured window is cut into phases, in milliseconds after its opening, ascending. The counts are given
+    /// for each phase too; `n` boundaries make `n + 1` phases.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub phase_millis: Vec<u64>,
+    /// This node was there before and comes back: the start may be in the past.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rejoining: bool,
+    /// Since when a node that comes back was gone, in nanoseconds since the Unix epoch. What was intended before belongs
+    /// to its life before, which may have counted it: it is not counted again. Without it, since this process runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gone_since_unix_nanos: Option<u64>,
 }
 
 impl StartOrder {
+    /// A start without an end, at `start_unix_nanos`.
+    pub fn at(start_unix_nanos: u64) -> Self {
+        Self {
+            start_unix_nanos,
+            warm_up_millis: 0,
+            measure_millis: None,
+            phase_millis: vec![],
+            rejoining: false,
+            gone_since_unix_nanos: None,
+        }
+    }
+
     /// Start of the measured window, in nanoseconds since the Unix epoch.
     pub fn from_unix_nanos(&self) -> u64 {
         self.start_unix_nanos.saturating_add(self.warm_up_millis.saturating_mul(1_000_000))
@@ -46,5 +72,80 @@ impl StartOrder {
     pub fn to_unix_nanos(&self) -> Option<u64> {
         let measure = self.measure_millis?.saturating_mul(1_000_000);
         Some(self.from_unix_nanos().saturating_add(measure))
+    }
+
+    /// The boundaries between phases, in nanoseconds since the Unix epoch.
+    pub fn boundaries_unix_nanos(&self) -> Vec<u64> {
+        let from = self.from_unix_nanos();
+        self.phase_millis.iter().map(|millis| from.saturating_add(millis.saturating_mul(1_000_000))).collect()
+    }
+
+    /// Says in one line what is wrong with the order, for a node that gets it at `now`, in nanoseconds since the Unix
+    /// epoch.
+    ///
+    /// # Errors
+    /// When it can't be followed.
+    pub fn check(&self, now: u64, explore: bool) -> Result<(), String> {
+        if self.start_unix_nanos <= now && !self.rejoining {
+            return Err("start_unix_nanos is in the past".into());
+        }
+        match self.gone_since_unix_nanos {
+            Some(_) if !self.rejoining => return Err("gone_since_unix_nanos is for a node that is rejoining".into()),
+            Some(gone_since) if gone_since > now => return Err("gone_since_unix_nanos is in the future".into()),
+            _ => {}
+        }
+        let boundaries = &self.phase_millis;
+        let Some(last) = boundaries.last() else { return Ok(()) };
+        let Some(measure) = self.measure_millis else { return Err("phase_millis needs measure_millis".into()) };
+        if explore {
+            Err("phase_millis: mode explore has trials in place of phases".into())
+        } else if boundaries.len() > MOST_BOUNDARIES {
+            Err(format!("phase_millis has {} boundaries: at most {MOST_BOUNDARIES}", boundaries.len()))
+        } else if boundaries.first() == Some(&0) || !boundaries.is_sorted_by(|a, b| a < b) {
+            Err("phase_millis must be above 0 and ascend".into())
+        } else if *last >= measure {
+            Err(format!("phase_millis: {last} is not inside the measured window of {measure} ms"))
+        } else {
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_that_can_not_be_followed_is_refused_in_one_line() {
+        let with =
+            |phase_millis: Vec<u64>| StartOrder { measure_millis: Some(1000), phase_millis, ..StartOrder::at(10) };
+        let says = |order: &StartOrder, explore| order.check(5, explore).unwrap_err();
+        assert_eq!(with(vec![1, 2, 999]).check(5, false), Ok(()));
+        assert_eq!(with((1..=64).collect()).check(5, false), Ok(()));
+        for wrong in [vec![0, 1], vec![2, 2], vec![2, 1], vec![1, 1000], vec![u64::MAX], (1..=65).collect()] {
+            let line = says(&with(wrong.clone()), false);
+            assert!(line.starts_with("phase_millis") && line.lines().count() == 1, "{wrong:?}: {line}");
+        }
+        assert!(says(&with(vec![1]), true).contains("explore"));
+        assert!(says(&StartOrder { measure_millis: None, ..with(vec![1]) }, false).contains("needs measure_millis"));
+        assert_eq!(StartOrder::at(10).check(10, false), Err("start_unix_nanos is in the past".into()));
+    }
+
+    #[test]
+    fn only_a_node_that_comes_back_may_be_late() {
+        let back = StartOrder { rejoining: true, ..StartOrder::at(10) };
+        assert_eq!(back.check(20, false), Ok(()));
+        let gone = |gone_since| StartOrder { gone_since_unix_nanos: Some(gone_since), ..back.clone() };
+        assert_eq!(gone(20).check(20, false), Ok(()));
+        assert!(gone(21).check(20, false).is_err());
+        assert!(StartOrder { rejoining: false, ..gone(1) }.check(5, false).is_err());
+    }
+
+    #[test]
+    fn an_order_without_phases_reads_and_writes_as_it_did_before_there_were_any() {
+        let text = r#"{"start_unix_nanos":7,"warm_up_millis":1,"measure_millis":2}"#;
+        let order: StartOrder = serde_json::from_str(text).unwrap();
+        assert_eq!(serde_json::to_string(&order).unwrap(), text);
+        assert!(order.boundaries_unix_nanos().is_empty());
     }
 }

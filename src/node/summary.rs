@@ -33,6 +33,11 @@ impl HistogramText {
         }
     }
 
+    /// Whether there is no histogram at all; one without values is another thing.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The histogram again.
     ///
     /// # Errors
@@ -72,6 +77,39 @@ pub struct WindowSummary {
     pub network_delay_micros: HistogramText,
     /// Send lag of each sent message, in microseconds.
     pub send_lag_micros: HistogramText,
+}
+
+/// What a receiver had of one sender in one phase.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PhaseSender {
+    /// Node id of the sender.
+    pub sender: u64,
+    /// Different messages that came.
+    pub received: u64,
+    /// Of these, came after the end of the phase they were intended in.
+    pub received_after_end: u64,
+}
+
+/// The counts of one phase of the measured window: a span of *intended* send times, like the window itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PhaseSummary {
+    /// Its start, in nanoseconds since the Unix epoch.
+    pub from_unix_nanos: u64,
+    /// Its end; the largest u64 where there is none.
+    pub to_unix_nanos: u64,
+    /// Messages of this node's schedule that were due.
+    pub intended: u64,
+    /// Of these, handed over to the network.
+    pub sent: u64,
+    /// Different messages that came from other nodes.
+    pub received: u64,
+    /// Of these, came after the phase's end.
+    pub received_after_end: u64,
+    /// Delay of each received message from its intended send time, in microseconds. Empty if none came, and where the
+    /// phase is the whole window, which has the same.
+    pub delay_micros: HistogramText,
+    /// Of each sender that was heard.
+    pub by_sender: Vec<PhaseSender>,
 }
 
 /// What the node used inside a window, by the wall clock.
@@ -161,6 +199,9 @@ pub struct NodeSummary {
     pub measured: WindowSummary,
     /// All before and after it.
     pub outside: WindowSummary,
+    /// The phases of the measured window, at least one; none in explore mode.
+    #[serde(default)]
+    pub phases: Vec<PhaseSummary>,
     /// Messages below the highest of their sender that have not come.
     pub pending: u64,
     /// Counts of each sender that was heard.

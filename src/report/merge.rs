@@ -1,49 +1,26 @@
 //! Many nodes' counts into one. Percentiles come from the merged distributions, never from other percentiles.
 
-use std::collections::BTreeMap;
+use std::{
+    borrow::{Borrow, Cow},
+    collections::{BTreeMap, BTreeSet},
+};
 
-use hdrhistogram::Histogram;
-
-use super::summary::{
-    DelaySummary, NodeRow, RUN_SCHEMA_VERSION, RunSummary, Totals, TrialRow, Verdict, WorkloadSummary,
+use super::{
+    lives::{add_all, join_lives, join_windows, merge_histograms, sum, sum_if_all},
+    phases::{PhaseInput, Phases},
+    summary::{DelaySummary, NodeRow, RUN_SCHEMA_VERSION, RunSummary, Totals, TrialRow, Verdict, WorkloadSummary},
 };
 use crate::node::{HistogramText, NodeSummary, WindowSummary, WindowUsage};
 
 /// A node's counts and usage of one window.
 type Part<'a> = (&'a WindowSummary, WindowUsage);
 
-/// A histogram that a node sent could not be read.
-fn unreadable(node: u64, error: &str) -> String {
-    format!("a histogram of node {node} can't be read: {error}")
-}
-
-fn merge_histograms<'a>(
-    texts: impl Iterator<Item = (u64, &'a HistogramText)>,
-    problems: &mut Vec<String>,
-) -> Histogram<u64> {
-    #[allow(clippy::expect_used, reason = "3 significant digits are always a valid precision")]
-    let mut merged = Histogram::<u64>::new(3).expect("precision");
-    for (node, text) in texts {
-        match text.decode() {
-            Ok(histogram) => {
-                if let Err(error) = merged.add(histogram) {
-                    problems.push(unreadable(node, &error.to_string()));
-                }
-            }
-            Err(error) => problems.push(unreadable(node, &error)),
-        }
-    }
-    merged
-}
-
-fn ratio(part: u64, whole: u64) -> Option<f64> {
+pub(super) fn ratio(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
 }
 
 fn totals(parts: &BTreeMap<u64, Part<'_>>, num_nodes: u64, window_seconds: f64, problems: &mut Vec<String>) -> Totals {
-    // Saturating: the counts come from other programs.
-    let sum =
-        |field: fn(&WindowSummary) -> u64| parts.values().map(|(window, _)| field(window)).fold(0, u64::saturating_add);
+    let sum = |field: fn(&WindowSummary) -> u64| sum(parts.values().map(|(window, _)| field(window)));
     let mut delay = |field: fn(&WindowSummary) -> &HistogramText| {
         let texts = parts.iter().map(|(node, (window, _))| (*node, field(window)));
         DelaySummary::of(&merge_histograms(texts, problems))
@@ -52,7 +29,7 @@ fn totals(parts: &BTreeMap<u64, Part<'_>>, num_nodes: u64, window_seconds: f64, 
     let expected = sent.saturating_mul(num_nodes.saturating_sub(1));
     let delivered_bytes = sum(|w| w.received_bytes);
     let cpu_seconds = parts.values().map(|(_, usage)| usage.cpu_seconds).sum::<f64>();
-    let socket_bytes: Option<u64> = parts.values().map(|(_, usage)| usage.socket_bytes_sent).sum();
+    let socket_bytes = sum_if_all(parts.values().map(|(_, usage)| usage.socket_bytes_sent));
     let per_second = |count: u64| if window_seconds > 0.0 { count as f64 / window_seconds } else { 0.0 };
     Totals {
         window_seconds,
@@ -79,15 +56,9 @@ fn totals(parts: &BTreeMap<u64, Part<'_>>, num_nodes: u64, window_seconds: f64, 
     }
 }
 
-fn add_all(into: &mut BTreeMap<String, u64>, from: &BTreeMap<String, u64>) {
-    for (key, count) in from {
-        let sum = into.entry(key.clone()).or_default();
-        *sum = u64::saturating_add(*sum, *count);
-    }
-}
-
 /// The trials that every node of `nodes` has finished, merged; problems with the nodes' data are added to `problems`.
-pub fn merge_trials(nodes: &[NodeSummary], num_nodes: u64, problems: &mut Vec<String>) -> Vec<TrialRow> {
+pub fn merge_trials<N: Borrow<NodeSummary>>(nodes: &[N], num_nodes: u64, problems: &mut Vec<String>) -> Vec<TrialRow> {
+    let nodes: Vec<&NodeSummary> = nodes.iter().map(N::borrow).collect();
     let finished = nodes.iter().map(|node| node.trials.len()).min().unwrap_or(0);
     (0..finished)
         .map(|number| {
@@ -105,65 +76,61 @@ pub fn merge_trials(nodes: &[NodeSummary], num_nodes: u64, problems: &mut Vec<St
         .collect()
 }
 
-/// One counted window out of several, histograms and all.
-fn join(windows: &[&WindowSummary], node: u64, problems: &mut Vec<String>) -> WindowSummary {
-    let sum = |field: fn(&WindowSummary) -> u64| windows.iter().map(|window| field(window)).sum::<u64>();
-    let mut histogram = |field: fn(&WindowSummary) -> &HistogramText| {
-        HistogramText::encode(&merge_histograms(windows.iter().map(|window| (node, field(window))), problems))
-    };
-    WindowSummary {
-        intended: sum(|w| w.intended),
-        sent: sum(|w| w.sent),
-        late: sum(|w| w.late),
-        sent_bytes: sum(|w| w.sent_bytes),
-        received: sum(|w| w.received),
-        received_bytes: sum(|w| w.received_bytes),
-        duplicates: sum(|w| w.duplicates),
-        reordered: sum(|w| w.reordered),
-        undecided: sum(|w| w.undecided),
-        negative_delays: sum(|w| w.negative_delays),
-        delay_micros: histogram(|w| &w.delay_micros),
-        network_delay_micros: histogram(|w| &w.network_delay_micros),
-        send_lag_micros: histogram(|w| &w.send_lag_micros),
-    }
-}
-
 /// What one node counted and used in the measured window, or in all of its finished trials together.
 fn measured(node: &NodeSummary, explore: bool, problems: &mut Vec<String>) -> (WindowSummary, WindowUsage) {
     if !explore {
         return (node.measured.clone(), node.window_usage.unwrap_or_default());
     }
     let windows: Vec<_> = node.trials.iter().map(|trial| &trial.measured).collect();
-    let sum = |field: fn(&WindowUsage) -> Option<u64>| node.trials.iter().map(|trial| field(&trial.usage)).sum();
+    let sum = |field: fn(&WindowUsage) -> Option<u64>| sum_if_all(node.trials.iter().map(|trial| field(&trial.usage)));
     let usage = WindowUsage {
         cpu_seconds: node.trials.iter().map(|trial| trial.usage.cpu_seconds).sum(),
         socket_bytes_sent: sum(|usage| usage.socket_bytes_sent),
         socket_bytes_received: sum(|usage| usage.socket_bytes_received),
     };
-    (join(&windows, node.node, problems), usage)
+    (join_windows(&windows, node.node, problems), usage)
 }
 
-/// The result of a run from what its nodes last said. `window_seconds` is the length of the measured window that really
-/// passed, `explore` whether the run was one of trials.
-pub fn merge(
-    nodes: &[NodeSummary],
-    workload: WorkloadSummary,
-    explore: bool,
-    window_seconds: f64,
-    mut verdict: Verdict,
-) -> RunSummary {
+/// What is known of a run at its end.
+#[derive(Clone, Debug, Default)]
+pub struct Collected<'a> {
+    /// What the nodes last said. A node that was restarted has one of each life, in their order.
+    pub nodes: &'a [NodeSummary],
+    /// What was asked for.
+    pub workload: WorkloadSummary,
+    /// Whether the run was one of trials.
+    pub explore: bool,
+    /// Length of the measured window that really passed.
+    pub window_seconds: f64,
+    /// Nodes that were killed, restarted or not: of what they sent last, only the receivers know.
+    pub killed: BTreeSet<u64>,
+    /// The phases of the measured window, in their order; none if it was not cut into phases.
+    pub phases: &'a [PhaseInput],
+    /// What speaks against the run already.
+    pub verdict: Verdict,
+}
+
+/// The result of a run from what is known of it.
+pub fn merge(collected: Collected<'_>) -> RunSummary {
+    let Collected { nodes, workload, explore, window_seconds, killed, phases, mut verdict } = collected;
     let num_nodes = workload.num_nodes;
     let mut problems = vec![];
-    let trials = merge_trials(nodes, num_nodes, &mut problems);
+    let nodes: Vec<Cow<'_, NodeSummary>> = join_lives(nodes, &mut problems);
+    let trials = merge_trials(&nodes, num_nodes, &mut problems);
     let window_seconds =
         if explore { trials.iter().map(|trial| trial.totals.window_seconds).sum() } else { window_seconds };
-    let parts: BTreeMap<u64, (WindowSummary, WindowUsage)> =
+    let by_phase = Phases::new(&nodes, &killed, phases.len(), &mut problems);
+    let mut parts: BTreeMap<u64, (WindowSummary, WindowUsage)> =
         nodes.iter().map(|node| (node.node, measured(node, explore, &mut problems))).collect();
+    for (node, (window, _)) in &mut parts {
+        by_phase.correct(*node, window, workload.message_size_bytes);
+    }
     let borrowed = parts.iter().map(|(node, (window, usage))| (*node, (window, *usage))).collect();
     let totals = totals(&borrowed, num_nodes, window_seconds, &mut problems);
     let (mut dropped, mut malformed, mut events) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    let phases = by_phase.rows(phases, num_nodes, &mut problems);
     let mut rows = vec![];
-    for node in nodes {
+    for node in &nodes {
         add_all(&mut dropped, &node.dropped);
         add_all(&mut malformed, &node.malformed);
         add_all(&mut events, &node.events);
@@ -193,6 +160,7 @@ pub fn merge(
     verdict.reasons.extend(problems);
     verdict.valid = verdict.reasons.is_empty();
     verdict.warnings.extend(warnings(&totals, &trials, &malformed));
+    verdict.warnings.extend(by_phase.warnings());
     verdict.warnings.extend(event_warnings(&events, explore));
     RunSummary {
         schema_version: RUN_SCHEMA_VERSION,
@@ -202,9 +170,10 @@ pub fn merge(
         ready_seconds: None,
         links: None,
         totals,
-        peak_memory_bytes: nodes.iter().map(|node| node.usage.peak_memory_bytes).sum(),
+        peak_memory_bytes: sum(nodes.iter().map(|node| node.usage.peak_memory_bytes)),
         runner_cpu_percent: None,
         nodes: rows,
+        phases,
         trials,
         dropped,
         malformed,

@@ -2,12 +2,20 @@
 
 mod folder;
 mod links;
+mod lives;
 mod merge;
+mod phases;
 mod summary;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub use folder::{FolderError, RunFolder};
 pub use links::{Certificate, InterfaceRow, LinkMeasured, LinkRow, PooledLoss, Tolerance};
-pub use merge::{merge, merge_trials};
-pub use summary::{DelaySummary, NodeRow, RUN_SCHEMA_VERSION, RunSummary, Totals, TrialRow, Verdict, WorkloadSummary};
-pub use table::{per_node_table, run_table, trial_line, trial_table};
+pub use merge::{Collected, merge, merge_trials};
+pub use phases::PhaseInput;
+pub use summary::{
+    DelaySummary, Deliveries, GroupDeliveries, NodeRow, PhaseRow, RUN_SCHEMA_VERSION, RunSummary, Totals, TrialRow,
+    Verdict, WorkloadSummary,
+};
+pub use table::{per_node_table, phase_table, run_table, trial_line, trial_table};

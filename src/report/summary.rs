@@ -158,6 +158,60 @@ pub struct TrialRow {
     pub totals: Totals,
 }
 
+/// Deliveries between the nodes of one group, or of different ones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deliveries {
+    /// That the sent messages should make.
+    pub expected: u64,
+    /// That they made.
+    pub delivered: u64,
+    /// Of these, after the end of the phase.
+    pub delivered_after_end: u64,
+    /// Expected and not delivered.
+    pub lost: u64,
+}
+
+/// The deliveries of a phase in which the network was cut into groups.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupDeliveries {
+    /// Sender and receiver were in the same group.
+    pub within: Deliveries,
+    /// They were in different ones.
+    pub across: Deliveries,
+}
+
+/// The result of one phase of the measured window, over all nodes. A message belongs to the phase that it was intended
+/// in.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PhaseRow {
+    /// Number, from 0.
+    pub number: usize,
+    /// Start, in seconds after the window's opening.
+    pub from_seconds: f64,
+    /// End, in seconds after the window's opening.
+    pub to_seconds: f64,
+    /// What happened at its start.
+    pub events: Vec<String>,
+    /// Messages that the schedules asked for.
+    pub intended: u64,
+    /// Of these, handed over to the network.
+    pub sent: u64,
+    /// Deliveries that the sent messages should make: one at every other node, there or not.
+    pub expected: u64,
+    /// Deliveries that they made, whenever.
+    pub delivered: u64,
+    /// Delivered of expected; none when nothing was expected.
+    pub delivery_ratio: Option<f64>,
+    /// Of the deliveries, those after the phase's end.
+    pub delivered_after_end: u64,
+    /// Expected and not delivered.
+    pub lost: u64,
+    /// From the intended send time to the arrival; of delivered messages only.
+    pub delay: DelaySummary,
+    /// Deliveries within and across groups; none where the network was not cut.
+    pub groups: Option<GroupDeliveries>,
+}
+
 /// What was asked for.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct WorkloadSummary {
@@ -199,6 +253,9 @@ pub struct RunSummary {
     pub runner_cpu_percent: Option<f64>,
     /// Every node that was heard.
     pub nodes: Vec<NodeRow>,
+    /// Phases of the measured window, in their order; none where it was not cut into phases.
+    #[serde(default)]
+    pub phases: Vec<PhaseRow>,
     /// Trials of explore mode, in their order.
     pub trials: Vec<TrialRow>,
     /// Broadcasts, or copies for one peer, that were not sent, by reason; of the whole run.

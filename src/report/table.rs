@@ -1,8 +1,10 @@
 //! Results for the terminal.
 
-use comfy_table::{CellAlignment, LineStyle, Table, presets::UTF8_HORIZONTAL_ONLY};
+use comfy_table::{
+    CellAlignment, ColumnConstraint, ContentArrangement, LineStyle, Table, presets::UTF8_HORIZONTAL_ONLY,
+};
 
-use super::summary::{DelaySummary, NodeRow, RunSummary, TrialRow};
+use super::summary::{DelaySummary, Deliveries, NodeRow, PhaseRow, RunSummary, TrialRow};
 
 const NONE: &str = "-";
 
@@ -155,6 +157,60 @@ pub fn per_node_table(nodes: &[NodeRow]) -> String {
     format!("{table}\n")
 }
 
+/// Columns of text in the table of phases, and where the longest one is.
+const PHASE_TEXTS: usize = 3;
+const PHASE_EVENTS: usize = 2;
+
+/// Widest table of phases, in characters.
+const WIDEST: u16 = 120;
+
+/// Seconds as short as they can be said.
+fn seconds(value: f64) -> String {
+    format!("{}", (value * 1e3).round() / 1e3)
+}
+
+/// A line for each phase of the measured window; below it, where the network was cut into groups, two more.
+pub fn phase_table(phases: &[PhaseRow]) -> String {
+    let mut table = empty_table();
+    let header =
+        ["phase", "span", "what happened", "sent", "expected", "delivered", "after end", "lost", "p50", "p99", "max"];
+    table.set_header(header);
+    for phase in phases {
+        table.add_row([
+            phase.number.to_string(),
+            format!("{}-{} s", seconds(phase.from_seconds), seconds(phase.to_seconds)),
+            phase.events.join("; "),
+            phase.sent.to_string(),
+            phase.expected.to_string(),
+            phase.delivered.to_string(),
+            phase.delivered_after_end.to_string(),
+            phase.lost.to_string(),
+            time(phase.delay.p50_micros),
+            time(phase.delay.p99_micros),
+            time(phase.delay.max_micros),
+        ]);
+        let Some(groups) = &phase.groups else { continue };
+        let mut part = |name: &str, part: &Deliveries| {
+            let counts = [part.expected, part.delivered, part.delivered_after_end, part.lost].map(|n| n.to_string());
+            let texts = [String::new(), String::new(), name.to_owned(), String::new()];
+            table.add_row(texts.into_iter().chain(counts));
+        };
+        part("within groups", &groups.within);
+        part("across the cut", &groups.across);
+    }
+    // What happened takes the lines that it needs; numbers are never broken.
+    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDEST);
+    for (number, column) in table.column_iter_mut().enumerate() {
+        if number != PHASE_EVENTS {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
+        if number >= PHASE_TEXTS {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    format!("{table}\n")
+}
+
 /// A trial in one line, for while the run goes on.
 pub fn trial_line(trial: &TrialRow) -> String {
     let totals = &trial.totals;
@@ -199,13 +255,44 @@ pub fn trial_table(trials: &[TrialRow]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::summary::GroupDeliveries, *};
 
     #[test]
     fn a_loss_is_never_rounded_away() {
         assert_eq!(delivery(Some(1.0)), "1 (exact)");
         assert_eq!(delivery(Some(0.999_999_99)), "0.999999");
         assert_eq!(delivery(None), "-");
+    }
+
+    #[test]
+    fn the_table_of_phases_fits_120_characters_whatever_happened() {
+        let delay = DelaySummary {
+            count: 1,
+            p50_micros: Some(123_450),
+            p99_micros: Some(987_650),
+            max_micros: Some(12_345_678),
+            ..DelaySummary::default()
+        };
+        let part = Deliveries { expected: 12_000, delivered: 11_000, delivered_after_end: 10, lost: 1_000 };
+        let phase = |number: usize, events: &[&str]| PhaseRow {
+            number,
+            from_seconds: 10.0,
+            to_seconds: 22.5,
+            events: events.iter().map(|event| (*event).to_owned()).collect(),
+            sent: 6_000,
+            expected: 24_000,
+            delivered: 22_000,
+            lost: 2_000,
+            delay: delay.clone(),
+            groups: (number == 1).then_some(GroupDeliveries { within: part, across: part }),
+            ..PhaseRow::default()
+        };
+        let events = ["partition of nodes 0, 1, 2, 3 and 4 from 5, 6, 7, 8 and 9", "kill of node 3"];
+        let text = phase_table(&[phase(0, &[]), phase(1, &events)]);
+        assert!(text.lines().all(|line| line.chars().count() <= 120), "{text}");
+        for needle in ["10-22.5 s", "within groups", "across the cut", "24000", "987.65 ms", "12.346 s"] {
+            assert!(text.contains(needle), "{needle}: {text}");
+        }
     }
 
     #[test]

@@ -1,0 +1,331 @@
+//! Counts by window and by phase: a message belongs where its *intended* send time is.
+
+use std::sync::Arc;
+
+use hdrhistogram::Histogram;
+
+use super::summary::{HistogramText, PhaseSender, PhaseSummary, WindowSummary};
+use crate::message::{Arrival, Base};
+
+/// What is counted from now on, and where. All times are in nanoseconds since the Unix epoch.
+#[derive(Clone, Debug)]
+pub struct Span {
+    /// Which index a sender's count starts from.
+    pub base: Base,
+    /// The trial of explore mode; messages of others are strays.
+    pub trial: u32,
+    /// Messages intended from here on are measured.
+    pub from_unix_nanos: u64,
+    /// Messages intended from here on are not.
+    pub to_unix_nanos: u64,
+    /// After this nothing is sent any more, due or not.
+    pub send_deadline: u64,
+    /// Where one phase of the measured window ends and the next begins, ascending, inside of the window.
+    pub boundaries: Vec<u64>,
+    /// For a node that was there before: only messages intended from here on are measured, and those that came before
+    /// it was given its start are among them.
+    pub rejoined_from: Option<u64>,
+}
+
+impl Span {
+    /// All of time, as it is before anything else is known.
+    pub fn everything(base: Base) -> Self {
+        Self {
+            base,
+            trial: 0,
+            from_unix_nanos: 0,
+            to_unix_nanos: u64::MAX,
+            send_deadline: u64::MAX,
+            boundaries: vec![],
+            rejoined_from: None,
+        }
+    }
+}
+
+/// Counts of a window, with the histograms whole.
+#[derive(Clone, Debug)]
+pub(super) struct Window {
+    pub(super) counts: WindowSummary,
+    delay: Histogram<u64>,
+    network_delay: Histogram<u64>,
+    send_lag: Histogram<u64>,
+}
+
+// It grows with the largest value, to half a MiB at most.
+#[allow(clippy::expect_used, reason = "3 significant digits are always a valid precision")]
+fn histogram() -> Histogram<u64> {
+    Histogram::new(3).expect("precision")
+}
+
+impl Window {
+    pub(super) fn new() -> Self {
+        Self { counts: WindowSummary::default(), delay: histogram(), network_delay: histogram(), send_lag: histogram() }
+    }
+
+    pub(super) fn summary(&self) -> WindowSummary {
+        WindowSummary {
+            delay_micros: HistogramText::encode(&self.delay),
+            network_delay_micros: HistogramText::encode(&self.network_delay),
+            send_lag_micros: HistogramText::encode(&self.send_lag),
+            ..self.counts.clone()
+        }
+    }
+}
+
+/// Records a time, in microseconds. `saturating_record` would clamp it to the histogram's present range and hide it.
+fn record(histogram: &mut Histogram<u64>, micros: u64) {
+    // The range grows to every u64 where a usize has 64 bits, so this can't fail.
+    let _ = histogram.record(micros);
+}
+
+/// Counts of one phase.
+#[derive(Clone, Debug, Default)]
+struct Phase {
+    intended: u64,
+    sent: u64,
+    received: u64,
+    received_after_end: u64,
+    /// None before the first arrival, and where the phase is the whole window, which has the same delays.
+    delay: Option<Histogram<u64>>,
+    /// By node id: received, and of these after the end. The roster bounds its length.
+    by_sender: Vec<(u64, u64)>,
+}
+
+impl Phase {
+    fn summary(&self, from_unix_nanos: u64, to_unix_nanos: u64) -> PhaseSummary {
+        let heard = (0..).zip(&self.by_sender).filter(|(_, (received, _))| *received > 0);
+        PhaseSummary {
+            from_unix_nanos,
+            to_unix_nanos,
+            intended: self.intended,
+            sent: self.sent,
+            received: self.received,
+            received_after_end: self.received_after_end,
+            delay_micros: self.delay.as_ref().map(HistogramText::encode).unwrap_or_default(),
+            by_sender: heard
+                .map(|(sender, &(received, received_after_end))| PhaseSender { sender, received, received_after_end })
+                .collect(),
+        }
+    }
+}
+
+/// The first copy of a message, or another one, as it came in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Arrived {
+    /// Node id, one of the roster.
+    pub(super) sender: u64,
+    pub(super) index: u64,
+    pub(super) intended: u64,
+    pub(super) now: u64,
+    pub(super) size: u64,
+    pub(super) send_lag: Option<u64>,
+}
+
+impl Arrived {
+    pub(super) fn delay_nanos(&self) -> u64 {
+        self.now.saturating_sub(self.intended)
+    }
+
+    pub(super) fn is_negative(&self) -> bool {
+        self.now < self.intended
+    }
+}
+
+/// The measured window, its phases, and everything outside.
+#[derive(Clone, Debug)]
+pub(super) struct Windows {
+    pub(super) measured: Window,
+    pub(super) outside: Window,
+    from: u64,
+    to: u64,
+    /// Start of what is measured here: `from`, or later in a node that has come back.
+    counted_from: u64,
+    boundaries: Vec<u64>,
+    /// One more than boundaries. Shared with a snapshot while it is read, so that taking one copies nothing.
+    phases: Vec<Arc<Phase>>,
+}
+
+impl Windows {
+    pub(super) fn new(span: &Span) -> Self {
+        Self {
+            measured: Window::new(),
+            outside: Window::new(),
+            from: span.from_unix_nanos,
+            to: span.to_unix_nanos,
+            counted_from: span.rejoined_from.unwrap_or(0).max(span.from_unix_nanos),
+            boundaries: span.boundaries.clone(),
+            phases: vec![Arc::default(); span.boundaries.len() + 1],
+        }
+    }
+
+    /// The window of a message and, inside of the measured one, its phase with the phase's end.
+    fn place(&mut self, intended: u64) -> (&mut Window, Option<(&mut Arc<Phase>, u64)>) {
+        if !(self.counted_from..self.to).contains(&intended) {
+            return (&mut self.outside, None);
+        }
+        let number = self.boundaries.partition_point(|boundary| *boundary <= intended);
+        let end = self.boundaries.get(number).copied().unwrap_or(self.to);
+        (&mut self.measured, self.phases.get_mut(number).map(|phase| (phase, end)))
+    }
+
+    pub(super) fn intended(&mut self, intended: u64) {
+        let (window, phase) = self.place(intended);
+        window.counts.intended += 1;
+        if let Some((phase, _)) = phase {
+            Arc::make_mut(phase).intended += 1;
+        }
+    }
+
+    pub(super) fn sent(&mut self, intended: u64, size: u64, late: bool, lag_micros: u64) {
+        let (window, phase) = self.place(intended);
+        window.counts.sent += 1;
+        window.counts.sent_bytes += size;
+        window.counts.late += u64::from(late);
+        record(&mut window.send_lag, lag_micros);
+        if let Some((phase, _)) = phase {
+            Arc::make_mut(phase).sent += 1;
+        }
+    }
+
+    pub(super) fn received(&mut self, message: &Arrived, arrival: Arrival) {
+        let by_phase = !self.boundaries.is_empty();
+        let (window, phase) = self.place(message.intended);
+        let counts = &mut window.counts;
+        match arrival {
+            Arrival::Duplicate => counts.duplicates += 1,
+            Arrival::Undecided => counts.undecided += 1,
+            Arrival::InOrder | Arrival::Ahead | Arrival::Reordered => {
+                counts.received += 1;
+                counts.received_bytes += message.size;
+                counts.reordered += u64::from(arrival == Arrival::Reordered);
+                counts.negative_delays += u64::from(message.is_negative());
+                let delay = message.delay_nanos() / 1000;
+                record(&mut window.delay, delay);
+                if let Some(send_lag) = message.send_lag {
+                    record(&mut window.network_delay, delay.saturating_sub(send_lag));
+                }
+                let Some((phase, end)) = phase else { return };
+                let phase = Arc::make_mut(phase);
+                let after_end = u64::from(message.now >= end);
+                phase.received += 1;
+                phase.received_after_end += after_end;
+                let sender = usize::try_from(message.sender).unwrap_or(usize::MAX);
+                if sender >= phase.by_sender.len() {
+                    phase.by_sender.resize(sender.saturating_add(1), (0, 0));
+                }
+                if let Some((received, late)) = phase.by_sender.get_mut(sender) {
+                    *received += 1;
+                    *late += after_end;
+                }
+                if by_phase {
+                    record(phase.delay.get_or_insert_with(histogram), delay);
+                }
+            }
+        }
+    }
+
+    /// The counts of each phase.
+    pub(super) fn phases(&self) -> Vec<PhaseSummary> {
+        let starts = std::iter::once(self.from).chain(self.boundaries.iter().copied());
+        let ends = self.boundaries.iter().copied().chain([self.to]);
+        self.phases.iter().zip(starts.zip(ends)).map(|(phase, (from, to))| phase.summary(from, to)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn span(boundaries: Vec<u64>) -> Span {
+        Span { from_unix_nanos: 1_000, to_unix_nanos: 2_000, boundaries, ..Span::everything(Base::Zero) }
+    }
+
+    fn arrived(sender: u64, intended: u64, now: u64) -> Arrived {
+        Arrived { sender, index: 0, intended, now, size: 10, send_lag: None }
+    }
+
+    #[test]
+    fn a_message_counts_in_the_phase_it_was_meant_for_and_is_late_from_that_phases_end_on() {
+        let mut windows = Windows::new(&span(vec![1_300, 1_600]));
+        for (intended, now) in [(999, 1_000), (1_000, 1_299), (1_299, 1_300), (1_300, 1_599), (1_999, 5_000)] {
+            windows.received(&arrived(2, intended, now), Arrival::InOrder);
+        }
+        windows.received(&arrived(2, 1_400, 1_500), Arrival::Duplicate);
+        windows.intended(1_599);
+        windows.intended(1_600);
+        windows.sent(1_600, 10, false, 0);
+        let phases = windows.phases();
+        let counts: Vec<_> = phases.iter().map(|p| (p.intended, p.sent, p.received, p.received_after_end)).collect();
+        assert_eq!(counts, [(0, 0, 2, 1), (1, 0, 1, 0), (1, 1, 1, 1)]);
+        let spans: Vec<_> = phases.iter().map(|p| (p.from_unix_nanos, p.to_unix_nanos)).collect();
+        assert_eq!(spans, [(1_000, 1_300), (1_300, 1_600), (1_600, 2_000)]);
+        assert_eq!(phases[0].by_sender, [PhaseSender { sender: 2, received: 2, received_after_end: 1 }]);
+        assert_eq!(windows.outside.counts.received, 1);
+    }
+
+    #[test]
+    fn a_window_without_boundaries_is_one_phase_that_does_not_repeat_its_delays() {
+        let mut windows = Windows::new(&span(vec![]));
+        windows.received(&arrived(1, 1_500, 1_501), Arrival::InOrder);
+        let phases = windows.phases();
+        assert_eq!((phases.len(), phases[0].received), (1, 1));
+        assert_eq!(phases[0].delay_micros, HistogramText::default());
+    }
+
+    #[test]
+    fn a_phase_without_arrivals_has_no_histogram() {
+        let windows = Windows::new(&span(vec![1_500]));
+        assert!(windows.phases().iter().all(|phase| phase.delay_micros == HistogramText::default()));
+    }
+
+    #[test]
+    fn who_has_come_back_does_not_count_what_the_life_before_may_have_counted() {
+        let back = Span { rejoined_from: Some(1_400), ..span(vec![1_300, 1_600]) };
+        let mut windows = Windows::new(&back);
+        windows.received(&arrived(1, 1_399, 1_450), Arrival::InOrder);
+        windows.received(&arrived(1, 1_400, 1_450), Arrival::InOrder);
+        let received: Vec<u64> = windows.phases().iter().map(|phase| phase.received).collect();
+        assert_eq!(received, [0, 1, 0]);
+        assert_eq!((windows.measured.counts.received, windows.outside.counts.received), (1, 1));
+    }
+
+    proptest! {
+        #[test]
+        fn the_phases_add_up_to_the_window(
+            mut boundaries in prop::collection::btree_set(1_001..2_000_u64, 0..20),
+            messages in prop::collection::vec((0..5_u64, 500..2_500_u64, 0..3_000_u64, 0..5_u8), 0..200),
+            rejoined_from in prop::option::of(0..3_000_u64),
+        ) {
+            let boundaries: Vec<u64> = std::mem::take(&mut boundaries).into_iter().collect();
+            let mut windows = Windows::new(&Span { rejoined_from, ..span(boundaries.clone()) });
+            for (sender, intended, now, kind) in messages {
+                match kind {
+                    0 => windows.intended(intended),
+                    1 => windows.sent(intended, 10, false, 0),
+                    2 => windows.received(&arrived(sender, intended, now), Arrival::Duplicate),
+                    _ => windows.received(&arrived(sender, intended, now), Arrival::Reordered),
+                }
+            }
+            let (phases, measured) = (windows.phases(), windows.measured.summary());
+            let sum = |field: fn(&PhaseSummary) -> u64| phases.iter().map(field).sum::<u64>();
+            prop_assert_eq!(phases.len(), boundaries.len() + 1);
+            prop_assert_eq!(sum(|phase| phase.intended), measured.intended);
+            prop_assert_eq!(sum(|phase| phase.sent), measured.sent);
+            prop_assert_eq!(sum(|phase| phase.received), measured.received);
+            let mut delays = histogram();
+            for phase in &phases {
+                let by_sender = |field: fn(&PhaseSender) -> u64| phase.by_sender.iter().map(field).sum::<u64>();
+                prop_assert_eq!(by_sender(|sender| sender.received), phase.received);
+                prop_assert_eq!(by_sender(|sender| sender.received_after_end), phase.received_after_end);
+                if phase.delay_micros != HistogramText::default() {
+                    delays.add(phase.delay_micros.decode().unwrap()).unwrap();
+                }
+            }
+            if !boundaries.is_empty() {
+                prop_assert_eq!(delays, measured.delay_micros.decode().unwrap());
+            }
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! One summary of a node that was there several times, and the sums that all merging is made of.
+//! The counts come from other programs: no sum may overflow.
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+use hdrhistogram::Histogram;
+
+use crate::{
+    metrics::Usage,
+    node::{HistogramText, NodeSummary, PhaseSender, PhaseSummary, WindowSummary, WindowUsage},
+};
+
+/// A sum that stops at the largest number.
+pub(super) fn sum(counts: impl Iterator<Item = u64>) -> u64 {
+    counts.fold(0, u64::saturating_add)
+}
+
+/// The same; none when one of them is.
+pub(super) fn sum_if_all(counts: impl Iterator<Item = Option<u64>>) -> Option<u64> {
+    counts.into_iter().try_fold(0, |sum: u64, count| Some(sum.saturating_add(count?)))
+}
+
+pub(super) fn add_all(into: &mut BTreeMap<String, u64>, from: &BTreeMap<String, u64>) {
+    for (key, count) in from {
+        let sum = into.entry(key.clone()).or_default();
+        *sum = u64::saturating_add(*sum, *count);
+    }
+}
+
+/// A histogram that a node sent could not be read.
+fn unreadable(node: u64, error: &str) -> String {
+    format!("a histogram of node {node} can't be read: {error}")
+}
+
+pub(super) fn merge_histograms<'a>(
+    texts: impl Iterator<Item = (u64, &'a HistogramText)>,
+    problems: &mut Vec<String>,
+) -> Histogram<u64> {
+    #[allow(clippy::expect_used, reason = "3 significant digits are always a valid precision")]
+    let mut merged = Histogram::<u64>::new(3).expect("precision");
+    for (node, text) in texts {
+        match text.decode() {
+            Ok(histogram) => {
+                if let Err(error) = merged.add(histogram) {
+                    problems.push(unreadable(node, &error.to_string()));
+                }
+            }
+            Err(error) => problems.push(unreadable(node, &error)),
+        }
+    }
+    merged
+}
+
+/// One counted window out of several, histograms and all.
+pub(super) fn join_windows(windows: &[&WindowSummary], node: u64, problems: &mut Vec<String>) -> WindowSummary {
+    let sum = |field: fn(&WindowSummary) -> u64| sum(windows.iter().map(|window| field(window)));
+    let mut histogram = |field: fn(&WindowSummary) -> &HistogramText| {
+        HistogramText::encode(&merge_histograms(windows.iter().map(|window| (node, field(window))), problems))
+    };
+    WindowSummary {
+        intended: sum(|w| w.intended),
+        sent: sum(|w| w.sent),
+        late: sum(|w| w.late),
+        sent_bytes: sum(|w| w.sent_bytes),
+        received: sum(|w| w.received),
+        received_bytes: sum(|w| w.received_bytes),
+        duplicates: sum(|w| w.duplicates),
+        reordered: sum(|w| w.reordered),
+        undecided: sum(|w| w.undecided),
+        negative_delays: sum(|w| w.negative_delays),
+        delay_micros: histogram(|w| &w.delay_micros),
+        network_delay_micros: histogram(|w| &w.network_delay_micros),
+        send_lag_micros: histogram(|w| &w.send_lag_micros),
+    }
+}
+
+/// Whether two summaries cut the window into the same phases.
+pub(super) fn same_phases(one: &[PhaseSummary], other: &[PhaseSummary]) -> bool {
+    let spans = |phases: &[PhaseSummary]| -> Vec<(u64, u64)> {
+        phases.iter().map(|phase| (phase.from_unix_nanos, phase.to_unix_nanos)).collect()
+    };
+    spans(one) == spans(other)
+}
+
+/// One phase out of the same one of several lives. There is at least one.
+fn join_phase(lives: &[&PhaseSummary], node: u64, problems: &mut Vec<String>) -> PhaseSummary {
+    let Some(first) = lives.first() else { return PhaseSummary::default() };
+    let count = |field: fn(&PhaseSummary) -> u64| sum(lives.iter().map(|phase| field(phase)));
+    let texts: Vec<_> = lives.iter().map(|phase| &phase.delay_micros).filter(|text| !text.is_empty()).collect();
+    let delay_micros = match texts.as_slice() {
+        [] => HistogramText::default(),
+        [text] => (*text).clone(),
+        texts => HistogramText::encode(&merge_histograms(texts.iter().map(|text| (node, *text)), problems)),
+    };
+    let mut by_sender: BTreeMap<u64, PhaseSender> = BTreeMap::new();
+    for heard in lives.iter().flat_map(|phase| &phase.by_sender) {
+        let sender =
+            by_sender.entry(heard.sender).or_insert(PhaseSender { sender: heard.sender, ..Default::default() });
+        sender.received = sender.received.saturating_add(heard.received);
+        sender.received_after_end = sender.received_after_end.saturating_add(heard.received_after_end);
+    }
+    PhaseSummary {
+        from_unix_nanos: first.from_unix_nanos,
+        to_unix_nanos: first.to_unix_nanos,
+        intended: count(|phase| phase.intended),
+        sent: count(|phase| phase.sent),
+        received: count(|phase| phase.received),
+        received_after_end: count(|phase| phase.received_after_end),
+        delay_micros,
+        by_sender: by_sender.into_values().collect(),
+    }
+}
+
+fn join_usage(lives: &[&NodeSummary]) -> Option<WindowUsage> {
+    // A life that ended before the window opened used nothing inside.
+    let used: Vec<WindowUsage> = lives.iter().filter_map(|life| life.window_usage).collect();
+    (!used.is_empty()).then(|| WindowUsage {
+        cpu_seconds: used.iter().map(|usage| usage.cpu_seconds).sum(),
+        socket_bytes_sent: sum_if_all(used.iter().map(|usage| usage.socket_bytes_sent)),
+        socket_bytes_received: sum_if_all(used.iter().map(|usage| usage.socket_bytes_received)),
+    })
+}
+
+/// One node out of its lives. What a result has no part of (`pending`, `senders`) is that of the last.
+fn join_node(lives: &[&NodeSummary], last: &NodeSummary, problems: &mut Vec<String>) -> NodeSummary {
+    let node = last.node;
+    // Who was never told when the run starts has counted by no window of it.
+    let started: Vec<&NodeSummary> = lives.iter().copied().filter(|life| life.start.is_some()).collect();
+    let counted = if started.is_empty() { vec![last] } else { started };
+    let windows =
+        |field: fn(&NodeSummary) -> &WindowSummary| counted.iter().map(|life| field(life)).collect::<Vec<_>>();
+    let first_phases = counted.first().map(|life| life.phases.as_slice()).unwrap_or_default();
+    // Phases that differ are left out here, and then do not add up to the window.
+    let alike: Vec<_> = counted.iter().filter(|life| same_phases(&life.phases, first_phases)).collect();
+    let phases = (0..first_phases.len())
+        .map(|number| {
+            let lives: Vec<_> = alike.iter().filter_map(|life| life.phases.get(number)).collect();
+            join_phase(&lives, node, problems)
+        })
+        .collect();
+    let labels = |field: fn(&NodeSummary) -> &BTreeMap<String, u64>| {
+        let mut all = BTreeMap::new();
+        lives.iter().for_each(|life| add_all(&mut all, field(life)));
+        all
+    };
+    NodeSummary {
+        measured: join_windows(&windows(|life| &life.measured), node, problems),
+        outside: join_windows(&windows(|life| &life.outside), node, problems),
+        phases,
+        start: counted.first().and_then(|life| life.start.clone()),
+        trials: counted.iter().flat_map(|life| life.trials.clone()).collect(),
+        window_usage: join_usage(&counted),
+        usage: Usage {
+            cpu_seconds: lives.iter().map(|life| life.usage.cpu_seconds).sum(),
+            peak_memory_bytes: lives.iter().map(|life| life.usage.peak_memory_bytes).max().unwrap_or_default(),
+        },
+        dropped: labels(|life| &life.dropped),
+        malformed: labels(|life| &life.malformed),
+        events: labels(|life| &life.events),
+        ..last.clone()
+    }
+}
+
+/// The nodes by id, each once: the lives of one that was restarted are added up.
+pub(super) fn join_lives<'a>(nodes: &'a [NodeSummary], problems: &mut Vec<String>) -> Vec<Cow<'a, NodeSummary>> {
+    let mut by_id: BTreeMap<u64, Vec<&'a NodeSummary>> = BTreeMap::new();
+    for node in nodes {
+        by_id.entry(node.node).or_default().push(node);
+    }
+    by_id
+        .into_values()
+        .filter_map(|lives| match lives.as_slice() {
+            [] => None,
+            [only] => Some(Cow::Borrowed(*only)),
+            [.., last] => Some(Cow::Owned(join_node(&lives, last, problems))),
+        })
+        .collect()
+}
