@@ -5,7 +5,7 @@ use std::{io, process::ExitCode};
 use apollo_network_benchmark::{
     command_line::parse,
     image::{ImageArgs, command as image},
-    lab::{LocalArgs, local},
+    lab::{LocalArgs, ReapArgs, local, reap_docker},
     node::{NodeArgs, run},
     shaping::{self, ShapeArgs},
 };
@@ -42,6 +42,8 @@ enum Command {
     /// Needs no registry and no network, and Docker only for --load. The same files give the same digest.
     #[command(after_help = IMAGE_HELP)]
     Image(ImageArgs),
+    #[command(hide = true)]
+    ReapDocker(ReapArgs),
     /// Print the completion script of a shell
     ///
     /// For bash: source <(apollo-bench completions bash)
@@ -96,6 +98,7 @@ fn main() -> ExitCode {
         Command::Node(args) => run(*args),
         Command::Shape(args) => shaping::command(&args),
         Command::Image(args) => image(&args),
+        Command::ReapDocker(args) => reap_docker(&args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "apollo-bench", &mut io::stdout());
             ExitCode::SUCCESS

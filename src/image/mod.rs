@@ -85,14 +85,26 @@ pub fn build(request: &ImageRequest) -> Result<BuiltImage, ImageError> {
     from_host(request)
 }
 
+/// The name that [`build`] would give to an image of this host's files, found without packing it.
+///
+/// # Errors
+/// When a program or library is missing.
+pub fn name_of_host_image() -> Result<String, ImageError> {
+    let diff_id = layer::diff_id(&files::collect()?).map_err(|error| not_packed(&error))?;
+    Ok(Name::of_image(&Blob::new(oci::config(&diff_id)?).digest).to_string())
+}
+
+fn not_packed(error: &io::Error) -> ImageError {
+    ImageError::Failed(format!("the files can't be packed: {error}"))
+}
+
 /// An image of the host's own files.
 fn from_host(request: &ImageRequest) -> Result<BuiltImage, ImageError> {
     let given = request.tag.as_deref().map(Name::parse).transpose()?;
     let layout = Layout::new(&request.output)?;
     let tree = files::collect()?;
     say(format_args!("packing {} of files", megabytes(tree.size())));
-    let layer =
-        layer::pack(&tree).map_err(|error| ImageError::Failed(format!("the files can't be packed: {error}")))?;
+    let layer = layer::pack(&tree).map_err(|error| not_packed(&error))?;
     let config = Blob::new(oci::config(&layer.diff_id)?);
     let name = given.unwrap_or_else(|| Name::of_image(&config.digest));
     let documents = Documents::new(config, Blob::new(layer.compressed), &name)?;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use super::backend::Backend;
+use super::{backend::Backend, docker::DockerArgs};
 use crate::{
     network::Protocol,
     node::{Mode, NetworkArgs, WorkloadArgs},
@@ -99,6 +99,9 @@ pub struct LocalArgs {
     #[command(flatten)]
     #[allow(missing_docs, reason = "a doc comment here would become help text")]
     pub links: LinkArgs,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would become help text")]
+    pub containers: DockerArgs,
 }
 
 /// How links differ, and how they are measured.

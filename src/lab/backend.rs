@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 use serde::Serialize;
 
-use super::{plan::Plan, process::Processes};
+use super::{docker::Containers, plan::Plan, process::Processes};
 use crate::shaping::{InterfacePlan, QdiscCounters};
 
 /// Where the nodes of a run live.
@@ -31,12 +31,14 @@ pub(super) enum StartError {
 /// The running nodes. Dropping it ends them all.
 pub(super) enum Nodes {
     Processes(Processes),
+    Containers(Containers),
 }
 
 macro_rules! each {
     ($nodes:expr, $one:ident => $call:expr) => {
         match $nodes {
             Nodes::Processes($one) => $call,
+            Nodes::Containers($one) => $call,
         }
     };
 }
@@ -46,7 +48,7 @@ impl Nodes {
     pub(super) async fn start(plan: &Plan) -> Result<Self, StartError> {
         match plan.backend {
             Backend::Process | Backend::Netns => Processes::start(plan).map(Self::Processes),
-            Backend::Docker => Err(StartError::Usage("--backend docker is not there yet".into())),
+            Backend::Docker => Containers::start(plan).await.map(Self::Containers),
         }
     }
 
@@ -77,7 +79,10 @@ impl Nodes {
 
     /// Starts a node that was killed again.
     pub(super) async fn restart(&mut self, id: u64) -> Result<(), String> {
-        each!(self, nodes => nodes.restart(id))
+        match self {
+            Self::Processes(nodes) => nodes.restart(id),
+            Self::Containers(nodes) => nodes.restart(id).await,
+        }
     }
 
     /// Stops all of a node's threads where they are; checked when this returns.
@@ -92,11 +97,17 @@ impl Nodes {
 
     /// Counters of the qdiscs at a node's interface.
     pub(super) async fn counters(&self, id: u64) -> Result<Vec<QdiscCounters>, String> {
-        each!(self, nodes => nodes.counters(id))
+        match self {
+            Self::Processes(nodes) => nodes.counters(id),
+            Self::Containers(nodes) => nodes.counters(id).await,
+        }
     }
 
     /// Changes what is done at a node's interface, while traffic flows.
     pub(super) async fn change(&self, id: u64, before: &InterfacePlan, after: &InterfacePlan) -> Result<(), String> {
-        each!(self, nodes => nodes.change(id, before, after))
+        match self {
+            Self::Processes(nodes) => nodes.change(id, before, after),
+            Self::Containers(nodes) => nodes.change(id, before, after).await,
+        }
     }
 }

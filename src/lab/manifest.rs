@@ -19,6 +19,8 @@ pub(super) struct Manifest<'a> {
     started: String,
     command_line: Vec<String>,
     backend: Backend,
+    /// What the containers were made of, for the backend docker.
+    image: Option<&'a super::docker::Image>,
     arguments: &'a super::arguments::LocalArgs,
     nodes: &'a [NodeArgs],
     host: Host,
@@ -43,6 +45,7 @@ impl<'a> Manifest<'a> {
             started: Timestamp::now().to_string(),
             command_line: std::env::args().collect(),
             backend: plan.backend,
+            image: plan.docker.as_ref().map(|docker| docker.image()),
             arguments: &plan.args,
             nodes: &plan.nodes,
             host: host(),

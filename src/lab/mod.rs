@@ -7,6 +7,7 @@ mod arguments;
 mod backend;
 mod certify;
 mod client;
+mod docker;
 mod experiment;
 mod links;
 mod manifest;
@@ -17,6 +18,7 @@ mod progress;
 
 pub use arguments::{LinkArgs, LocalArgs};
 pub use backend::Backend;
+pub use docker::{DockerArgs, MemoryLimit, ReapArgs, reap_docker};
 
 use std::process::ExitCode;
 
@@ -34,7 +36,7 @@ const INVALID: u8 = 1;
 
 /// Runs a network on this machine and prints what it did: 0 for a valid run, 1 for an invalid one, 2 for bad usage.
 pub fn local(args: &LocalArgs) -> ExitCode {
-    let plan = match plan::Plan::new(args) {
+    let mut plan = match plan::Plan::new(args) {
         Ok(plan) => plan,
         Err(error) => return bad_usage(&error.to_string()),
     };
@@ -48,6 +50,15 @@ pub fn local(args: &LocalArgs) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failed(&format!("the runtime does not start: {error}")),
     };
+    if plan.backend == Backend::Docker
+        && let Err(error) = runtime.block_on(docker::prepare(&mut plan))
+    {
+        plan.folder.discard();
+        return match error {
+            StartError::Usage(line) => bad_usage(&line),
+            StartError::Failed(line) => failed(&line),
+        };
+    }
     let run = match runtime.block_on(experiment::run(&plan)) {
         Ok(run) => run,
         Err(StartError::Usage(line)) => return cannot_start(&plan, &line),

@@ -51,7 +51,8 @@ fn live(jobs: &Receiver<Job>) {
 }
 
 impl Namespace {
-    fn new() -> Result<Self, String> {
+    /// An empty one.
+    pub(super) fn new() -> Result<Self, String> {
         // One job at a time: whoever gives one waits for it.
         let (jobs, received) = sync_channel::<Job>(1);
         let (ready, is_ready) = sync_channel(1);

@@ -3,12 +3,13 @@
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
     path::PathBuf,
+    sync::Arc,
     time::Duration,
 };
 
 use jiff::Timestamp;
 
-use super::{arguments::LocalArgs, backend::Backend, links, netns};
+use super::{arguments::LocalArgs, backend::Backend, docker, links, netns};
 use crate::{
     network::{PeerAddress, peer_id},
     node::{
@@ -47,6 +48,8 @@ pub(super) struct Plan {
     pub(super) links: LinkPlan,
     /// Addresses of each node in the p2p network; empty where links can't be shaped.
     pub(super) addresses: Vec<[IpAddr; 2]>,
+    /// What was made ready in Docker, for that backend.
+    pub(super) docker: Option<Arc<docker::Prepared>>,
     /// Measured window; none in explore mode, where it is the longest time for all trials, if there is one.
     pub(super) window: Option<Duration>,
 }
@@ -67,6 +70,7 @@ impl Plan {
         fill_in(&mut args, &workload);
         let backend = if args.docker { Backend::Docker } else { args.backend };
         args.backend = backend;
+        docker::complete(&mut args)?;
         let links = links(&args)?;
         let places = places(&args)?;
         if let Some(binary) = &mut args.node_binary {
@@ -88,11 +92,28 @@ impl Plan {
         let nodes = nodes
             .into_iter()
             .map(|mut node| {
-                node.control.summary = Some(folder.node_summary(node.id));
+                // A container does not see the folder.
+                node.control.summary = (backend != Backend::Docker).then(|| folder.node_summary(node.id));
                 node
             })
             .collect();
-        Ok(Self { args, workload, nodes, folder, backend, links, addresses, window })
+        Ok(Self { args, workload, nodes, folder, backend, links, addresses, docker: None, window })
+    }
+
+    /// Gives every node other addresses, IPv4 and IPv6, before anything has started.
+    pub(super) fn move_to(&mut self, addresses: Vec<[IpAddr; 2]>) -> Result<(), UsageError> {
+        let family = usize::from(self.args.links.ipv6);
+        let peers =
+            self.nodes.iter().zip(&addresses).map(|(node, addresses)| {
+                peer_address(addresses[family], node.p2p_port, self.args.network.quic, node.id)
+            });
+        let peers: Vec<PeerAddress> = peers.collect::<Result<_, _>>()?;
+        for (node, addresses) in self.nodes.iter_mut().zip(&addresses) {
+            node.control.p2p_address = addresses[family];
+            node.bootstrap = Bootstrap(peers.clone());
+        }
+        self.addresses = addresses;
+        Ok(())
     }
 
     /// Whether the run is one of trials.
@@ -195,17 +216,21 @@ fn places(args: &LocalArgs) -> Result<Vec<Place>, UsageError> {
             let p2p_port = port(args.base_p2p_port, id, "--base-p2p-port", args.num_nodes)?;
             let addresses = match args.backend {
                 Backend::Process => None,
+                // Docker's are known only once there is a network; see `Plan::move_to`.
                 Backend::Netns | Backend::Docker => Some(netns::addresses(id)),
             };
             let ip = addresses.map_or(LOOPBACK, |addresses| addresses[usize::from(args.links.ipv6)]);
-            let family = if ip.is_ipv4() { "ip4" } else { "ip6" };
-            let transport =
-                if args.network.quic { format!("udp/{p2p_port}/quic-v1") } else { format!("tcp/{p2p_port}") };
-            let text = format!("/{family}/{ip}/{transport}/p2p/{}", peer_id(id));
-            let peer = text.parse().map_err(|error| UsageError(format!("{error}")))?;
+            let peer = peer_address(ip, p2p_port, args.network.quic, id)?;
             Ok(Place { id, metric_port, p2p_port, addresses, ip, peer })
         })
         .collect()
+}
+
+fn peer_address(ip: IpAddr, port: u16, quic: bool, id: u64) -> Result<PeerAddress, UsageError> {
+    let family = if ip.is_ipv4() { "ip4" } else { "ip6" };
+    let transport = if quic { format!("udp/{port}/quic-v1") } else { format!("tcp/{port}") };
+    let text = format!("/{family}/{ip}/{transport}/p2p/{}", peer_id(id));
+    text.parse().map_err(|error| UsageError(format!("{error}")))
 }
 
 /// The links that the flags and the file ask for.
@@ -269,7 +294,8 @@ fn node(
             ready_timeout_seconds: args.ready_timeout_seconds,
             run_id,
             summary: None,
-            metric_address: LOOPBACK,
+            // Docker hands on the port of the host's loopback to another address of the container.
+            metric_address: if args.backend == Backend::Docker { Ipv4Addr::UNSPECIFIED.into() } else { LOOPBACK },
             p2p_address: place.ip,
             // A node with addresses of its own has all ports to itself.
             probe_port: place.addresses.map(|_| if place.p2p_port == PROBE_PORT { PROBE_PORT + 1 } else { PROBE_PORT }),

@@ -283,8 +283,9 @@ fn command(
     Ok(command)
 }
 
+/// Lets the kernel kill what is started when the thread that starts it ends.
 #[allow(unsafe_code, reason = "the only way to run code between fork and exec")]
-fn die_with_parent(command: &mut Command) {
+pub(super) fn die_with_parent(command: &mut Command) {
     let parent = Pid::this();
     let setup = move || {
         nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
@@ -306,7 +307,8 @@ fn describe(status: ExitStatus) -> String {
     }
 }
 
-fn log_tail(path: &Path) -> String {
+/// The last lines of a log, in the words in which a failure tells them.
+pub(super) fn log_tail(path: &Path) -> String {
     use io::{Read, Seek, SeekFrom};
     let read = || -> io::Result<String> {
         let mut file = File::open(path)?;

@@ -59,6 +59,13 @@ impl InterfacePlan {
             && self.peers.iter().all(|peer| peer.shape.is_free())
     }
 
+    /// Whether it takes the kernel's netem, now or when it is changed.
+    pub fn needs_netem(&self) -> bool {
+        let shapes = [self.egress, self.ingress];
+        let own = self.peers.iter().map(|peer| peer.shape);
+        self.adjustable_delay || shapes.into_iter().chain(own).any(|shape| shape.needs_netem())
+    }
+
     /// The plan, if its values can be.
     ///
     /// # Errors

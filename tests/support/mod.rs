@@ -51,6 +51,38 @@ pub fn skip(why: &str) {
     let _ = writeln!(std::io::stderr(), "skipped: {why}");
 }
 
+/// Whether Docker runs here and may be used; else `what` is skipped.
+pub fn has_docker(what: &str) -> bool {
+    let docker = Command::new("docker").args(["version", "--format", "{{.Server.Version}}"]).output();
+    let runs = docker.is_ok_and(|output| output.status.success());
+    if !runs {
+        skip(&format!("no Docker runs here, or this user may not use it, for {what}"));
+    }
+    runs
+}
+
+/// Tries a line of `tc` in a network namespace that is thrown away, for what a kernel can do.
+fn try_qdisc(qdisc: &str) -> Result<(), String> {
+    let script = format!("ip link add try0 type veth peer name try1 && tc qdisc add dev try0 root {qdisc}");
+    let output = Command::new("unshare")
+        .args(["--map-root-user", "--net", "sh", "-c", &script])
+        .env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin")
+        .output()
+        .map_err(|error| format!("unshare: {error}"))?;
+    if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).replace('\n', " ")) }
+}
+
+/// Whether the kernel can delay packets.
+pub fn has_netem() -> bool {
+    try_qdisc("netem delay 1ms").is_ok()
+}
+
+/// Whether the kernel can limit throughput, and why not.
+pub fn can_limit_throughput() -> Result<(), String> {
+    try_qdisc("tbf rate 1mbit burst 10k latency 10ms")
+        .map_err(|words| format!("throughput can't be limited here, or it can't be found out: {words}"))
+}
+
 /// An HTTP answer: status line and headers, and the body.
 pub fn request(port: u16, method: &str, path: &str, body: &str) -> Option<(String, String)> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;

@@ -1,0 +1,273 @@
+//! One container: how it is made, and how it ended.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, OpenOptions},
+    io,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::Mutex,
+    time::Duration,
+};
+
+use nix::sys::signal::Signal;
+use tokio::{
+    sync::watch,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
+
+use super::{
+    arguments::MemoryLimit,
+    client::{self, NEVER, State, ask},
+    prepare::Prepared,
+    reaper,
+};
+use crate::{lab::backend::StartError, node::NodeArgs, shaping::InterfacePlan};
+
+/// The user that a node runs as: nobody.
+const USER: &str = "65534";
+
+/// Longest argument that Linux takes, in bytes, its end included.
+const LONGEST_ARGUMENT: usize = 128 << 10;
+
+/// Looks at a container whose client has ended, until Docker says that it has ended too.
+const LOOKS: u32 = 20;
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// What a container is made of.
+pub(super) struct Recipe<'a> {
+    pub(super) node: &'a NodeArgs,
+    pub(super) interface: InterfacePlan,
+    pub(super) memory: MemoryLimit,
+}
+
+/// A plan as an argument of `apollo-bench shape`.
+pub(super) fn plan_argument(plan: &InterfacePlan) -> Result<String, String> {
+    let json = serde_json::to_string(plan).map_err(|error| error.to_string())?;
+    if json.len() >= LONGEST_ARGUMENT {
+        return Err(format!(
+            "{} peers with links of their own are more than a container can be told of: fewer nodes, or --backend netns",
+            plan.peers.len()
+        ));
+    }
+    Ok(json)
+}
+
+impl Recipe<'_> {
+    /// The arguments of `docker`.
+    fn create(&self, name: &str, prepared: &Prepared) -> Result<Vec<String>, String> {
+        let port = self.node.metric_port;
+        let address = self.node.control.p2p_address;
+        let mut args: Vec<String> = vec![
+            "create".into(),
+            "--pull=never".into(),
+            format!("--name={name}"),
+            format!("--label={}={}", reaper::NODE, self.node.id),
+            format!("--network={}", prepared.labels.name("data")),
+            format!("--ip={address}"),
+            // Over the other network, as this one has no way out.
+            format!("--publish=127.0.0.1:{port}:{port}/tcp"),
+            "--cap-drop=ALL".into(),
+            "--security-opt=no-new-privileges".into(),
+            "--read-only".into(),
+            "--tmpfs=/tmp:rw,nosuid,nodev,noexec,size=16m".into(),
+            "--pids-limit=4096".into(),
+            // A file for each peer, which Docker's default need not have room for.
+            "--ulimit=nofile=8192".into(),
+            format!("--memory={}", self.memory.0),
+            // The same: no swap besides.
+            format!("--memory-swap={}", self.memory.0),
+            // The log is kept in the folder of the run.
+            "--log-driver=json-file".into(),
+            "--log-opt=max-size=16m".into(),
+            "--log-opt=max-file=2".into(),
+            "--entrypoint=apollo-bench".into(),
+        ];
+        args.extend(prepared.labels.flags());
+        let shaped = !self.interface.is_free();
+        if shaped {
+            // To shape, and then to become nobody.
+            args.extend(["NET_ADMIN", "SETUID", "SETGID"].map(|right| format!("--cap-add={right}")));
+            args.push("--user=0:0".into());
+        } else {
+            args.push(format!("--user={USER}:{USER}"));
+        }
+        args.push(prepared.image.id.clone());
+        if shaped {
+            let plan = plan_argument(&self.interface)?;
+            args.extend(shape(address, &["--plan", &plan, "--user", USER, "--"]));
+        }
+        args.push("node".into());
+        args.extend(self.node.to_command_line());
+        Ok(args)
+    }
+}
+
+/// The arguments of `apollo-bench` that shape the interface with an address.
+pub(super) fn shape(address: IpAddr, rest: &[&str]) -> Vec<String> {
+    let words = ["shape".to_owned(), "--address".to_owned(), address.to_string()];
+    words.into_iter().chain(rest.iter().map(|word| (*word).to_owned())).collect()
+}
+
+/// The container of a node.
+pub(super) struct Container {
+    pub(super) id: u64,
+    pub(super) name: String,
+    pub(super) address: IpAddr,
+    pub(super) log: PathBuf,
+    follower: Option<Follower>,
+    /// When it was started last, as Docker tells.
+    pub(super) started_at: String,
+    /// It was killed on purpose.
+    pub(super) killed: bool,
+    pub(super) paused: bool,
+    /// What its entry point does at its interface, and what is done there now or as soon as it is started again.
+    pub(super) first_plan: InterfacePlan,
+    pub(super) plan: Mutex<InterfacePlan>,
+}
+
+impl Container {
+    /// Makes it, on both networks. Gives Docker's warnings too.
+    pub(super) async fn make(
+        recipe: Recipe<'_>,
+        prepared: &Prepared,
+        log: PathBuf,
+    ) -> Result<(Self, BTreeSet<String>), StartError> {
+        let node = recipe.node;
+        let name = prepared.labels.name(&format!("node-{}", node.id));
+        let args = recipe.create(&name, prepared).map_err(StartError::Usage)?;
+        let failed = |words| StartError::Failed(format!("node {}: {words}", node.id));
+        let printed = client::run(&args).await.map_err(|error| failed(error.line()))?;
+        ask(&["network", "connect", &prepared.labels.name("control"), &name]).await.map_err(failed)?;
+        let container = Self {
+            id: node.id,
+            name,
+            address: node.control.p2p_address,
+            log,
+            follower: None,
+            started_at: NEVER.into(),
+            killed: false,
+            paused: false,
+            first_plan: recipe.interface.clone(),
+            plan: Mutex::new(recipe.interface),
+        };
+        Ok((container, printed.warnings))
+    }
+
+    /// Starts it.
+    pub(super) fn follow(&mut self) -> Result<(), String> {
+        let follower = Follower::start(&self.name, &self.log);
+        self.follower = Some(follower.map_err(|error| format!("node {} does not start: {error}", self.id))?);
+        Ok(())
+    }
+
+    /// How it ended, if it did.
+    pub(super) fn end(&self) -> Option<End> {
+        self.follower.as_ref()?.end.borrow().clone()
+    }
+
+    /// Waits for its end.
+    pub(super) async fn wait(&mut self, limit: Duration) -> Option<End> {
+        let ended = timeout(limit, self.follower.as_mut()?.end.wait_for(Option::is_some)).await;
+        ended.ok()?.ok()?.clone()
+    }
+
+    pub(super) fn log_size(&self) -> u64 {
+        fs::metadata(&self.log).map_or(0, |file| file.len())
+    }
+}
+
+/// How a container ended.
+#[derive(Clone, Debug)]
+pub(super) enum End {
+    /// It is not running any more.
+    Ended(State),
+    /// Docker does not tell of it any more, and why.
+    Lost(String),
+}
+
+impl End {
+    /// Why it ended, after the node's name.
+    pub(super) fn tells(&self, memory: MemoryLimit) -> String {
+        match self {
+            Self::Lost(words) => format!("is no longer to be seen in Docker: {words}"),
+            Self::Ended(state) if !state.error.is_empty() => {
+                let words: Vec<&str> = state.error.split_whitespace().collect();
+                format!("does not start: {}", words.join(" "))
+            }
+            Self::Ended(state) if state.out_of_memory => {
+                format!("was killed because it needed more than --memory-limit {memory}: give it more")
+            }
+            Self::Ended(state) => match i32::try_from(state.exit_code - 128).map(Signal::try_from) {
+                Ok(Ok(signal)) => format!("ended with exit code {} ({signal})", state.exit_code),
+                _ => format!("ended with exit code {}", state.exit_code),
+            },
+        }
+    }
+
+    /// Whether it ended in order.
+    pub(super) fn is_good(&self) -> bool {
+        matches!(self, Self::Ended(State { exit_code: 0, error, .. }) if error.is_empty())
+    }
+}
+
+/// A client of Docker that starts a container, writes its log into a file as it comes, and ends with it. The container does
+/// not depend on it.
+struct Follower {
+    end: watch::Receiver<Option<End>>,
+    task: JoinHandle<()>,
+}
+
+impl Follower {
+    /// Starts the container.
+    fn start(name: &str, log: &Path) -> io::Result<Self> {
+        // A container that is started again goes on in its log.
+        let log = OpenOptions::new().create(true).append(true).open(log)?;
+        let mut command = client::command(&["start", "--attach", name]);
+        let mut client = command.stdout(Stdio::from(log.try_clone()?)).stderr(Stdio::from(log)).spawn()?;
+        let (sender, end) = watch::channel(None);
+        let name = name.to_owned();
+        let task = tokio::spawn(async move {
+            let _ = client.wait().await;
+            let _ = sender.send(Some(how_it_ended(&name).await));
+        });
+        Ok(Self { end, task })
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn how_it_ended(name: &str) -> End {
+    for _ in 0..LOOKS {
+        match client::state(name).await {
+            Ok(state) if !state.running => return End::Ended(state),
+            Ok(_) => sleep(LOOK_EVERY).await,
+            Err(words) => return End::Lost(words),
+        }
+    }
+    End::Lost("docker no longer follows it, although it runs".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_tells_its_reason() {
+        let memory = MemoryLimit(2 << 30);
+        let ended = |exit_code, out_of_memory, error: &str| {
+            End::Ended(State { exit_code, out_of_memory, error: error.into(), ..State::default() })
+        };
+        assert_eq!(ended(137, false, "").tells(memory), "ended with exit code 137 (SIGKILL)");
+        assert_eq!(ended(2, false, "").tells(memory), "ended with exit code 2");
+        assert!(ended(137, true, "").tells(memory).contains("--memory-limit 2g"));
+        assert_eq!(ended(128, false, "port is\n taken").tells(memory), "does not start: port is taken");
+        assert!(ended(0, false, "").is_good() && !ended(1, false, "").is_good() && !ended(0, false, "x").is_good());
+    }
+}

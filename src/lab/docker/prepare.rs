@@ -1,0 +1,237 @@
+//! What containers need before the first one is made: Docker itself, an image, networks.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use nix::sys::utsname::uname;
+use serde::Serialize;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    task::spawn_blocking,
+};
+
+use super::{
+    arguments::ImageSource,
+    client::{self, Daemon, ask},
+    reaper::{self, Reaper, Runner},
+    subnet::{self, Subnet},
+};
+use crate::{
+    image::{self, ImageError, ImageRequest},
+    lab::{backend::StartError, netns::Namespace, plan::Plan},
+    shaping::{Interface, InterfacePlan, ShapingError, ip_batch},
+};
+
+/// Most subnets that are tried: others may take one between the look and the try.
+const SUBNETS: usize = 16;
+
+/// An image in Docker.
+#[derive(Clone, Debug, Serialize)]
+pub(in crate::lab) struct Image {
+    name: String,
+    pub(super) id: String,
+}
+
+/// What was made ready for the containers of a run. Dropping it removes from Docker all that the run has made.
+pub(in crate::lab) struct Prepared {
+    pub(super) image: Image,
+    pub(super) labels: Labels,
+    pub(super) reaper: Reaper,
+}
+
+impl Prepared {
+    /// What the containers are made of.
+    pub(in crate::lab) fn image(&self) -> &Image {
+        &self.image
+    }
+}
+
+/// How things in Docker are marked as those of a run.
+#[derive(Clone, Debug)]
+pub(super) struct Labels {
+    run: String,
+    runner: String,
+}
+
+impl Labels {
+    /// The flags of `docker create` and `docker network create`.
+    pub(super) fn flags(&self) -> [String; 2] {
+        [format!("--label={}={}", reaper::RUN, self.run), format!("--label={}={}", reaper::RUNNER, self.runner)]
+    }
+
+    /// The name of a part of the run.
+    pub(super) fn name(&self, part: &str) -> String {
+        format!("apollo-bench-{}-{part}", self.run)
+    }
+}
+
+/// Makes everything ready, and gives the nodes their addresses.
+pub(in crate::lab) async fn prepare(plan: &mut Plan) -> Result<(), StartError> {
+    let failed = |error: std::io::Error| StartError::Failed(error.to_string());
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    tokio::select! {
+        prepared = make_ready(plan) => prepared,
+        _ = interrupt.recv() => Err(StartError::Failed("interrupted (SIGINT) before the nodes were started".into())),
+        _ = terminate.recv() => Err(StartError::Failed("interrupted (SIGTERM) before the nodes were started".into())),
+    }
+}
+
+async fn make_ready(plan: &mut Plan) -> Result<(), StartError> {
+    let daemon = client::daemon().await?;
+    can_shape(&plan.interfaces(), &daemon)?;
+    let run = format!("{:x}", plan.nodes.first().map_or(0, |node| node.control.run_id));
+    let runner = Runner::this().map_err(StartError::Failed)?.to_string();
+    let labels = Labels { run: run.clone(), runner };
+    let reaper = Reaper::start(&run).map_err(StartError::Failed)?;
+    match reaper::sweep().await {
+        Ok(None) => {}
+        Ok(Some(line)) => eprintln!("{line}"),
+        Err(words) => eprintln!("warning: what earlier runs have left in Docker can't be removed: {words}"),
+    }
+    let image = match plan.args.containers.image_source() {
+        ImageSource::Given(name) => given(name, &labels).await?,
+        ImageSource::Host => of_host(plan.folder.root().join("image")).await?,
+    };
+    let data = networks(&labels).await?;
+    let addresses = plan.nodes.iter().map(|node| data.addresses(node.id)).collect();
+    plan.move_to(addresses).map_err(|error| StartError::Failed(error.to_string()))?;
+    plan.docker = Some(Arc::new(Prepared { image, labels, reaper }));
+    Ok(())
+}
+
+/// Tries what is asked for in a namespace that is thrown away: a kernel that can't do it is known before anything is made.
+fn can_shape(plans: &[InterfacePlan], daemon: &Daemon) -> Result<(), StartError> {
+    let hardest = plans.iter().find(|plan| plan.needs_netem()).or_else(|| plans.iter().find(|plan| !plan.is_free()));
+    let Some(plan) = hardest.cloned() else { return Ok(()) };
+    // Docker may run in a virtual machine, whose kernel is another.
+    if uname().is_ok_and(|host| host.release().to_string_lossy() != daemon.kernel_version) {
+        return Ok(());
+    }
+    // Where this user may not make namespaces, the first container tells.
+    let Ok(namespace) = Namespace::new() else { return Ok(()) };
+    let attempt = move || -> Result<(), ShapingError> {
+        ip_batch(&["link add try0 type veth peer name try1".to_owned()])?;
+        Interface::named("try0")?.apply(&plan)
+    };
+    match namespace.run(attempt) {
+        Ok(Err(error @ ShapingError::NoModule { .. })) => Err(StartError::Usage(error.to_string())),
+        _ => Ok(()),
+    }
+}
+
+async fn id_of_image(name: &str) -> Result<String, String> {
+    ask(&["image", "inspect", "--format", "{{.Id}}", name]).await.map(|id| id.trim().to_owned())
+}
+
+/// An image that Docker has, if it holds the program.
+async fn given(name: &str, labels: &Labels) -> Result<Image, StartError> {
+    let refused = |line: String| Err(StartError::Usage(format!("--image {name}: {line}")));
+    if name.is_empty() || name.starts_with('-') {
+        return refused("no name of an image".into());
+    }
+    let id = match id_of_image(name).await {
+        Ok(id) => id,
+        Err(words) => {
+            let way_out = "get it with docker pull or docker load, or leave --image out to have one built";
+            return refused(format!("Docker does not have it ({words}): {way_out}"));
+        }
+    };
+    let container = labels.name("version");
+    let [run, runner] = labels.flags();
+    let (container, network) = (format!("--name={container}"), "--network=none");
+    let options = ["run", "--rm", "--pull=never", &container, &run, &runner, network, "--cap-drop=ALL", "--read-only"];
+    let program = ["--entrypoint=apollo-bench", &id, "--version"];
+    match ask(&[&options[..], &program[..]].concat()).await {
+        Ok(version) if version.starts_with("apollo-bench ") => Ok(Image { name: name.to_owned(), id }),
+        Ok(version) => {
+            let first: String = version.lines().next().unwrap_or_default().chars().take(80).collect();
+            refused(format!("its apollo-bench is another program: to --version it says '{first}'"))
+        }
+        Err(words) => {
+            refused(format!("apollo-bench does not run in it ({words}): make one with apollo-bench image --load"))
+        }
+    }
+}
+
+/// The image of this machine's programs: one that is loaded already, or a new one, which stays loaded.
+async fn of_host(folder: PathBuf) -> Result<Image, StartError> {
+    let told = |error: ImageError| match error {
+        ImageError::Usage(line) => StartError::Usage(line),
+        ImageError::Failed(line) => StartError::Failed(line),
+    };
+    let ended = |error: tokio::task::JoinError| StartError::Failed(format!("the image: {error}"));
+    let name = spawn_blocking(image::name_of_host_image).await.map_err(ended)?.map_err(told)?;
+    if let Ok(id) = id_of_image(&name).await {
+        return Ok(Image { name, id });
+    }
+    let built = move || {
+        let output = Temporary(folder);
+        let built = image::build(&ImageRequest { output: output.0.clone(), tag: None })?;
+        image::load(&built)
+    };
+    let name = spawn_blocking(built).await.map_err(ended)?.map_err(told)?;
+    eprintln!("the image {name} stays in Docker for later runs (docker rmi {name} removes it)");
+    let id = id_of_image(&name).await.map_err(StartError::Failed)?;
+    Ok(Image { name, id })
+}
+
+/// A folder that goes when it is no longer needed.
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let path: &Path = &self.0;
+        let _ = fs::remove_dir_all(path);
+    }
+}
+
+/// Makes both networks: one for the nodes among themselves, without a way out, and one over which the runner speaks to
+/// them, on which they can't reach one another. Gives the addresses of the first.
+async fn networks(labels: &Labels) -> Result<Subnet, StartError> {
+    let failed = |words: String| StartError::Failed(format!("the networks of the run can't be made: {words}"));
+    let overlaps = |words: &str| words.to_lowercase().contains("overlap");
+    let mut taken = subnet::routed();
+    taken.extend(in_docker().await);
+    let mut last =
+        "all addresses that are meant for it are taken: docker network prune removes unused networks".to_owned();
+    for [data, control] in subnet::candidates(&taken).take(SUBNETS) {
+        match network(labels, "data", data, &["--internal"]).await {
+            Err(words) if overlaps(&words) => {
+                last = words;
+                continue;
+            }
+            made => made.map_err(failed)?,
+        }
+        let apart =
+            ["enable_icc", "enable_ip_masquerade"].map(|o| format!("--opt=com.docker.network.bridge.{o}=false"));
+        match network(labels, "control", control, &apart.each_ref().map(String::as_str)).await {
+            Err(words) if overlaps(&words) => {
+                last = words;
+                ask(&["network", "rm", &labels.name("data")]).await.map_err(failed)?;
+            }
+            made => return made.map_err(failed).map(|()| data),
+        }
+    }
+    Err(failed(last))
+}
+
+async fn network(labels: &Labels, part: &str, subnet: Subnet, options: &[&str]) -> Result<(), String> {
+    let [run, runner] = labels.flags();
+    let (name, subnet) = (labels.name(part), format!("--subnet={subnet}"));
+    let mut args = vec!["network", "create", "--driver=bridge", &run, &runner, &subnet];
+    args.extend(options);
+    args.push(&name);
+    ask(&args).await.map(drop)
+}
+
+/// Subnets of Docker's networks. One that is removed meanwhile ends the list early; Docker itself refuses what overlaps.
+async fn in_docker() -> Vec<Subnet> {
+    let ids = ask(&["network", "ls", "--quiet", "--no-trunc"]).await.unwrap_or_default();
+    let mut args = vec!["network", "inspect", "--format", "{{range .IPAM.Config}}{{.Subnet}} {{end}}"];
+    args.extend(ids.lines());
+    subnet::listed(&ask(&args).await.unwrap_or_default())
+}

@@ -1,0 +1,272 @@
+//! Everything of a run is removed, however the run ends.
+//!
+//! What is made in Docker bears labels. A process of its own, the reaper, holds one end of a pipe whose other end only the
+//! runner has: when the runner is gone, the pipe closes, and the reaper removes what bears the run's label. What a runner
+//! and a reaper that were both killed have left, the next run removes.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    io::{self, Read, Write},
+    os::unix::process::CommandExt,
+    process::{Child, Command, ExitCode, Stdio},
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use clap::Args;
+use nix::{
+    errno::Errno,
+    sys::signal::{SigSet, Signal, kill},
+    unistd::Pid,
+};
+use tokio::{runtime, time::sleep};
+
+use super::client::ask;
+
+/// Labels of all that is made in Docker.
+pub(super) const RUN: &str = "org.apollo-network-benchmark.run";
+pub(super) const RUNNER: &str = "org.apollo-network-benchmark.runner";
+pub(super) const NODE: &str = "org.apollo-network-benchmark.node";
+
+/// Longest time for the removal, and the pace of its looks.
+const TIMEOUT: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(300);
+
+/// What the runner says when nothing is under way any more.
+const ORDERLY: u8 = b'.';
+
+/// Removes from Docker what a run has made, when the runner, at the other end of standard input, is gone.
+#[derive(Clone, Debug, Args)]
+pub struct ReapArgs {
+    /// The run
+    pub run: String,
+}
+
+/// Waits for the end of the runner, then removes what the run has made: 0 when it is gone.
+pub fn reap_docker(args: &ReapArgs) -> ExitCode {
+    // Whoever ends a whole session or service ends the runner by that, and this process has still to remove things then.
+    let signals = [Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGTERM];
+    let blocked = SigSet::from_iter(signals).thread_block();
+    let mut word = [0];
+    let orderly = matches!(io::stdin().read(&mut word), Ok(1)) && word == [ORDERLY];
+    let runtime = runtime::Builder::new_current_thread().enable_all().build();
+    match (blocked, runtime) {
+        (_, Err(_)) => ExitCode::FAILURE,
+        (_, Ok(runtime)) => match runtime.block_on(remove(&args.run, orderly)) {
+            Ok(_) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        },
+    }
+}
+
+/// The process that outlives the runner. Dropping this removes everything of the run, and waits for it.
+pub(super) struct Reaper {
+    run: String,
+    child: Mutex<Option<Child>>,
+}
+
+impl Reaper {
+    /// Starts it, before anything is made.
+    pub(super) fn start(run: &str) -> Result<Self, String> {
+        let start = || -> io::Result<Child> {
+            let mut command = Command::new(std::env::current_exe()?);
+            command.args(["reap-docker", run]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+            // Ctrl-C at the terminal goes to the runner.
+            command.process_group(0).current_dir("/").spawn()
+        };
+        let child = start().map_err(|error| format!("the process that cleans up does not start: {error}"))?;
+        Ok(Self { run: run.to_owned(), child: Mutex::new(Some(child)) })
+    }
+
+    /// Removes everything of the run, and waits until it is gone. `orderly`: nothing is being made any more.
+    pub(super) fn finish(&self, orderly: bool) -> Result<(), String> {
+        let Some(mut child) = self.child.lock().unwrap_or_else(PoisonError::into_inner).take() else { return Ok(()) };
+        if let (Some(mut pipe), true) = (child.stdin.take(), orderly) {
+            let _ = pipe.write_all(&[ORDERLY]);
+        }
+        // It bounds its own time.
+        match child.wait() {
+            Ok(status) if status.success() => Ok(()),
+            _ => Err(format!(
+                "not everything of this run could be removed from Docker: look with docker ps -a --filter label={RUN}={0} \
+                 and docker network ls --filter label={RUN}={0}; the next run tries again",
+                self.run
+            )),
+        }
+    }
+}
+
+impl Drop for Reaper {
+    fn drop(&mut self) {
+        if let Err(line) = self.finish(false) {
+            eprintln!("warning: {line}");
+        }
+    }
+}
+
+/// How much was removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Removed {
+    containers: usize,
+    networks: usize,
+}
+
+/// Removes everything of a run. What Docker is still making while its client is gone appears later: so unless the end was
+/// `orderly`, nothing must be there at two looks in a row.
+pub(super) async fn remove(run: &str, orderly: bool) -> Result<Removed, String> {
+    let since = Instant::now();
+    let filter = format!("label={RUN}={run}");
+    let mut removed = Removed::default();
+    let mut clean = 0;
+    loop {
+        let looked = look(&filter).await;
+        let problem = match looked {
+            Ok((containers, networks)) if containers.is_empty() && networks.is_empty() => {
+                clean += 1;
+                if orderly || clean == 2 {
+                    return Ok(removed);
+                }
+                None
+            }
+            Ok((containers, networks)) => {
+                clean = 0;
+                removed.containers = removed.containers.max(containers.len());
+                removed.networks = removed.networks.max(networks.len());
+                // A network goes only after its containers.
+                let first = each(&["rm", "--force", "--volumes"], &containers).await;
+                first.and(each(&["network", "rm"], &networks).await).err()
+            }
+            Err(words) => Some(words),
+        };
+        if since.elapsed() > TIMEOUT {
+            return Err(problem.unwrap_or_else(|| "there is always more of it".into()));
+        }
+        if !orderly || problem.is_some() {
+            sleep(POLL).await;
+        }
+    }
+}
+
+async fn look(filter: &str) -> Result<(Vec<String>, Vec<String>), String> {
+    let containers = ["ps", "--all", "--quiet", "--no-trunc", "--filter", filter];
+    let networks = ["network", "ls", "--quiet", "--no-trunc", "--filter", filter];
+    let (containers, networks) = futures::join!(ask(&containers), ask(&networks));
+    let lines = |text: String| text.lines().map(str::to_owned).collect();
+    Ok((lines(containers?), lines(networks?)))
+}
+
+async fn each(command: &[&str], ids: &[String]) -> Result<(), String> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let args: Vec<&str> = command.iter().copied().chain(ids.iter().map(String::as_str)).collect();
+    ask(&args).await.map(drop)
+}
+
+/// Removes what runs have left whose runner is gone. Says in a line what it was.
+pub(super) async fn sweep() -> Result<Option<String>, String> {
+    let label = format!("label={RUN}");
+    let format = format!("{{{{.Label \"{RUN}\"}}}} {{{{.Label \"{RUNNER}\"}}}}");
+    let containers = ["ps", "--all", "--filter", &label, "--format", &format];
+    let networks = ["network", "ls", "--filter", &label, "--format", &format];
+    let (containers, networks) = futures::join!(ask(&containers), ask(&networks));
+    let (containers, networks) = (containers?, networks?);
+    let owners: BTreeMap<&str, &str> =
+        containers.lines().chain(networks.lines()).filter_map(|line| line.split_once(' ')).collect();
+    let dead: BTreeSet<&str> = owners
+        .iter()
+        .filter(|(_, runner)| Runner::parse(runner).is_some_and(|r| !r.may_live()))
+        .map(|o| *o.0)
+        .collect();
+    let mut total = Removed::default();
+    for run in dead {
+        let removed = remove(run, true).await?;
+        total.containers += removed.containers;
+        total.networks += removed.networks;
+    }
+    let Removed { containers, networks } = total;
+    Ok((total != Removed::default()).then(|| {
+        format!("removed from Docker what a run that was killed has left: {containers} containers, {networks} networks")
+    }))
+}
+
+/// A process, told from all others of this machine that had or will have its number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Runner {
+    process: i32,
+    started: u64,
+    /// Numbers of processes are those of a namespace.
+    namespace: String,
+}
+
+impl Runner {
+    /// This process.
+    pub(super) fn this() -> Result<Self, String> {
+        let process = Pid::this().as_raw();
+        let started = started(process).ok_or("/proc does not tell when this process was started")?;
+        let namespace = namespace().ok_or("/proc does not tell the namespace of this process")?;
+        Ok(Self { process, started, namespace })
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.trim().splitn(3, '-');
+        let (process, started) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+        Some(Self { process, started, namespace: parts.next()?.to_owned() })
+    }
+
+    /// Whether it lives, as far as can be told from here.
+    fn may_live(&self) -> bool {
+        if namespace().as_ref() != Some(&self.namespace) {
+            return true;
+        }
+        match started(self.process) {
+            Some(started) => started == self.started,
+            // A host may hide the processes of others.
+            None => kill(Pid::from_raw(self.process), None) == Err(Errno::EPERM),
+        }
+    }
+}
+
+impl std::fmt::Display for Runner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}-{}", self.process, self.started, self.namespace)
+    }
+}
+
+/// When a process was started, in ticks of the clock since the machine was; none if it is not there or has ended.
+fn started(process: i32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    let fields: Vec<&str> = stat.rsplit(')').next()?.split_whitespace().collect();
+    if ["Z", "X"].contains(fields.first()?) {
+        return None;
+    }
+    fields.get(19)?.parse().ok()
+}
+
+fn namespace() -> Option<String> {
+    let link = fs::read_link("/proc/self/ns/pid").ok()?;
+    Some(link.to_str()?.chars().filter(char::is_ascii_digit).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_runner_is_known_by_more_than_its_number() {
+        let this = Runner::this().unwrap();
+        assert_eq!(Runner::parse(&this.to_string()), Some(this.clone()));
+        assert!(this.may_live());
+        assert!(!Runner { started: this.started + 1, ..this.clone() }.may_live());
+        // Of another namespace nothing is known.
+        assert!(Runner { started: 1, namespace: "1".into(), ..this.clone() }.may_live());
+        let mut ended = Command::new("true").spawn().unwrap();
+        let process = i32::try_from(ended.id()).unwrap();
+        ended.wait().unwrap();
+        assert!(!Runner { process, ..this }.may_live());
+        for text in ["", "1", "1-2", "x-2-3"] {
+            assert_eq!(Runner::parse(text), None, "{text}");
+        }
+    }
+}

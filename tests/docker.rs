@@ -1,0 +1,313 @@
+//! `apollo-bench local --docker`: what the containers are, what they measure, and that nothing of them is left.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    process::Command,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use support::{Lab, Running, has_docker, lives, result, signal, skip, wait_for};
+
+const LABEL: &str = "org.apollo-network-benchmark";
+
+/// Docker for one test at a time, or none.
+fn docker_for_one() -> Option<MutexGuard<'static, ()>> {
+    static ONE: Mutex<()> = Mutex::new(());
+    has_docker("nodes").then(|| ONE.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+fn docker(args: &[&str]) -> String {
+    let output = Command::new("docker").args(args).output().unwrap();
+    assert!(output.status.success(), "docker {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A run of containers that goes on for long enough to look at it.
+struct Watched {
+    lab: Lab,
+    runner: Running,
+    /// What all that it makes in Docker is marked by.
+    run: String,
+}
+
+impl Watched {
+    fn start(args: &str) -> Self {
+        let lab = Lab::new(2);
+        let mut command = lab.command(&format!("--docker --timeout 60 --warm-up-seconds 0 {args}"));
+        let runner = Running::start(&mut command);
+        let run = wait_for("the process that cleans up", || {
+            let reaper = children(runner.id()).into_iter().find(|child| child.1.contains(&"reap-docker".to_owned()))?;
+            reaper.1.last().cloned()
+        });
+        let watched = Self { lab, runner, run };
+        watched.lab.processes();
+        watched
+    }
+
+    fn reaper(&self) -> u32 {
+        children(self.runner.id()).into_iter().find(|child| child.1.contains(&"reap-docker".to_owned())).unwrap().0
+    }
+
+    fn node(&self, id: u16) -> String {
+        format!("apollo-bench-{}-node-{id}", self.run)
+    }
+
+    fn inspect(&self, id: u16) -> Value {
+        serde_json::from_str::<Value>(&docker(&["inspect", &self.node(id)])).unwrap()[0].take()
+    }
+}
+
+/// Processes that a process has started, and their arguments.
+fn children(process: u32) -> Vec<(u32, Vec<String>)> {
+    let listed = fs::read_to_string(format!("/proc/{process}/task/{process}/children")).unwrap_or_default();
+    let arguments = |child: u32| {
+        let text = fs::read_to_string(format!("/proc/{child}/cmdline")).unwrap_or_default();
+        (child, text.split_terminator('\0').map(str::to_owned).collect())
+    };
+    listed.split_whitespace().map(|child| arguments(child.parse().unwrap())).collect()
+}
+
+/// What there is in Docker of a run.
+fn left(run: &str) -> String {
+    let filter = format!("label={LABEL}.run={run}");
+    docker(&["ps", "--all", "--quiet", "--filter", &filter])
+        + &docker(&["network", "ls", "--quiet", "--filter", &filter])
+}
+
+/// How long it took until nothing was left of a run.
+fn time_until_gone(run: &str) -> Duration {
+    let since = Instant::now();
+    wait_for("everything to be gone", || left(run).is_empty().then(|| since.elapsed()))
+}
+
+fn list(value: &Value) -> BTreeSet<&str> {
+    value.as_array().map(|list| list.iter().map(|one| one.as_str().unwrap()).collect()).unwrap_or_default()
+}
+
+#[test]
+fn three_containers_deliver_exactly_and_nothing_is_left() {
+    let Some(_docker) = docker_for_one() else { return };
+    let lab = Lab::new(3);
+    let (exit, run) = lab.run("--docker --timeout 2 --warm-up-seconds 1 --heartbeat-millis 20");
+    assert_eq!(exit, Some(0), "{run:#}");
+    assert_eq!(run["verdict"]["valid"], true, "{run:#}");
+    assert_eq!(run["totals"]["intended"], 3 * 100);
+    assert_eq!(run["totals"]["delivery_ratio"], 1.0, "{run:#}");
+    let read = |name: &str| -> Value { serde_json::from_slice(&fs::read(lab.output().join(name)).unwrap()).unwrap() };
+    let manifest = read("manifest.json");
+    assert_eq!(manifest["backend"], "docker");
+    assert_eq!(manifest["arguments"]["containers"]["memory_limit"], "2g");
+    assert!(manifest["image"]["id"].as_str().unwrap().starts_with("sha256:"));
+    for node in 0..3 {
+        assert_eq!(read(&format!("nodes/node-{node}.json"))["node"], node);
+        assert!(lab.output().join(format!("logs/node-{node}.log")).is_file());
+    }
+    assert!(!lab.output().join("image").exists());
+    let run = format!("{:x}", manifest["nodes"][0]["control"]["run_id"].as_u64().unwrap());
+    assert_eq!(left(&run), "");
+}
+
+#[test]
+fn a_container_may_do_nothing_that_a_node_need_not() {
+    let Some(_docker) = docker_for_one() else { return };
+    let watched = Watched::start("--memory-limit 256m --verbosity 3");
+    let port = watched.lab.metric_port;
+    for id in 0..2 {
+        let container = watched.inspect(id);
+        let host = &container["HostConfig"];
+        assert_eq!(container["Config"]["User"], "65534:65534");
+        assert_eq!(list(&host["CapDrop"]), ["ALL"].into());
+        assert_eq!(list(&host["CapAdd"]), BTreeSet::new());
+        assert_eq!(list(&host["SecurityOpt"]), ["no-new-privileges"].into());
+        assert_eq!(host["ReadonlyRootfs"], true);
+        assert_eq!(host["Privileged"], false);
+        assert_eq!(host["Memory"], 256 << 20);
+        assert_eq!(host["MemorySwap"], 256 << 20);
+        assert!(host["PidsLimit"].as_u64() > Some(0));
+        assert_eq!(host["LogConfig"]["Config"]["max-size"], "16m");
+        assert_eq!(container["Config"]["Labels"][format!("{LABEL}.node")], id.to_string());
+        let published: Vec<&Value> = container["NetworkSettings"]["Ports"]
+            .as_object()
+            .unwrap()
+            .values()
+            .filter_map(Value::as_array)
+            .flatten()
+            .collect();
+        assert_eq!(published, [&serde_json::json!({ "HostIp": "127.0.0.1", "HostPort": (port + id).to_string() })]);
+        let networks: BTreeSet<&String> =
+            container["NetworkSettings"]["Networks"].as_object().unwrap().keys().collect();
+        assert_eq!(networks.len(), 2, "{networks:?}");
+    }
+    let data: Value =
+        serde_json::from_str(&docker(&["network", "inspect", &format!("apollo-bench-{}-data", watched.run)])).unwrap();
+    assert_eq!(data[0]["Internal"], true);
+    // The log is there while the run goes on.
+    wait_for("the log", || {
+        let log = fs::read_to_string(watched.lab.output().join("logs/node-1.log")).ok()?;
+        log.contains("node is up").then_some(())
+    });
+}
+
+#[test]
+fn links_of_containers_have_the_throughput_that_was_asked_for() {
+    let Some(_docker) = docker_for_one() else { return };
+    if let Err(why) = support::can_limit_throughput() {
+        return skip(&why);
+    }
+    let lab = Lab::new(3);
+    let (exit, run) = lab.run("--docker --timeout 2 --warm-up-seconds 1 --throughput 10000 --certificate-seconds 1");
+    assert_eq!(exit, Some(0), "{run:#}");
+    let links = run["links"]["links"].as_array().unwrap();
+    assert_eq!(links.len(), 6);
+    for link in links {
+        for stage in ["before", "after"] {
+            let rate = link[stage]["throughput_bytes_per_second"].as_f64().unwrap();
+            assert!((9.5e6..=10.5e6).contains(&rate), "{stage} {rate}: {link:#}");
+        }
+    }
+}
+
+#[test]
+fn only_shaping_takes_a_right_and_the_node_does_not_have_it() {
+    let Some(_docker) = docker_for_one() else { return };
+    if let Err(why) = support::can_limit_throughput() {
+        return skip(&why);
+    }
+    let watched = Watched::start("--throughput 10000 --certificate-seconds 1");
+    let container = watched.inspect(0);
+    let host = &container["HostConfig"];
+    let added: BTreeSet<&str> = list(&host["CapAdd"]).into_iter().map(|cap| cap.trim_start_matches("CAP_")).collect();
+    assert_eq!(added, ["NET_ADMIN", "SETGID", "SETUID"].into());
+    assert_eq!(list(&host["CapDrop"]), ["ALL"].into());
+    let process = container["State"]["Pid"].as_u64().unwrap();
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let value = |key: &str| status.lines().find_map(|line| line.strip_prefix(key)).unwrap().trim().to_owned();
+    assert_eq!(value("CapEff:"), "0000000000000000");
+    assert!(value("Uid:").split_whitespace().all(|user| user == "65534"), "{status}");
+}
+
+#[test]
+fn what_a_killed_runner_has_made_is_gone_within_five_seconds() {
+    let Some(_docker) = docker_for_one() else { return };
+    let watched = Watched::start("");
+    watched.runner.signal("KILL");
+    let took = time_until_gone(&watched.run);
+    assert!(took < Duration::from_secs(5), "{took:?}");
+}
+
+#[test]
+fn ctrl_c_ends_the_containers_and_reports() {
+    let Some(_docker) = docker_for_one() else { return };
+    let Watched { lab, runner, run } = Watched::start("");
+    lab.wait_until_measuring(0);
+    runner.signal("INT");
+    let (exit, summary) = result(runner.output());
+    assert_eq!(exit, Some(1));
+    assert_eq!(summary["verdict"]["reasons"][0], "interrupted (SIGINT)");
+    assert!(summary["totals"]["delivered"].as_u64() > Some(0));
+    assert_eq!(left(&run), "");
+}
+
+#[test]
+fn a_container_that_is_killed_makes_the_run_invalid_by_name() {
+    let Some(_docker) = docker_for_one() else { return };
+    let watched = Watched::start("");
+    docker(&["kill", &watched.node(1)]);
+    let Watched { runner, run, .. } = watched;
+    let (exit, summary) = result(runner.output());
+    assert_eq!(exit, Some(1));
+    let reason = summary["verdict"]["reasons"][0].as_str().unwrap();
+    assert!(reason.starts_with("node 1 ended with exit code 137 (SIGKILL)"), "{reason}");
+    assert_eq!(left(&run), "");
+}
+
+#[test]
+fn a_node_that_needs_more_memory_than_it_may_have_is_named_with_the_way_out() {
+    let Some(_docker) = docker_for_one() else { return };
+    let lab = Lab::new(3);
+    let args = "--docker --memory-limit 16m --timeout 60 --warm-up-seconds 0 --message-size-bytes 1048576 \
+                --heartbeat-millis 10";
+    let (exit, summary) = lab.run(args);
+    assert_eq!(exit, Some(1));
+    let reason = summary["verdict"]["reasons"][0].as_str().unwrap();
+    assert!(reason.contains("more than --memory-limit 16m"), "{reason}");
+}
+
+#[test]
+fn the_next_run_removes_what_a_dead_runner_and_a_dead_reaper_have_left() {
+    let Some(_docker) = docker_for_one() else { return };
+    let dead = Watched::start("");
+    let reaper = dead.reaper();
+    signal(reaper, "KILL");
+    dead.runner.signal("KILL");
+    let run = dead.run.clone();
+    wait_for("their end", || (!lives(reaper) && !lives(dead.runner.id())).then_some(()));
+    drop(dead);
+    assert_eq!(left(&run).lines().count(), 4, "{}", left(&run));
+    // The run of a runner that lives is let alone.
+    let living = Watched::start("");
+    assert_eq!(left(&run), "");
+    let output = Running::start(Lab::new(2).command("--docker --timeout 1 --warm-up-seconds 0").arg("--quic")).output();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(lives(living.reaper()));
+    assert_eq!(left(&living.run).lines().count(), 4);
+    let Watched { runner, .. } = living;
+    runner.signal("TERM");
+    let output = runner.output();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("2 containers, 2 networks"), "{said}");
+}
+
+/// Arguments that can't work: one line, exit code 2, nothing left.
+fn assert_refused(args: &str, says: &str) {
+    let lab = Lab::new(2);
+    let output = Running::start(&mut lab.command(args)).output();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{args}: {said}");
+    assert!(said.starts_with("error: ") && said.contains(says) && said.lines().count() == 1, "{args}: {said}");
+    assert!(!lab.output().exists());
+}
+
+#[test]
+fn what_docker_does_not_have_is_refused_in_one_line() {
+    let Some(_docker) = docker_for_one() else { return };
+    assert_refused("--docker --image apollo-network-benchmark-test:none", "Docker does not have it");
+    if support::has_netem() {
+        return skip("this kernel has netem, so nothing tells of its lack");
+    }
+    assert_refused("--docker --latency 50", "this kernel has no netem");
+}
+
+#[test]
+fn flags_of_containers_go_with_containers_alone() {
+    assert_refused("--image x", "--image is for containers: add --docker");
+    assert_refused("--fast-docker", "--fast-docker is for containers");
+    assert_refused("--backend netns --memory-limit 1g", "--memory-limit is for containers");
+    assert_refused("--docker --memory-limit 1m", "no less than 6m");
+    assert_refused("--docker --node-binary /bin/true", "give --image in its place");
+    assert_refused("--docker --fast-docker --image x", "--image");
+    assert_refused("--docker --ipv6", "--ipv6 needs --backend netns");
+}
+
+#[test]
+fn a_docker_that_can_not_be_used_is_named_with_the_way_out() {
+    let without = |name: &str, value: &str, says: &str| {
+        let lab = Lab::new(2);
+        let output = Running::start(lab.command("--docker").env(name, value)).output();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(says) && said.lines().count() == 1, "{said}");
+        assert!(!lab.output().exists());
+    };
+    without("PATH", "/nowhere", "docker is not found in PATH: apt-get install docker.io");
+    if has_docker("what is said of one that does not run") {
+        without("DOCKER_HOST", "unix:///nowhere/docker.sock", "systemctl start docker");
+        without("DOCKER_HOST", "ssh://nobody@nowhere.invalid", "use one of this machine");
+    }
+}
