@@ -19,7 +19,7 @@ pub(super) use prepare::{Image, Prepared, prepare};
 
 use std::{
     collections::{BTreeSet, VecDeque},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -45,6 +45,7 @@ const SHAPE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Time for a node to end cleanly after SIGTERM, and for a container after SIGKILL.
 const STOP_TIMEOUT: Duration = Duration::from_secs(8);
+const TERM_EVERY: Duration = Duration::from_secs(1);
 const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Exit code after SIGKILL.
@@ -276,13 +277,14 @@ impl Containers {
         };
         // A paused container takes no signal.
         tell(&["unpause"], self.nodes.iter().filter(|node| node.paused).collect()).await;
-        for (signal, limit) in [("--signal=TERM", STOP_TIMEOUT), ("--signal=KILL", KILL_TIMEOUT)] {
-            tell(&["kill", signal], self.nodes.iter().filter(|node| node.end().is_none()).collect()).await;
-            let deadline = Instant::now() + limit;
-            for node in &mut self.nodes {
-                node.wait(deadline.saturating_duration_since(Instant::now())).await;
-            }
+        let deadline = Instant::now() + STOP_TIMEOUT;
+        while Instant::now() < deadline && self.nodes.iter().any(|node| node.end().is_none()) {
+            // More than once: the first process of a container does not see a signal before it has asked for it.
+            tell(&["kill", "--signal=TERM"], self.nodes.iter().filter(|node| node.end().is_none()).collect()).await;
+            self.wait(TERM_EVERY).await;
         }
+        tell(&["kill", "--signal=KILL"], self.nodes.iter().filter(|node| node.end().is_none()).collect()).await;
+        self.wait(KILL_TIMEOUT).await;
         let bad = |node: &&Container| !node.killed && !node.end().is_some_and(|end| end.is_good());
         let lines = self.nodes.iter().filter(bad).map(|node| self.obituary(node)).collect();
         // What was measured is no worse for it.
@@ -290,5 +292,13 @@ impl Containers {
             eprintln!("warning: {line}");
         }
         lines
+    }
+
+    /// Waits until all containers have ended.
+    async fn wait(&mut self, limit: Duration) {
+        let deadline = Instant::now() + limit;
+        for node in &mut self.nodes {
+            node.wait(deadline.saturating_duration_since(Instant::now())).await;
+        }
     }
 }
