@@ -26,7 +26,7 @@ use self::backend::StartError;
 
 use crate::{
     command_line::BAD_USAGE,
-    report::{per_node_table, phase_table, run_table, trial_table},
+    report::{link_table, per_node_table, phase_table, run_table, trial_table},
 };
 
 /// Exit code of a run that is not valid.
@@ -61,6 +61,9 @@ pub fn local(args: &LocalArgs) -> ExitCode {
     } else {
         if !run.trials.is_empty() {
             print!("{}", trial_table(&run.trials));
+        }
+        if let Some(certificate) = run.links.as_ref().filter(|_| args.per_link) {
+            print!("{}", link_table(certificate));
         }
         if args.per_node {
             print!("{}", per_node_table(&run.nodes));

@@ -1,6 +1,7 @@
 //! Results: many nodes' summaries merged into one, and how a person reads it. Knows no backend.
 
 mod folder;
+mod link_table;
 mod links;
 mod lives;
 mod merge;
@@ -11,6 +12,7 @@ mod table;
 mod tests;
 
 pub use folder::{FolderError, RunFolder};
+pub use link_table::link_table;
 pub use links::{Certificate, InterfaceRow, LinkMeasured, LinkRow, PooledLoss, Tolerance};
 pub use merge::{Collected, merge, merge_trials};
 pub use phases::PhaseInput;
