@@ -8,15 +8,18 @@ mod backend;
 mod certify;
 mod client;
 mod experiment;
+mod faults;
 mod links;
 mod manifest;
 mod netns;
 mod plan;
 mod process;
 mod progress;
+mod schedule;
 
-pub use arguments::{LinkArgs, LocalArgs};
+pub use arguments::{FaultArgs, LinkArgs, LocalArgs};
 pub use backend::Backend;
+pub use schedule::Fault;
 
 use std::process::ExitCode;
 

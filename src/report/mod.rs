@@ -17,7 +17,7 @@ pub use links::{Certificate, InterfaceRow, LinkMeasured, LinkRow, PooledLoss, To
 pub use merge::{Collected, merge, merge_trials};
 pub use phases::PhaseInput;
 pub use summary::{
-    DelaySummary, Deliveries, GroupDeliveries, NodeRow, PhaseRow, RUN_SCHEMA_VERSION, RunSummary, Totals, TrialRow,
-    Verdict, WorkloadSummary,
+    DelaySummary, Deliveries, FaultRow, GroupDeliveries, NodeRow, PhaseRow, RUN_SCHEMA_VERSION, RunSummary, Totals,
+    TrialRow, Verdict, WorkloadSummary,
 };
 pub use table::{per_node_table, phase_table, run_table, trial_line, trial_table};

@@ -1,5 +1,6 @@
 //! What `tc -s -j qdisc show` says.
 
+use super::batch::is_sink;
 use serde::{Deserialize, Serialize};
 
 /// The counters of one qdisc.
@@ -21,6 +22,13 @@ pub struct QdiscCounters {
     pub overlimits: u64,
     /// Bytes in the queue now.
     pub backlog: u64,
+}
+
+impl QdiscCounters {
+    /// Whether packets that were blocked end in it: its drops are those that were cut off.
+    pub fn is_sink(&self) -> bool {
+        self.kind == "bfifo" && is_sink(&self.handle)
+    }
 }
 
 #[derive(Deserialize)]

@@ -198,7 +198,8 @@ impl LinkPlan {
                 pairs.extend(back);
             }
             for (from, to) in pairs.into_iter().filter(|(from, to)| from != to) {
-                let shape = plan.overlay(plan.link(from, to), &rule.shape).map_err(|error| failed(&what, &error))?;
+                let given: Vec<String> = rule.shape.iter().map(|(key, value)| format!("{key}={value}")).collect();
+                let shape = plan.link(from, to).with(&given.join(",")).map_err(|error| failed(&what, &error))?;
                 plan.links.insert((from, to), shape);
             }
         }
@@ -232,15 +233,6 @@ impl LinkPlan {
             }
         }
         Ok(())
-    }
-
-    /// The shape with some of its values given anew.
-    fn overlay(&self, shape: Shape, given: &BTreeMap<String, f64>) -> Result<Shape, String> {
-        let mut text = if shape.is_free() { String::new() } else { shape.to_string() };
-        for (key, value) in given {
-            text.push_str(&format!(",{key}={value}"));
-        }
-        text.parse::<Shape>().map_err(|error| error.to_string())
     }
 
     /// What a link is like, one way; without the throughput of the interfaces at its ends.

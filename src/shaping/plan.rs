@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::batch::peer_handles;
 use super::shape::{Shape, ShapeError};
 
 /// Most peers with a rule of their own: as many as handles of `tc` are set aside for them.
@@ -76,6 +77,11 @@ impl InterfacePlan {
             )));
         }
         Ok(self)
+    }
+
+    /// Handles of the qdiscs that shape what leaves for `address`, as `tc` writes them; none for a peer without a rule.
+    pub fn handles_to(&self, address: IpAddr) -> Option<[String; 2]> {
+        self.peers.iter().position(|peer| peer.addresses.contains(&address)).map(peer_handles)
     }
 
     /// What leaves for `address`, the throughput of the whole interface included.
