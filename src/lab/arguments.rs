@@ -111,10 +111,10 @@ pub struct FaultArgs {
     /// Do this at that time after the opening of the measured window; may be given several times: '5s kill 2',
     /// '8s restart 2', '5s pause 1', '7s resume 1', '5s partition 0-1 | 2-4', '10s heal', '5s degrade 0:1 latency=200',
     /// '9s restore 0:1'
-    #[arg(long = "fault", value_name = "FAULT")]
+    #[arg(id = "fault", long = "fault", value_name = "FAULT")]
     pub given: Vec<Fault>,
     /// File with such a fault on each line
-    #[arg(long = "faults", value_name = "FILE")]
+    #[arg(id = "faults", long = "faults", value_name = "FILE")]
     pub file: Option<PathBuf>,
 }
 
@@ -123,7 +123,7 @@ pub struct FaultArgs {
 #[command(next_help_heading = "Links")]
 pub struct LinkArgs {
     /// File that says how single links differ, by node or region (TOML; see the README)
-    #[arg(long = "links", value_name = "FILE")]
+    #[arg(id = "links", long = "links", value_name = "FILE")]
     pub file: Option<PathBuf>,
     /// Let the nodes speak IPv6 to one another (backend netns)
     #[arg(long)]
