@@ -11,7 +11,10 @@ use std::{
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use super::packet::{Kind, LENGTH, Packet, TRAIN_LENGTH};
+use super::{
+    packet::{Kind, LENGTH, Packet, TRAIN_LENGTH},
+    socket::{Received, receive, stamp},
+};
 use crate::clock::unix_nanos;
 
 /// Bounds of an order: ten minutes of a ping a millisecond, and as much of a train.
@@ -142,6 +145,7 @@ pub fn probe(source: IpAddr, order: &ProbeOrder) -> io::Result<ProbeResult> {
     let source = if source.is_ipv4() == order.target.is_ipv4() { source } else { any };
     let socket = UdpSocket::bind(SocketAddr::new(source, 0))?;
     socket.connect(order.target)?;
+    stamp(&socket)?;
     let mut prober = Prober::new(socket, order);
     prober.ping(order.pings, Duration::from_micros(order.interval_micros), wait)?;
     let sent_rate = order.train.map(|train| prober.train(&train)).transpose()?;
@@ -206,8 +210,8 @@ impl Prober {
                 self.socket.set_read_timeout(Some(left))?;
             }
             let mut buffer = [0; LENGTH + 1];
-            match self.socket.recv(&mut buffer) {
-                Ok(length) => self.take(&buffer[..length]),
+            match receive(&self.socket, &mut buffer) {
+                Ok(Received { length, at, .. }) => self.take(&buffer[..length], at),
                 Err(_) if left.is_zero() => return Ok(()),
                 // The time-out, or the network's answer to a packet sent before.
                 Err(_) => {}
@@ -215,8 +219,7 @@ impl Prober {
         }
     }
 
-    fn take(&mut self, bytes: &[u8]) {
-        let now = unix_nanos();
+    fn take(&mut self, bytes: &[u8], now: u64) {
         let Some(packet) = Packet::decode(bytes).filter(|packet| packet.session == self.session) else { return };
         if !matches!(packet.kind, Kind::Pong | Kind::Counts) {
             return;
