@@ -313,6 +313,12 @@ mod tests {
     }
 
     #[test]
+    fn the_example_is_good() {
+        let plan = LinkPlan::parse(include_str!("../../examples/regions.toml"), Shape::default(), 4).unwrap();
+        assert_eq!(plan.whole(3, 0).to_string(), "latency=45,loss=0.5,throughput=5000");
+    }
+
+    #[test]
     fn what_is_wrong_is_said_in_one_line() {
         for (text, says) in [
             ("latency = 5", "line 1: unknown field `latency`"),
