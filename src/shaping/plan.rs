@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::batch::peer_handles;
 use super::shape::{Shape, ShapeError};
 
-/// Most peers with a rule of their own: as many as handles of `tc` are set aside for them.
-pub(super) const MOST_PEERS: usize = 4000;
+/// Most peers with a rule of their own: a table of u32 filters holds 2047 of a family.
+pub(super) const MOST_PEERS: usize = 2000;
 
 /// What leaves for some addresses is shaped in a way of its own.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
