@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use super::{backend::Backend, docker::DockerArgs};
+use super::{backend::Backend, docker::DockerArgs, schedule::Fault};
 use crate::{
     network::Protocol,
     node::{Mode, NetworkArgs, WorkloadArgs},
@@ -102,6 +102,23 @@ pub struct LocalArgs {
     #[command(flatten)]
     #[allow(missing_docs, reason = "a doc comment here would become help text")]
     pub containers: DockerArgs,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would become help text")]
+    pub faults: FaultArgs,
+}
+
+/// What is done to the network while it is measured.
+#[derive(Clone, Debug, Default, Args, Serialize)]
+#[command(next_help_heading = "Faults")]
+pub struct FaultArgs {
+    /// Do this at that time after the opening of the measured window; may be given several times: '5s kill 2',
+    /// '8s restart 2', '5s pause 1', '7s resume 1', '5s partition 0-1 | 2-4', '10s heal', '5s degrade 0:1 latency=200',
+    /// '9s restore 0:1'
+    #[arg(id = "fault", long = "fault", value_name = "FAULT")]
+    pub given: Vec<Fault>,
+    /// File with such a fault on each line
+    #[arg(id = "faults", long = "faults", value_name = "FILE")]
+    pub file: Option<PathBuf>,
 }
 
 /// How links differ, and how they are measured.
@@ -109,7 +126,7 @@ pub struct LocalArgs {
 #[command(next_help_heading = "Links")]
 pub struct LinkArgs {
     /// File that says how single links differ, by node or region (TOML; see the README)
-    #[arg(long = "links", value_name = "FILE")]
+    #[arg(id = "links", long = "links", value_name = "FILE")]
     pub file: Option<PathBuf>,
     /// Let the nodes speak IPv6 to one another (backend netns)
     #[arg(long)]

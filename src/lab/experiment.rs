@@ -11,13 +11,14 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tokio::{
     signal::unix::{SignalKind, signal},
-    time::sleep,
+    time::{sleep, timeout},
 };
 
 use super::{
     backend::{Nodes, StartError},
     certify::{Links, Stage},
     client::NodeClient,
+    faults::{Faults, Hands},
     manifest::Manifest,
     plan::Plan,
     progress::Progress,
@@ -71,6 +72,7 @@ struct Experiment<'a> {
     trials_told: usize,
     runner_cpu_percent: Option<f64>,
     links: Links,
+    faults: Faults,
     warnings: Vec<String>,
 }
 
@@ -98,6 +100,7 @@ pub(super) async fn run(plan: &Plan) -> Result<RunSummary, StartError> {
         trials_told: 0,
         runner_cpu_percent: None,
         links: Links::default(),
+        faults: Faults::new(plan),
         warnings: vec![],
     };
     let ended = tokio::select! {
@@ -128,6 +131,7 @@ impl Experiment<'_> {
         self.progress.stage("measure", "");
         let (since, cpu) = (Instant::now(), usage().cpu_seconds);
         self.live_until(order.to_unix_nanos().unwrap_or(u64::MAX), order.from_unix_nanos()).await?;
+        self.lift_faults().await?;
         self.runner_cpu_percent = Some(100.0 * (usage().cpu_seconds - cpu) / since.elapsed().as_secs_f64());
         self.progress.stage("drain", "");
         self.drain().await?;
@@ -141,15 +145,15 @@ impl Experiment<'_> {
             return Ok(());
         }
         self.progress.stage("links", stage.tells());
+        let alive: Vec<NodeClient> =
+            self.clients.iter().filter(|client| !self.faults.is_dead(client.id)).cloned().collect();
         if stage == Stage::After {
-            for (client, answer) in
-                self.clients.iter().zip(join_all(self.clients.iter().map(NodeClient::quiesce)).await)
-            {
+            for (client, answer) in alive.iter().zip(join_all(alive.iter().map(NodeClient::quiesce)).await) {
                 answer.map_err(|error| format!("node {} does not close its network: {error}", client.id))?;
             }
-            self.links.settle(&self.nodes, &self.clients).await?;
+            self.links.settle(&self.nodes, &alive).await?;
         }
-        self.links.measure(stage, self.plan, &self.nodes, &self.clients).await?;
+        self.links.measure(stage, self.plan, &self.nodes, &alive).await?;
         self.check_processes()?;
         match self.links.certificate(self.plan).and_then(|certificate| certificate.reason()) {
             // Told with the result.
@@ -203,6 +207,7 @@ impl Experiment<'_> {
                 (Some(window), false) => u64::try_from(window.as_millis()).ok(),
                 _ => None,
             },
+            phase_millis: self.plan.schedule.boundaries_millis(),
             ..StartOrder::at(0)
         };
         let answers = join_all(self.clients.iter().map(|client| client.start(&order))).await;
@@ -215,14 +220,15 @@ impl Experiment<'_> {
         Ok(order)
     }
 
-    /// Asks every node for its counts, and says whether all have answered; fails when one has ended or does not answer
+    /// Asks every node that can answer for its counts, and says whether all have answered; fails when one has ended or does not answer
     /// for too long.
     async fn poll(&mut self) -> Result<bool, String> {
         self.check_processes()?;
-        let answers = join_all(self.clients.iter().map(NodeClient::summary)).await;
+        let asked: Vec<&NodeClient> = self.clients.iter().filter(|client| self.faults.answers(client.id)).collect();
+        let answers = join_all(asked.iter().map(|client| client.summary())).await;
         let hang_timeout = Duration::from_secs(self.plan.args.hang_timeout_seconds);
         let mut all = true;
-        for (client, answer) in self.clients.iter().zip(answers) {
+        for (client, answer) in asked.into_iter().zip(answers) {
             match answer {
                 Ok(summary) => {
                     self.latest.insert(client.id, summary);
@@ -292,16 +298,39 @@ impl Experiment<'_> {
         format!("sent {}, delivered {} ({delivery}), p99 {p99}", point.sent, point.delivered)
     }
 
-    /// Shows the live figures until the wall clock shows `end`.
+    /// Shows the live figures until the wall clock shows `end`, and carries out the faults that are due until then.
     async fn live_until(&mut self, end: u64, begin: u64) -> Result<(), String> {
         let mut before: Option<(Instant, u64)> = None;
+        let mut next_poll = Instant::now() + LIVE_POLL;
+        let opening = self.order.as_ref().map_or(u64::MAX, StartOrder::from_unix_nanos);
         loop {
             let now = unix_nanos();
+            let due = self.faults.due(self.plan, opening).filter(|due| *due < end);
+            if due.is_some_and(|due| due <= now) {
+                self.perform_fault(opening).await?;
+                continue;
+            }
             if now >= end {
                 return Ok(());
             }
-            sleep(LIVE_POLL.min(Duration::from_nanos(end - now))).await;
-            self.poll().await?;
+            let until_next = Duration::from_nanos(due.unwrap_or(end).min(end) - now);
+            let pace = if self.faults.awaits_any() { READY_POLL } else { LIVE_POLL };
+            sleep(next_poll.saturating_duration_since(Instant::now()).min(pace).min(until_next)).await;
+            self.welcome().await?;
+            if next_poll > Instant::now() {
+                continue;
+            }
+            next_poll = Instant::now() + LIVE_POLL;
+            let until_next = Duration::from_nanos(due.unwrap_or(end).saturating_sub(unix_nanos()));
+            // A node that is slow to answer makes no fault late.
+            if due.is_some() {
+                match timeout(until_next, self.poll()).await {
+                    Ok(polled) => polled?,
+                    Err(_) => continue,
+                };
+            } else {
+                self.poll().await?;
+            }
             let phase = if self.sum(|node| node.measured.intended) > 0 { "measure" } else { "warm-up" };
             let figures = self.tell(phase);
             let delivered = self.sum(|node| node.measured.received + node.outside.received);
@@ -312,6 +341,40 @@ impl Experiment<'_> {
             let part = unix_nanos().saturating_sub(begin) as f64 / end.saturating_sub(begin).max(1) as f64;
             self.progress.update(part, &format!("{rate:.0} deliveries/s, {figures}"));
         }
+    }
+
+    /// Carries out the fault that is due, in a window that opens at `from`.
+    async fn perform_fault(&mut self, from: u64) -> Result<(), String> {
+        let Self { plan, nodes, clients, latest, faults, .. } = self;
+        faults.perform(&mut Hands { plan, nodes, clients, latest }, from).await?;
+        // Whoever was paused or killed was not asked meanwhile.
+        let now = Instant::now();
+        self.answered = self.clients.iter().map(|client| (client.id, now)).collect();
+        Ok(())
+    }
+
+    /// Gives nodes that were started again their start.
+    async fn welcome(&mut self) -> Result<(), String> {
+        if let (true, Some(order)) = (self.faults.awaits_any(), &self.order) {
+            let limit = Duration::from_secs(self.plan.args.ready_timeout_seconds);
+            let welcomed = self.faults.welcome(&self.clients, order, limit).await?;
+            self.answered.extend(welcomed.into_iter().map(|id| (id, Instant::now())));
+        }
+        Ok(())
+    }
+
+    /// After the window: what the faults have left is lifted, and whoever was started again is back.
+    async fn lift_faults(&mut self) -> Result<(), String> {
+        let Self { plan, nodes, clients, latest, faults, .. } = self;
+        faults.lift(&mut Hands { plan, nodes, clients, latest }).await?;
+        while self.faults.awaits_any() {
+            self.welcome().await?;
+            self.check_processes()?;
+            sleep(READY_POLL).await;
+        }
+        let now = Instant::now();
+        self.answered = self.clients.iter().map(|client| (client.id, now)).collect();
+        Ok(())
     }
 
     /// Waits until everything that was sent has come, or nothing comes any more.
@@ -396,14 +459,15 @@ impl Experiment<'_> {
         let window_seconds = self.window_seconds();
         // An invalid run keeps what the nodes that still answer have counted.
         if ended.is_err() {
-            let answers = join_all(self.clients.iter().map(NodeClient::summary)).await;
-            for (client, summary) in self.clients.iter().zip(answers).filter_map(|(c, a)| Some((c, a.ok()?))) {
+            let asked: Vec<&NodeClient> = self.clients.iter().filter(|client| self.faults.answers(client.id)).collect();
+            let answers = join_all(asked.iter().map(|client| client.summary())).await;
+            for (client, summary) in asked.into_iter().zip(answers).filter_map(|(c, a)| Some((c, a.ok()?))) {
                 self.latest.insert(client.id, summary);
             }
         }
-        let mut reasons: Vec<String> = ended.err().into_iter().collect();
         let certificate = self.links.certificate(self.plan);
-        reasons.extend(certificate.as_ref().and_then(Certificate::reason));
+        let mut reasons: Vec<String> = certificate.as_ref().and_then(Certificate::reason).into_iter().collect();
+        reasons.extend(ended.err());
         let bad_ends = self.nodes.stop().await;
         if reasons.is_empty() {
             reasons.extend(bad_ends);
@@ -418,16 +482,19 @@ impl Experiment<'_> {
         }
         self.progress.finish();
         // Their last words count connections that broke because the others ended first; what they said before does not.
-        let nodes: Vec<NodeSummary> = self.latest.values().cloned().collect();
-        let verdict = Verdict { valid: false, reasons, warnings: self.warnings.clone() };
+        let (faults, lives, killed) = self.faults.result();
+        let nodes: Vec<NodeSummary> = lives.into_iter().chain(self.latest.into_values()).collect();
+        let verdict = Verdict { valid: false, reasons, warnings: self.warnings };
         let mut run = merge(Collected {
             nodes: &nodes,
             workload: self.plan.summary(),
             explore: self.plan.is_explore(),
             window_seconds,
+            killed,
+            phases: &self.plan.schedule.phases(),
             verdict,
-            ..Collected::default()
         });
+        run.faults = faults;
         run.ready_seconds = self.ready_seconds;
         run.runner_cpu_percent = self.runner_cpu_percent;
         run.links = certificate;

@@ -9,16 +9,19 @@ mod certify;
 mod client;
 mod docker;
 mod experiment;
+mod faults;
 mod links;
 mod manifest;
 mod netns;
 mod plan;
 mod process;
 mod progress;
+mod schedule;
 
-pub use arguments::{LinkArgs, LocalArgs};
+pub use arguments::{FaultArgs, LinkArgs, LocalArgs};
 pub use backend::Backend;
 pub use docker::{DockerArgs, MemoryLimit, ReapArgs, reap_docker};
+pub use schedule::Fault;
 
 use std::process::ExitCode;
 
@@ -28,7 +31,7 @@ use self::backend::StartError;
 
 use crate::{
     command_line::BAD_USAGE,
-    report::{per_node_table, phase_table, run_table, trial_table},
+    report::{link_table, per_node_table, phase_table, run_table, trial_table},
 };
 
 /// Exit code of a run that is not valid.
@@ -72,6 +75,9 @@ pub fn local(args: &LocalArgs) -> ExitCode {
     } else {
         if !run.trials.is_empty() {
             print!("{}", trial_table(&run.trials));
+        }
+        if let Some(certificate) = run.links.as_ref().filter(|_| args.per_link) {
+            print!("{}", link_table(certificate));
         }
         if args.per_node {
             print!("{}", per_node_table(&run.nodes));

@@ -9,7 +9,12 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{arguments::LocalArgs, backend::Backend, docker, links, netns};
+use super::{
+    arguments::LocalArgs,
+    backend::Backend,
+    docker, links, netns,
+    schedule::{Action, Groups, Schedule},
+};
 use crate::{
     network::{PeerAddress, peer_id},
     node::{
@@ -46,6 +51,8 @@ pub(super) struct Plan {
     pub(super) backend: Backend,
     /// What every link is to be like.
     pub(super) links: LinkPlan,
+    /// What is done to the network while it is measured.
+    pub(super) schedule: Schedule,
     /// Addresses of each node in the p2p network; empty where links can't be shaped.
     pub(super) addresses: Vec<[IpAddr; 2]>,
     /// What was made ready in Docker, for that backend.
@@ -72,6 +79,7 @@ impl Plan {
         args.backend = backend;
         docker::complete(&mut args)?;
         let links = links(&args)?;
+        let schedule = schedule(&args, &links, window.filter(|_| !explore))?;
         let places = places(&args)?;
         if let Some(binary) = &mut args.node_binary {
             // A bare name would be looked for in PATH when it is started.
@@ -97,7 +105,7 @@ impl Plan {
                 node
             })
             .collect();
-        Ok(Self { args, workload, nodes, folder, backend, links, addresses, docker: None, window })
+        Ok(Self { args, workload, nodes, folder, backend, links, schedule, addresses, docker: None, window })
     }
 
     /// Gives every node other addresses, IPv4 and IPv6, before anything has started.
@@ -123,17 +131,28 @@ impl Plan {
 
     /// What is done at each node's interface.
     pub(super) fn interfaces(&self) -> Vec<InterfacePlan> {
-        (0..self.args.num_nodes).map(|id| self.interface(&self.links, id)).collect()
+        (0..self.args.num_nodes).map(|id| self.interface(&self.links, None, id)).collect()
     }
 
-    /// What is done at a node's interface to make `links`.
-    pub(super) fn interface(&self, links: &LinkPlan, id: u64) -> InterfacePlan {
+    /// What is done at a node's interface to make `links`, and to cut it off from the groups that it is not in.
+    pub(super) fn interface(&self, links: &LinkPlan, groups: Option<&Groups>, id: u64) -> InterfacePlan {
         let rate = Shape { throughput_kilobytes_per_second: links.interface(id), ..Shape::default() };
         let egress = Shape { throughput_kilobytes_per_second: links.interface(id), ..links.default };
-        let mut plan = InterfacePlan { egress, ingress: rate, ..InterfacePlan::default() };
-        if links.differs_by_link() {
-            let others = (0..).zip(&self.addresses).filter(|(other, _)| *other != id);
-            plan.peers = others
+        let degradations: Vec<Shape> = self.schedule.degradations().collect();
+        let mut plan = InterfacePlan {
+            egress,
+            ingress: rate,
+            blockable: self.schedule.cuts(),
+            adjustable_delay: degradations.iter().any(Shape::needs_netem),
+            adjustable_rate: degradations.iter().any(|shape| shape.throughput_kilobytes_per_second.is_some()),
+            ..InterfacePlan::default()
+        };
+        let others = || (0..).zip(&self.addresses).filter(|(other, _)| *other != id);
+        let apart =
+            |other: &u64| groups.is_some_and(|groups| !groups.iter().any(|g| g.contains(&id) && g.contains(other)));
+        plan.blocked = others().filter(|(other, _)| apart(other)).flat_map(|(_, addresses)| *addresses).collect();
+        if links.differs_by_link() || !degradations.is_empty() {
+            plan.peers = others()
                 .map(|(other, addresses)| PeerRule { addresses: addresses.to_vec(), shape: links.link(id, other) })
                 .collect();
         }
@@ -258,6 +277,26 @@ fn links(args: &LocalArgs) -> Result<LinkPlan, UsageError> {
         }
     }
     Ok(links)
+}
+
+/// The faults, checked against the run and its links.
+fn schedule(args: &LocalArgs, links: &LinkPlan, window: Option<Duration>) -> Result<Schedule, UsageError> {
+    let schedule = Schedule::new(&args.faults.given, args.faults.file.as_deref(), args.num_nodes, window)?;
+    for fault in schedule.faults() {
+        let shapes = matches!(fault.action, Action::Partition(_) | Action::Degrade(..));
+        if shapes && args.backend == Backend::Process {
+            return Err(UsageError(format!(
+                "fault '{fault}' needs links of their own: add --backend netns or --docker"
+            )));
+        }
+        if let Action::Degrade(directions, shape) = &fault.action {
+            for (from, to) in directions {
+                let with = links.link(*from, *to).with(shape);
+                with.map_err(|error| UsageError(format!("fault '{fault}': {error}")))?;
+            }
+        }
+    }
+    Ok(schedule)
 }
 
 fn node(

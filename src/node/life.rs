@@ -144,7 +144,10 @@ fn start(args: NodeArgs) -> Result<(), Failure> {
         libp2p_registry: Mutex::new(None),
         args,
     });
-    main.block_on(live(node))
+    let ended = main.block_on(live(node));
+    // A probe under way is not waited for.
+    main.shutdown_background();
+    ended
 }
 
 /// The runtime that carries the network: one thread, or a pool.

@@ -14,6 +14,7 @@
 mod measure;
 mod packet;
 mod responder;
+mod socket;
 
 pub use measure::{ProbeOrder, ProbeResult, Times, TrainOrder, TrainResult, probe};
 pub use responder::Responder;

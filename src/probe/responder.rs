@@ -14,8 +14,10 @@ use std::{
 
 use nix::sys::socket::{setsockopt, sockopt};
 
-use super::packet::{Kind, Packet, TRAIN_LENGTH};
-use crate::clock::unix_nanos;
+use super::{
+    packet::{Kind, Packet, TRAIN_LENGTH},
+    socket::{Received, receive, stamp},
+};
 
 /// Sessions that are remembered: one for each other node of a large network, twice. The oldest is forgotten first.
 const MOST_SESSIONS: usize = 2048;
@@ -37,8 +39,9 @@ struct Session {
     /// Bit `k` is ping `next - 1 - k`.
     seen: u128,
     packets: u64,
-    first_counted: Option<Instant>,
-    last_counted: Option<Instant>,
+    /// When the first and the last counted packet came, in nanoseconds since the Unix epoch.
+    first_counted: Option<u64>,
+    last_counted: Option<u64>,
 }
 
 impl Session {
@@ -75,7 +78,7 @@ impl Session {
         }
     }
 
-    fn counted(&mut self, now: Instant) {
+    fn counted(&mut self, now: u64) {
         if self.first_counted.is_none() {
             self.first_counted = Some(now);
         } else {
@@ -86,8 +89,7 @@ impl Session {
     }
 
     fn span(&self) -> u64 {
-        let span = self.last_counted.zip(self.first_counted).map(|(last, first)| last - first).unwrap_or_default();
-        u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+        self.last_counted.zip(self.first_counted).map_or(0, |(last, first)| last.saturating_sub(first))
     }
 }
 
@@ -111,6 +113,7 @@ impl Responder {
         if setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
             let _ = setsockopt(&socket, sockopt::RcvBuf, &RECEIVE_BUFFER);
         }
+        stamp(&socket)?;
         let address = socket.local_addr()?;
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
@@ -138,8 +141,8 @@ fn answer(socket: &UdpSocket, stop: &AtomicBool) {
     let mut buffer = [0; TRAIN_LENGTH + 1];
     while !stop.load(Ordering::Relaxed) {
         // An error is the time-out, or an earlier answer that a peer has refused: there is always a next packet.
-        let Ok((length, from)) = socket.recv_from(&mut buffer) else { continue };
-        let (received, now) = (unix_nanos(), Instant::now());
+        let Ok(Received { length, from: Some(from), at: received }) = receive(socket, &mut buffer) else { continue };
+        let now = Instant::now();
         let Some(packet) = Packet::decode(&buffer[..length]) else { continue };
         if !matches!(packet.kind, Kind::Ping | Kind::Uncounted | Kind::Counted | Kind::Report) {
             continue;
@@ -160,7 +163,7 @@ fn answer(socket: &UdpSocket, stop: &AtomicBool) {
             }
             Kind::Report => Kind::Counts,
             Kind::Counted => {
-                session.counted(now);
+                session.counted(received);
                 continue;
             }
             _ => continue,

@@ -1,6 +1,7 @@
 //! Results: many nodes' summaries merged into one, and how a person reads it. Knows no backend.
 
 mod folder;
+mod link_table;
 mod links;
 mod lives;
 mod merge;
@@ -11,11 +12,12 @@ mod table;
 mod tests;
 
 pub use folder::{FolderError, RunFolder};
+pub use link_table::link_table;
 pub use links::{Certificate, InterfaceRow, LinkMeasured, LinkRow, PooledLoss, Tolerance};
 pub use merge::{Collected, merge, merge_trials};
 pub use phases::PhaseInput;
 pub use summary::{
-    DelaySummary, Deliveries, GroupDeliveries, NodeRow, PhaseRow, RUN_SCHEMA_VERSION, RunSummary, Totals, TrialRow,
-    Verdict, WorkloadSummary,
+    DelaySummary, Deliveries, FaultRow, GroupDeliveries, NodeRow, PhaseRow, RUN_SCHEMA_VERSION, RunSummary, Totals,
+    TrialRow, Verdict, WorkloadSummary,
 };
 pub use table::{per_node_table, phase_table, run_table, trial_line, trial_table};

@@ -212,6 +212,21 @@ pub struct PhaseRow {
     pub groups: Option<GroupDeliveries>,
 }
 
+/// A fault of the schedule, and what became of it. Times are seconds after the opening of the measured window.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FaultRow {
+    /// As it was given.
+    pub fault: String,
+    /// When it was to happen.
+    pub planned_seconds: f64,
+    /// When the runner began with it; none if it never came to that.
+    pub began_seconds: Option<f64>,
+    /// When it was done.
+    pub done_seconds: Option<f64>,
+    /// What it was seen to do.
+    pub seen: Option<String>,
+}
+
 /// What was asked for.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct WorkloadSummary {
@@ -245,6 +260,9 @@ pub struct RunSummary {
     /// What the links were asked to be, and what they were measured to be; none where none was shaped.
     #[serde(default)]
     pub links: Option<Certificate>,
+    /// What was done to the network while it was measured, by time.
+    #[serde(default)]
+    pub faults: Vec<FaultRow>,
     /// The measured window; in explore mode all trials together.
     pub totals: Totals,
     /// Sum over the nodes of the highest resident memory of each, in bytes.

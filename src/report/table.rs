@@ -4,12 +4,13 @@ use comfy_table::{
     CellAlignment, ColumnConstraint, ContentArrangement, LineStyle, Table, presets::UTF8_HORIZONTAL_ONLY,
 };
 
+use super::link_table::links_line;
 use super::summary::{DelaySummary, Deliveries, NodeRow, PhaseRow, RunSummary, TrialRow};
 
 const NONE: &str = "-";
 
 /// Microseconds as a person reads them.
-fn time(micros: Option<u64>) -> String {
+pub(super) fn time(micros: Option<u64>) -> String {
     match micros {
         None => NONE.into(),
         Some(micros) if micros < 1_000 => format!("{micros} us"),
@@ -43,7 +44,7 @@ fn optional(value: Option<f64>, digits: usize) -> String {
     value.map_or_else(|| NONE.into(), |value| format!("{value:.digits$}"))
 }
 
-fn empty_table() -> Table {
+pub(super) fn empty_table() -> Table {
     let mut table = Table::new();
     table.load_style(UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()));
     table
@@ -98,6 +99,9 @@ pub fn run_table(run: &RunSummary) -> String {
     );
     row("delay", percentiles(&totals.delay));
     row("send lag", percentiles(&totals.send_lag));
+    if let Some(certificate) = &run.links {
+        row("links", links_line(certificate));
+    }
     row(
         "CPU",
         format!(
@@ -123,7 +127,7 @@ pub fn run_table(run: &RunSummary) -> String {
     text
 }
 
-fn align_numbers(table: &mut Table, columns: usize) {
+pub(super) fn align_numbers(table: &mut Table, columns: usize) {
     for column in 0..columns {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);

@@ -72,6 +72,11 @@ pub(super) fn is_own_root(handle: &str) -> bool {
     u32::from_str_radix(handle.trim_end_matches(':'), 16).is_ok_and(|handle| own.contains(&handle))
 }
 
+/// Whether it is the handle of the qdisc in which blocked packets end.
+pub(super) fn is_sink(handle: &str) -> bool {
+    handle.trim_end_matches(':') == format!("{SINK:x}")
+}
+
 /// The lines that make `plan`, on an interface that has nothing of ours (`before` is none), or out of what the plan
 /// `before` has made there. Of a changed plan only the peers' shapes and the blocked addresses may differ, as far as both
 /// plans say that they may.
@@ -120,6 +125,12 @@ pub fn batch(plan: &InterfacePlan, devices: &Devices, before: Option<&InterfaceP
         }
     }
     batch
+}
+
+/// Handles of the qdiscs that shape what leaves for the peer at this place of a plan's peers.
+pub(super) fn peer_handles(place: usize) -> [String; 2] {
+    let at = u32::try_from(place).unwrap_or(u32::MAX).saturating_add(1);
+    [NETEM, RATE].map(|first| format!("{:x}:", first.saturating_add(at)))
 }
 
 fn new_ifb(device: &str) -> [String; 2] {

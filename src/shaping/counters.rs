@@ -1,8 +1,10 @@
 //! What `tc -s -j qdisc show` says.
 
+use super::batch::is_sink;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-/// The counters of one qdisc.
+/// The counters of one qdisc, and its settings.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QdiscCounters {
     /// The interface.
@@ -21,6 +23,16 @@ pub struct QdiscCounters {
     pub overlimits: u64,
     /// Bytes in the queue now.
     pub backlog: u64,
+    /// Its settings as the kernel has them, in the words of `tc`.
+    #[serde(default)]
+    pub options: Value,
+}
+
+impl QdiscCounters {
+    /// Whether packets that were blocked end in it: its drops are those that were cut off.
+    pub fn is_sink(&self) -> bool {
+        self.kind == "bfifo" && is_sink(&self.handle)
+    }
 }
 
 #[derive(Deserialize)]
@@ -39,6 +51,8 @@ struct Said {
     overlimits: u64,
     #[serde(default)]
     backlog: u64,
+    #[serde(default)]
+    options: Value,
 }
 
 /// Reads the JSON of `tc -s -j qdisc show`.
@@ -49,8 +63,8 @@ pub fn qdisc_counters(json: &str) -> Result<Vec<QdiscCounters>, String> {
     let json = if json.trim().is_empty() { "[]" } else { json };
     let said: Vec<Said> = serde_json::from_str(json).map_err(|error| error.to_string())?;
     let counters = said.into_iter().map(|said| {
-        let Said { dev: device, kind, handle, bytes, packets, drops, overlimits, backlog } = said;
-        QdiscCounters { device, kind, handle, bytes, packets, drops, overlimits, backlog }
+        let Said { dev: device, kind, handle, bytes, packets, drops, overlimits, backlog, options } = said;
+        QdiscCounters { device, kind, handle, bytes, packets, drops, overlimits, backlog, options }
     });
     Ok(counters.collect())
 }
@@ -72,6 +86,7 @@ mod tests {
             drops: 5,
             overlimits: 4,
             backlog: 3,
+            options: serde_json::json!({"rate": 1, "lat": 9}),
         };
         assert_eq!(qdisc_counters(json).unwrap(), [expected]);
         assert_eq!(qdisc_counters("\n").unwrap(), []);

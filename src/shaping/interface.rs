@@ -170,11 +170,6 @@ impl Interface {
         }
         Ok(removed)
     }
-
-    /// Name of the IFB device in which blocked packets end: its drops are the packets that were cut off.
-    pub fn sink(&self) -> &str {
-        &self.devices.sink
-    }
 }
 
 /// Whether the kernel may have put it there by itself.

@@ -198,7 +198,8 @@ impl LinkPlan {
                 pairs.extend(back);
             }
             for (from, to) in pairs.into_iter().filter(|(from, to)| from != to) {
-                let shape = plan.overlay(plan.link(from, to), &rule.shape).map_err(|error| failed(&what, &error))?;
+                let given: Vec<String> = rule.shape.iter().map(|(key, value)| format!("{key}={value}")).collect();
+                let shape = plan.link(from, to).with(&given.join(",")).map_err(|error| failed(&what, &error))?;
                 plan.links.insert((from, to), shape);
             }
         }
@@ -232,15 +233,6 @@ impl LinkPlan {
             }
         }
         Ok(())
-    }
-
-    /// The shape with some of its values given anew.
-    fn overlay(&self, shape: Shape, given: &BTreeMap<String, f64>) -> Result<Shape, String> {
-        let mut text = if shape.is_free() { String::new() } else { shape.to_string() };
-        for (key, value) in given {
-            text.push_str(&format!(",{key}={value}"));
-        }
-        text.parse::<Shape>().map_err(|error| error.to_string())
     }
 
     /// What a link is like, one way; without the throughput of the interfaces at its ends.
@@ -318,6 +310,12 @@ mod tests {
         assert_eq!(text(3, 0), "throughput=1000");
         assert_eq!(plan.interface(2), Some(20_000));
         assert!(plan.differs_by_link());
+    }
+
+    #[test]
+    fn the_example_is_good() {
+        let plan = LinkPlan::parse(include_str!("../../examples/regions.toml"), Shape::default(), 4).unwrap();
+        assert_eq!(plan.whole(3, 0).to_string(), "latency=45,loss=0.5,throughput=5000");
     }
 
     #[test]

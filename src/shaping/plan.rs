@@ -4,10 +4,11 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::batch::peer_handles;
 use super::shape::{Shape, ShapeError};
 
-/// Most peers with a rule of their own: as many as handles of `tc` are set aside for them.
-pub(super) const MOST_PEERS: usize = 4000;
+/// Most peers with a rule of their own: a table of u32 filters holds 2047 of a family.
+pub(super) const MOST_PEERS: usize = 2000;
 
 /// What leaves for some addresses is shaped in a way of its own.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -83,6 +84,11 @@ impl InterfacePlan {
             )));
         }
         Ok(self)
+    }
+
+    /// Handles of the qdiscs that shape what leaves for `address`, as `tc` writes them; none for a peer without a rule.
+    pub fn handles_to(&self, address: IpAddr) -> Option<[String; 2]> {
+        self.peers.iter().position(|peer| peer.addresses.contains(&address)).map(peer_handles)
     }
 
     /// What leaves for `address`, the throughput of the whole interface included.

@@ -94,6 +94,15 @@ impl Shape {
         self.throughput_kilobytes_per_second.map(|kilobytes| kilobytes * 1000)
     }
 
+    /// This shape with some of its values given anew, in the text that [`FromStr`] reads.
+    ///
+    /// # Errors
+    /// One line that names the value.
+    pub fn with(&self, text: &str) -> Result<Self, ShapeError> {
+        let own = if self.is_free() { String::new() } else { self.to_string() };
+        format!("{own},{text}").parse()
+    }
+
     /// This shape and then `next`, as one.
     pub fn then(&self, next: &Self) -> Self {
         let either = |a: f64, b: f64| 100.0 - (100.0 - a) * (100.0 - b) / 100.0;

@@ -7,7 +7,7 @@ use std::{
     net::IpAddr,
     path::{Path, PathBuf},
     process::Stdio,
-    sync::Mutex,
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -24,7 +24,11 @@ use super::{
     prepare::Prepared,
     reaper,
 };
-use crate::{lab::backend::StartError, node::NodeArgs, shaping::InterfacePlan};
+use crate::{
+    lab::backend::StartError,
+    node::NodeArgs,
+    shaping::{InterfacePlan, QdiscCounters},
+};
 
 /// The user that a node runs as: nobody.
 const USER: &str = "65534";
@@ -126,6 +130,16 @@ pub(super) struct Container {
     /// What its entry point does at its interface, and what is done there now or as soon as it is started again.
     pub(super) first_plan: InterfacePlan,
     pub(super) plan: Mutex<InterfacePlan>,
+    counted: Mutex<Counted>,
+}
+
+/// Counters of an interface, whose qdiscs are new each time that the container is started.
+#[derive(Default)]
+struct Counted {
+    /// Those of the lives that are over, as they were last seen.
+    before: Vec<QdiscCounters>,
+    /// Those of all lives, as they were last seen.
+    seen: Vec<QdiscCounters>,
 }
 
 impl Container {
@@ -152,12 +166,15 @@ impl Container {
             paused: false,
             first_plan: recipe.interface.clone(),
             plan: Mutex::new(recipe.interface),
+            counted: Mutex::default(),
         };
         Ok((container, printed.warnings))
     }
 
     /// Starts it.
     pub(super) fn follow(&mut self) -> Result<(), String> {
+        let before = self.last_counters();
+        self.counted().before = before;
         let follower = Follower::start(&self.name, &self.log);
         self.follower = Some(follower.map_err(|error| format!("node {} does not start: {error}", self.id))?);
         Ok(())
@@ -174,9 +191,42 @@ impl Container {
         ended.ok()?.ok()?.clone()
     }
 
+    fn counted(&self) -> MutexGuard<'_, Counted> {
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds what was counted in lives that are over to what is counted now.
+    pub(super) fn count(&self, now: Vec<QdiscCounters>) -> Vec<QdiscCounters> {
+        let mut counted = self.counted();
+        counted.seen = sum(&counted.before, now);
+        counted.seen.clone()
+    }
+
+    /// The counters as they were last seen; nothing waits in a queue that is gone.
+    pub(super) fn last_counters(&self) -> Vec<QdiscCounters> {
+        self.counted().seen.iter().map(|one| QdiscCounters { backlog: 0, ..one.clone() }).collect()
+    }
+
     pub(super) fn log_size(&self) -> u64 {
         fs::metadata(&self.log).map_or(0, |file| file.len())
     }
+}
+
+/// Counters of two lives together, by device and handle.
+fn sum(before: &[QdiscCounters], mut now: Vec<QdiscCounters>) -> Vec<QdiscCounters> {
+    for old in before {
+        match now.iter_mut().find(|new| (&new.device, &new.handle) == (&old.device, &old.handle)) {
+            Some(new) => {
+                new.bytes += old.bytes;
+                new.packets += old.packets;
+                new.drops += old.drops;
+                new.overlimits += old.overlimits;
+            }
+            // The name of a device may be another now.
+            None => now.push(old.clone()),
+        }
+    }
+    now
 }
 
 /// How a container ended.
@@ -269,5 +319,17 @@ mod tests {
         assert!(ended(137, true, "").tells(memory).contains("--memory-limit 2g"));
         assert_eq!(ended(128, false, "port is\n taken").tells(memory), "does not start: port is taken");
         assert!(ended(0, false, "").is_good() && !ended(1, false, "").is_good() && !ended(0, false, "x").is_good());
+    }
+
+    #[test]
+    fn counters_of_two_lives_are_added() {
+        let counters = |device: &str, packets| QdiscCounters {
+            device: device.into(),
+            handle: "ab2:".into(),
+            packets,
+            ..QdiscCounters::default()
+        };
+        let both = sum(&[counters("eth1", 5), counters("in12", 7)], vec![counters("eth1", 1), counters("in14", 2)]);
+        assert_eq!(both, [counters("eth1", 6), counters("in14", 2), counters("in12", 7)]);
     }
 }

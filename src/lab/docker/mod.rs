@@ -216,11 +216,15 @@ impl Containers {
         Err(format!("node {id} is {}paused although Docker was told otherwise", if state.paused { "" } else { "not " }))
     }
 
-    /// Counters of the qdiscs at a node's interface.
+    /// Counters of the qdiscs at a node's interface, over all of its lives; at that of a node that does not run, as they
+    /// were last seen.
     pub(super) async fn counters(&self, id: u64) -> Result<Vec<QdiscCounters>, String> {
         let node = &self.nodes[self.at(id)?];
+        if node.end().is_some() {
+            return Ok(node.last_counters());
+        }
         let json = self.in_network(node, &["--show"]).await?;
-        serde_json::from_str(&json).map_err(|error| format!("node {id}: {error}"))
+        Ok(node.count(serde_json::from_str(&json).map_err(|error| format!("node {id}: {error}"))?))
     }
 
     /// Changes what is done at a node's interface; at that of a node that does not run, when it is started again.

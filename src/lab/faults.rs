@@ -1,0 +1,368 @@
+//! Faults carried out: each is checked to have hit something, and told in the result.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use futures::future::try_join_all;
+
+use super::{
+    backend::Nodes,
+    client::NodeClient,
+    plan::Plan,
+    schedule::{Action, Directions, Groups},
+};
+use crate::{
+    node::{NodeSummary, StartOrder, unix_nanos},
+    report::FaultRow,
+    shaping::LinkPlan,
+};
+
+/// A node that was started again and has not been given its start yet.
+struct Returning {
+    row: usize,
+    since: Instant,
+    gone_since: u64,
+}
+
+/// A cut or degraded part of the network, and the packets that its fault had met when it began.
+struct Open {
+    row: usize,
+    packets_before: u64,
+}
+
+/// What the faults have done so far.
+pub(super) struct Faults {
+    next: usize,
+    rows: Vec<FaultRow>,
+    /// The lives of killed nodes that are over: what each said last.
+    lives: Vec<NodeSummary>,
+    killed: BTreeSet<u64>,
+    /// Killed nodes that are not back, and since when nothing is known of them.
+    dead: BTreeMap<u64, u64>,
+    paused: BTreeSet<u64>,
+    returning: BTreeMap<u64, Returning>,
+    links: LinkPlan,
+    groups: Option<Groups>,
+    cut: Option<Open>,
+    degraded: BTreeMap<(u64, u64), Open>,
+}
+
+/// What carrying out a fault takes.
+pub(super) struct Hands<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) nodes: &'a mut Nodes,
+    pub(super) clients: &'a [NodeClient],
+    /// What each node said last.
+    pub(super) latest: &'a mut BTreeMap<u64, NodeSummary>,
+}
+
+impl Hands<'_> {
+    fn client(&self, id: u64) -> Result<&NodeClient, String> {
+        self.clients.iter().find(|client| client.id == id).ok_or_else(|| format!("there is no node {id}"))
+    }
+}
+
+impl Faults {
+    /// Nothing is done yet.
+    pub(super) fn new(plan: &Plan) -> Self {
+        let rows = plan.schedule.faults().iter().map(|fault| FaultRow {
+            fault: fault.to_string(),
+            planned_seconds: fault.at.as_secs_f64(),
+            ..FaultRow::default()
+        });
+        Self {
+            next: 0,
+            rows: rows.collect(),
+            lives: vec![],
+            killed: BTreeSet::new(),
+            dead: BTreeMap::new(),
+            paused: BTreeSet::new(),
+            returning: BTreeMap::new(),
+            links: plan.links.clone(),
+            groups: None,
+            cut: None,
+            degraded: BTreeMap::new(),
+        }
+    }
+
+    /// The time of the next fault, in nanoseconds since the Unix epoch, for a window that opens at `from`.
+    pub(super) fn due(&self, plan: &Plan, from: u64) -> Option<u64> {
+        let fault = plan.schedule.faults().get(self.next)?;
+        Some(from.saturating_add(u64::try_from(fault.at.as_nanos()).unwrap_or(u64::MAX)))
+    }
+
+    /// Whether the node can answer.
+    pub(super) fn answers(&self, id: u64) -> bool {
+        !(self.dead.contains_key(&id) || self.paused.contains(&id) || self.returning.contains_key(&id))
+    }
+
+    /// Whether a node that was started again is yet to be given its start.
+    pub(super) fn awaits_any(&self) -> bool {
+        !self.returning.is_empty()
+    }
+
+    /// Nodes that were killed and did not come back.
+    pub(super) fn is_dead(&self, id: u64) -> bool {
+        self.dead.contains_key(&id)
+    }
+
+    /// Carries out the next fault of a window that opens at `from`.
+    ///
+    /// # Errors
+    /// When it does not hit: the run is not the one that was asked for.
+    pub(super) async fn perform(&mut self, hands: &mut Hands<'_>, from: u64) -> Result<(), String> {
+        let (row, plan) = (self.next, hands.plan);
+        let Some(fault) = plan.schedule.faults().get(row) else { return Ok(()) };
+        self.next += 1;
+        self.begin(row, from);
+        let seen = match &fault.action {
+            Action::Kill(nodes) => self.kill(hands, nodes).await,
+            Action::Restart(nodes) => self.restart(hands, nodes, row).await,
+            Action::Pause(nodes) => self.pause(hands, nodes).await,
+            Action::Resume(nodes) => self.resume(hands, nodes).await,
+            Action::Partition(groups) => self.cut(hands, groups, row).await,
+            Action::Heal => self.heal(hands).await,
+            Action::Degrade(directions, shape) => self.degrade(hands, directions, shape, row).await,
+            Action::Restore(directions) => self.restore(hands, directions).await,
+        };
+        let seen = seen.map_err(|error| format!("the fault '{fault}' failed: {error}"))?;
+        self.done(row, from, seen);
+        Ok(())
+    }
+
+    fn begin(&mut self, row: usize, from: u64) {
+        if let Some(row) = self.rows.get_mut(row) {
+            row.began_seconds = Some(seconds_since(from));
+        }
+    }
+
+    fn done(&mut self, row: usize, from: u64, seen: Option<String>) {
+        if let Some(row) = self.rows.get_mut(row) {
+            row.done_seconds = Some(seconds_since(from));
+            row.seen = seen.or(row.seen.take());
+        }
+    }
+
+    fn see(&mut self, row: usize, seen: String) {
+        if let Some(row) = self.rows.get_mut(row) {
+            row.seen = Some(seen);
+        }
+    }
+
+    async fn kill(&mut self, hands: &mut Hands<'_>, ids: &BTreeSet<u64>) -> Result<Option<String>, String> {
+        let mut blind = Duration::ZERO;
+        for id in ids {
+            // The last words, so that as little as can be is unknown.
+            let last = hands.client(*id)?.summary().await;
+            let (answered, gone_since) = (Instant::now(), unix_nanos());
+            let earlier = hands.latest.remove(id);
+            let known = last.ok().or(earlier);
+            hands.nodes.kill(*id).await?;
+            blind = blind.max(answered.elapsed());
+            self.lives.extend(known);
+            self.killed.insert(*id);
+            self.dead.insert(*id, gone_since);
+        }
+        Ok(Some(format!("ended by SIGKILL, at most {:.1} ms after the last answer", blind.as_secs_f64() * 1000.0)))
+    }
+
+    async fn restart(
+        &mut self,
+        hands: &mut Hands<'_>,
+        ids: &BTreeSet<u64>,
+        row: usize,
+    ) -> Result<Option<String>, String> {
+        for id in ids {
+            let gone_since = self.dead.remove(id).ok_or_else(|| format!("node {id} is not dead"))?;
+            hands.nodes.restart(*id).await?;
+            self.returning.insert(*id, Returning { row, since: Instant::now(), gone_since });
+        }
+        Ok(None)
+    }
+
+    /// Gives nodes that were started again their start, once they answer; fails when one does not in `limit`.
+    pub(super) async fn welcome(
+        &mut self,
+        clients: &[NodeClient],
+        order: &StartOrder,
+        limit: Duration,
+    ) -> Result<Vec<u64>, String> {
+        let mut welcomed = vec![];
+        for client in clients {
+            let Some(Returning { row, since, gone_since }) = self.returning.get(&client.id) else { continue };
+            let (row, waited) = (*row, since.elapsed());
+            let order = StartOrder { rejoining: true, gone_since_unix_nanos: Some(*gone_since), ..order.clone() };
+            match client.start(&order).await {
+                Ok(()) => {
+                    self.returning.remove(&client.id);
+                    self.see(row, format!("answers again after {:.2} s", waited.as_secs_f64()));
+                    welcomed.push(client.id);
+                }
+                Err(error) if waited > limit => {
+                    return Err(format!("node {} has not come back after {} s: {error}", client.id, limit.as_secs()));
+                }
+                Err(_) => {}
+            }
+        }
+        Ok(welcomed)
+    }
+
+    async fn pause(&mut self, hands: &mut Hands<'_>, ids: &BTreeSet<u64>) -> Result<Option<String>, String> {
+        for id in ids {
+            hands.nodes.pause(*id).await?;
+            self.paused.insert(*id);
+        }
+        Ok(Some("the kernel shows it stopped".into()))
+    }
+
+    async fn resume(&mut self, hands: &mut Hands<'_>, ids: &BTreeSet<u64>) -> Result<Option<String>, String> {
+        for id in ids {
+            hands.nodes.resume(*id).await?;
+            self.paused.remove(id);
+        }
+        Ok(Some("the kernel shows it running".into()))
+    }
+
+    /// Changes the interfaces of all nodes from what is there to the given links and groups.
+    async fn change(
+        &mut self,
+        hands: &Hands<'_>,
+        links: LinkPlan,
+        groups: Option<Groups>,
+        ids: impl Iterator<Item = u64>,
+    ) -> Result<(), String> {
+        let changes = ids.map(|id| {
+            let before = hands.plan.interface(&self.links, self.groups.as_ref(), id);
+            let after = hands.plan.interface(&links, groups.as_ref(), id);
+            async move { if before == after { Ok(()) } else { hands.nodes.change(id, &before, &after).await } }
+        });
+        try_join_all(changes).await?;
+        (self.links, self.groups) = (links, groups);
+        Ok(())
+    }
+
+    async fn cut(&mut self, hands: &Hands<'_>, groups: &Groups, row: usize) -> Result<Option<String>, String> {
+        // One cut takes the place of another.
+        self.close_cut(hands).await?;
+        let packets_before = cut_packets(hands).await?;
+        let all = 0..hands.plan.args.num_nodes;
+        self.change(hands, self.links.clone(), Some(groups.clone()), all).await?;
+        self.cut = Some(Open { row, packets_before });
+        Ok(None)
+    }
+
+    async fn heal(&mut self, hands: &Hands<'_>) -> Result<Option<String>, String> {
+        let all = 0..hands.plan.args.num_nodes;
+        self.change(hands, self.links.clone(), None, all).await?;
+        self.close_cut(hands).await?;
+        Ok(Some("nothing is blocked".into()))
+    }
+
+    /// Says how many packets the cut has stopped.
+    async fn close_cut(&mut self, hands: &Hands<'_>) -> Result<(), String> {
+        let Some(Open { row, packets_before }) = self.cut.take() else { return Ok(()) };
+        let packets = cut_packets(hands).await?.saturating_sub(packets_before);
+        if packets == 0 {
+            return Err("the cut stopped no packet".into());
+        }
+        self.see(row, format!("{packets} packets were cut off"));
+        Ok(())
+    }
+
+    async fn degrade(
+        &mut self,
+        hands: &Hands<'_>,
+        directions: &Directions,
+        shape: &str,
+        row: usize,
+    ) -> Result<Option<String>, String> {
+        self.close_degraded(hands, directions).await?;
+        let mut links = self.links.clone();
+        for (from, to) in directions {
+            let degraded = hands.plan.links.link(*from, *to).with(shape).map_err(|error| error.to_string())?;
+            links.set_link(*from, *to, degraded);
+        }
+        for direction in directions {
+            let packets_before = link_packets(hands, *direction).await?;
+            self.degraded.insert(*direction, Open { row, packets_before });
+        }
+        self.change(hands, links, self.groups.clone(), senders(directions)).await?;
+        Ok(None)
+    }
+
+    async fn restore(&mut self, hands: &Hands<'_>, directions: &Directions) -> Result<Option<String>, String> {
+        let mut links = self.links.clone();
+        for (from, to) in directions {
+            links.set_link(*from, *to, hands.plan.links.link(*from, *to));
+        }
+        self.change(hands, links, self.groups.clone(), senders(directions)).await?;
+        self.close_degraded(hands, directions).await?;
+        Ok(Some("as before".into()))
+    }
+
+    /// Says how many packets went over links while they were degraded.
+    async fn close_degraded(&mut self, hands: &Hands<'_>, directions: &Directions) -> Result<(), String> {
+        let mut packets: BTreeMap<usize, u64> = BTreeMap::new();
+        for direction in directions {
+            let Some(Open { row, packets_before }) = self.degraded.remove(direction) else { continue };
+            let met = link_packets(hands, *direction).await?.saturating_sub(packets_before);
+            if met == 0 {
+                return Err(format!("no packet went from {} to {} meanwhile", direction.0, direction.1));
+            }
+            *packets.entry(row).or_default() += met;
+        }
+        for (row, packets) in packets {
+            self.see(row, format!("{packets} packets went that way"));
+        }
+        Ok(())
+    }
+
+    /// Lifts what the schedule has left, once the window is over: nodes that are paused go on, the network is whole and as
+    /// it was. Killed nodes stay away.
+    ///
+    /// # Errors
+    /// When a fault turns out not to have hit.
+    pub(super) async fn lift(&mut self, hands: &mut Hands<'_>) -> Result<(), String> {
+        let paused = self.paused.clone();
+        self.resume(hands, &paused).await?;
+        let directions: Directions = self.degraded.keys().copied().collect();
+        if !directions.is_empty() {
+            self.restore(hands, &directions).await?;
+        }
+        if self.cut.is_some() {
+            self.heal(hands).await?;
+        }
+        Ok(())
+    }
+
+    /// What was done, the lives that are over, and the nodes that were ever killed.
+    pub(super) fn result(self) -> (Vec<FaultRow>, Vec<NodeSummary>, BTreeSet<u64>) {
+        (self.rows, self.lives, self.killed)
+    }
+}
+
+fn seconds_since(from: u64) -> f64 {
+    unix_nanos().saturating_sub(from) as f64 / 1e9
+}
+
+fn senders(directions: &Directions) -> impl Iterator<Item = u64> {
+    directions.iter().map(|(from, _)| *from).collect::<BTreeSet<u64>>().into_iter()
+}
+
+/// Packets that cuts have stopped so far.
+async fn cut_packets(hands: &Hands<'_>) -> Result<u64, String> {
+    let counters = try_join_all((0..hands.plan.args.num_nodes).map(|id| hands.nodes.counters(id))).await?;
+    Ok(counters.iter().flatten().filter(|qdisc| qdisc.is_sink()).map(|qdisc| qdisc.drops).sum())
+}
+
+/// Packets that have gone over a link so far, lost ones included.
+async fn link_packets(hands: &Hands<'_>, (from, to): (u64, u64)) -> Result<u64, String> {
+    let interface = hands.plan.interface(&hands.plan.links, None, from);
+    let address = usize::try_from(to).ok().and_then(|to| hands.plan.addresses.get(to));
+    let handles = address.and_then(|address| interface.handles_to(address[0])).unwrap_or_default();
+    let counters = hands.nodes.counters(from).await?;
+    let of_link = counters.iter().filter(|qdisc| handles.contains(&qdisc.handle));
+    Ok(of_link.map(|qdisc| qdisc.packets.saturating_add(qdisc.drops)).sum())
+}

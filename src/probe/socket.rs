@@ -1,0 +1,50 @@
+//! Receiving with the time at which the kernel had the packet: a thread that runs late does not count as the link's delay.
+
+use std::{
+    io::{self, IoSliceMut},
+    net::{SocketAddr, UdpSocket},
+    os::fd::AsRawFd,
+};
+
+use nix::{
+    cmsg_space,
+    sys::{
+        socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt},
+        time::TimeSpec,
+    },
+};
+
+use crate::clock::unix_nanos;
+
+/// A packet that came.
+pub(super) struct Received {
+    pub(super) length: usize,
+    /// Where it came from, if the kernel says so.
+    pub(super) from: Option<SocketAddr>,
+    /// When, in nanoseconds since the Unix epoch.
+    pub(super) at: u64,
+}
+
+/// Asks the kernel for the times of packets.
+pub(super) fn stamp(socket: &UdpSocket) -> io::Result<()> {
+    Ok(setsockopt(socket, sockopt::ReceiveTimestampns, &true)?)
+}
+
+/// Takes the next packet; blocks, or not, and times out as the socket is set.
+pub(super) fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<Received> {
+    let mut parts = [IoSliceMut::new(buffer)];
+    let mut control = cmsg_space!(TimeSpec);
+    let message = recvmsg::<SockaddrStorage>(socket.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::empty())?;
+    let stamped = message.cmsgs()?.find_map(|control| match control {
+        ControlMessageOwned::ScmTimestampns(time) => {
+            let seconds = u64::try_from(time.tv_sec()).ok()?;
+            seconds.checked_mul(1_000_000_000)?.checked_add(u64::try_from(time.tv_nsec()).ok()?)
+        }
+        _ => None,
+    });
+    let from = message.address.and_then(|address| {
+        let v4 = address.as_sockaddr_in().map(|v4| SocketAddr::from((v4.ip(), v4.port())));
+        v4.or_else(|| address.as_sockaddr_in6().map(|v6| SocketAddr::from((v6.ip(), v6.port()))))
+    });
+    Ok(Received { length: message.bytes, from, at: stamped.unwrap_or_else(unix_nanos) })
+}

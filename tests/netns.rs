@@ -1,0 +1,218 @@
+//! Nodes in network namespaces of their own: links that are limited, cut and healed, and nothing left behind.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::{os::unix::fs::PermissionsExt, process::Command};
+
+use serde_json::Value;
+use support::{BENCH, Lab, Running, lives, result, skip, wait_for};
+
+/// Whether namespaces can be made here; says why not, and fails where nothing may be skipped.
+fn can_make_namespaces() -> bool {
+    let made = Command::new("unshare").args(["--net", "true"]).output();
+    let able = made.is_ok_and(|output| output.status.success());
+    if !able {
+        skip("network namespaces can't be made here (not root)");
+    }
+    able
+}
+
+/// Interfaces of the host, but those that Docker makes and takes away meanwhile.
+fn host_interfaces() -> Vec<String> {
+    let folder = std::fs::read_dir("/sys/class/net").unwrap();
+    let names = folder.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.filter(|name| !name.starts_with("veth") && !name.starts_with("br-")).collect();
+    names.sort();
+    names
+}
+
+fn links(run: &Value) -> &Vec<Value> {
+    run["links"]["links"].as_array().unwrap()
+}
+
+#[test]
+fn throughput_is_limited_and_certified_both_before_and_after() {
+    if !can_make_namespaces() {
+        return;
+    }
+    let before = host_interfaces();
+    let lab = Lab::new(3);
+    let (exit, run) =
+        lab.run("--backend netns --throughput 5000 --timeout 2 --warm-up-seconds 0 --heartbeat-millis 50");
+    assert_eq!(exit, Some(0), "{run:#}");
+    assert_eq!(run["totals"]["delivery_ratio"], 1.0);
+    assert_eq!(run["links"]["valid"], true);
+    assert_eq!(links(&run).len(), 6);
+    for link in links(&run) {
+        assert_eq!(link["configured"]["throughput_kilobytes_per_second"], 5000);
+        for when in ["before", "after"] {
+            let found = link[when]["throughput_bytes_per_second"].as_f64().unwrap();
+            assert!((4.75e6..5.25e6).contains(&found), "{link:#}");
+        }
+    }
+    for interface in run["links"]["interfaces"].as_array().unwrap() {
+        let counters = interface["after"].as_array().unwrap();
+        let limited = counters.iter().filter(|qdisc| qdisc["kind"] == "tbf" && qdisc["overlimits"].as_u64() > Some(0));
+        assert_eq!(limited.count(), 2, "out and in: {interface:#}");
+    }
+    assert_eq!(host_interfaces(), before);
+}
+
+#[test]
+fn links_that_do_not_reach_their_throughput_make_the_run_invalid() {
+    if !can_make_namespaces() {
+        return;
+    }
+    let lab = Lab::new(2);
+    // Beyond any host.
+    let (exit, run) = lab.run("--backend netns --throughput 900000000 --certificate-seconds 1 --timeout 2");
+    assert_eq!(exit, Some(1), "{run:#}");
+    let reason = run["verdict"]["reasons"][0].as_str().unwrap();
+    assert!(reason.contains("did not take its shape: before the window its throughput was"), "{reason}");
+    assert_eq!(run["totals"]["sent"], 0);
+}
+
+#[test]
+fn a_broadcaster_above_the_limit_shows_as_delay_and_loss_not_as_a_hang() {
+    if !can_make_namespaces() {
+        return;
+    }
+    let lab = Lab::new(3);
+    let (exit, run) = lab.run(
+        "--backend netns --throughput 2000 --mode one --message-size-bytes 65536 --heartbeat-millis 5 --timeout 8 \
+         --warm-up-seconds 0 --drain-seconds 2",
+    );
+    assert_eq!(exit, Some(0), "{run:#}");
+    let totals = &run["totals"];
+    assert!(totals["delivery_ratio"].as_f64().unwrap() < 0.6, "{totals:#}");
+    assert!(totals["delay"]["p50_micros"].as_u64().unwrap() > 500_000, "{totals:#}");
+    assert_eq!(run["links"]["valid"], true, "the links themselves are as asked for");
+}
+
+#[test]
+fn a_cut_network_recovers_and_each_phase_tells_its_deliveries() {
+    if !can_make_namespaces() {
+        return;
+    }
+    let lab = Lab::new(5);
+    let args = ["--fault=2s partition 0-1 | 2-4", "--fault=5s heal"];
+    let mut command = lab.command("--backend netns --timeout 9 --warm-up-seconds 0 --heartbeat-millis 100");
+    let (exit, run) = result(Running::start(command.args(args)).output());
+    assert_eq!(exit, Some(0), "{run:#}");
+    let phases = run["phases"].as_array().unwrap();
+    assert_eq!(phases.len(), 3);
+    assert_eq!(phases[0]["delivery_ratio"], 1.0, "{phases:#?}");
+    let (within, across) = (&phases[1]["groups"]["within"], &phases[1]["groups"]["across"]);
+    assert_eq!(within["delivered"], within["expected"], "{within:#}");
+    let in_time = across["delivered"].as_u64().unwrap() - across["delivered_after_end"].as_u64().unwrap();
+    assert!(in_time <= across["expected"].as_u64().unwrap() / 10, "{across:#}");
+    let last = phases[2]["delivery_ratio"].as_f64().unwrap();
+    assert!(last > 0.9, "after it is healed: {phases:#?}");
+    let seen = run["faults"][0]["seen"].as_str().unwrap();
+    assert!(seen.ends_with("packets were cut off"), "{seen}");
+}
+
+#[test]
+fn a_killed_node_comes_back_and_its_lives_are_one_row() {
+    let lab = Lab::new(3);
+    let args = ["--fault=2s kill 2", "--fault=4s restart 2", "--fault=6s pause 1", "--fault=7s resume 1"];
+    let mut command = lab.command("--timeout 9 --warm-up-seconds 0 --heartbeat-millis 50");
+    let (exit, run) = result(Running::start(command.args(args)).output());
+    assert_eq!(exit, Some(0), "{run:#}");
+    let phases = run["phases"].as_array().unwrap();
+    let lost = |phase: usize| phases[phase]["lost"].as_u64().unwrap();
+    assert_eq!((lost(0), lost(4)), (0, 0), "{phases:#?}");
+    assert!(lost(1) >= 50, "what was sent to a dead node is lost: {phases:#?}");
+    assert!(phases[3]["delay"]["max_micros"].as_u64().unwrap() >= 500_000, "{phases:#?}");
+    assert_eq!(run["nodes"].as_array().unwrap().len(), 3);
+    let faults = run["faults"].as_array().unwrap();
+    assert!(faults.iter().all(|fault| fault["seen"].is_string() && fault["done_seconds"].is_number()), "{faults:#?}");
+}
+
+#[test]
+fn kill_9_of_the_runner_leaves_no_node_and_no_interface() {
+    if !can_make_namespaces() {
+        return;
+    }
+    let before = host_interfaces();
+    let lab = Lab::new(3);
+    let run =
+        Running::start(&mut lab.command("--backend netns --throughput 20000 --timeout 60 --certificate-seconds 1"));
+    let processes = lab.processes();
+    run.signal("KILL");
+    for process in processes {
+        wait_for("the node's end", || (!lives(process)).then_some(()));
+    }
+    assert_eq!(host_interfaces(), before);
+    assert!(lab.output().join("manifest.json").is_file());
+}
+
+#[test]
+fn a_user_without_privileges_gets_namespaces_of_her_own() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+    let program = folder.path().join("apollo-bench");
+    std::fs::copy(BENCH, &program).unwrap();
+    let as_nobody = || {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+        command
+    };
+    let able = as_nobody().args(["unshare", "--user", "--net", "true"]).output();
+    if !able.is_ok_and(|output| output.status.success()) {
+        return skip("users can't make user namespaces here, or this test can't become another user");
+    }
+    let ports = support::free_ports(2);
+    let output = as_nobody()
+        .arg(&program)
+        .args(["local", "--json", "--backend=netns", "--num-nodes=2", "--throughput=5000", "--timeout=1"])
+        .args(["--warm-up-seconds=0", "--certificate-seconds=1", &format!("--base-metric-port={ports}")])
+        .arg("--output")
+        .arg(folder.path().join("run"))
+        .output()
+        .unwrap();
+    let (exit, run) = result(output);
+    assert_eq!(exit, Some(0), "{run:#}");
+    assert_eq!(run["links"]["valid"], true);
+    assert_eq!(run["totals"]["delivery_ratio"], 1.0);
+}
+
+#[test]
+fn latency_without_netem_is_one_line_and_nothing_is_left() {
+    if !can_make_namespaces() {
+        return;
+    }
+    let has_netem =
+        Command::new("unshare").args(["--net", "tc", "qdisc", "add", "dev", "lo", "root", "netem"]).output();
+    if has_netem.unwrap().status.success() {
+        return println!("this kernel has netem: nothing to refuse");
+    }
+    let lab = Lab::new(3);
+    let output = lab.command("--backend netns --latency 50").output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(text.starts_with("error: this kernel has no netem (module sch_netem)"), "{text}");
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(!lab.output().exists());
+}
+
+#[test]
+fn bad_links_and_faults_are_refused_in_one_line() {
+    for (args, says) in [
+        (vec!["--latency=50"], "add --backend netns or --docker"),
+        (vec!["--backend=netns", "--latency=-1"], "--latency -1: give milliseconds"),
+        (vec!["--backend=netns", "--jitter=5"], "--jitter 5 is above latency 0"),
+        (vec!["--backend=netns", "--links=/nonexistent"], "--links /nonexistent: No such file"),
+        (vec!["--ipv6"], "--ipv6 needs --backend netns"),
+        (vec!["--fault=5s explode 1"], "none of kill, restart"),
+        (vec!["--fault=5s kill 7"], "node 7 is outside"),
+        (vec!["--fault=5s partition 0|1-2"], "needs links of their own"),
+        (vec!["--backend=netns", "--fault=5s degrade 0:1 jitter=9"], "jitter 9 is above latency 0"),
+    ] {
+        let output = Command::new(BENCH).arg("local").args(&args).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {text}");
+        assert!(text.contains(says) && text.lines().count() == 1, "{args:?}: {text}");
+    }
+}

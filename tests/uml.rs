@@ -1,0 +1,104 @@
+//! Shaped links on a kernel that has netem: what was asked for is what messages meet.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+#[path = "support/uml.rs"]
+mod uml;
+
+use std::path::Path;
+
+use serde_json::Value;
+use support::BENCH;
+
+fn summary(folder: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(folder.join("summary.json")).unwrap()).unwrap()
+}
+
+fn assert_certified(run: &Value, links: usize) {
+    let certificate = &run["links"];
+    assert_eq!(certificate["valid"], true, "{run:#}");
+    assert_eq!(run["verdict"]["valid"], true, "{run:#}");
+    let rows = certificate["links"].as_array().unwrap();
+    assert_eq!(rows.len(), links);
+    assert!(rows.iter().all(|row| row["before"].is_object() && row["after"].is_object()), "{certificate:#}");
+}
+
+/// Median one-way delay of a link before the window, in milliseconds.
+fn one_way(run: &Value, from: u64, to: u64) -> f64 {
+    let rows = run["links"]["links"].as_array().unwrap();
+    let row = rows.iter().find(|row| row["from"] == from && row["to"] == to).unwrap();
+    row["before"]["one_way"]["p50_micros"].as_f64().unwrap() / 1000.0
+}
+
+// One guest for all: it has one processor, and boots once.
+#[test]
+fn links_take_their_latency_jitter_loss_and_throughput_and_messages_meet_them() {
+    if let Some(why) = uml::missing() {
+        return support::skip(&why);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let output = |name: &str| folder.path().join(name);
+    let regions = r#"
+        [regions]
+        here = "0-1"
+        there = 2
+        [matrix]
+        regions = ["here", "there"]
+        latency = [[5, 40], [60, 0]]
+        [[interface]]
+        nodes = "0-2"
+        throughput = 300
+    "#;
+    std::fs::write(output("links.toml"), regions).unwrap();
+    // The guest is slow: few messages, and a millisecond more for its timers.
+    let local = |name: &str, args: &str| {
+        format!(
+            "{BENCH} local --backend netns --mode one --heartbeat-millis 200 --warm-up-seconds 1 --timeout 6 \
+             --tolerance-millis 2 --output {} {args} || echo FAILED {name}\n",
+            output(name).display()
+        )
+    };
+    let script = [
+        local("latency", "--latency 50"),
+        local("loss", "--latency 20 --jitter 5 --loss 1 --ipv6"),
+        local(
+            "regions",
+            &format!(
+                "--links {} --fault '2s degrade 0:1,2 latency=250' --fault '4s restore 0:1,2'",
+                output("links.toml").display()
+            ),
+        ),
+        "ip -oneline link | grep -vc ': lo:'; ls /proc/*/exe -l 2>/dev/null | grep -c apollo-bench; true\n".into(),
+    ];
+    let (status, printed) = uml::run(&script.concat());
+    assert_eq!(status, 0, "{printed}");
+    assert!(!printed.contains("FAILED"), "{printed}");
+
+    let run = summary(&output("latency"));
+    assert_certified(&run, 6);
+    assert_eq!(run["totals"]["delivery_ratio"], 1.0);
+    let delay = run["totals"]["network_delay"]["p50_micros"].as_f64().unwrap() / 1000.0;
+    assert!((50.0..60.0).contains(&delay), "one way, sender to receiver, the latency is met once: {delay} ms");
+
+    let run = summary(&output("loss"));
+    assert_certified(&run, 6);
+    let lost = run["links"]["loss"]["lost"].as_u64().unwrap();
+    assert!(lost > 0, "{:#}", run["links"]["loss"]);
+
+    let run = summary(&output("regions"));
+    assert_certified(&run, 6);
+    for (from, to, asked) in [(0, 1, 5.0), (0, 2, 40.0), (2, 0, 60.0)] {
+        let found = one_way(&run, from, to);
+        assert!((asked..asked + 4.0).contains(&found), "{from} -> {to}: {found} ms");
+    }
+    let phases = run["phases"].as_array().unwrap();
+    let slowest = |phase: &Value| phase["delay"]["p50_micros"].as_u64().unwrap();
+    assert!(slowest(&phases[1]) >= 250_000, "{phases:#?}");
+    assert!(slowest(&phases[0]) < 200_000, "{phases:#?}");
+    let fault = &run["faults"][0];
+    assert!(fault["seen"].as_str().unwrap().ends_with("packets went that way"), "{fault:#}");
+
+    // Bridge, veth, IFB, namespaces: all of it is gone, and no node is left.
+    let left: Vec<&str> = printed.lines().rev().take(2).collect();
+    assert_eq!(left, ["0", "0"], "{printed}");
+}
