@@ -174,6 +174,32 @@ fn links_of_containers_have_the_throughput_that_was_asked_for() {
 }
 
 #[test]
+fn faults_hit_containers_and_a_restarted_one_is_cut_off_still() {
+    let Some(_docker) = docker_for_one() else { return };
+    if let Err(why) = support::can_limit_throughput() {
+        return skip(&why);
+    }
+    let lab = Lab::new(3);
+    let mut command = lab.command("--docker --timeout 8 --warm-up-seconds 1 --heartbeat-millis 20");
+    for fault in ["1s partition 0 | 1-2", "2s kill 2", "4s restart 2", "5s pause 1", "6s resume 1", "7s heal"] {
+        command.args(["--fault", fault]);
+    }
+    let (exit, run) = result(Running::start(&mut command).output());
+    assert_eq!(exit, Some(0), "{run:#}");
+    let seen: Vec<&str> =
+        run["faults"].as_array().unwrap().iter().map(|fault| fault["seen"].as_str().unwrap()).collect();
+    assert!(seen[0].ends_with("packets were cut off"), "{seen:?}");
+    assert!(seen[1].starts_with("ended by SIGKILL"), "{seen:?}");
+    assert!(seen[2].starts_with("answers again"), "{seen:?}");
+    // Until it was healed nothing came across: not to the node that was started again either.
+    for phase in run["phases"].as_array().unwrap().iter().skip(3).take(3) {
+        let across = &phase["groups"]["across"];
+        assert!(across["expected"].as_u64() > Some(0), "{phase:#}");
+        assert_eq!(across["delivered"], across["delivered_after_end"], "{phase:#}");
+    }
+}
+
+#[test]
 fn only_shaping_takes_a_right_and_the_node_does_not_have_it() {
     let Some(_docker) = docker_for_one() else { return };
     if let Err(why) = support::can_limit_throughput() {
