@@ -1,7 +1,7 @@
 //! The link certificate of a run, as its two measurements come in.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -76,24 +76,27 @@ impl Links {
         clients: &[NodeClient],
     ) -> Result<(), String> {
         let alive: Vec<u64> = clients.iter().map(|client| client.id).collect();
-        let measured = links::measure(plan, clients, &plan.links, &alive).await?;
-        for id in alive {
-            let counters = nodes.counters(id).await?;
-            let both = self.counters.entry(id).or_default();
-            match stage {
-                Stage::Before => both.0 = counters,
-                Stage::After => both.1 = counters,
-            }
-        }
+        // Outside of both measurements, so that the difference is that of the traffic.
         match stage {
-            Stage::Before => self.before = Some(measured),
-            Stage::After => self.after = Some(measured),
+            Stage::Before => {
+                self.before = Some(links::measure(plan, clients, &plan.links, &alive).await?);
+                for id in alive {
+                    self.counters.entry(id).or_default().0 = nodes.counters(id).await?;
+                }
+            }
+            Stage::After => {
+                for id in &alive {
+                    self.counters.entry(*id).or_default().1 = nodes.counters(*id).await?;
+                }
+                self.after = Some(links::measure(plan, clients, &plan.links, &alive).await?);
+            }
         }
         Ok(())
     }
 
     /// What was asked for beside what was measured; none if nothing was.
-    pub(super) fn certificate(&self, plan: &Plan) -> Option<Certificate> {
+    /// `gone` are nodes that faults have taken away for good.
+    pub(super) fn certificate(&self, plan: &Plan, gone: &BTreeSet<u64>) -> Option<Certificate> {
         let before = self.before.as_ref()?;
         let rows = before.iter().map(|((from, to), measured)| LinkRow {
             from: *from,
@@ -114,6 +117,6 @@ impl Links {
             latency_millis: given.tolerance_millis,
             throughput_percent: given.throughput_tolerance_percent,
         };
-        Some(Certificate::judge(rows.collect(), interfaces.collect(), tolerance))
+        Some(Certificate::judge(rows.collect(), interfaces.collect(), tolerance, gone))
     }
 }

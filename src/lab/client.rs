@@ -18,11 +18,22 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 const ANSWER_LIMIT: usize = 64 << 20;
 
 async fn accepted(request: RequestBuilder) -> Result<Response, String> {
-    let response = request.send().await.map_err(|error| error.to_string())?;
+    let response = request.send().await.map_err(|error| whole(&error))?;
     match response.status() {
         status if status.is_success() => Ok(response),
         status => Err(format!("{status}: {}", response.text().await.unwrap_or_default().trim())),
     }
+}
+
+/// An error of the HTTP client with what lies behind it, in one line.
+fn whole(error: &reqwest::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(behind) = source {
+        text.push_str(&format!(": {behind}"));
+        source = behind.source();
+    }
+    text
 }
 
 /// A node's endpoint.
@@ -50,8 +61,7 @@ impl NodeClient {
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, String> {
-        let mut response =
-            self.http.get(format!("{}{path}", self.base)).send().await.map_err(|error| error.to_string())?;
+        let mut response = self.http.get(format!("{}{path}", self.base)).send().await.map_err(|error| whole(&error))?;
         let mut body = vec![];
         while let Some(chunk) = response.chunk().await.map_err(|error| error.to_string())? {
             if body.len() + chunk.len() > ANSWER_LIMIT {

@@ -146,7 +146,7 @@ impl Experiment<'_> {
         }
         self.progress.stage("links", stage.tells());
         let alive: Vec<NodeClient> =
-            self.clients.iter().filter(|client| !self.faults.is_dead(client.id)).cloned().collect();
+            self.clients.iter().filter(|client| !self.faults.gone().contains(&client.id)).cloned().collect();
         if stage == Stage::After {
             for (client, answer) in alive.iter().zip(join_all(alive.iter().map(NodeClient::quiesce)).await) {
                 answer.map_err(|error| format!("node {} does not close its network: {error}", client.id))?;
@@ -155,7 +155,7 @@ impl Experiment<'_> {
         }
         self.links.measure(stage, self.plan, &self.nodes, &alive).await?;
         self.check_processes()?;
-        match self.links.certificate(self.plan).and_then(|certificate| certificate.reason()) {
+        match self.links.certificate(self.plan, &self.faults.gone()).and_then(|certificate| certificate.reason()) {
             // Told with the result.
             Some(_) if stage == Stage::Before => Err("no traffic was sent".into()),
             _ => Ok(()),
@@ -316,13 +316,16 @@ impl Experiment<'_> {
             let until_next = Duration::from_nanos(due.unwrap_or(end).min(end) - now);
             let pace = if self.faults.awaits_any() { READY_POLL } else { LIVE_POLL };
             sleep(next_poll.saturating_duration_since(Instant::now()).min(pace).min(until_next)).await;
-            self.welcome().await?;
+            // A node that is slow to answer makes no fault late.
+            let until_next = Duration::from_nanos(due.unwrap_or(end).saturating_sub(unix_nanos()));
+            if let Ok(welcomed) = timeout(until_next, self.welcome()).await {
+                welcomed?;
+            }
             if next_poll > Instant::now() {
                 continue;
             }
             next_poll = Instant::now() + LIVE_POLL;
             let until_next = Duration::from_nanos(due.unwrap_or(end).saturating_sub(unix_nanos()));
-            // A node that is slow to answer makes no fault late.
             if due.is_some() {
                 match timeout(until_next, self.poll()).await {
                     Ok(polled) => polled?,
@@ -465,7 +468,8 @@ impl Experiment<'_> {
                 self.latest.insert(client.id, summary);
             }
         }
-        let certificate = self.links.certificate(self.plan);
+        let certificate = self.links.certificate(self.plan, &self.faults.gone());
+        self.warnings.extend(self.faults.late());
         let mut reasons: Vec<String> = certificate.as_ref().and_then(Certificate::reason).into_iter().collect();
         reasons.extend(ended.err());
         let bad_ends = self.nodes.stop().await;

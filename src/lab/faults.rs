@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::future::try_join_all;
+use futures::future::{join_all, try_join_all};
 
 use super::{
     backend::Nodes,
@@ -18,6 +18,9 @@ use crate::{
     report::FaultRow,
     shaping::LinkPlan,
 };
+
+/// A fault that is done later than this after its time is told.
+const LATE_SECONDS: f64 = 0.25;
 
 /// A node that was started again and has not been given its start yet.
 struct Returning {
@@ -104,8 +107,18 @@ impl Faults {
     }
 
     /// Nodes that were killed and did not come back.
-    pub(super) fn is_dead(&self, id: u64) -> bool {
-        self.dead.contains_key(&id)
+    pub(super) fn gone(&self) -> BTreeSet<u64> {
+        self.dead.keys().copied().collect()
+    }
+
+    /// Faults that came much later than they were to: the phases are those of the plan.
+    pub(super) fn late(&self) -> impl Iterator<Item = String> + '_ {
+        self.rows.iter().filter_map(|row| {
+            let late = row.done_seconds? - row.planned_seconds;
+            (late > LATE_SECONDS).then(|| {
+                format!("the fault '{}' was done {late:.2} s after its time: the phases are cut there", row.fault)
+            })
+        })
     }
 
     /// Carries out the next fault of a window that opens at `from`.
@@ -190,11 +203,18 @@ impl Faults {
         limit: Duration,
     ) -> Result<Vec<u64>, String> {
         let mut welcomed = vec![];
-        for client in clients {
-            let Some(Returning { row, since, gone_since }) = self.returning.get(&client.id) else { continue };
-            let (row, waited) = (*row, since.elapsed());
-            let order = StartOrder { rejoining: true, gone_since_unix_nanos: Some(*gone_since), ..order.clone() };
-            match client.start(&order).await {
+        let returning: Vec<(&NodeClient, usize, Instant, StartOrder)> = clients
+            .iter()
+            .filter_map(|client| {
+                let Returning { row, since, gone_since } = self.returning.get(&client.id)?;
+                let gone_since_unix_nanos = Some(*gone_since);
+                Some((client, *row, *since, StartOrder { rejoining: true, gone_since_unix_nanos, ..order.clone() }))
+            })
+            .collect();
+        let answers = join_all(returning.iter().map(|(client, .., order)| client.start(order))).await;
+        for ((client, row, since, _), answer) in returning.into_iter().zip(answers) {
+            let waited = since.elapsed();
+            match answer {
                 Ok(()) => {
                     self.returning.remove(&client.id);
                     self.see(row, format!("answers again after {:.2} s", waited.as_secs_f64()));
@@ -363,6 +383,7 @@ async fn link_packets(hands: &Hands<'_>, (from, to): (u64, u64)) -> Result<u64, 
     let address = usize::try_from(to).ok().and_then(|to| hands.plan.addresses.get(to));
     let handles = address.and_then(|address| interface.handles_to(address[0])).unwrap_or_default();
     let counters = hands.nodes.counters(from).await?;
-    let of_link = counters.iter().filter(|qdisc| handles.contains(&qdisc.handle));
-    Ok(of_link.map(|qdisc| qdisc.packets.saturating_add(qdisc.drops)).sum())
+    // They are in a row: what goes through the first goes through the next.
+    let of_link = handles.iter().find_map(|handle| counters.iter().find(|qdisc| qdisc.handle == *handle));
+    Ok(of_link.map_or(0, |qdisc| qdisc.packets.saturating_add(qdisc.drops)))
 }

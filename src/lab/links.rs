@@ -28,6 +28,9 @@ const TRAIN_FACTOR: f64 = 2.0;
 const UNCOUNTED_MILLIS: f64 = 250.0;
 /// Allowance of the slowest token buckets, in bytes.
 const LEAST_BURST: f64 = 16_384.0;
+/// Shortest queues of token buckets, in frames, and the usual ones, in time.
+const QUEUE_FRAMES: f64 = 10.0;
+const QUEUE_MILLIS: f64 = 100.0;
 /// Counted time of a train: enough for so many packets, within bounds.
 const TRAIN_PACKETS: f64 = 100.0;
 const TRAIN_BYTES: f64 = 1242.0;
@@ -36,6 +39,8 @@ const COUNTED_MILLIS: std::ops::RangeInclusive<f64> = 400.0..=15_000.0;
 const TRAINS_BYTES_PER_SECOND: u64 = 100_000_000;
 /// Second trains in a round: with more to repeat, the host is not what is at fault.
 const MOST_SECOND_TRAINS: usize = 10;
+/// Seconds that a train over the slowest link takes, with the wait for its counts.
+const LONGEST_TRAIN: u64 = 60;
 /// Largest network in which every link gets a train of its own.
 const TRAIN_TO_ALL: u64 = 5;
 
@@ -46,7 +51,8 @@ type Measured = BTreeMap<(u64, u64), LinkMeasured>;
 
 /// Seconds that one measurement of all links may take; a bound, not an estimate.
 pub(super) fn longest(args: &LocalArgs) -> u64 {
-    args.links.certificate_seconds + 60 + 20 * args.num_nodes.max(TRAIN_TO_ALL)
+    let second_trains = TRAIN_TO_ALL * MOST_SECOND_TRAINS as u64;
+    args.links.certificate_seconds * 2 + 60 + LONGEST_TRAIN * (args.num_nodes.max(TRAIN_TO_ALL) + second_trains)
 }
 
 /// Measures every link between nodes of `alive`.
@@ -105,7 +111,8 @@ impl Prober<'_> {
         let (there, back) = (self.links.whole(from, to), self.links.whole(to, from));
         let longest_trip =
             [there, back].iter().map(|shape| shape.latency_millis + shape.jitter_millis).sum::<f64>().ceil() as u64;
-        order.wait_millis = longest_trip + 250;
+        let queue = order.train.map_or(0, |train| queue_millis(&there, &back, train));
+        order.wait_millis = longest_trip + 250 + queue;
         let train = order.train.map_or(0, |train| train.uncounted_millis + train.counted_millis);
         // The last report is asked for up to 20 times.
         let length = Duration::from_micros(order.pings * order.interval_micros)
@@ -203,6 +210,14 @@ impl Prober<'_> {
         }
         Ok(())
     }
+}
+
+/// How long what a train leaves in the queues keeps an answer waiting, in milliseconds.
+fn queue_millis(there: &Shape, back: &Shape, train: TrainOrder) -> u64 {
+    let slowest = [there, back].into_iter().filter_map(Shape::bytes_per_second).min();
+    let bytes = LEAST_BURST + QUEUE_FRAMES * TRAIN_BYTES;
+    let queued = slowest.map_or(0.0, |rate| 1000.0 * bytes / rate as f64 + QUEUE_MILLIS);
+    (queued.ceil() as u64).min(train.uncounted_millis + train.counted_millis)
 }
 
 fn train_order(shape: &Shape, rate: u64) -> TrainOrder {

@@ -25,6 +25,7 @@ pub use schedule::Fault;
 
 use std::process::ExitCode;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::runtime;
 
 use self::backend::StartError;
@@ -48,6 +49,7 @@ pub fn local(args: &LocalArgs) -> ExitCode {
     {
         return cannot_start(&plan, &error);
     }
+    more_files();
     // One thread, the main one: the nodes are told to die with the thread that started them.
     let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -89,6 +91,17 @@ pub fn local(args: &LocalArgs) -> ExitCode {
         println!("Everything of this run is in {}", plan.folder.root().display());
     }
     if run.verdict.valid { ExitCode::SUCCESS } else { ExitCode::from(INVALID) }
+}
+
+/// Lets this process and the nodes have as many open files as they may: every pair of nodes is a connection, and measures
+/// its link over one.
+fn more_files() {
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+    {
+        // With fewer it goes well up to some size, and then says so.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
 }
 
 /// Nothing was started: what was asked for can't be done here, and the folder is not left behind.

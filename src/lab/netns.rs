@@ -7,6 +7,7 @@
 use std::{
     fs, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    process::Stdio,
     sync::mpsc::{Receiver, SyncSender, sync_channel},
     thread::JoinHandle,
 };
@@ -33,6 +34,12 @@ pub(super) fn addresses(id: u64) -> [IpAddr; 2] {
     let host = u32::try_from(id + 1).unwrap_or(u32::MAX);
     let v6 = Ipv6Addr::from_bits(V6.to_bits() + u128::from(host));
     [Ipv4Addr::from_bits(V4.saturating_add(host)).into(), v6.into()]
+}
+
+/// The address of a node's interface on the bridge: fixed, so that all can know it beforehand.
+fn link_address(id: u64) -> String {
+    let [.., b, c, d] = u32::try_from(id + 1).unwrap_or(u32::MAX).to_be_bytes();
+    format!("02:61:70:{b:02x}:{c:02x}:{d:02x}")
 }
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -106,11 +113,21 @@ pub(super) struct Network {
 impl Network {
     /// One namespace for each plan, shaped by it, all on one bridge.
     pub(super) fn new(plans: &[InterfacePlan]) -> Result<Self, String> {
+        // Else the first IFB device loads it with two more, which stay on the host.
+        if plans.iter().any(|plan| !plan.is_free()) {
+            let _ = std::process::Command::new("modprobe")
+                .args(["--quiet", "ifb", "numifbs=0"])
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status();
+        }
         let nodes: Vec<Namespace> = plans.iter().map(|_| Namespace::new()).collect::<Result<_, _>>()?;
         let bridge = Namespace::new()?;
         let mut lines = vec!["link add br0 type bridge".to_owned(), "link set br0 up".to_owned()];
         for (id, node) in nodes.iter().enumerate() {
-            lines.push(format!("link add v{id} type veth peer name {INTERFACE} netns {}", node.path));
+            let address = link_address(id as u64);
+            lines.push(format!("link add v{id} type veth peer name {INTERFACE} address {address} netns {}", node.path));
             lines.push(format!("link set v{id} master br0 up"));
         }
         let told = |error: ShapingError| error.to_string();
@@ -118,14 +135,27 @@ impl Network {
         for (id, (node, plan)) in nodes.iter().zip(plans).enumerate() {
             let [v4, v6] = addresses(id as u64);
             let plan = plan.clone();
+            // Looked up by nobody: the kernel's table of neighbours is one for the whole host and small, and a lookup would
+            // cross the shaped links.
+            let others = (0..nodes.len() as u64).filter(|other| *other != id as u64);
+            let neighbours = |family: usize| -> Vec<String> {
+                let line = |other: u64| {
+                    let (ip, link) = (addresses(other)[family], link_address(other));
+                    format!("neigh add {ip} lladdr {link} dev {INTERFACE} nud permanent")
+                };
+                others.clone().map(line).collect()
+            };
+            let (v4_neighbours, v6_neighbours) = (neighbours(0), neighbours(1));
             let set_up = move || -> Result<(), ShapingError> {
                 ip_batch(&[
                     "link set lo up".to_owned(),
                     format!("address add {v4}/16 dev {INTERFACE}"),
                     format!("link set {INTERFACE} up"),
                 ])?;
+                ip_batch(&v4_neighbours)?;
                 // A kernel without IPv6 has no use for the address; who wants it learns from the node that it is missing.
-                let _ = ip_batch(&[format!("address add {v6}/64 dev {INTERFACE} nodad")]);
+                let v6 = format!("address add {v6}/64 dev {INTERFACE} nodad");
+                let _ = ip_batch(&[v6]).and_then(|()| ip_batch(&v6_neighbours));
                 if plan.is_free() { Ok(()) } else { Interface::named(INTERFACE)?.apply(&plan) }
             };
             node.run(set_up)?.map_err(told)?;

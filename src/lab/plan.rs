@@ -296,6 +296,16 @@ fn schedule(args: &LocalArgs, links: &LinkPlan, window: Option<Duration>) -> Res
             }
         }
     }
+    let duplicates = |shape: &Shape| shape.duplicate_percent > 0.0;
+    let differ = links.differs_by_link() || schedule.degradations().next().is_some();
+    let any = schedule.degradations().any(|shape| duplicates(&shape)) || links.shapes().any(duplicates);
+    if differ && any {
+        return Err(UsageError(
+            "duplicate has to be the same for every link, and no link may be degraded: kernels duplicate packets only where \
+             one netem is all there is at an interface"
+                .into(),
+        ));
+    }
     Ok(schedule)
 }
 

@@ -77,7 +77,9 @@ fn time(text: &str) -> Option<Duration> {
         None => (text.strip_suffix('s')?, 1.0),
     };
     let seconds = number.parse::<f64>().ok()? * unit;
-    (seconds > 0.0 && seconds < 1e8).then(|| Duration::from_millis((seconds * 1000.0).round() as u64))
+    // The nodes cut their counts by whole milliseconds.
+    let millis = (seconds * 1000.0).round();
+    (millis >= 1.0 && seconds < 1e8).then(|| Duration::from_millis(millis as u64))
 }
 
 fn nodes(text: &str) -> Result<BTreeSet<u64>, String> {
@@ -363,6 +365,7 @@ mod tests {
             (&["kill 2"][..], "'kill' is no time"),
             (&["5 kill 2"], "'5' is no time"),
             (&["0s kill 2"], "'0s' is no time"),
+            (&["0.4ms kill 2"], "'0.4ms' is no time"),
             (&["5s"], "write a fault like"),
             (&["5s explode 2"], "'explode' is none of"),
             (&["5s kill"], "it names no node"),

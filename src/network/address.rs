@@ -1,6 +1,6 @@
 //! Addresses of peers, as they are given by `--bootstrap`.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, net::IpAddr, str::FromStr};
 
 use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
 use serde::{Deserialize, Serialize};
@@ -33,6 +33,15 @@ impl PeerAddress {
     /// Whether it is an address of QUIC; of TCP otherwise.
     pub fn is_quic(&self) -> bool {
         self.address.iter().any(|part| part == Protocol::QuicV1)
+    }
+
+    /// The host's address; none for a name.
+    pub fn ip(&self) -> Option<IpAddr> {
+        self.address.iter().find_map(|part| match part {
+            Protocol::Ip4(address) => Some(address.into()),
+            Protocol::Ip6(address) => Some(address.into()),
+            _ => None,
+        })
     }
 
     /// Whether the host is a name, to be looked up in DNS.

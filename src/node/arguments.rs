@@ -153,7 +153,8 @@ pub struct ControlArgs {
     /// Address that the p2p port listens on
     #[arg(long, env = "APOLLO_P2P_ADDRESS", value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::UNSPECIFIED))]
     pub p2p_address: IpAddr,
-    /// Answer measurements of the links (UDP) at this port of --p2p-address, and make them when asked to by POST /probe
+    /// Answer measurements of the links (UDP) at this port of --p2p-address; with --controlled, make them when asked to by
+    /// POST /probe
     #[arg(long, env = "APOLLO_PROBE_PORT", value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub probe_port: Option<u16>,
     /// Threads that carry the network; as many as there are processors by default

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     metrics,
+    network::PeerAddress,
     probe::{ProbeOrder, probe},
 };
 
@@ -34,7 +35,8 @@ pub(super) fn router(node: Arc<Node>) -> Router {
     if node.args.control.controlled {
         router = router.route("/start", post(start)).route("/quiesce", post(quiesce));
     }
-    if node.args.control.probe_port.is_some() {
+    // A probe sends to where it is told: only for whoever controls the node.
+    if node.args.control.controlled && node.args.control.probe_port.is_some() {
         router = router.route("/probe", post(measure));
     }
     router.layer(DefaultBodyLimit::max(BODY_LIMIT)).with_state(node)
@@ -67,6 +69,11 @@ async fn quiesce(State(node): State<Arc<Node>>) -> StatusCode {
 
 async fn measure(State(node): State<Arc<Node>>, Json(order): Json<ProbeOrder>) -> Response {
     let source = node.args.control.p2p_address;
+    let peers = node.args.bootstrap.0.iter().map(PeerAddress::ip).collect::<Vec<_>>();
+    // A peer that is known by name may have any address.
+    if !peers.contains(&None) && !peers.contains(&Some(order.target.ip())) {
+        return (StatusCode::BAD_REQUEST, "the target is no peer of this node\n").into_response();
+    }
     let Ok(_permit) = node.probes.try_acquire() else {
         return (StatusCode::TOO_MANY_REQUESTS, "too many probes at once\n").into_response();
     };
@@ -85,7 +92,7 @@ async fn start(State(node): State<Arc<Node>>, Json(order): Json<StartOrder>) -> 
     if let Err(line) = order.check(unix_nanos(), explore) {
         return (StatusCode::BAD_REQUEST, format!("{line}\n")).into_response();
     }
-    if node.phase() != Phase::Connecting || !node.order(order.clone()) {
+    if (node.phase() != Phase::Connecting && !order.rejoining) || !node.order(order.clone()) {
         return (StatusCode::CONFLICT, "the node has its start already\n").into_response();
     }
     (StatusCode::ACCEPTED, Json(order)).into_response()

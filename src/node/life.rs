@@ -39,7 +39,7 @@ const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 const WRITE_EVERY: Duration = Duration::from_secs(5);
 
 /// Probes under way at once, each with a thread of its own.
-const MOST_PROBES: usize = 256;
+const MOST_PROBES: usize = 1024;
 
 /// What all parts of a node share.
 pub(super) struct Node {
@@ -270,15 +270,19 @@ impl Node {
         *self.life().readiness.borrow()
     }
 
-    /// Gives the node its start; `false` if it has one.
+    /// Gives the node its start; `false` if it has another.
     pub(super) fn order(&self, order: StartOrder) -> bool {
+        let mut taken = false;
         self.order.send_if_modified(|current| {
+            // A node that comes back may get its start twice, when it was slow to take the first.
+            taken = current.is_none() || (order.rejoining && current.as_ref() == Some(&order));
             let first = current.is_none();
             if first {
                 *current = Some(order);
             }
             first
-        })
+        });
+        taken
     }
 
     /// Brings those metrics up to date that are only looked at when asked for.

@@ -292,7 +292,7 @@ impl Prober {
     fn finish(mut self, wait: Duration, sent_rate: Option<f64>) -> ProbeResult {
         let mut counts: Option<Packet> = None;
         for attempt in 0..REPORT_TRIES {
-            if attempt >= SILENT_TRIES && counts.is_none() && self.back == 0 {
+            if attempt >= SILENT_TRIES && counts.is_none() && self.back == 0 && !self.answered.is_empty() {
                 break;
             }
             self.told = None;

@@ -61,7 +61,7 @@ impl Session {
 
     fn ping(&mut self, sequence: u64) {
         if sequence >= self.next {
-            let ahead = sequence - self.next + 1;
+            let ahead = (sequence - self.next).saturating_add(1);
             self.seen = u32::try_from(ahead).ok().and_then(|by| self.seen.checked_shl(by)).unwrap_or(0) | 1;
             self.next = sequence.saturating_add(1);
             self.pings += 1;
@@ -183,9 +183,9 @@ mod tests {
     #[test]
     fn pings_are_told_from_duplicates_and_late_ones() {
         let mut session = Session::new(Instant::now());
-        for sequence in [0, 1, 3, 2, 2, 5, 400, 399, 0] {
+        for sequence in [0, 1, 3, 2, 2, 5, 400, 399, 0, u64::MAX, u64::MAX] {
             session.ping(sequence);
         }
-        assert_eq!((session.pings, session.reordered, session.duplicates), (7, 2, 2));
+        assert_eq!((session.pings, session.reordered, session.duplicates), (8, 2, 3));
     }
 }

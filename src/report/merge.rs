@@ -28,7 +28,8 @@ fn totals(parts: &BTreeMap<u64, Part<'_>>, num_nodes: u64, window_seconds: f64, 
     let (intended, sent, delivered) = (sum(|w| w.intended), sum(|w| w.sent), sum(|w| w.received));
     let expected = sent.saturating_mul(num_nodes.saturating_sub(1));
     let delivered_bytes = sum(|w| w.received_bytes);
-    let cpu_seconds = parts.values().map(|(_, usage)| usage.cpu_seconds).sum::<f64>();
+    // A sum of nothing is -0.0.
+    let cpu_seconds = parts.values().map(|(_, usage)| usage.cpu_seconds).sum::<f64>() + 0.0;
     let socket_bytes = sum_if_all(parts.values().map(|(_, usage)| usage.socket_bytes_sent));
     let per_second = |count: u64| if window_seconds > 0.0 { count as f64 / window_seconds } else { 0.0 };
     Totals {
@@ -117,8 +118,11 @@ pub fn merge(collected: Collected<'_>) -> RunSummary {
     let mut problems = vec![];
     let nodes: Vec<Cow<'_, NodeSummary>> = join_lives(nodes, &mut problems);
     let trials = merge_trials(&nodes, num_nodes, &mut problems);
-    let window_seconds =
-        if explore { trials.iter().map(|trial| trial.totals.window_seconds).sum() } else { window_seconds };
+    let window_seconds = if explore {
+        trials.iter().map(|trial| trial.totals.window_seconds).sum::<f64>() + 0.0
+    } else {
+        window_seconds
+    };
     let by_phase = Phases::new(&nodes, &killed, phases.len(), &mut problems);
     let mut parts: BTreeMap<u64, (WindowSummary, WindowUsage)> =
         nodes.iter().map(|node| (node.node, measured(node, explore, &mut problems))).collect();

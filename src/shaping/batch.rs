@@ -1,19 +1,24 @@
 //! A plan as the lines of a `tc` batch.
 //!
 //! ```text
-//! out, no peers:  netem -> tbf
-//! out, peers:     one class a peer: netem -> tbf; then tbf of the whole interface
-//! in:             ingress -> IFB: netem -> tbf; blocked senders -> a second IFB that drops all
+//! out, no peers:  [tbf ->] netem -> tbf
+//! out, peers:     one class a peer: [tbf ->] netem -> tbf; then tbf of the whole interface
+//! in:             ingress -> IFB: [tbf ->] netem -> tbf; blocked senders -> a second IFB that drops all
 //! ```
 //!
-//! netem delays and loses, tbf (a token bucket) limits what comes out of it. tbf's queue is limited in bytes.
+//! netem delays and loses, tbf (a token bucket) limits what comes out of it. tbf's queue is limited in bytes. What netem
+//! takes for one packet may be many (segmentation offload), lost or delayed as one: where that matters, a first tbf, whose
+//! bucket holds a single frame, takes it apart.
 
 use std::net::IpAddr;
 
 use super::{plan::InterfacePlan, shape::Shape};
 
-/// Packets are this long at most, Ethernet header included.
+/// Packets are about this long, Ethernet header included, where a queue is counted in packets.
 const FRAME: u64 = 1514;
+
+/// Bytes that a frame may have beyond the interface's MTU: Ethernet's header, VLAN tags, and the token bucket's rounding.
+const FRAME_SLACK: u64 = 100;
 
 /// Throughput that an unlimited link is taken to have, in bytes per second, when netem's queue is sized: 10 Gbit/s.
 const FASTEST: u64 = 1_250_000_000;
@@ -34,11 +39,12 @@ const LEAST_PACKETS: u64 = 1000;
 const IFB_PACKETS: u32 = 10_000;
 
 /// Handles, all below 0x8000 where the kernel takes its own from: tbf and classes of a whole interface, then netem and tbf
-/// of class k (0 is everybody without a rule).
+/// of class k (0 is everybody without a rule), and the tbf that takes packets apart.
 const INTERFACE_RATE: u32 = 0xab0;
 const CLASSES: u32 = 0xab1;
 const NETEM: u32 = 0x5000;
 const RATE: u32 = 0x6000;
+const APART: u32 = 0x7000;
 const SINK: u32 = 0xab2;
 
 /// Priority of the filters: those that block come before the one that takes all.
@@ -51,6 +57,8 @@ const TAKE_ALL: u32 = 100;
 pub struct Devices {
     /// The interface that is shaped.
     pub interface: String,
+    /// Its MTU, in bytes.
+    pub mtu: u64,
     /// The IFB device that what comes in is sent through.
     pub ingress: String,
     /// The IFB device in which blocked packets end.
@@ -66,9 +74,14 @@ pub struct Batch {
     pub tc: Vec<String>,
 }
 
-/// Whether a qdisc of this root handle, as `tc` writes it, is one that [`batch`] makes.
-pub(super) fn is_own_root(handle: &str) -> bool {
-    let own = [INTERFACE_RATE, CLASSES, NETEM, RATE];
+/// Whether a root qdisc of this kind and handle, as `tc` writes them, is one that [`batch`] makes.
+pub(super) fn is_own_root(kind: &str, handle: &str) -> bool {
+    let own: &[u32] = match kind {
+        "tbf" => &[INTERFACE_RATE, RATE, APART],
+        "htb" => &[CLASSES],
+        "netem" => &[NETEM],
+        _ => &[],
+    };
     u32::from_str_radix(handle.trim_end_matches(':'), 16).is_ok_and(|handle| own.contains(&handle))
 }
 
@@ -82,13 +95,13 @@ pub(super) fn is_sink(handle: &str) -> bool {
 /// plans say that they may.
 pub fn batch(plan: &InterfacePlan, devices: &Devices, before: Option<&InterfacePlan>) -> Batch {
     let mut batch = Batch::default();
-    let Devices { interface, ingress, sink } = devices;
+    let Devices { interface, mtu, ingress, sink } = devices;
     let tc = &mut batch.tc;
     let fresh = before.is_none();
     if plan.peers.is_empty() {
-        leaf(tc, interface, "root", 0, &plan.egress, (false, false));
+        leaf(tc, (interface, *mtu), "root", 0, &plan.egress, (false, false));
     } else {
-        classes(tc, interface, plan, fresh);
+        classes(tc, (interface, *mtu), plan, fresh);
     }
     let (takes_all, blocks) = (!plan.ingress.is_free(), plan.blockable || !plan.blocked.is_empty());
     if fresh && (takes_all || blocks) {
@@ -105,7 +118,7 @@ pub fn batch(plan: &InterfacePlan, devices: &Devices, before: Option<&InterfaceP
              redirect dev {ingress}"
         ));
     }
-    leaf(tc, ingress, "root", 0, &plan.ingress, (false, false));
+    leaf(tc, (ingress, *mtu), "root", 0, &plan.ingress, (false, false));
     let blocked_before = before.map_or(&[][..], |before| &before.blocked);
     if plan.blocked != blocked_before {
         for (priority, protocol, v4) in [(BLOCK_V4, "ip", true), (BLOCK_V6, "ipv6", false)] {
@@ -145,7 +158,7 @@ fn matching(side: &str, address: IpAddr) -> String {
 }
 
 /// One class for each peer and one for the rest, each shaped on its own; then the throughput of the interface.
-fn classes(tc: &mut Vec<String>, device: &str, plan: &InterfacePlan, fresh: bool) {
+fn classes(tc: &mut Vec<String>, (device, mtu): (&str, u64), plan: &InterfacePlan, fresh: bool) {
     let mut parent = "root".to_owned();
     if let Some(rate) = plan.egress.bytes_per_second() {
         tc.push(token_bucket(device, &parent, INTERFACE_RATE, rate, 0.0));
@@ -164,7 +177,7 @@ fn classes(tc: &mut Vec<String>, device: &str, plan: &InterfacePlan, fresh: bool
                 "class add dev {device} parent {CLASSES:x}: classid {class} htb rate {FASTEST}bps burst 1mb cburst 1mb quantum 60000"
             ));
         }
-        leaf(tc, device, &format!("parent {class}"), at, &shape, (plan.adjustable_delay, plan.adjustable_rate));
+        leaf(tc, (device, mtu), &format!("parent {class}"), at, &shape, (plan.adjustable_delay, plan.adjustable_rate));
         if !fresh {
             continue;
         }
@@ -179,8 +192,23 @@ fn classes(tc: &mut Vec<String>, device: &str, plan: &InterfacePlan, fresh: bool
 }
 
 /// netem, then a token bucket, as far as the shape needs them or may come to need them (`adjustable`: delay, rate).
-fn leaf(tc: &mut Vec<String>, device: &str, parent: &str, at: u32, shape: &Shape, adjustable: (bool, bool)) {
+fn leaf(
+    tc: &mut Vec<String>,
+    (device, mtu): (&str, u64),
+    parent: &str,
+    at: u32,
+    shape: &Shape,
+    adjustable: (bool, bool),
+) {
     let mut parent = parent.to_owned();
+    if shape.is_by_packet() || adjustable.0 {
+        let (handle, burst) = (APART + at, mtu + FRAME_SLACK);
+        // Its own queue is never used: netem takes its place.
+        tc.push(format!(
+            "qdisc replace dev {device} {parent} handle {handle:x}: tbf rate {FASTEST}bps burst {burst} limit {FASTEST}"
+        ));
+        parent = format!("parent {handle:x}:1");
+    }
     if shape.needs_netem() || adjustable.0 {
         let handle = NETEM + at;
         tc.push(format!("qdisc replace dev {device} {parent} handle {handle:x}: {}", netem(shape)));
@@ -227,7 +255,7 @@ mod tests {
     use crate::shaping::PeerRule;
 
     fn devices() -> Devices {
-        Devices { interface: "eth0".into(), ingress: "in".into(), sink: "sink".into() }
+        Devices { interface: "eth0".into(), mtu: 1500, ingress: "in".into(), sink: "sink".into() }
     }
 
     fn lines(plan: &InterfacePlan, before: Option<&InterfacePlan>) -> String {
@@ -247,7 +275,8 @@ mod tests {
             lines(&plan, None),
             "link add in txqueuelen 10000 type ifb\n\
              link set in up\n\
-             qdisc replace dev eth0 root handle 5000: netem limit 127973 delay 50000us 5000us loss 1%\n\
+             qdisc replace dev eth0 root handle 7000: tbf rate 1250000000bps burst 1600 limit 1250000000\n\
+             qdisc replace dev eth0 parent 7000:1 handle 5000: netem limit 127973 delay 50000us 5000us loss 1%\n\
              qdisc replace dev eth0 parent 5000:1 handle 6000: tbf rate 10000000bps burst 100000 limit 1100000\n\
              qdisc add dev eth0 handle ffff: ingress\n\
              filter add dev eth0 parent ffff: protocol all prio 100 u32 match u32 0 0 action mirred egress redirect dev in\n\
@@ -280,7 +309,7 @@ mod tests {
         after.peers[0].shape = "latency=200".parse().unwrap();
         after.blocked = vec!["10.0.0.3".parse().unwrap(), "fd00::3".parse().unwrap()];
         let text = lines(&after, Some(&before));
-        assert!(text.contains("parent ab1:2 handle 5001: netem limit 247689 delay 200000us\n"), "{text}");
+        assert!(text.contains("parent 7001:1 handle 5001: netem limit 247689 delay 200000us\n"), "{text}");
         assert!(text.contains("prio 10 u32 match ip src 10.0.0.3/32 action mirred egress redirect dev sink"), "{text}");
         assert!(text.contains("prio 11 u32 match ip6 src fd00::3/128"), "{text}");
         assert!(text.lines().all(|line| line.starts_with("qdisc replace") || line.starts_with("filter add")), "{text}");
@@ -290,7 +319,14 @@ mod tests {
 
     #[test]
     fn only_our_own_roots_are_ours() {
-        assert!(["ab0:", "ab1:", "5000:", "6000:"].iter().all(|handle| is_own_root(handle)));
-        assert!(["0:", "8001:", "1:", "ffff:", "", "x"].iter().all(|handle| !is_own_root(handle)));
+        for (kind, handle) in [("tbf", "ab0:"), ("htb", "ab1:"), ("netem", "5000:"), ("tbf", "6000:"), ("tbf", "7000:")]
+        {
+            assert!(is_own_root(kind, handle), "{kind} {handle}");
+        }
+        for (kind, handle) in
+            [("tbf", "0:"), ("tbf", "8001:"), ("htb", "1:"), ("pfifo", "5000:"), ("tbf", ""), ("tbf", "x")]
+        {
+            assert!(!is_own_root(kind, handle), "{kind} {handle}");
+        }
     }
 }

@@ -134,6 +134,10 @@ fn shape(args: &ShapeArgs) -> Result<(), String> {
         Command::new(program)
     };
     let error = command.args(rest).exec();
+    // Nobody is there whose links they would be. Without privileges any more it stays, and goes with its namespace.
+    if args.change_from.is_none() && !plan.is_free() {
+        let _ = interface().map(|interface| interface.remove());
+    }
     Err(format!("{} can't be started: {error}", program.to_string_lossy()))
 }
 

@@ -23,6 +23,9 @@ pub struct QdiscCounters {
     pub overlimits: u64,
     /// Bytes in the queue now.
     pub backlog: u64,
+    /// Whether it is the one that everything goes through.
+    #[serde(default)]
+    pub root: bool,
     /// Its settings as the kernel has them, in the words of `tc`.
     #[serde(default)]
     pub options: Value,
@@ -52,6 +55,8 @@ struct Said {
     #[serde(default)]
     backlog: u64,
     #[serde(default)]
+    root: bool,
+    #[serde(default)]
     options: Value,
 }
 
@@ -63,8 +68,8 @@ pub fn qdisc_counters(json: &str) -> Result<Vec<QdiscCounters>, String> {
     let json = if json.trim().is_empty() { "[]" } else { json };
     let said: Vec<Said> = serde_json::from_str(json).map_err(|error| error.to_string())?;
     let counters = said.into_iter().map(|said| {
-        let Said { dev: device, kind, handle, bytes, packets, drops, overlimits, backlog, options } = said;
-        QdiscCounters { device, kind, handle, bytes, packets, drops, overlimits, backlog, options }
+        let Said { dev: device, kind, handle, bytes, packets, drops, overlimits, backlog, root, options } = said;
+        QdiscCounters { device, kind, handle, bytes, packets, drops, overlimits, backlog, root, options }
     });
     Ok(counters.collect())
 }
@@ -86,6 +91,7 @@ mod tests {
             drops: 5,
             overlimits: 4,
             backlog: 3,
+            root: false,
             options: serde_json::json!({"rate": 1, "lat": 9}),
         };
         assert_eq!(qdisc_counters(json).unwrap(), [expected]);

@@ -30,8 +30,14 @@ pub struct RemovedParts {
 struct Link {
     ifindex: u32,
     ifname: String,
+    #[serde(default = "usual_mtu")]
+    mtu: u64,
     #[serde(default)]
     addr_info: Vec<Address>,
+}
+
+fn usual_mtu() -> u64 {
+    1500
 }
 
 #[derive(Deserialize)]
@@ -75,9 +81,10 @@ impl Interface {
 
     /// Named by the index, since a name of an interface has at most 15 characters.
     fn of(link: &Link) -> Self {
-        let Link { ifindex, ifname, .. } = link;
+        let Link { ifindex, ifname, mtu, .. } = link;
         let devices = Devices {
             interface: ifname.clone(),
+            mtu: *mtu,
             ingress: format!("apollo-in{ifindex}"),
             sink: format!("apollo-no{ifindex}"),
         };
@@ -100,7 +107,7 @@ impl Interface {
             line: line.into(),
             words,
         })?;
-        let Devices { interface, ingress, sink } = &self.devices;
+        let Devices { interface, ingress, sink, .. } = &self.devices;
         Ok(all.into_iter().filter(|one| [interface, ingress, sink].contains(&&one.device)).collect())
     }
 
@@ -133,17 +140,14 @@ impl Interface {
 
     fn refuse_foreign(&self) -> Result<(), ShapingError> {
         let interface = &self.devices.interface;
+        // What the kernel puts there by itself has no handle.
         let foreign = self.counters()?.into_iter().find(|one| one.device == *interface && one.handle != "0:");
-        // A qdisc that the kernel put there itself has no handle, or one of its own range that a leaf of mq may have.
-        match foreign {
-            Some(one) if !is_default(&one) => Err(ShapingError::Conflict(format!(
-                "{interface} has a qdisc of somebody else, {} {}: take it away first (tc qdisc del dev {interface} {})",
-                one.kind,
-                one.handle,
-                if one.kind == "ingress" || one.kind == "clsact" { one.kind.as_str() } else { "root" }
-            ))),
-            _ => Ok(()),
-        }
+        let Some(QdiscCounters { kind, handle, .. }) = foreign else { return Ok(()) };
+        let place = if kind == "ingress" || kind == "clsact" { kind.as_str() } else { "root" };
+        Err(ShapingError::Conflict(format!(
+            "{interface} has a qdisc of somebody else, {kind} {handle} take it away first (tc qdisc del dev {interface} \
+             {place})"
+        )))
     }
 
     /// Takes away what a plan of ours has made there; what is somebody else's stays.
@@ -151,17 +155,26 @@ impl Interface {
     /// # Errors
     /// Those of `tc`.
     pub fn remove(&self) -> Result<RemovedParts, ShapingError> {
-        let Devices { interface, ingress, sink } = &self.devices;
+        let Devices { interface, ingress, sink, .. } = &self.devices;
         let mut removed = RemovedParts::default();
-        if self.counters()?.iter().any(|one| one.device == *interface && is_own_root(&one.handle)) {
+        if self
+            .counters()?
+            .iter()
+            .any(|one| one.device == *interface && one.root && is_own_root(&one.kind, &one.handle))
+        {
             tool::run("tc", &format!("qdisc del dev {interface} root"))?;
             removed.egress = true;
         }
         let names: Vec<String> = links()?.into_iter().map(|link| link.ifname).collect();
-        if names.contains(ingress) || names.contains(sink) {
-            // May be missing, if setting up failed on the way.
-            let _ = tool::run("tc", &format!("qdisc del dev {interface} ingress"));
-            removed.ingress = true;
+        let has_ingress = self.counters()?.iter().any(|one| one.device == *interface && one.kind == "ingress");
+        if has_ingress && (names.contains(ingress) || names.contains(sink)) {
+            // One whose filters lead elsewhere is somebody else's.
+            let filters = tool::run("tc", &format!("filter show dev {interface} parent ffff:"))?;
+            let led = |device: &str| filters.contains(&format!("device {device})"));
+            if filters.trim().is_empty() || led(ingress) || led(sink) {
+                tool::run("tc", &format!("qdisc del dev {interface} ingress"))?;
+                removed.ingress = true;
+            }
         }
         for device in [ingress, sink] {
             if names.contains(device) {
@@ -170,9 +183,4 @@ impl Interface {
         }
         Ok(removed)
     }
-}
-
-/// Whether the kernel may have put it there by itself.
-fn is_default(qdisc: &QdiscCounters) -> bool {
-    ["noqueue", "mq", "fq_codel", "pfifo_fast", "fq"].contains(&qdisc.kind.as_str())
 }

@@ -96,7 +96,7 @@ struct Matrix {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct File {
-    default: Shape,
+    default: Option<Shape>,
     regions: BTreeMap<String, Nodes>,
     matrix: Option<Matrix>,
     link: Vec<LinkRule>,
@@ -152,7 +152,12 @@ impl LinkPlan {
             LinkPlanError(format!("line {line}: {}", error.message().replace('\n', " ")))
         })?;
         let failed = |what: &str, error: &dyn std::fmt::Display| LinkPlanError(format!("{what}: {error}"));
-        let default = if file.default == Shape::default() { default } else { file.default };
+        if file.default.is_some() && !default.is_free() {
+            return Err(LinkPlanError(
+                "both [default] and flags such as --latency say what all links are like: give one".into(),
+            ));
+        }
+        let default = file.default.unwrap_or(default);
         let mut plan = Self::uniform(default.validated().map_err(|error| failed("[default]", &error))?);
         let outside = |node: &u64| *node >= num_nodes;
         let mut region_of: BTreeMap<u64, &str> = BTreeMap::new();
@@ -249,6 +254,11 @@ impl LinkPlan {
     /// Whether links differ from one another by more than their interfaces.
     pub fn differs_by_link(&self) -> bool {
         !self.links.is_empty()
+    }
+
+    /// All shapes that links have.
+    pub fn shapes(&self) -> impl Iterator<Item = &Shape> {
+        std::iter::once(&self.default).chain(self.links.values())
     }
 
     /// Changes one direction of a link.

@@ -89,6 +89,13 @@ impl Shape {
             .any(|value| *value > 0.0)
     }
 
+    /// Whether packets of one sender meet different fates: then what looks like one packet must really be one.
+    pub(super) fn is_by_packet(&self) -> bool {
+        [self.jitter_millis, self.loss_percent, self.duplicate_percent, self.reorder_percent]
+            .iter()
+            .any(|value| *value > 0.0)
+    }
+
     /// Throughput in bytes per second.
     pub fn bytes_per_second(&self) -> Option<u64> {
         self.throughput_kilobytes_per_second.map(|kilobytes| kilobytes * 1000)

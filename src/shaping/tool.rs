@@ -98,6 +98,11 @@ fn failure(program: &'static str, line: &str, stderr: &str) -> ShapingError {
         let wanted_by = "shaping of what comes in needs";
         return ShapingError::NoModule { what: "IFB device", module: "ifb", wanted_by, hint: "" };
     }
+    if words.contains("duplicating netems") {
+        let advice = "this kernel duplicates packets only where one netem is all there is at an interface: give duplicate to \
+                      every link alike, and degrade none";
+        return ShapingError::Conflict(advice.into());
+    }
     // Modules are known by the error in the kernel's words, or by their bare number in older kernels.
     for (says, part, what, module, wanted_by, hint) in MODULES {
         if words.contains(says) && line.contains(part) {

@@ -80,7 +80,22 @@ pub(in crate::lab) async fn prepare(plan: &mut Plan) -> Result<(), StartError> {
     }
 }
 
+/// The kernel's table of neighbours is one for all containers; beyond its size they lose one another.
+fn check_neighbours(num_nodes: u64) -> Result<(), StartError> {
+    let path = "/proc/sys/net/ipv4/neigh/default/gc_thresh3";
+    let most: Option<u64> = std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok());
+    let needed = num_nodes.saturating_mul(num_nodes + 1);
+    match most {
+        Some(most) if needed > most => Err(StartError::Usage(format!(
+            "{num_nodes} containers need {needed} entries in the kernel's table of neighbours, which holds {most}: raise it \
+             (sysctl net.ipv4.neigh.default.gc_thresh3={needed}), or use --backend netns, which needs none"
+        ))),
+        _ => Ok(()),
+    }
+}
+
 async fn make_ready(plan: &mut Plan) -> Result<(), StartError> {
+    check_neighbours(plan.args.num_nodes)?;
     let daemon = client::daemon().await?;
     can_shape(&plan.interfaces(), &daemon)?;
     let run = format!("{:x}", plan.nodes.first().map_or(0, |node| node.control.run_id));
