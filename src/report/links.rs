@@ -283,7 +283,7 @@ mod tests {
         assert!(certificate.valid, "{certificate:?}");
         assert_eq!(certificate.reason(), None);
         let loss = certificate.loss.unwrap();
-        assert_eq!((loss.lost, loss.interval_99), (28, (9, 33)));
+        assert_eq!((loss.lost, loss.interval_99), (28, (10, 32)));
     }
 
     #[test]
@@ -328,8 +328,10 @@ mod tests {
         assert!(problems("latency=50", slow)[0].contains("latency was 52.10 ms, not 50 ms (tolerance 2.00 ms)"));
         assert!(problems("latency=50,jitter=20", good.clone())[0].contains("jitter was 0.10 ms, not 20 ms"));
         let lossy = LinkMeasured { lost: 30, ..good.clone() };
-        assert!(problems("latency=50,loss=1", lossy.clone())[0].contains("lost 30 of 1000 packets (3.00 %), not 1 %"));
-        assert!(problems("latency=50", lossy)[0].contains("not 0 %"));
+        assert!(
+            problems("latency=50,loss=1", lossy.clone())[0].contains("lost 30 of 1000 packets (3.00 %), not 1.00 %")
+        );
+        assert!(problems("latency=50", lossy)[0].contains("not 0.00 %"));
         assert!(problems("latency=50,loss=10", good.clone())[0].contains("lost 0 of 1000"));
         let narrow = LinkMeasured { throughput_bytes_per_second: Some(9_400_000.0), ..good.clone() };
         assert!(problems("latency=50,throughput=10000", narrow)[0].contains("throughput was 9400 KB/s, not 10000"));
