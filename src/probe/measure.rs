@@ -74,8 +74,12 @@ pub struct Times {
     pub min_micros: u64,
     /// 1st percentile.
     pub p1_micros: u64,
+    /// 10th percentile.
+    pub p10_micros: u64,
     /// Median.
     pub p50_micros: u64,
+    /// 90th percentile.
+    pub p90_micros: u64,
     /// 99th percentile.
     pub p99_micros: u64,
     /// Highest, to 3 significant digits.
@@ -88,7 +92,9 @@ impl Times {
         (!histogram.is_empty()).then(|| Self {
             min_micros: histogram.min(),
             p1_micros: at(0.01),
+            p10_micros: at(0.1),
             p50_micros: at(0.5),
+            p90_micros: at(0.9),
             p99_micros: at(0.99),
             max_micros: histogram.max(),
         })
