@@ -161,6 +161,11 @@ impl Processes {
         self.nodes.iter().any(|node| node.args.id == id && node.ended.is_some_and(|status| status.success()))
     }
 
+    /// The process id of a node that runs.
+    pub(super) fn process(&self, id: u64) -> Option<u32> {
+        self.nodes.iter().find(|node| node.args.id == id)?.child.id()
+    }
+
     /// The last lines of a node's log.
     pub(super) fn log_tail(&self, id: u64) -> String {
         self.nodes.iter().find(|node| node.args.id == id).map_or_else(String::new, |node| log_tail(&node.log))
@@ -284,7 +289,7 @@ fn command(
 }
 
 #[allow(unsafe_code, reason = "the only way to run code between fork and exec")]
-fn die_with_parent(command: &mut Command) {
+pub(super) fn die_with_parent(command: &mut Command) {
     let parent = Pid::this();
     let setup = move || {
         nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
