@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{backend::Backend, docker::DockerArgs, schedule::Fault};
 use crate::{
     network::Protocol,
-    node::{Mode, NetworkArgs, WorkloadArgs},
+    node::{Mode, NetworkArgs, ProfileMode, WorkloadArgs},
     shaping::ShapeFlags,
 };
 
@@ -105,6 +105,21 @@ pub struct LocalArgs {
     #[command(flatten)]
     #[allow(missing_docs, reason = "a doc comment here would become help text")]
     pub faults: FaultArgs,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would become help text")]
+    pub profile: ProfileArgs,
+}
+
+/// Where the nodes' time and memory go.
+#[derive(Clone, Debug, Args, Serialize)]
+#[command(next_help_heading = "Profiles")]
+pub struct ProfileArgs {
+    /// Profile every node; the profiles are in the folder of the run
+    #[arg(long)]
+    pub profile: bool,
+    /// What is profiled
+    #[arg(long, value_enum, default_value = "cpu", requires = "profile")]
+    pub profile_mode: ProfileMode,
 }
 
 /// What is done to the network while it is measured.

@@ -62,6 +62,14 @@ impl Nodes {
         each!(self, nodes => nodes.ended_well(id))
     }
 
+    /// The process id of a node that runs on this host.
+    pub(super) fn process(&self, id: u64) -> Option<u32> {
+        match self {
+            Self::Processes(nodes) => nodes.process(id),
+            Self::Containers(_) => None,
+        }
+    }
+
     /// The last lines of a node's log.
     pub(super) fn log_tail(&self, id: u64) -> String {
         each!(self, nodes => nodes.log_tail(id))

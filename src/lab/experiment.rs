@@ -21,6 +21,7 @@ use super::{
     faults::{Faults, Hands},
     manifest::Manifest,
     plan::Plan,
+    profile::Profiles,
     progress::Progress,
 };
 use crate::{
@@ -73,6 +74,7 @@ struct Experiment<'a> {
     runner_cpu_percent: Option<f64>,
     links: Links,
     faults: Faults,
+    profiles: Profiles,
     warnings: Vec<String>,
 }
 
@@ -101,6 +103,7 @@ pub(super) async fn run(plan: &Plan) -> Result<RunSummary, StartError> {
         runner_cpu_percent: None,
         links: Links::default(),
         faults: Faults::new(plan),
+        profiles: Profiles::default(),
         warnings: vec![],
     };
     let ended = tokio::select! {
@@ -123,14 +126,18 @@ impl Experiment<'_> {
         self.certify(Stage::Before).await?;
         let order = self.start().await?;
         if self.plan.is_explore() {
+            self.profiles.start(self.plan, &self.nodes)?;
             self.explore(order).await?;
+            self.profiles.stop().await?;
             return self.certify(Stage::After).await;
         }
         self.progress.stage("warm-up", "");
         self.live_until(order.from_unix_nanos(), order.start_unix_nanos).await?;
         self.progress.stage("measure", "");
+        self.profiles.start(self.plan, &self.nodes)?;
         let (since, cpu) = (Instant::now(), usage().cpu_seconds);
         self.live_until(order.to_unix_nanos().unwrap_or(u64::MAX), order.from_unix_nanos()).await?;
+        self.profiles.stop().await?;
         self.lift_faults().await?;
         self.runner_cpu_percent = Some(100.0 * (usage().cpu_seconds - cpu) / since.elapsed().as_secs_f64());
         self.progress.stage("drain", "");
@@ -484,6 +491,9 @@ impl Experiment<'_> {
                 reasons.extend(self.plan.folder.write_json(&path, summary).err().map(|error| error.to_string()));
             }
         }
+        if let Err(error) = self.profiles.draw(&mut |line| self.progress.update(0.0, line)) {
+            reasons.push(error);
+        }
         self.progress.finish();
         // Their last words count connections that broke because the others ended first; what they said before does not.
         let (faults, lives, killed) = self.faults.result();
@@ -502,6 +512,7 @@ impl Experiment<'_> {
         run.ready_seconds = self.ready_seconds;
         run.runner_cpu_percent = self.runner_cpu_percent;
         run.links = certificate;
+        run.profiles = self.plan.folder.profile_names();
         run
     }
 

@@ -15,10 +15,11 @@ mod manifest;
 mod netns;
 mod plan;
 mod process;
+mod profile;
 mod progress;
 mod schedule;
 
-pub use arguments::{FaultArgs, LinkArgs, LocalArgs};
+pub use arguments::{FaultArgs, LinkArgs, LocalArgs, ProfileArgs};
 pub use backend::Backend;
 pub use docker::{DockerArgs, MemoryLimit, ReapArgs, reap_docker};
 pub use schedule::Fault;
@@ -34,6 +35,9 @@ use crate::{
     command_line::BAD_USAGE,
     report::{link_table, per_node_table, phase_table, run_table, trial_table},
 };
+
+/// Shows the files of `--profile-mode dhat`.
+const DHAT_VIEWER: &str = "https://nnethercote.github.io/dh_view/dh_view.html";
 
 /// Exit code of a run that is not valid.
 const INVALID: u8 = 1;
@@ -88,6 +92,10 @@ pub fn local(args: &LocalArgs) -> ExitCode {
             print!("{}", phase_table(&run.phases));
         }
         print!("{}", run_table(&run));
+        for file in &run.profiles {
+            let viewer = if file.ends_with(".json") { format!(" (open it at {DHAT_VIEWER})") } else { String::new() };
+            println!("profile: {}{viewer}", plan.folder.root().join(file).display());
+        }
         println!("Everything of this run is in {}", plan.folder.root().display());
     }
     if run.verdict.valid { ExitCode::SUCCESS } else { ExitCode::from(INVALID) }

@@ -13,6 +13,7 @@ use super::{
     arguments::LocalArgs,
     backend::Backend,
     docker, links, netns,
+    profile::{self, Means},
     schedule::{Action, Groups, Schedule},
 };
 use crate::{
@@ -57,6 +58,8 @@ pub(super) struct Plan {
     pub(super) addresses: Vec<[IpAddr; 2]>,
     /// What was made ready in Docker, for that backend.
     pub(super) docker: Option<Arc<docker::Prepared>>,
+    /// How the nodes are profiled, if they are.
+    pub(super) profile: Option<Means>,
     /// Measured window; none in explore mode, where it is the longest time for all trials, if there is one.
     pub(super) window: Option<Duration>,
 }
@@ -80,6 +83,7 @@ impl Plan {
         docker::complete(&mut args)?;
         let links = links(&args)?;
         let schedule = schedule(&args, &links, window.filter(|_| !explore))?;
+        let profile = profile::means(&args)?;
         let places = places(&args)?;
         if let Some(binary) = &mut args.node_binary {
             // A bare name would be looked for in PATH when it is started.
@@ -97,15 +101,22 @@ impl Plan {
         let addresses = places.iter().filter_map(|place| place.addresses).collect();
         let root = args.output.clone().unwrap_or_else(default_folder);
         let folder = RunFolder::create(&root).map_err(|error| UsageError(error.to_string()))?;
+        if profile.is_some() {
+            std::fs::create_dir_all(folder.profiles()).map_err(|error| UsageError(error.to_string()))?;
+        }
         let nodes = nodes
             .into_iter()
             .map(|mut node| {
                 // A container does not see the folder.
                 node.control.summary = (backend != Backend::Docker).then(|| folder.node_summary(node.id));
+                if let Some(Means::BuiltIn(mode)) = profile {
+                    node.control.profile_mode = Some(mode);
+                    node.control.profile_output = Some(profile::node_file(&folder.profiles(), mode, node.id));
+                }
                 node
             })
             .collect();
-        Ok(Self { args, workload, nodes, folder, backend, links, schedule, addresses, docker: None, window })
+        Ok(Self { args, workload, nodes, folder, backend, links, schedule, addresses, docker: None, profile, window })
     }
 
     /// Gives every node other addresses, IPv4 and IPv6, before anything has started.
@@ -348,6 +359,8 @@ fn node(
             p2p_address: place.ip,
             // A node with addresses of its own has all ports to itself.
             probe_port: place.addresses.map(|_| if place.p2p_port == PROBE_PORT { PROBE_PORT + 1 } else { PROBE_PORT }),
+            profile_mode: None,
+            profile_output: None,
             worker_threads: args.worker_threads,
             log_limit_mib: 256,
         },

@@ -161,6 +161,11 @@ impl Processes {
         self.nodes.iter().any(|node| node.args.id == id && node.ended.is_some_and(|status| status.success()))
     }
 
+    /// The process id of a node that runs.
+    pub(super) fn process(&self, id: u64) -> Option<u32> {
+        self.nodes.iter().find(|node| node.args.id == id)?.child.id()
+    }
+
     /// The last lines of a node's log.
     pub(super) fn log_tail(&self, id: u64) -> String {
         self.nodes.iter().find(|node| node.args.id == id).map_or_else(String::new, |node| log_tail(&node.log))

@@ -9,7 +9,10 @@ use clap::Args;
 use serde::Serialize;
 use thiserror::Error;
 
-use super::workload::{Mode, Workload, value_name};
+use super::{
+    profile::ProfileMode,
+    workload::{Mode, Workload, value_name},
+};
 use crate::network::{GossipSettings, PeerAddress, Protocol};
 
 /// The first of January 2020: an earlier start is one in seconds, or of a clock that is not set.
@@ -153,6 +156,12 @@ pub struct ControlArgs {
     /// Address that the p2p port listens on
     #[arg(long, env = "APOLLO_P2P_ADDRESS", value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::UNSPECIFIED))]
     pub p2p_address: IpAddr,
+    /// Profile this process; the build must have the profiler (features profile-cpu, profile-mem, profile-dhat)
+    #[arg(long, env = "APOLLO_PROFILE_MODE", value_enum, requires = "profile_output")]
+    pub profile_mode: Option<ProfileMode>,
+    /// File for the profile: a flame graph as SVG, or JSON for DHAT's viewer
+    #[arg(long, env = "APOLLO_PROFILE_OUTPUT", value_name = "FILE", requires = "profile_mode")]
+    pub profile_output: Option<PathBuf>,
     /// Answer measurements of the links (UDP) at this port of --p2p-address; with --controlled, make them when asked to by
     /// POST /probe
     #[arg(long, env = "APOLLO_PROBE_PORT", value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
@@ -270,6 +279,8 @@ impl NodeArgs {
             "start-at-unix-millis": control.start_at_unix_millis,
             "summary": control.summary.as_ref().map(|path| path.display()),
             "probe-port": control.probe_port,
+            "profile-mode": control.profile_mode.as_ref().map(value_name),
+            "profile-output": control.profile_output.as_ref().map(|path| path.display()),
             "worker-threads": control.worker_threads,
         }
         let switches = [

@@ -21,6 +21,7 @@ use tracing::{info, warn};
 use super::{
     arguments::NodeArgs,
     http, logging,
+    profile::Profiler,
     recorder::Recorder,
     session::Session,
     state::{Phase, StartOrder},
@@ -52,6 +53,7 @@ pub(super) struct Node {
     pub(super) p2p: runtime::Handle,
     worker_threads: usize,
     pub(super) order: watch::Sender<Option<StartOrder>>,
+    profiler: Option<Profiler>,
     /// Told when the network is to be closed while the node lives on.
     pub(super) quiesce: Notify,
     /// One for each probe under way.
@@ -118,6 +120,12 @@ fn start(args: NodeArgs) -> Result<(), Failure> {
     let main = runtime::Builder::new_current_thread().enable_all().build().map_err(|error| other("runtime", &error))?;
     let p2p = P2pRuntime::new(worker_threads).map_err(|error| other("runtime", &error))?;
 
+    let profile = args.control.profile_mode.zip(args.control.profile_output.as_deref());
+    let profiler = profile
+        .map(|(mode, output)| Profiler::start(mode, output))
+        .transpose()
+        .map_err(|error| Failure::Usage(format!("--profile-mode: {error}")))?;
+
     let roster = Arc::new(Roster::new(args.num_nodes));
     let recorder = Arc::new(Recorder::new(args.id, args.control.run_id, roster.clone(), metrics.clone()));
     if args.control.controlled {
@@ -132,6 +140,7 @@ fn start(args: NodeArgs) -> Result<(), Failure> {
         p2p: p2p.handle.clone(),
         worker_threads,
         order: watch::Sender::new(None),
+        profiler,
         quiesce: Notify::new(),
         probes: Semaphore::new(MOST_PROBES),
         life: Mutex::new(Life {
@@ -219,6 +228,7 @@ async fn live(node: Arc<Node>) -> Result<(), Failure> {
     }
     node.set_phase(Phase::Finished);
     node.write_summary().map_err(Failure::Other)?;
+    node.profiler.as_ref().map_or(Ok(()), Profiler::finish).map_err(Failure::Other)?;
     ended
 }
 
@@ -387,8 +397,10 @@ impl Node {
 
     pub(super) fn window_closes(&self) {
         let now = self.usage_now();
-        let mut life = self.life();
-        life.cpu_at_end = Some(now.cpu_seconds);
+        self.life().cpu_at_end = Some(now.cpu_seconds);
+        if let (Some(profiler), Load::Steady { .. }) = (&self.profiler, &self.workload.load) {
+            profiler.traffic_ends();
+        }
     }
 
     pub(super) fn network_config(&self, message_size: usize) -> NetworkConfig {

@@ -7,6 +7,7 @@ mod http;
 mod life;
 mod logging;
 mod pacer;
+mod profile;
 mod recorder;
 mod schedule;
 mod session;
@@ -19,6 +20,7 @@ pub use arguments::{Bootstrap, ControlArgs, NetworkArgs, NodeArgs, UsageError, W
 pub use clock::unix_nanos;
 pub use explore::{TrialPlan, TrialTimes, trials};
 pub use life::run;
+pub use profile::ProfileMode;
 pub use recorder::Recorder;
 pub use schedule::{Slot, Slots};
 pub use state::{MOST_BOUNDARIES, Phase, StartOrder};

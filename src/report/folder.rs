@@ -56,7 +56,7 @@ impl RunFolder {
     /// it stays.
     pub fn discard(&self) {
         let _ = fs::remove_file(self.manifest());
-        for path in [self.root.join("logs"), self.root.join("nodes"), self.root.clone()] {
+        for path in [self.root.join("logs"), self.root.join("nodes"), self.profiles(), self.root.clone()] {
             // One that holds something is not removed.
             let _ = fs::remove_dir(path);
         }
@@ -90,6 +90,20 @@ impl RunFolder {
     /// What a node said of itself.
     pub fn node_summary(&self, node: u64) -> PathBuf {
         self.root.join(format!("nodes/node-{node}.json"))
+    }
+
+    /// The profiles that were made, relative to the folder, in the order of their names.
+    pub fn profile_names(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.profiles()).into_iter().flatten().flatten();
+        let names = entries.map(|entry| format!("profiles/{}", entry.file_name().to_string_lossy()));
+        let mut names: Vec<String> = names.filter(|name| !name.ends_with(".data")).collect();
+        names.sort();
+        names
+    }
+
+    /// Folder of the nodes' profiles.
+    pub fn profiles(&self) -> PathBuf {
+        self.root.join("profiles")
     }
 
     /// A node's log.

@@ -174,6 +174,7 @@ pub fn merge(collected: Collected<'_>) -> RunSummary {
         ready_seconds: None,
         links: None,
         faults: vec![],
+        profiles: vec![],
         totals,
         peak_memory_bytes: sum(nodes.iter().map(|node| node.usage.peak_memory_bytes)),
         runner_cpu_percent: None,

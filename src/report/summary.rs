@@ -269,6 +269,9 @@ pub struct RunSummary {
     pub peak_memory_bytes: u64,
     /// Processor time of the runner itself from the start of the window to its end, in percent of one core.
     pub runner_cpu_percent: Option<f64>,
+    /// Profiles of the nodes, in the folder of the run.
+    #[serde(default)]
+    pub profiles: Vec<String>,
     /// Every node that was heard.
     pub nodes: Vec<NodeRow>,
     /// Phases of the measured window, in their order; none where it was not cut into phases.
