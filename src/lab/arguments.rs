@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use super::{backend::Backend, docker::DockerArgs, schedule::Fault};
+use super::{backend::Backend, docker::DockerArgs, observe::ObserveArgs, schedule::Fault};
 use crate::{
     network::Protocol,
     node::{Mode, NetworkArgs, WorkloadArgs},
@@ -105,6 +105,9 @@ pub struct LocalArgs {
     #[command(flatten)]
     #[allow(missing_docs, reason = "a doc comment here would become help text")]
     pub faults: FaultArgs,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would become help text")]
+    pub observe: ObserveArgs,
 }
 
 /// What is done to the network while it is measured.

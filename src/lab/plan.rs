@@ -13,6 +13,7 @@ use super::{
     arguments::LocalArgs,
     backend::Backend,
     docker, links, netns,
+    observe::Observation,
     schedule::{Action, Groups, Schedule},
 };
 use crate::{
@@ -57,6 +58,8 @@ pub(super) struct Plan {
     pub(super) addresses: Vec<[IpAddr; 2]>,
     /// What was made ready in Docker, for that backend.
     pub(super) docker: Option<Arc<docker::Prepared>>,
+    /// Who watches the run.
+    pub(super) observation: Option<Observation>,
     /// Measured window; none in explore mode, where it is the longest time for all trials, if there is one.
     pub(super) window: Option<Duration>,
 }
@@ -94,6 +97,7 @@ impl Plan {
             node.validate()?;
             check_ports(node, backend)?;
         }
+        let observation = Observation::new(&args.observe, &nodes)?;
         let addresses = places.iter().filter_map(|place| place.addresses).collect();
         let root = args.output.clone().unwrap_or_else(default_folder);
         let folder = RunFolder::create(&root).map_err(|error| UsageError(error.to_string()))?;
@@ -105,7 +109,19 @@ impl Plan {
                 node
             })
             .collect();
-        Ok(Self { args, workload, nodes, folder, backend, links, schedule, addresses, docker: None, window })
+        Ok(Self {
+            args,
+            workload,
+            nodes,
+            folder,
+            backend,
+            links,
+            schedule,
+            addresses,
+            docker: None,
+            observation,
+            window,
+        })
     }
 
     /// Gives every node other addresses, IPv4 and IPv6, before anything has started.
