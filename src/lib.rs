@@ -3,9 +3,11 @@
 //! Imports point downwards only: [`lab`] → [`report`] → [`shaping`] → [`node`] → [`network`] → [`metrics`] →
 //! [`message`]; [`probe`], [`clock`] and [`command_line`] are below all of them.
 //! [`image`] stands beside them: it imports only [`command_line`], and may be imported by [`lab`].
+//! So does [`dashboards`], which imports only [`metrics`], for its names.
 
 pub mod clock;
 pub mod command_line;
+pub mod dashboards;
 pub mod image;
 pub mod lab;
 pub mod message;

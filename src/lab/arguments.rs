@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use super::{backend::Backend, docker::DockerArgs, schedule::Fault};
+use super::{backend::Backend, docker::DockerArgs, observe::ObserveArgs, schedule::Fault};
 use crate::{
     network::Protocol,
     node::{Mode, NetworkArgs, ProfileMode, WorkloadArgs},
@@ -108,6 +108,9 @@ pub struct LocalArgs {
     #[command(flatten)]
     #[allow(missing_docs, reason = "a doc comment here would become help text")]
     pub profile: ProfileArgs,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would become help text")]
+    pub observe: ObserveArgs,
 }
 
 /// Where the nodes' time and memory go.

@@ -36,6 +36,19 @@ fn whole(error: &reqwest::Error) -> String {
     text
 }
 
+/// Asks for JSON of a bounded size.
+pub(super) async fn get_json<T: DeserializeOwned>(http: &Client, url: &str) -> Result<T, String> {
+    let mut response = http.get(url).send().await.map_err(|error| whole(&error))?;
+    let mut body = vec![];
+    while let Some(chunk) = response.chunk().await.map_err(|error| whole(&error))? {
+        if body.len() + chunk.len() > ANSWER_LIMIT {
+            return Err(format!("{url} answers with more than {ANSWER_LIMIT} bytes"));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    serde_json::from_slice(&body).map_err(|error| format!("{url}: {error}"))
+}
+
 /// A node's endpoint.
 #[derive(Clone, Debug)]
 pub(super) struct NodeClient {
@@ -61,15 +74,7 @@ impl NodeClient {
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, String> {
-        let mut response = self.http.get(format!("{}{path}", self.base)).send().await.map_err(|error| whole(&error))?;
-        let mut body = vec![];
-        while let Some(chunk) = response.chunk().await.map_err(|error| error.to_string())? {
-            if body.len() + chunk.len() > ANSWER_LIMIT {
-                return Err(format!("{path} answers with more than {ANSWER_LIMIT} bytes"));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        serde_json::from_slice(&body).map_err(|error| format!("{path}: {error}"))
+        get_json(&self.http, &format!("{}{path}", self.base)).await
     }
 
     /// How ready the node is; an error while it does not answer.

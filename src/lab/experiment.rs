@@ -20,6 +20,7 @@ use super::{
     client::NodeClient,
     faults::{Faults, Hands},
     manifest::Manifest,
+    observers::Observers,
     plan::Plan,
     profile::Profiles,
     progress::Progress,
@@ -29,6 +30,9 @@ use crate::{
     node::{Load, NodeSummary, Phase, StartOrder, TrialTimes, unix_nanos},
     report::{Certificate, Collected, RunSummary, Verdict, merge, merge_trials, trial_line},
 };
+
+/// Why a run that was asked to end has ended.
+pub(super) const TERMINATED: &str = "interrupted (SIGTERM)";
 
 /// Pace at which readiness and the nodes' processes are looked at.
 const READY_POLL: Duration = Duration::from_millis(100);
@@ -75,6 +79,7 @@ struct Experiment<'a> {
     links: Links,
     faults: Faults,
     profiles: Profiles,
+    observers: &'a mut Observers,
     warnings: Vec<String>,
 }
 
@@ -82,18 +87,24 @@ struct Experiment<'a> {
 ///
 /// # Errors
 /// Only when nothing could be started at all. A run that was started has a result, if an invalid one.
-pub(super) async fn run(plan: &Plan) -> Result<RunSummary, StartError> {
+pub(super) async fn run(plan: &Plan, observers: &mut Observers) -> Result<RunSummary, StartError> {
     let failed = |error: &dyn std::fmt::Display| StartError::Failed(error.to_string());
     plan.folder.write_json(&plan.folder.manifest(), &Manifest::new(plan)).map_err(|error| failed(&error))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| failed(&error))?;
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| failed(&error))?;
     let http = NodeClient::http().map_err(StartError::Failed)?;
+    let mut progress = Progress::new();
+    tokio::select! {
+        started = observers.start(plan, &mut progress) => started.map_err(StartError::Failed)?,
+        _ = interrupt.recv() => return Err(StartError::Failed("interrupted (SIGINT)".into())),
+        _ = terminate.recv() => return Err(StartError::Failed(TERMINATED.into())),
+    }
     let started = Instant::now();
     let mut experiment = Experiment {
         plan,
         clients: plan.nodes.iter().map(|node| NodeClient::new(node, &http)).collect(),
         nodes: Nodes::start(plan).await?,
-        progress: Progress::new(),
+        progress,
         latest: BTreeMap::new(),
         answered: BTreeMap::new(),
         started,
@@ -104,12 +115,13 @@ pub(super) async fn run(plan: &Plan) -> Result<RunSummary, StartError> {
         links: Links::default(),
         faults: Faults::new(plan),
         profiles: Profiles::default(),
+        observers,
         warnings: vec![],
     };
     let ended = tokio::select! {
         ended = experiment.stages() => ended,
         _ = interrupt.recv() => Err("interrupted (SIGINT)".to_owned()),
-        _ = terminate.recv() => Err("interrupted (SIGTERM)".to_owned()),
+        _ = terminate.recv() => Err(TERMINATED.to_owned()),
     };
     let mut run = experiment.finish(ended).await;
     if let Err(error) = plan.folder.write_json(&plan.folder.summary(), &run) {
@@ -479,6 +491,7 @@ impl Experiment<'_> {
         self.warnings.extend(self.faults.late());
         let mut reasons: Vec<String> = certificate.as_ref().and_then(Certificate::reason).into_iter().collect();
         reasons.extend(ended.err());
+        self.warnings.extend(self.observers.last_scrape(self.plan).await);
         let bad_ends = self.nodes.stop().await;
         if reasons.is_empty() {
             reasons.extend(bad_ends);

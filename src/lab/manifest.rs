@@ -3,7 +3,11 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{backend::Backend, plan::Plan};
+use super::{
+    backend::Backend,
+    observe::{Addresses, Observation},
+    plan::Plan,
+};
 use crate::node::NodeArgs;
 
 /// Version of the manifest's JSON.
@@ -24,6 +28,8 @@ pub(super) struct Manifest<'a> {
     arguments: &'a super::arguments::LocalArgs,
     nodes: &'a [NodeArgs],
     host: Host,
+    /// Addresses of Prometheus and Grafana while the run goes.
+    observe: Option<Addresses>,
 }
 
 #[derive(Serialize)]
@@ -49,6 +55,7 @@ impl<'a> Manifest<'a> {
             arguments: &plan.args,
             nodes: &plan.nodes,
             host: host(),
+            observe: plan.observation.as_ref().map(Observation::addresses),
         }
     }
 }

@@ -13,6 +13,8 @@ mod faults;
 mod links;
 mod manifest;
 mod netns;
+mod observe;
+mod observers;
 mod plan;
 mod process;
 mod profile;
@@ -22,6 +24,7 @@ mod schedule;
 pub use arguments::{FaultArgs, LinkArgs, LocalArgs, ProfileArgs};
 pub use backend::Backend;
 pub use docker::{DockerArgs, MemoryLimit, ReapArgs, reap_docker};
+pub use observe::ObserveArgs;
 pub use schedule::Fault;
 
 use std::process::ExitCode;
@@ -68,10 +71,16 @@ pub fn local(args: &LocalArgs) -> ExitCode {
             StartError::Failed(line) => failed(&line),
         };
     }
-    let run = match runtime.block_on(experiment::run(&plan)) {
+    let mut observers = observers::Observers::default();
+    let run = match runtime.block_on(experiment::run(&plan, &mut observers)) {
         Ok(run) => run,
-        Err(StartError::Usage(line)) => return cannot_start(&plan, &line),
-        Err(StartError::Failed(line)) => return failed(&line),
+        Err(error) => {
+            runtime.block_on(observers.end(&plan, false));
+            return match error {
+                StartError::Usage(line) => cannot_start(&plan, &line),
+                StartError::Failed(line) => failed(&line),
+            };
+        }
     };
     if args.json {
         match serde_json::to_string_pretty(&run) {
@@ -98,6 +107,8 @@ pub fn local(args: &LocalArgs) -> ExitCode {
         }
         println!("Everything of this run is in {}", plan.folder.root().display());
     }
+    let terminated = run.verdict.reasons.iter().any(|reason| reason == experiment::TERMINATED);
+    runtime.block_on(observers.end(&plan, !terminated));
     if run.verdict.valid { ExitCode::SUCCESS } else { ExitCode::from(INVALID) }
 }
 

@@ -13,6 +13,7 @@ use super::{
     arguments::LocalArgs,
     backend::Backend,
     docker, links, netns,
+    observe::Observation,
     profile::{self, Means},
     schedule::{Action, Groups, Schedule},
 };
@@ -60,6 +61,8 @@ pub(super) struct Plan {
     pub(super) docker: Option<Arc<docker::Prepared>>,
     /// How the nodes are profiled, if they are.
     pub(super) profile: Option<Means>,
+    /// Who watches the run.
+    pub(super) observation: Option<Observation>,
     /// Measured window; none in explore mode, where it is the longest time for all trials, if there is one.
     pub(super) window: Option<Duration>,
 }
@@ -98,6 +101,7 @@ impl Plan {
             node.validate()?;
             check_ports(node, backend)?;
         }
+        let observation = Observation::new(&args.observe, &nodes)?;
         let addresses = places.iter().filter_map(|place| place.addresses).collect();
         let root = args.output.clone().unwrap_or_else(default_folder);
         let folder = RunFolder::create(&root).map_err(|error| UsageError(error.to_string()))?;
@@ -116,7 +120,20 @@ impl Plan {
                 node
             })
             .collect();
-        Ok(Self { args, workload, nodes, folder, backend, links, schedule, addresses, docker: None, profile, window })
+        Ok(Self {
+            args,
+            workload,
+            nodes,
+            folder,
+            backend,
+            links,
+            schedule,
+            addresses,
+            docker: None,
+            profile,
+            observation,
+            window,
+        })
     }
 
     /// Gives every node other addresses, IPv4 and IPv6, before anything has started.

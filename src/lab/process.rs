@@ -178,7 +178,7 @@ impl Processes {
             return Err(format!("node {id} is not running"));
         }
         node.killed = true;
-        signal(&node.child, Signal::SIGKILL);
+        kill_group(&node.child, Signal::SIGKILL);
         let status = node.child.wait().await.map_err(|error| format!("node {id}: {error}"))?;
         node.ended = Some(status);
         match status.signal() {
@@ -202,14 +202,14 @@ impl Processes {
     /// Stops all threads of a node.
     pub(super) async fn pause(&mut self, id: u64) -> Result<(), String> {
         let node = self.node(id)?;
-        signal(&node.child, Signal::SIGSTOP);
+        kill_group(&node.child, Signal::SIGSTOP);
         node.wait_until_stopped(true).await
     }
 
     /// Lets a paused node go on.
     pub(super) async fn resume(&mut self, id: u64) -> Result<(), String> {
         let node = self.node(id)?;
-        signal(&node.child, Signal::SIGCONT);
+        kill_group(&node.child, Signal::SIGCONT);
         node.wait_until_stopped(false).await
     }
 
@@ -230,9 +230,9 @@ impl Processes {
     /// it ended.
     pub(super) async fn stop(&mut self) -> Vec<String> {
         for node in self.nodes.iter().filter(|node| node.ended.is_none()) {
-            signal(&node.child, Signal::SIGTERM);
+            kill_group(&node.child, Signal::SIGTERM);
             // A stopped process takes no SIGTERM before it goes on.
-            signal(&node.child, Signal::SIGCONT);
+            kill_group(&node.child, Signal::SIGCONT);
         }
         let deadline = Instant::now() + STOP_TIMEOUT;
         for node in self.nodes.iter_mut().filter(|node| node.ended.is_none()) {
@@ -240,7 +240,7 @@ impl Processes {
             match tokio::time::timeout(left, node.child.wait()).await {
                 Ok(status) => node.ended = status.ok(),
                 Err(_) => {
-                    signal(&node.child, Signal::SIGKILL);
+                    kill_group(&node.child, Signal::SIGKILL);
                     node.ended = node.child.wait().await.ok();
                 }
             }
@@ -250,7 +250,8 @@ impl Processes {
     }
 }
 
-fn signal(child: &Child, signal: Signal) {
+/// Sends a signal to a child and whatever it has started.
+pub(super) fn kill_group(child: &Child, signal: Signal) {
     if let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) {
         // To its whole group, should the program be a wrapper that starts the node. It may have ended meanwhile; as its
         // parent has not waited for it, the id is still its own.

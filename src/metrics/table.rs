@@ -93,6 +93,9 @@ metrics! {
     broadcast_message_bytes_sum: IntCounter;
     /// Bytes per second that the schedule asks this node to send while it has the turn.
     broadcast_message_throughput: Gauge;
+    /// Bytes per second that the schedule asks this node to send now, its share of all turns; 0 before the start and after
+    /// the end.
+    broadcast_message_offered_throughput: Gauge;
     /// Seconds that handing a message over took: gossipsub's publish, or an SQMR session from opening to its end.
     broadcast_message_send_delay_seconds: Histogram;
     /// Seconds from the time the schedule intended for a message to the moment it was handed over.

@@ -170,14 +170,19 @@ impl Session {
         let mut slots = Slots::new(id, num_nodes, turn, heartbeat, origin, order.start_unix_nanos, to).peekable();
         // A node that comes after the start goes on where its schedule is by now, with the index that belongs there.
         while given && slots.next_if(|slot| slot.intended_unix_nanos < now).is_some() {}
+        let mut offered = 0.0;
         if slots.peek().is_some() {
+            let throughput = message_size as f64 / heartbeat.as_secs_f64();
+            let senders = if matches!(turn, Turn::RoundRobin { .. }) { num_nodes } else { 1 };
+            offered = throughput / senders as f64;
             node.metrics.broadcast_message_bytes.set(message_size.cast_signed() as i64);
-            node.metrics.broadcast_message_throughput.set(message_size as f64 / heartbeat.as_secs_f64());
+            node.metrics.broadcast_message_throughput.set(throughput);
             let template = Template { sender: id, message_size, trial: 0 };
             self.pace(slots, template, outgoing, deadline)?;
         }
         node.set_phase(Phase::Waiting);
         sleep_until(order.start_unix_nanos).await;
+        node.metrics.broadcast_message_offered_throughput.set(offered);
         node.set_phase(Phase::WarmUp);
         sleep_until(from).await;
         if order.rejoining && from <= born && to.is_none_or(|to| born < to) {
@@ -188,6 +193,7 @@ impl Session {
         node.set_phase(Phase::Measuring);
         let Some(to) = to else { return std::future::pending().await };
         sleep_until(to).await;
+        node.metrics.broadcast_message_offered_throughput.set(0.0);
         node.window_closes();
         // From then on the count of intended messages is final.
         while self.pacer.as_ref().is_some_and(|pacer| !pacer.is_over()) {
@@ -285,9 +291,13 @@ impl Session {
         if !readiness.is_ready() {
             warn!(trial = number, %readiness, "the network is not ready at the start of the trial");
         }
+        if id == broadcaster {
+            node.metrics.broadcast_message_offered_throughput.set(plan.throughput());
+        }
         node.window_opens();
         node.set_phase(Phase::Measuring);
         sleep_until(to).await;
+        node.metrics.broadcast_message_offered_throughput.set(0.0);
         node.window_closes();
         node.set_phase(Phase::Draining);
         sleep_until(times.drained_unix_nanos).await;

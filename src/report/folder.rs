@@ -56,6 +56,10 @@ impl RunFolder {
     /// it stays.
     pub fn discard(&self) {
         let _ = fs::remove_file(self.manifest());
+        let _ = fs::remove_dir_all(self.observe());
+        for program in ["prometheus", "grafana"] {
+            let _ = fs::remove_file(self.log(program));
+        }
         for path in [self.root.join("logs"), self.root.join("nodes"), self.profiles(), self.root.clone()] {
             // One that holds something is not removed.
             let _ = fs::remove_dir(path);
@@ -109,6 +113,16 @@ impl RunFolder {
     /// A node's log.
     pub fn node_log(&self, node: u64) -> PathBuf {
         self.root.join(format!("logs/node-{node}.log"))
+    }
+
+    /// The log of a program that watches the run.
+    pub fn log(&self, program: &str) -> PathBuf {
+        self.root.join(format!("logs/{program}.log"))
+    }
+
+    /// What Prometheus and Grafana are told, and what they keep.
+    pub fn observe(&self) -> PathBuf {
+        self.root.join("observe")
     }
 
     /// Writes a value as JSON, whole or not at all.

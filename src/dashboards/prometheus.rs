@@ -1,0 +1,187 @@
+//! What Prometheus scrapes: one function for nodes at known addresses and for pods of a cluster.
+
+use serde::Serialize;
+
+use super::JOB;
+
+/// Largest answer of a node that is taken: with all metrics of libp2p on it is far below.
+const BODY_LIMIT: &str = "32MB";
+
+/// What to scrape, and how often.
+#[derive(Clone, Debug)]
+pub struct Scraping<'a> {
+    /// Name of the run: the label `run` of every series.
+    pub run: &'a str,
+    /// Seconds between scrapes.
+    pub seconds: u64,
+    /// The file of rules, as a path from the configuration's folder.
+    pub rules: &'a str,
+    /// Where the nodes are.
+    pub targets: Targets<'a>,
+}
+
+/// Where the nodes are.
+#[derive(Clone, Debug)]
+pub enum Targets<'a> {
+    /// At known addresses: processes and containers.
+    Hosts(Vec<Host>),
+    /// In a Kubernetes cluster.
+    Pods(Pods<'a>),
+}
+
+/// A node at a known address.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// Its number: the label `node`.
+    pub node: u64,
+    /// Host and port of its metrics, as Prometheus reaches them.
+    pub address: String,
+}
+
+/// The pods of an indexed job. Prometheus must be allowed to get, list and watch the pods of the namespace.
+#[derive(Clone, Debug)]
+pub struct Pods<'a> {
+    /// Namespace of the pods.
+    pub namespace: &'a str,
+    /// What selects them, as in `kubectl get pods -l`.
+    pub selector: &'a str,
+    /// Port of the metrics; the container must declare it.
+    pub port: u16,
+}
+
+/// Prometheus' configuration.
+#[derive(Clone, Debug, Serialize)]
+pub struct Configuration {
+    global: Global,
+    rule_files: Vec<String>,
+    scrape_configs: Vec<ScrapeConfig>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Global {
+    scrape_interval: String,
+    scrape_timeout: String,
+    evaluation_interval: String,
+}
+
+#[derive(Clone, Debug, Default, Serialize)]
+struct ScrapeConfig {
+    job_name: &'static str,
+    body_size_limit: &'static str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    static_configs: Vec<StaticConfig>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    kubernetes_sd_configs: Vec<KubernetesConfig>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    relabel_configs: Vec<Relabel>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct StaticConfig {
+    targets: Vec<String>,
+    labels: TargetLabels,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct TargetLabels {
+    run: String,
+    node: String,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct KubernetesConfig {
+    role: &'static str,
+    namespaces: Namespaces,
+    selectors: Vec<Selector>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Namespaces {
+    names: Vec<String>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Selector {
+    role: &'static str,
+    label: String,
+}
+
+#[derive(Clone, Debug, Default, Serialize)]
+struct Relabel {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    source_labels: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    regex: Option<String>,
+    action: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target_label: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replacement: Option<String>,
+}
+
+impl Relabel {
+    /// Targets whose label is like this stay, or go.
+    fn filter(action: &'static str, label: &'static str, regex: String) -> Self {
+        Self { source_labels: vec![label], regex: Some(regex), action, ..Self::default() }
+    }
+
+    /// A label that is there becomes another.
+    fn copy(from: &'static str, to: &'static str) -> Self {
+        Self {
+            source_labels: vec![from],
+            regex: Some("(.+)".into()),
+            action: "replace",
+            target_label: Some(to),
+            ..Self::default()
+        }
+    }
+}
+
+/// Prometheus' configuration for a run.
+pub fn configuration(scraping: &Scraping<'_>) -> Configuration {
+    let interval = format!("{}s", scraping.seconds.max(1));
+    let mut scrape = ScrapeConfig { job_name: JOB, body_size_limit: BODY_LIMIT, ..ScrapeConfig::default() };
+    match &scraping.targets {
+        Targets::Hosts(hosts) => {
+            scrape.static_configs = hosts
+                .iter()
+                .map(|host| StaticConfig {
+                    targets: vec![host.address.clone()],
+                    labels: TargetLabels { run: scraping.run.to_owned(), node: host.node.to_string() },
+                })
+                .collect();
+        }
+        Targets::Pods(pods) => {
+            scrape.kubernetes_sd_configs = vec![KubernetesConfig {
+                role: "pod",
+                namespaces: Namespaces { names: vec![pods.namespace.to_owned()] },
+                selectors: vec![Selector { role: "pod", label: pods.selector.to_owned() }],
+            }];
+            scrape.relabel_configs = relabel(scraping.run, pods.port);
+        }
+    }
+    Configuration {
+        global: Global {
+            scrape_interval: interval.clone(),
+            scrape_timeout: interval.clone(),
+            evaluation_interval: interval,
+        },
+        rule_files: vec![scraping.rules.to_owned()],
+        scrape_configs: vec![scrape],
+    }
+}
+
+fn relabel(run: &str, port: u16) -> Vec<Relabel> {
+    // A dollar sign would be taken for the name of a group.
+    let run = run.replace('$', "$$");
+    vec![
+        // A pod has a target for each port that it declares.
+        Relabel::filter("keep", "__meta_kubernetes_pod_container_port_number", port.to_string()),
+        Relabel::filter("drop", "__meta_kubernetes_pod_phase", "Succeeded|Failed".into()),
+        // Kubernetes has the index as an annotation always, and as a label since 1.28.
+        Relabel::copy("__meta_kubernetes_pod_label_batch_kubernetes_io_job_completion_index", "node"),
+        Relabel::copy("__meta_kubernetes_pod_annotation_batch_kubernetes_io_job_completion_index", "node"),
+        Relabel::copy("__meta_kubernetes_pod_name", "instance"),
+        Relabel { action: "replace", target_label: Some("run"), replacement: Some(run), ..Relabel::default() },
+    ]
+}

@@ -1,0 +1,173 @@
+//! What Prometheus computes itself: series that the dashboards use more than once, and alerts.
+
+use serde::Serialize;
+
+/// Bytes of messages sent a second, in the whole run.
+pub(super) const SENT_BYTES: &str = "run:broadcast_message_bytes_sum:rate";
+/// Messages sent a second, in the whole run.
+pub(super) const SENT: &str = "run:broadcast_message_count:rate";
+/// Bytes of messages received a second, by all nodes together.
+pub(super) const RECEIVED_BYTES: &str = "run:receive_message_bytes_sum:rate";
+/// Messages received a second, by all nodes together.
+pub(super) const RECEIVED: &str = "run:receive_message_count:rate";
+/// Bytes a second that the schedules of all nodes ask for.
+pub(super) const OFFERED_BYTES: &str = "run:broadcast_message_offered_throughput:sum";
+/// Buckets of the delay, of all nodes together.
+pub(super) const DELAY_BUCKETS: &str = "run:receive_message_delay_seconds_bucket:rate";
+/// Nodes of the run, whether they answer or not.
+pub(super) const NODES: &str = "run:up:count";
+/// Deliveries made of those that are to be made of what was sent so far.
+pub(super) const DELIVERY: &str = "run:delivery:ratio";
+
+/// A series that is computed, or an alert.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub enum Rule {
+    /// A series.
+    Recording {
+        /// Its name.
+        record: &'static str,
+        /// What it is.
+        expr: String,
+    },
+    /// An alert.
+    Alert {
+        /// Its name.
+        alert: &'static str,
+        /// Fires for whatever this has.
+        expr: String,
+        /// How long it must hold.
+        #[serde(rename = "for")]
+        holds: &'static str,
+        /// How bad it is.
+        labels: Labels,
+        /// What to do.
+        annotations: Annotations,
+    },
+}
+
+impl Rule {
+    /// Its PromQL.
+    pub fn expr(&self) -> &str {
+        match self {
+            Self::Recording { expr, .. } | Self::Alert { expr, .. } => expr,
+        }
+    }
+}
+
+/// Labels that an alert adds.
+#[derive(Clone, Debug, Serialize)]
+pub struct Labels {
+    severity: &'static str,
+}
+
+/// What an alert tells people.
+#[derive(Clone, Debug, Serialize)]
+pub struct Annotations {
+    summary: &'static str,
+    description: &'static str,
+}
+
+/// Rules that are evaluated one after the other.
+#[derive(Clone, Debug, Serialize)]
+pub struct RuleGroup {
+    name: &'static str,
+    /// The rules.
+    pub rules: Vec<Rule>,
+}
+
+/// A file of rules.
+#[derive(Clone, Debug, Serialize)]
+pub struct Rules {
+    /// Its groups.
+    pub groups: Vec<RuleGroup>,
+}
+
+/// The rules for a Prometheus that scrapes at this pace or faster.
+pub fn rules(scrape_seconds: u64) -> Rules {
+    Rules {
+        groups: vec![
+            RuleGroup { name: "apollo-series", rules: recordings(scrape_seconds) },
+            RuleGroup { name: "apollo-alerts", rules: alerts() },
+        ],
+    }
+}
+
+fn recordings(scrape_seconds: u64) -> Vec<Rule> {
+    // A rate takes two samples; four intervals have them even if one scrape is lost.
+    let window = (4 * scrape_seconds).max(5);
+    let rate = |metric: &str| format!("sum by (run) (rate({metric}[{window}s]))");
+    let recordings = [
+        (NODES, "count by (run) (up{run!=\"\"})".to_owned()),
+        (SENT_BYTES, rate("broadcast_message_bytes_sum")),
+        (SENT, rate("broadcast_message_count")),
+        (RECEIVED_BYTES, rate("receive_message_bytes_sum")),
+        (RECEIVED, rate("receive_message_count")),
+        (OFFERED_BYTES, "sum by (run) (broadcast_message_offered_throughput)".to_owned()),
+        (DELAY_BUCKETS, format!("sum by (run, le) (rate(receive_message_delay_seconds_bucket[{window}s]))")),
+        (
+            DELIVERY,
+            format!(
+                "sum by (run) (receive_message_count) / (sum by (run) (broadcast_message_count) * ({NODES} - 1) > 0)"
+            ),
+        ),
+    ];
+    recordings.into_iter().map(|(record, expr)| Rule::Recording { record, expr }).collect()
+}
+
+fn alerts() -> Vec<Rule> {
+    let alert = |alert, expr: String, holds, severity, summary, description| Rule::Alert {
+        alert,
+        expr,
+        holds,
+        labels: Labels { severity },
+        annotations: Annotations { summary, description },
+    };
+    vec![
+        alert(
+            "NoPeers",
+            format!("network_connected_peers == 0 and on (run) {NODES} > 1"),
+            "10s",
+            "critical",
+            "Node {{ $labels.node }} has no peers",
+            "It is connected to nobody, so nothing that it sends arrives. Read its log; dial_failure among its events says \
+             that peers do not answer.",
+        ),
+        alert(
+            "MessagesDropped",
+            "sum by (run, node, drop_reason) (increase(network_dropped_broadcast_messages[1m])) > 0".to_owned(),
+            "0s",
+            "warning",
+            "Node {{ $labels.node }} drops messages: {{ $labels.drop_reason }}",
+            "Messages, or copies for single peers, are not sent. Full queues mean that more is offered than the network \
+             carries.",
+        ),
+        alert(
+            "PendingGrows",
+            "min_over_time(receive_message_pending_count[30s]) > 0 and deriv(receive_message_pending_count[30s]) > 0.1"
+                .to_owned(),
+            "10s",
+            "warning",
+            "Node {{ $labels.node }} waits for more and more messages",
+            "Later messages of the same senders have come, these have not: they are lost, or overtaken for a long time.",
+        ),
+        alert(
+            "ClocksDiffer",
+            "increase(receive_message_negative_delay_count[1m]) > 0".to_owned(),
+            "0s",
+            "warning",
+            "Node {{ $labels.node }} gets messages from the future",
+            "They came before their senders' schedule had them, by the two clocks. All delays carry that difference: \
+             synchronise the hosts' clocks.",
+        ),
+        alert(
+            "MuchMemory",
+            "system_process_memory_usage_bytes > 2 * 1024 ^ 3".to_owned(),
+            "10s",
+            "warning",
+            "Node {{ $labels.node }} uses more than 2 GiB",
+            "gossipsub keeps the messages of five heartbeats, and queues to slow peers fill up to --queue-bytes each. A host \
+             that swaps measures itself.",
+        ),
+    ]
+}

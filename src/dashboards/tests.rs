@@ -1,0 +1,198 @@
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::{grafana, *};
+use crate::metrics::{Kind, definitions};
+
+fn dashboards() -> Vec<Value> {
+    super::dashboards().iter().map(|(_, dashboard)| serde_json::to_value(dashboard).unwrap()).collect()
+}
+
+/// Names of series in a query: what is neither in quotes nor braces nor brackets, no function, no label, no word of PromQL.
+fn series(expr: &str) -> Vec<String> {
+    let mut names = vec![];
+    let mut rest = expr;
+    let skip = |text: &str, end: char| text.find(end).map_or(text.len(), |at| at + 1);
+    while let Some(first) = rest.chars().next() {
+        let word: String = rest.chars().take_while(|c| c.is_alphanumeric() || matches!(c, '_' | ':')).collect();
+        if word.is_empty() || first.is_ascii_digit() {
+            rest = match first {
+                '{' => &rest[skip(rest, '}')..],
+                '[' => &rest[skip(rest, ']')..],
+                _ => &rest[word.len().max(first.len_utf8())..],
+            };
+            continue;
+        }
+        rest = rest[word.len()..].trim_start();
+        match word.as_str() {
+            "by" | "on" => rest = &rest[skip(rest, ')')..],
+            "and" => {}
+            _ if rest.starts_with('(') || ["sum", "count", "max", "min"].contains(&word.as_str()) => {}
+            _ => names.push(word),
+        }
+    }
+    names
+}
+
+fn known() -> BTreeSet<String> {
+    let own = definitions().into_iter().flat_map(|row| match row.kind {
+        Kind::Histogram => {
+            vec![format!("{}_bucket", row.name), format!("{}_count", row.name), format!("{}_sum", row.name)]
+        }
+        _ => vec![row.name.to_owned()],
+    });
+    let recorded = rules(1).groups.into_iter().flat_map(|group| group.rules).filter_map(|rule| match rule {
+        Rule::Recording { record, .. } => Some(record.to_owned()),
+        Rule::Alert { .. } => None,
+    });
+    // What Prometheus has of itself.
+    own.chain(recorded).chain(["up".to_owned(), "ALERTS".to_owned()]).collect()
+}
+
+#[test]
+fn the_files_are_those_of_the_source() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/dashboards");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::create_dir_all(folder).unwrap();
+        for (name, text) in files() {
+            std::fs::write(format!("{folder}/{name}"), text).unwrap();
+        }
+    }
+    for (name, text) in files() {
+        let file = std::fs::read_to_string(format!("{folder}/{name}")).unwrap_or_default();
+        assert!(file == text, "run UPDATE_DOCS=1 cargo test to write {folder}/{name}");
+    }
+    let there: BTreeSet<String> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    assert_eq!(there, files().iter().map(|(name, _)| (*name).to_owned()).collect(), "nothing else lies there");
+}
+
+#[test]
+fn queries_name_only_what_is_exported_or_recorded() {
+    assert_eq!(series(r#"sum by (le) (rate(a_b{x="y z"}[$__rate_interval])) / on (q) r:s - 1 > 0"#), ["a_b", "r:s"]);
+    let known = known();
+    let rules = rules(1);
+    let rules = rules.groups.iter().flat_map(|group| &group.rules).map(Rule::expr);
+    let dashboards = super::dashboards();
+    let panels = dashboards.iter().flat_map(|(_, dashboard)| &dashboard.panels);
+    let queries = panels.flat_map(|panel| panel.queries.iter().map(|query| query.expr.as_str()));
+    let mut used = BTreeSet::new();
+    for expr in rules.chain(queries) {
+        for name in series(expr) {
+            assert!(known.contains(&name), "{name} in {expr}");
+            used.insert(name.trim_end_matches("_bucket").to_owned());
+        }
+    }
+    for row in definitions() {
+        assert!(used.contains(row.name), "no panel shows {}", row.name);
+    }
+}
+
+#[test]
+fn no_gauge_is_shown_by_its_growth() {
+    let kinds: Vec<_> = definitions().into_iter().map(|row| (row.name, row.kind)).collect();
+    for (_, dashboard) in super::dashboards() {
+        for query in dashboard.panels.iter().flat_map(|panel| &panel.queries) {
+            for (name, kind) in &kinds {
+                let rated = query.expr.contains(&format!("rate({name}{{"));
+                assert!(!(rated && *kind == Kind::Gauge), "{} is of a gauge", query.expr);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_panel_says_what_it_shows_and_how_it_is_read() {
+    let mut titles = BTreeSet::new();
+    for (_, dashboard) in super::dashboards() {
+        for panel in dashboard.panels.iter().filter(|panel| !panel.is_text()) {
+            assert!(!panel.title.is_empty() && !panel.queries.is_empty());
+            assert!(panel.description.len() > 50, "{}: {}", panel.title, panel.description);
+            assert!(titles.insert((dashboard.uid, panel.title)), "{} twice", panel.title);
+        }
+    }
+}
+
+#[test]
+fn only_what_grafana_10_to_13_share_is_used() {
+    for dashboard in dashboards() {
+        assert_eq!(dashboard["schemaVersion"], 39);
+        let panels = dashboard["panels"].as_array().unwrap();
+        let mut taken = BTreeSet::new();
+        for (at, panel) in panels.iter().enumerate() {
+            let kind = panel["type"].as_str().unwrap();
+            assert!(["timeseries", "stat", "table", "text", "heatmap"].contains(&kind), "{kind}");
+            assert_eq!(panel["id"], at + 1);
+            let place = |key: &str| panel["gridPos"][key].as_u64().unwrap();
+            assert!(place("x") + place("w") <= 24);
+            for x in place("x")..place("x") + place("w") {
+                for y in place("y")..place("y") + place("h") {
+                    assert!(taken.insert((x, y)), "{} lies on another", panel["title"]);
+                }
+            }
+            if kind == "text" {
+                continue;
+            }
+            for target in panel["targets"].as_array().unwrap().iter().chain([panel]) {
+                assert_eq!(target["datasource"], json!({ "type": "prometheus", "uid": DATASOURCE_UID }));
+            }
+            assert_eq!(panel["fieldConfig"]["defaults"]["thresholds"]["steps"][0]["value"], Value::Null);
+        }
+    }
+}
+
+#[test]
+fn variables_are_the_run_and_the_node() {
+    let names = |dashboard: &Value| -> Vec<Value> {
+        dashboard["templating"]["list"].as_array().unwrap().iter().map(|variable| variable["name"].clone()).collect()
+    };
+    let dashboards = dashboards();
+    assert_eq!(names(&dashboards[0]), ["run"]);
+    assert_eq!(names(&dashboards[1]), ["run", "node"]);
+    assert_eq!(dashboards[0]["uid"], OVERVIEW_PATH.trim_start_matches("/d/"));
+}
+
+#[test]
+fn grafana_is_told_where_all_is_and_to_stay_silent() {
+    let datasource = serde_json::to_value(grafana::datasource("http://127.0.0.1:9090", 1)).unwrap();
+    assert_eq!(datasource["apiVersion"], 1);
+    assert_eq!(datasource["datasources"][0]["uid"], DATASOURCE_UID);
+    assert_eq!(datasource["datasources"][0]["jsonData"]["timeInterval"], "1s");
+    assert_eq!(datasource["providers"], Value::Null);
+    let provider = serde_json::to_value(grafana::provider("/tmp/a $b")).unwrap();
+    assert_eq!(provider["providers"][0]["options"]["path"], "/tmp/a $$b");
+    let ini = grafana::ini("127.0.0.1", 3001);
+    for line in [
+        "[server]\nhttp_addr = 127.0.0.1\nhttp_port = 3001\n",
+        "[auth.anonymous]\nenabled = true\norg_role = Viewer\n",
+        "\nreporting_enabled = false\ncheck_for_updates = false\n",
+        "\ndisable_gravatar = true\n",
+        "\npreinstall_disabled = true\n",
+    ] {
+        assert!(format!("\n{ini}").contains(line), "{line} in {ini}");
+    }
+}
+
+#[test]
+fn pods_are_found_by_their_job_and_named_by_their_index() {
+    let pods = Pods { namespace: "bench", selector: "app=apollo,run=r1", port: 2000 };
+    let scraping = Scraping { run: "r$1", seconds: 5, rules: "rules.yml", targets: Targets::Pods(pods) };
+    let told = serde_json::to_value(configuration(&scraping)).unwrap();
+    let scrape = &told["scrape_configs"][0];
+    assert_eq!(scrape["kubernetes_sd_configs"][0]["namespaces"]["names"], json!(["bench"]));
+    assert_eq!(
+        scrape["kubernetes_sd_configs"][0]["selectors"],
+        json!([{ "role": "pod", "label": "app=apollo,run=r1" }])
+    );
+    let rules = scrape["relabel_configs"].as_array().unwrap();
+    let node: Vec<&Value> = rules.iter().filter(|rule| rule["target_label"] == "node").collect();
+    assert_eq!(
+        node[1]["source_labels"],
+        json!(["__meta_kubernetes_pod_annotation_batch_kubernetes_io_job_completion_index"])
+    );
+    assert!(rules.iter().any(|rule| rule["target_label"] == "run" && rule["replacement"] == "r$$1"));
+    assert_eq!(scrape["static_configs"], Value::Null);
+}

@@ -1,0 +1,315 @@
+//! `apollo-bench local --observe` with a real Prometheus: what it scrapes, what the dashboards and rules make of it, how it
+//! ends. Grafana itself is not started here; a stand-in shows how it would be.
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::{
+    fmt::Write as _,
+    fs::{self, File},
+    os::unix::fs::{PermissionsExt, symlink},
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use apollo_network_benchmark::dashboards::{dashboards, files, rules};
+use serde_json::Value;
+use support::{BENCH, Lab, Running, body_of, free_ports, get, lives, program, wait_for};
+
+/// A folder for the PATH of a run, with Prometheus in it and nothing else.
+fn path_with(prometheus: &Path) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    symlink(prometheus, folder.path().join("prometheus")).unwrap();
+    folder
+}
+
+/// A run that is watched, its words in a file.
+struct Watched {
+    lab: Lab,
+    running: Running,
+    prometheus_port: u16,
+    words: PathBuf,
+}
+
+impl Watched {
+    fn start(args: &str, path: &Path) -> Self {
+        let lab = Lab::new(3);
+        let ports = free_ports(2);
+        let words = lab.folder.path().join("words");
+        let mut command = lab.command(&format!(
+            "--warm-up-seconds 1 --heartbeat-millis 20 --observe --prometheus-port {ports} --grafana-port {} {args}",
+            ports + 1
+        ));
+        command.env("PATH", path).stderr(File::create(&words).unwrap());
+        // More than a pipe takes, and nobody reads before the end.
+        command.stdout(File::create(lab.folder.path().join("result")).unwrap());
+        let running = Running(command.spawn().unwrap());
+        Self { lab, running, prometheus_port: ports, words }
+    }
+
+    fn words(&self) -> String {
+        fs::read_to_string(&self.words).unwrap()
+    }
+
+    fn wait_for_words(&self, words: &str) {
+        wait_for(words, || self.words().contains(words).then_some(()));
+    }
+
+    /// The processes that the runner has started, by their name.
+    fn children(&self, name: &str) -> Vec<u32> {
+        let id = self.running.id();
+        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
+        let children = children.split_whitespace().map(|child| child.parse().unwrap());
+        let named =
+            |child: &u32| fs::read_to_string(format!("/proc/{child}/comm")).is_ok_and(|comm| comm.trim() == name);
+        children.filter(named).collect()
+    }
+
+    fn ask(&self, path: &str) -> Value {
+        let (head, body) = get(self.prometheus_port, path).unwrap();
+        let body = body_of(&head, &body);
+        serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {head}\n{body}"))
+    }
+
+    /// The values of a query that are numbers, at a time.
+    fn values(&self, query: &str, time: &str) -> Vec<f64> {
+        let answer = self.ask(&format!("/api/v1/query?query={}&time={}", encoded(query), encoded(time)));
+        assert_eq!(answer["status"], "success", "{query}: {answer:#}");
+        let rows = answer["data"]["result"].as_array().unwrap();
+        let values = rows.iter().map(|row| row["value"][1].as_str().unwrap().parse::<f64>().unwrap());
+        values.filter(|value| value.is_finite()).collect()
+    }
+}
+
+fn encoded(text: &str) -> String {
+    let mut encoded = String::new();
+    for byte in text.bytes() {
+        write!(encoded, "%{byte:02X}").unwrap();
+    }
+    encoded
+}
+
+/// Panels that show nothing in a good run, and why.
+fn may_be_empty(title: &str, protocol: &str, tokio: bool) -> bool {
+    match title {
+        // Nothing is wrong.
+        "Alerts that fire" => true,
+        // A receiver asks; nothing is handed over.
+        "Time to hand over" => protocol == "reversed-sqmr",
+        "Busy workers" => !tokio,
+        _ => false,
+    }
+}
+
+fn every_query_has_an_answer(protocol: &str, extra: &str) {
+    let Some(prometheus) = program("prometheus") else { return };
+    let path = path_with(&prometheus);
+    let run = Watched::start(&format!("--keep-open --timeout 6 --network-protocol {protocol} {extra}"), path.path());
+    run.wait_for_words("can be seen until Ctrl-C");
+
+    let words = run.words();
+    let without_grafana = words.lines().filter(|line| line.starts_with("grafana is not on the PATH")).count();
+    assert_eq!(without_grafana, 1, "{words}");
+    let address = format!("http://127.0.0.1:{}", run.prometheus_port);
+    assert!(words.contains(&format!("Prometheus: {address}")), "{words}");
+    let read =
+        |path: &str| -> Value { serde_json::from_slice(&fs::read(run.lab.output().join(path)).unwrap()).unwrap() };
+    assert_eq!(read("manifest.json")["observe"]["prometheus"], address.as_str());
+    assert!(run.lab.output().join("logs/prometheus.log").is_file());
+
+    // The last second of the measured window.
+    let series = fs::read_to_string(run.lab.output().join("timeseries.jsonl")).unwrap();
+    let points: Vec<Value> = series.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let end = points.iter().rfind(|point| point["phase"] == "measure").unwrap()["time"].as_str().unwrap().to_owned();
+    assert_eq!(run.values("up", &end), [1.0, 1.0, 1.0]);
+    assert_eq!(run.ask("/api/v1/label/run/values")["data"], serde_json::json!(["run"]));
+    assert_eq!(run.ask("/api/v1/label/node/values")["data"], serde_json::json!(["0", "1", "2"]));
+
+    let tokio = extra.contains("--tokio-metrics");
+    for (_, dashboard) in dashboards() {
+        for panel in &dashboard.panels {
+            for query in &panel.queries {
+                let expr = query.expr.replace("$run", "run").replace("$node", ".*").replace("$__rate_interval", "5s");
+                let values = run.values(&expr, &end);
+                let empty = values.is_empty() && !may_be_empty(panel.title, protocol, tokio);
+                assert!(!empty, "{}: no data for {expr}", panel.title);
+            }
+        }
+    }
+    for (query, low, high) in [
+        ("run:broadcast_message_bytes_sum:rate", 0.9 * 153_600.0, 1.1 * 153_600.0),
+        ("run:broadcast_message_offered_throughput:sum", 153_600.0, 153_600.0),
+        ("run:receive_message_bytes_sum:rate / (run:up:count - 1)", 0.9 * 153_600.0, 1.1 * 153_600.0),
+        ("run:delivery:ratio", 0.95, 1.0),
+    ] {
+        let values = run.values(query, &end);
+        assert!(values.len() == 1 && (low..=high).contains(&values[0]), "{query}: {values:?}");
+    }
+    if tokio {
+        assert!(run.values("tokio_workers", &end).iter().all(|workers| *workers >= 1.0));
+    }
+
+    let groups = run.ask("/api/v1/rules");
+    let mut count = 0;
+    for rule in groups["data"]["groups"].as_array().unwrap().iter().flat_map(|group| group["rules"].as_array().unwrap())
+    {
+        assert_eq!(rule["health"], "ok", "{rule:#}");
+        assert_ne!(rule["state"], "firing", "{rule:#}");
+        count += 1;
+    }
+    assert_eq!(count, rules(1).groups.iter().map(|group| group.rules.len()).sum::<usize>());
+
+    // Prometheus has seen the end: all that each node has ever counted.
+    let counted = |node: u16| {
+        let node = read(&format!("nodes/node-{node}.json"));
+        ["measured", "outside"].iter().map(|window| node[*window]["received"].as_u64().unwrap()).sum::<u64>()
+    };
+    let now = points.last().unwrap()["time"].as_str().unwrap().to_owned();
+    let now = now.parse::<jiff::Timestamp>().unwrap() + Duration::from_secs(10);
+    let seen = run.values("sum(last_over_time(receive_message_count[1m]))", &now.to_string());
+    assert_eq!(seen, [(0..3).map(counted).sum::<u64>() as f64]);
+
+    let watcher = run.children("prometheus");
+    assert_eq!(watcher.len(), 1);
+    run.running.signal("INT");
+    let status = { run.running }.0.wait().unwrap();
+    assert_eq!(status.code(), Some(0));
+    assert!(!lives(watcher[0]));
+    let told: Value = serde_json::from_slice(&fs::read(run.lab.folder.path().join("result")).unwrap()).unwrap();
+    assert_eq!(told["verdict"]["valid"], true, "{told:#}");
+}
+
+#[test]
+fn dashboards_and_rules_have_data_over_gossipsub() {
+    every_query_has_an_answer("gossipsub", "--tokio-metrics");
+}
+
+#[test]
+fn dashboards_and_rules_have_data_over_sqmr() {
+    every_query_has_an_answer("sqmr", "");
+}
+
+#[test]
+fn dashboards_and_rules_have_data_over_reversed_sqmr() {
+    every_query_has_an_answer("reversed-sqmr", "");
+}
+
+/// A program that stands for Grafana: it writes down how it was started, and listens at its port.
+fn stand_in(folder: &Path, prometheus: &Path) {
+    fs::create_dir_all(folder.join("bin")).unwrap();
+    fs::create_dir_all(folder.join("conf")).unwrap();
+    fs::write(folder.join("conf/defaults.ini"), "").unwrap();
+    let script = format!(
+        "#!/bin/sh\nprintf '%s\\n' \"$@\" > \"$GF_PATHS_DATA/args\"\n/usr/bin/env > \"$GF_PATHS_DATA/env\"\n\
+         port=$(/bin/sed -n 's/^http_port = //p' \"$5\")\n\
+         exec {} --config.file=/dev/null --storage.tsdb.path=\"$GF_PATHS_DATA/db\" --web.listen-address=127.0.0.1:$port\n",
+        prometheus.display()
+    );
+    let path = folder.join("bin/grafana");
+    fs::write(&path, script).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    symlink(prometheus, folder.join("bin/prometheus")).unwrap();
+}
+
+#[test]
+fn grafana_is_started_with_its_files_and_kill_9_of_the_runner_leaves_nothing_behind() {
+    let Some(prometheus) = program("prometheus") else { return };
+    let home = tempfile::tempdir().unwrap();
+    stand_in(home.path(), &prometheus);
+    let run = Watched::start("--timeout 60", &home.path().join("bin"));
+    run.wait_for_words("Grafana: http://127.0.0.1:");
+    let observe = run.lab.output().join("observe");
+    let read = |path: &str| fs::read_to_string(observe.join(path)).unwrap();
+    let ini = observe.join("grafana.ini");
+    let args = read("grafana/args");
+    assert_eq!(
+        args.lines().collect::<Vec<_>>(),
+        ["server", "--homepath", &home.path().display().to_string(), "--config", &ini.display().to_string()]
+    );
+    let env = read("grafana/env");
+    for (name, path) in [
+        ("GF_PATHS_PROVISIONING", "provisioning"),
+        ("GF_PATHS_PLUGINS", "grafana/plugins"),
+        ("GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH", "dashboards/overview.json"),
+    ] {
+        assert!(observe.join(path).exists());
+        assert!(env.contains(&format!("{name}={}\n", observe.join(path).display())), "{env}");
+    }
+    assert!(read("provisioning/datasources/apollo.yml").contains(&format!(":{}\"", run.prometheus_port)));
+    for (name, text) in files().iter().filter(|(name, _)| name.ends_with(".json")) {
+        assert_eq!(&read(&format!("dashboards/{name}")), text);
+    }
+    let manifest: Value = serde_json::from_slice(&fs::read(run.lab.output().join("manifest.json")).unwrap()).unwrap();
+    assert!(manifest["observe"]["grafana"].as_str().unwrap().ends_with("/d/apollo-overview"), "{manifest:#}");
+
+    let watchers = run.children("prometheus");
+    assert_eq!(watchers.len(), 2, "Prometheus, and what stands for Grafana");
+    run.running.signal("KILL");
+    for watcher in watchers {
+        wait_for("the watchers' end", || (!lives(watcher)).then_some(()));
+    }
+}
+
+fn refused(args: &[&str], path: Option<&Path>) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("run");
+    let mut command = Command::new(BENCH);
+    let ports = free_ports(6);
+    command.arg("local").args(args).arg("--output").arg(&output);
+    command.arg(format!("--base-metric-port={ports}")).arg(format!("--base-p2p-port={}", ports + 3));
+    if let Some(path) = path {
+        command.env("PATH", path);
+    }
+    let told = command.output().unwrap();
+    let text = String::from_utf8_lossy(&told.stderr).into_owned();
+    assert_eq!(told.status.code(), Some(2), "{args:?}: {text}");
+    assert_eq!(text.lines().count(), 1, "{args:?}: {text}");
+    assert!(!output.exists(), "nothing is left behind");
+    text
+}
+
+#[test]
+fn what_cannot_be_watched_is_refused_before_anything_starts() {
+    let empty = tempfile::tempdir().unwrap();
+    let text = refused(&["--observe"], Some(empty.path()));
+    assert!(text.starts_with("error: --observe has nothing to start: prometheus is not on the PATH"), "{text}");
+    let text = refused(&["--keep-open"], None);
+    assert!(text.contains("--observe"), "{text}");
+
+    let Some(prometheus) = program("prometheus") else { return };
+    let path = path_with(&prometheus);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = format!("--prometheus-port={}", taken.local_addr().unwrap().port());
+    let text = refused(&["--observe", &port], Some(path.path()));
+    assert!(text.starts_with("error: --prometheus-port") && text.contains("can't be used"), "{text}");
+    let text = refused(&["--observe", "--prometheus-port=3000"], Some(path.path()));
+    assert!(text.contains("are both 3000"), "{text}");
+}
+
+#[test]
+fn a_port_of_a_node_is_not_given_to_prometheus() {
+    let Some(prometheus) = program("prometheus") else { return };
+    let path = path_with(&prometheus);
+    let lab = Lab::new(2);
+    let mut command = lab.command(&format!("--observe --prometheus-port {}", lab.metric_port + 1));
+    let told = command.env("PATH", path.path()).output().unwrap();
+    let text = String::from_utf8_lossy(&told.stderr);
+    assert_eq!(told.status.code(), Some(2), "{text}");
+    assert!(text.contains("is a port of node 1"), "{text}");
+}
+
+#[test]
+fn turns_share_what_is_offered() {
+    let lab = Lab::new(3);
+    let args = "--mode rr --round-duration-seconds 1 --heartbeat-millis 20 --timeout 60 --warm-up-seconds 0";
+    let _running = Running::start(&mut lab.command(args));
+    lab.wait_until_measuring(0);
+    let offered = |node: u16| -> f64 {
+        let text = get(lab.metric_port + node, "/metrics").unwrap().1;
+        let name = "\nbroadcast_message_offered_throughput ";
+        text[text.find(name).unwrap() + name.len()..].lines().next().unwrap().parse().unwrap()
+    };
+    let sum: f64 = (0..3).map(offered).sum();
+    assert!((sum - 51_200.0).abs() < 1.0, "what one of them sends in its turn: {sum}");
+}

@@ -1,0 +1,116 @@
+//! The rules and the scrape configuration before a real Prometheus, without a run: `promtool` and the targets it makes.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::{fs, path::Path, process::Command};
+
+use apollo_network_benchmark::dashboards::{Pods, Scraping, Targets, configuration, json};
+use serde_json::Value;
+use support::{Running, body_of, free_ports, get, program, wait_for};
+
+fn promtool(tool: &Path, args: &[&str], file: &Path) -> String {
+    let output = Command::new(tool).args(args).arg(file).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{args:?}: {text}");
+    text
+}
+
+/// The configuration for a cluster, with pods as the API server would describe them in place of the search for them:
+/// Debian's Prometheus is built without that search.
+fn cluster_with(pods: &[Value], port: u16) -> Value {
+    let selected = Pods { namespace: "bench", selector: "app=apollo", port };
+    let scraping = Scraping { run: "r1", seconds: 1, rules: "rules.yml", targets: Targets::Pods(selected) };
+    let mut told = serde_json::to_value(configuration(&scraping)).unwrap();
+    let scrape = told["scrape_configs"][0].as_object_mut().unwrap();
+    assert!(scrape.remove("kubernetes_sd_configs").is_some());
+    let found = |pod: &Value| serde_json::json!({ "targets": [pod["address"]], "labels": pod["labels"] });
+    scrape.insert("static_configs".into(), pods.iter().map(found).collect());
+    told
+}
+
+#[test]
+fn pods_of_a_cluster_become_nodes() {
+    let (Some(prometheus), Some(tool)) = (program("prometheus"), program("promtool")) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("dashboards/rules.yml"), folder.path().join("rules.yml"))
+        .unwrap();
+    let port = free_ports(1);
+    let pod = |name: &str, port: &str, phase: &str, index: (&str, &str)| {
+        serde_json::json!({ "address": format!("127.0.0.1:{port}"), "labels": {
+            "__meta_kubernetes_pod_name": name,
+            "__meta_kubernetes_pod_phase": phase,
+            "__meta_kubernetes_pod_container_port_number": port,
+            format!("__meta_kubernetes_pod_{}_batch_kubernetes_io_job_completion_index", index.0): index.1,
+        }})
+    };
+    let pods = [
+        pod("bench-0", "2", "Running", ("annotation", "0")),
+        pod("bench-1", "2", "Running", ("label", "1")),
+        pod("bench-0", "3", "Running", ("annotation", "0")),
+        pod("bench-9", "2", "Succeeded", ("annotation", "9")),
+    ];
+    let file = folder.path().join("prometheus.yml");
+    fs::write(&file, json(&cluster_with(&pods, 2))).unwrap();
+    promtool(&tool, &["check", "config"], &file);
+    let mut command = Command::new(prometheus);
+    command.arg(format!("--config.file={}", file.display()));
+    command.arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()));
+    let _running = Running::start(command.arg(format!("--web.listen-address=127.0.0.1:{port}")));
+    let targets = wait_for("the targets", || {
+        let (head, body) = get(port, "/api/v1/targets?state=active")?;
+        let answer: Value = serde_json::from_str(&body_of(&head, &body)).ok()?;
+        let targets = answer["data"]["activeTargets"].as_array()?.clone();
+        (!targets.is_empty()).then_some(targets)
+    });
+    let mut labels: Vec<String> = targets.iter().map(|target| target["labels"].to_string()).collect();
+    labels.sort();
+    assert_eq!(
+        labels,
+        [
+            r#"{"instance":"bench-0","job":"apollo","node":"0","run":"r1"}"#,
+            r#"{"instance":"bench-1","job":"apollo","node":"1","run":"r1"}"#,
+        ]
+    );
+}
+
+#[test]
+fn alerts_fire_when_they_should_and_only_then() {
+    let Some(tool) = program("promtool") else { return };
+    let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("dashboards/rules.yml");
+    promtool(&tool, &["check", "rules"], &rules);
+    let test = |bad: bool| {
+        let value = |good: &'static str, wrong: &'static str| if bad { wrong } else { good };
+        let series = [
+            ("up{run=\"r\",node=\"0\"}", "1x120"),
+            ("up{run=\"r\",node=\"1\"}", "1x120"),
+            ("network_connected_peers{run=\"r\",node=\"0\"}", value("1x120", "0x120")),
+            ("network_dropped_broadcast_messages{run=\"r\",node=\"0\",drop_reason=\"x\"}", value("0x120", "0+1x120")),
+            ("receive_message_pending_count{run=\"r\",node=\"0\"}", value("0x20 9 3 0x97", "0+5x120")),
+            ("receive_message_negative_delay_count{run=\"r\",node=\"0\"}", value("0x120", "0+1x120")),
+            ("system_process_memory_usage_bytes{run=\"r\",node=\"0\"}", value("1e9x120", "3e9x120")),
+        ];
+        let firing = "count by (alertname) (ALERTS{alertstate=\"firing\"})";
+        let names = ["ClocksDiffer", "MessagesDropped", "MuchMemory", "NoPeers", "PendingGrows"];
+        let expected: Vec<Value> = if bad {
+            let one = |name: &str| serde_json::json!({ "labels": format!("{{alertname=\"{name}\"}}"), "value": 1 });
+            names.map(one).to_vec()
+        } else {
+            vec![]
+        };
+        serde_json::json!({
+            "interval": "1s",
+            "input_series": series.map(|(series, values)| serde_json::json!({ "series": series, "values": values })),
+            "promql_expr_test": [{ "expr": firing, "eval_time": "100s", "exp_samples": expected }],
+        })
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("test.yml");
+    let tests = serde_json::json!({
+        "rule_files": [rules.display().to_string()],
+        "evaluation_interval": "1s",
+        "tests": [test(false), test(true)],
+    });
+    fs::write(&file, tests.to_string()).unwrap();
+    promtool(&tool, &["test", "rules"], &file);
+}
