@@ -16,8 +16,9 @@ mod plan;
 mod process;
 mod progress;
 mod schedule;
+mod seen;
 
-pub use arguments::{FaultArgs, LinkArgs, LocalArgs};
+pub use arguments::{FaultArgs, LinkArgs, LocalArgs, SeeingArgs};
 pub use backend::Backend;
 pub use schedule::Fault;
 
@@ -51,11 +52,26 @@ pub fn local(args: &LocalArgs) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failed(&format!("the runtime does not start: {error}")),
     };
-    let run = match runtime.block_on(experiment::run(&plan)) {
+    let live = match seen::live(&plan) {
+        Ok(live) => live,
+        Err(line) => return cannot_start(&plan, &line),
+    };
+    if let Some(live) = &live {
+        eprintln!("Watch this run at {live}");
+    }
+    // Listens from here on: a Ctrl-C that ends the run ends the page too.
+    let interrupt = {
+        let _inside = runtime.enter();
+        seen::Interrupt::new()
+    };
+    let run = match runtime.block_on(experiment::run(&plan, live.as_ref())) {
         Ok(run) => run,
         Err(StartError::Usage(line)) => return cannot_start(&plan, &line),
         Err(StartError::Failed(line)) => return failed(&line),
     };
+    if let Some(live) = &live {
+        live.end(&run);
+    }
     if args.json {
         match serde_json::to_string_pretty(&run) {
             Ok(text) => println!("{text}"),
@@ -76,6 +92,15 @@ pub fn local(args: &LocalArgs) -> ExitCode {
         }
         print!("{}", run_table(&run));
         println!("Everything of this run is in {}", plan.folder.root().display());
+    }
+    if let Some(live) = live {
+        if let (true, Ok(mut interrupt)) = (args.seeing.keep_open, interrupt)
+            && !interrupt.is_over()
+        {
+            eprintln!("The page stays at {live} until Ctrl-C");
+            runtime.block_on(interrupt.over());
+        }
+        live.close();
     }
     if run.verdict.valid { ExitCode::SUCCESS } else { ExitCode::from(INVALID) }
 }
