@@ -1,6 +1,6 @@
 //! A benchmark of libp2p networks: the node that broadcasts and receives under load, and the lab around it.
 //!
-//! Imports point downwards only: [`lab`] → [`report`] → [`shaping`] → [`node`] → [`network`] → [`metrics`] →
+//! Imports point downwards only: [`lab`] → [`live`] → [`report`] → [`shaping`] → [`node`] → [`network`] → [`metrics`] →
 //! [`message`]; [`probe`], [`clock`] and [`command_line`] are below all of them.
 //! [`image`] stands beside them: it imports only [`command_line`], and may be imported by [`lab`].
 //! So does [`dashboards`], which imports only [`metrics`], for its names.
@@ -10,6 +10,7 @@ pub mod command_line;
 pub mod dashboards;
 pub mod image;
 pub mod lab;
+pub mod live;
 pub mod message;
 pub mod metrics;
 pub mod network;

@@ -89,6 +89,9 @@ pub struct LocalArgs {
     pub json: bool,
     #[command(flatten)]
     #[allow(missing_docs, reason = "a doc comment here would become help text")]
+    pub seeing: SeeingArgs,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would become help text")]
     pub workload: WorkloadArgs,
     #[command(flatten)]
     #[allow(missing_docs, reason = "a doc comment here would become help text")]
@@ -123,6 +126,21 @@ pub struct ProfileArgs {
     /// What is profiled
     #[arg(long, value_enum, default_value = "cpu", requires = "profile")]
     pub profile_mode: ProfileMode,
+}
+
+/// How a run is watched.
+#[derive(Clone, Debug, Default, Args, Serialize)]
+#[command(next_help_heading = "Watching")]
+pub struct SeeingArgs {
+    /// Show the run on a page of its own while it goes, on 127.0.0.1
+    #[arg(long)]
+    pub live: bool,
+    /// Port of that page; 0 for a free one
+    #[arg(long, value_name = "PORT", default_value_t = 8080, requires = "live")]
+    pub live_port: u16,
+    /// Keep what shows the run, of --live and --observe, up after it, until Ctrl-C
+    #[arg(long)]
+    pub keep_open: bool,
 }
 
 /// What is done to the network while it is measured.

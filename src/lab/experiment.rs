@@ -24,8 +24,10 @@ use super::{
     plan::Plan,
     profile::Profiles,
     progress::Progress,
+    seen::{Nodes as SeenNodes, unready},
 };
 use crate::{
+    live::{Live, NodeState, Sample},
     metrics::usage,
     node::{Load, NodeSummary, Phase, StartOrder, TrialTimes, unix_nanos},
     report::{Certificate, Collected, RunSummary, Verdict, merge, merge_trials, trial_line},
@@ -83,17 +85,17 @@ struct Experiment<'a> {
     warnings: Vec<String>,
 }
 
-/// Runs the plan.
+/// Runs the plan, and shows it on the live page, if there is one.
 ///
 /// # Errors
 /// Only when nothing could be started at all. A run that was started has a result, if an invalid one.
-pub(super) async fn run(plan: &Plan, observers: &mut Observers) -> Result<RunSummary, StartError> {
+pub(super) async fn run(plan: &Plan, observers: &mut Observers, live: Option<&Live>) -> Result<RunSummary, StartError> {
     let failed = |error: &dyn std::fmt::Display| StartError::Failed(error.to_string());
     plan.folder.write_json(&plan.folder.manifest(), &Manifest::new(plan)).map_err(|error| failed(&error))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| failed(&error))?;
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| failed(&error))?;
     let http = NodeClient::http().map_err(StartError::Failed)?;
-    let mut progress = Progress::new();
+    let mut progress = Progress::new(live.map(Live::feed));
     tokio::select! {
         started = observers.start(plan, &mut progress) => started.map_err(StartError::Failed)?,
         _ = interrupt.recv() => return Err(StartError::Failed("interrupted (SIGINT)".into())),
@@ -173,6 +175,11 @@ impl Experiment<'_> {
             self.links.settle(&self.nodes, &alive).await?;
         }
         self.links.measure(stage, self.plan, &self.nodes, &alive).await?;
+        if let (Some(feed), Some(certificate)) =
+            (self.progress.feed(), self.links.certificate(self.plan, &self.faults.gone()))
+        {
+            feed.links(&certificate);
+        }
         self.check_processes()?;
         match self.links.certificate(self.plan, &self.faults.gone()).and_then(|certificate| certificate.reason()) {
             // Told with the result.
@@ -201,6 +208,9 @@ impl Experiment<'_> {
                 .map(|(client, answer)| (client.clone(), answer))
                 .collect();
             let ready = count - missing.len();
+            if let Some(feed) = self.progress.feed() {
+                feed.nodes(unready(&self.clients, &missing));
+            }
             self.progress.update(ready as f64 / count as f64, &format!("{ready} of {count} nodes are ready"));
             let Some((first, answer)) = missing.first() else { break };
             if self.started.elapsed() > limit {
@@ -283,13 +293,21 @@ impl Experiment<'_> {
     }
 
     /// Writes a point of the time series, and says it in a line.
-    fn tell(&self, phase: &str) -> String {
+    fn tell(&mut self, phase: &str) -> String {
         let mut delays = Histogram::<u64>::new(3).ok();
+        let mut p99_of = BTreeMap::new();
         for node in self.latest.values() {
             if let (Some(delays), Ok(histogram)) = (&mut delays, node.measured.delay_micros.decode()) {
+                if !histogram.is_empty() {
+                    p99_of.insert(node.node, histogram.value_at_quantile(0.99));
+                }
                 // One that does not fit is told of at the end, when all are merged.
                 let _ = delays.add(histogram);
             }
+        }
+        let nodes = self.node_lines(&p99_of);
+        if let Some(feed) = self.progress.feed() {
+            feed.sample(Sample { latest: &self.latest, nodes, delays: delays.as_ref() });
         }
         let p99 = delays.filter(|delays| !delays.is_empty()).map(|delays| delays.value_at_quantile(0.99));
         let by_node =
@@ -372,7 +390,21 @@ impl Experiment<'_> {
         // Whoever was paused or killed was not asked meanwhile.
         let now = Instant::now();
         self.answered = self.clients.iter().map(|client| (client.id, now)).collect();
+        self.show_faults();
         Ok(())
+    }
+
+    /// The live page's line of each node.
+    fn node_lines(&self, p99_of: &BTreeMap<u64, u64>) -> Vec<NodeState> {
+        let Self { clients, latest, answered, faults, .. } = self;
+        SeenNodes { clients, latest, answered, faults }.lines(p99_of)
+    }
+
+    fn show_faults(&mut self) {
+        let nodes = self.node_lines(&BTreeMap::new());
+        if let Some(feed) = self.progress.feed() {
+            feed.faults(self.faults.rows(), nodes);
+        }
     }
 
     /// Gives nodes that were started again their start.
@@ -380,7 +412,11 @@ impl Experiment<'_> {
         if let (true, Some(order)) = (self.faults.awaits_any(), &self.order) {
             let limit = Duration::from_secs(self.plan.args.ready_timeout_seconds);
             let welcomed = self.faults.welcome(&self.clients, order, limit).await?;
+            let any = !welcomed.is_empty();
             self.answered.extend(welcomed.into_iter().map(|id| (id, Instant::now())));
+            if any {
+                self.show_faults();
+            }
         }
         Ok(())
     }
@@ -396,6 +432,7 @@ impl Experiment<'_> {
         }
         let now = Instant::now();
         self.answered = self.clients.iter().map(|client| (client.id, now)).collect();
+        self.show_faults();
         Ok(())
     }
 
@@ -473,6 +510,9 @@ impl Experiment<'_> {
             self.progress.line(&trial_line(trial));
         }
         self.trials_told = finished;
+        if let Some(feed) = self.progress.feed() {
+            feed.trials(&trials);
+        }
     }
 
     /// Ends the nodes, and makes the result of what they said.

@@ -14,6 +14,7 @@ use super::{
     schedule::{Action, Directions, Groups},
 };
 use crate::{
+    live::NodeCondition,
     node::{NodeSummary, StartOrder, unix_nanos},
     report::FaultRow,
     shaping::LinkPlan,
@@ -98,7 +99,19 @@ impl Faults {
 
     /// Whether the node can answer.
     pub(super) fn answers(&self, id: u64) -> bool {
-        !(self.dead.contains_key(&id) || self.paused.contains(&id) || self.returning.contains_key(&id))
+        self.absence(id).is_none()
+    }
+
+    /// Why the node can't answer, if it can't.
+    pub(super) fn absence(&self, id: u64) -> Option<NodeCondition> {
+        let dead = self.dead.contains_key(&id).then_some(NodeCondition::Dead);
+        let returning = || self.returning.contains_key(&id).then_some(NodeCondition::Returning);
+        dead.or_else(returning).or_else(|| self.paused.contains(&id).then_some(NodeCondition::Paused))
+    }
+
+    /// What was done so far, and what is to come.
+    pub(super) fn rows(&self) -> &[FaultRow] {
+        &self.rows
     }
 
     /// Whether a node that was started again is yet to be given its start.

@@ -20,8 +20,9 @@ mod process;
 mod profile;
 mod progress;
 mod schedule;
+mod seen;
 
-pub use arguments::{FaultArgs, LinkArgs, LocalArgs, ProfileArgs};
+pub use arguments::{FaultArgs, LinkArgs, LocalArgs, ProfileArgs, SeeingArgs};
 pub use backend::Backend;
 pub use docker::{DockerArgs, MemoryLimit, ReapArgs, reap_docker};
 pub use observe::ObserveArgs;
@@ -62,6 +63,18 @@ pub fn local(args: &LocalArgs) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failed(&format!("the runtime does not start: {error}")),
     };
+    let live = match seen::live(&plan) {
+        Ok(live) => live,
+        Err(line) => return cannot_start(&plan, &line),
+    };
+    if let Some(live) = &live {
+        eprintln!("Watch this run at {live}");
+    }
+    // Listens from here on: a Ctrl-C that ends the run ends the page too.
+    let interrupt = {
+        let _inside = runtime.enter();
+        seen::Interrupt::new()
+    };
     if plan.backend == Backend::Docker
         && let Err(error) = runtime.block_on(docker::prepare(&mut plan))
     {
@@ -72,7 +85,7 @@ pub fn local(args: &LocalArgs) -> ExitCode {
         };
     }
     let mut observers = observers::Observers::default();
-    let run = match runtime.block_on(experiment::run(&plan, &mut observers)) {
+    let run = match runtime.block_on(experiment::run(&plan, &mut observers, live.as_ref())) {
         Ok(run) => run,
         Err(error) => {
             runtime.block_on(observers.end(&plan, false));
@@ -82,6 +95,9 @@ pub fn local(args: &LocalArgs) -> ExitCode {
             };
         }
     };
+    if let Some(live) = &live {
+        live.end(&run);
+    }
     if args.json {
         match serde_json::to_string_pretty(&run) {
             Ok(text) => println!("{text}"),
@@ -109,6 +125,15 @@ pub fn local(args: &LocalArgs) -> ExitCode {
     }
     let terminated = run.verdict.reasons.iter().any(|reason| reason == experiment::TERMINATED);
     runtime.block_on(observers.end(&plan, !terminated));
+    if let Some(live) = live {
+        if let (true, Ok(mut interrupt)) = (args.seeing.keep_open, interrupt)
+            && !interrupt.is_over()
+        {
+            eprintln!("The page stays at {live} until Ctrl-C");
+            runtime.block_on(interrupt.over());
+        }
+        live.close();
+    }
     if run.verdict.valid { ExitCode::SUCCESS } else { ExitCode::from(INVALID) }
 }
 

@@ -13,6 +13,7 @@ use clap::Args;
 use serde::Serialize;
 use tokio::process::Command;
 
+use super::arguments::LocalArgs;
 use crate::{
     dashboards::{self, Host, OVERVIEW_PATH, Scraping, Targets},
     node::{NodeArgs, UsageError},
@@ -32,9 +33,6 @@ pub struct ObserveArgs {
     /// Start Prometheus and Grafana with the run, those of the two that are on the PATH
     #[arg(long)]
     pub observe: bool,
-    /// Leave Prometheus and Grafana up after the run, until Ctrl-C
-    #[arg(long, requires = "observe")]
-    pub keep_open: bool,
     /// Port of Prometheus, on 127.0.0.1
     #[arg(long, value_name = "PORT", default_value_t = 9090, value_parser = clap::value_parser!(u16).range(1..))]
     pub prometheus_port: u16,
@@ -73,7 +71,13 @@ pub(super) struct Addresses {
 
 impl Observation {
     /// Finds the programs and checks the ports, if the run is to be watched.
-    pub(super) fn new(args: &ObserveArgs, nodes: &[NodeArgs]) -> Result<Option<Self>, UsageError> {
+    pub(super) fn new(args: &LocalArgs, nodes: &[NodeArgs]) -> Result<Option<Self>, UsageError> {
+        let keep_open = args.seeing.keep_open;
+        if keep_open && !args.observe.observe && !args.seeing.live {
+            return Err(UsageError("--keep-open needs something to keep open: add --live or --observe".into()));
+        }
+        let seeing = &args.seeing;
+        let args = &args.observe;
         if !args.observe {
             return Ok(None);
         }
@@ -101,7 +105,10 @@ impl Observation {
                 .map_err(|error| UsageError(format!("{flag} {port} can't be used: {error}; choose another")))?;
         }
         let ports = (args.prometheus_port, args.grafana_port);
-        Ok(Some(Self { prometheus, grafana, ports, keep_open: args.keep_open, missing }))
+        if seeing.live && [ports.0, ports.1].contains(&seeing.live_port) {
+            return Err(UsageError(format!("--live-port {} is a port of --observe: choose another", seeing.live_port)));
+        }
+        Ok(Some(Self { prometheus, grafana, ports, keep_open, missing }))
     }
 
     /// Where to look.

@@ -101,7 +101,7 @@ impl Plan {
             node.validate()?;
             check_ports(node, backend)?;
         }
-        let observation = Observation::new(&args.observe, &nodes)?;
+        let observation = Observation::new(&args, &nodes)?;
         let addresses = places.iter().filter_map(|place| place.addresses).collect();
         let root = args.output.clone().unwrap_or_else(default_folder);
         let folder = RunFolder::create(&root).map_err(|error| UsageError(error.to_string()))?;

@@ -1,4 +1,5 @@
-//! What the user sees while a run goes: a bar on a terminal, plain lines elsewhere. All of it on standard error.
+//! What the user sees while a run goes: a bar on a terminal, plain lines elsewhere, all of it on standard error; and the
+//! live page, where it is asked for.
 
 use std::{
     io::{IsTerminal, stderr},
@@ -6,6 +7,8 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::live::Feed;
 
 /// Pace of the plain lines.
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -15,11 +18,12 @@ pub(super) struct Progress {
     bar: Option<ProgressBar>,
     stage: String,
     last_line: Option<Instant>,
+    feed: Option<Feed>,
 }
 
 impl Progress {
-    /// Shows nothing yet.
-    pub(super) fn new() -> Self {
+    /// Shows nothing yet. `feed` leads to the live page.
+    pub(super) fn new(feed: Option<Feed>) -> Self {
         let bar = stderr().is_terminal().then(|| {
             let bar = ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::stderr());
             let style = ProgressStyle::with_template("{prefix:>10} [{bar:24}] {msg}")
@@ -27,13 +31,16 @@ impl Progress {
             bar.set_style(style.progress_chars("=> "));
             bar
         });
-        Self { bar, stage: String::new(), last_line: None }
+        Self { bar, stage: String::new(), last_line: None, feed }
     }
 
     /// A new stage begins.
     pub(super) fn stage(&mut self, stage: &str, message: &str) {
         self.stage = stage.into();
         self.last_line = None;
+        if let Some(feed) = &mut self.feed {
+            feed.stage(stage, message);
+        }
         if let Some(bar) = &self.bar {
             bar.set_prefix(stage.to_owned());
         }
@@ -42,6 +49,9 @@ impl Progress {
 
     /// The stage goes on; `part` of it is done, 0 to 1.
     pub(super) fn update(&mut self, part: f64, message: &str) {
+        if let Some(feed) = &mut self.feed {
+            feed.progress(part, message);
+        }
         if let Some(bar) = &self.bar {
             bar.set_length(1000);
             bar.set_position((part.clamp(0.0, 1.0) * 1000.0) as u64);
@@ -58,6 +68,11 @@ impl Progress {
             Some(bar) => bar.suspend(|| eprintln!("{line}")),
             None => eprintln!("{line}"),
         }
+    }
+
+    /// What leads to the live page, if there is one.
+    pub(super) fn feed(&mut self) -> Option<&mut Feed> {
+        self.feed.as_mut()
     }
 
     /// Takes the bar away.

@@ -1,0 +1,370 @@
+'use strict';
+
+const byId = (id) => document.getElementById(id);
+
+/** Puts a text where it is not yet. All that comes from a run gets into the page here, as text. */
+function put(element, text) {
+  if (element.textContent !== text) {
+    element.textContent = text;
+  }
+}
+
+/**
+ * Makes the body of a table show `rows`: lists of cells, the first of which names the row. A cell is a text or
+ * { text, tone, long }. What is right already is left alone, so that a selection or a reader's place stays.
+ */
+function fill(body, rows) {
+  while (body.rows.length > rows.length) {
+    body.deleteRow(-1);
+  }
+  rows.forEach((cells, index) => {
+    const row = body.rows[index] ?? body.insertRow();
+    cells.forEach((cell, column) => {
+      const { text, tone, long } = typeof cell === 'string' ? { text: cell } : cell;
+      let place = row.cells[column];
+      if (place === undefined) {
+        place = document.createElement(column === 0 ? 'th' : 'td');
+        if (column === 0) {
+          place.scope = 'row';
+        }
+        row.append(place);
+      }
+      put(place, text);
+      if (tone !== undefined) {
+        place.dataset.tone = tone;
+      }
+      if (long) {
+        place.className = 'text';
+      }
+    });
+  });
+}
+
+const bodyOf = (id) => byId(id).querySelector('tbody');
+
+function list(place, lines) {
+  place.replaceChildren(
+    ...lines.map((line) => {
+      const item = document.createElement('li');
+      item.textContent = line;
+      return item;
+    })
+  );
+}
+
+/** What is known of the run. */
+const state = { run: null, points: [], faults: [] };
+
+/** Rates between each point and the one before it; none at the first. */
+function rates(points) {
+  return points.map((point, index) => {
+    const before = points[index - 1];
+    const rate = (field) => (before ? (point[field] - before[field]) / (point.seconds - before.seconds) : null);
+    return { seconds: point.seconds, offered: rate('offered'), delivered: rate('delivered') };
+  });
+}
+
+const rateChart = new Chart(byId('rates'), {
+  series: [
+    { name: 'delivered', colour: 'blue', dash: '', of: (point) => point.delivered },
+    // On top, so that both are seen where they are the same.
+    { name: 'offered', colour: 'orange', dash: 'dashed', of: (point) => point.offered },
+  ],
+  format: (value) => value.toLocaleString('en', { notation: value >= 1e5 ? 'compact' : 'standard' }),
+  log: false,
+});
+
+const delayChart = new Chart(byId('delays'), {
+  series: [
+    { name: 'p99.9', colour: 'red', dash: 'dotted', of: (point) => point.p999_micros },
+    { name: 'p99', colour: 'orange', dash: 'dashed', of: (point) => point.p99_micros },
+    { name: 'p90', colour: 'green', dash: '', of: (point) => point.p90_micros },
+    { name: 'p50', colour: 'blue', dash: '', of: (point) => point.p50_micros },
+  ],
+  format: micros,
+  log: true,
+});
+
+function showRun(run) {
+  const steady = `${bytes(run.message_size_bytes)} every ${run.heartbeat_millis} ms`;
+  const sends = run.trials > 0 ? `${run.trials} trials` : steady;
+  const network = `${run.network_protocol} over ${run.transport}`;
+  put(byId('workload'), `${run.num_nodes} nodes, mode ${run.mode}, ${network}, ${sends}`);
+  put(byId('folder'), run.folder);
+  list(byId('stages'), run.stages);
+}
+
+/** Words of the phase: the only thing that a screen reader is told of by itself. */
+function showPhase(text) {
+  put(byId('phase'), text);
+  const title = `${text} – Apollo Network Benchmark`;
+  if (document.title !== title) {
+    document.title = title;
+  }
+}
+
+function phaseText(message) {
+  const texts = {
+    start: 'Starting',
+    connect: 'Connecting the nodes',
+    links: `Links: ${message.detail}`,
+    'warm-up': 'Warming up',
+    measure: 'Measuring',
+    drain: 'Waiting for late messages',
+    explore: 'Exploring',
+    collect: 'Collecting the results',
+  };
+  if (message.result) {
+    return message.result.verdict.valid ? 'Finished: the run is valid' : 'Finished: the run is not valid';
+  }
+  return texts[message.phase] ?? message.phase;
+}
+
+function showProgress(message) {
+  [...byId('stages').children].forEach((item, index) => {
+    item.classList.toggle('past', index < message.stage);
+    if (index === message.stage) {
+      item.setAttribute('aria-current', 'step');
+    } else {
+      item.removeAttribute('aria-current');
+    }
+  });
+  byId('part').value = message.part;
+  put(byId('detail'), `${clock(message.elapsed_seconds)} since the start${message.detail && ': '}${message.detail}`);
+}
+
+function showFigures(figures) {
+  put(byId('offered'), number(figures.offered_per_second));
+  put(byId('delivered'), number(figures.delivered_per_second));
+  put(byId('bytes'), perSecond(figures.delivered_bytes_per_second));
+  put(byId('ratio'), percent(figures.delivery_ratio));
+  const counts = `${number(figures.delivered)} of ${number(figures.expected)}`;
+  put(byId('ratio-of'), figures.expected > 0 ? counts : 'of the window');
+  put(byId('pending'), number(figures.pending));
+  for (const name of ['p50_micros', 'p90_micros', 'p99_micros', 'p999_micros']) {
+    put(byId(name), micros(figures.delay[name]));
+  }
+}
+
+const describe = (id, text) => byId(id).setAttribute('aria-label', text);
+
+/** Percentiles in a line, those that are there. */
+function spread(delay) {
+  const names = { p50: 'p50', p90: 'p90', p99: 'p99', p999: 'p99.9', max: 'max' };
+  return Object.entries(names)
+    .filter(([key]) => `${key}_micros` in delay)
+    .map(([key, name]) => `${name} ${micros(delay[`${key}_micros`])}`)
+    .join(', ');
+}
+
+function showCharts(message) {
+  const course = rates(state.points);
+  const opening = message.opening_seconds;
+  const marks = state.faults
+    .map(({ began_seconds: began }, index) => ({ began, seconds: opening + began, name: String(index + 1) }))
+    .filter(({ began }) => began !== null);
+  const length = state.run.window_seconds;
+  const measured = opening === null || length === null ? null : { from: opening, to: opening + length };
+  rateChart.update(course, marks, measured);
+  delayChart.update(state.points, marks, measured);
+  byId('marks').hidden = marks.length === 0;
+  byId('shade').hidden = measured === null;
+  if (course.length < 2) {
+    return;
+  }
+  const last = course[course.length - 1];
+  const span = `From ${clock(course[0].seconds)} to ${clock(last.seconds)}`;
+  const range = (field) => {
+    const values = course.slice(1).map((point) => point[field]);
+    return `${number(Math.min(...values))} to ${number(Math.max(...values))} ${field}, now ${number(last[field])}`;
+  };
+  describe('rates', `Deliveries per second. ${span}: ${range('offered')}; ${range('delivered')}.`);
+  const delays = state.points.filter((point) => point.p50_micros !== null);
+  if (delays.length > 0) {
+    const worst = Math.max(...delays.map((point) => point.p99_micros));
+    describe('delays', `Delays. ${span}: last ${spread(delays[delays.length - 1])}; highest p99 ${micros(worst)}.`);
+  }
+}
+
+const TONES = { answering: 'good', ready: 'good', silent: 'fair', paused: 'fair', returning: 'fair', dead: 'bad' };
+
+function showNodes(nodes) {
+  const row = (node) => [
+    String(node.node),
+    { text: node.state, tone: TONES[node.state] ?? '' },
+    number(node.connected_peers),
+    number(node.sent),
+    number(node.received),
+    micros(node.delay_p99_micros),
+  ];
+  fill(bodyOf('nodes'), nodes.map(row));
+}
+
+function showFaults(faults, ended) {
+  const later = ended ? 'never came' : 'to come';
+  const row = (fault, index) => {
+    const begun = fault.began_seconds === null ? { text: later, tone: '' } : { text: 'under way', tone: 'fair' };
+    return [
+      String(index + 1),
+      fault.fault,
+      fault.done_seconds === null ? begun : { text: 'done', tone: 'good' },
+      seconds(fault.began_seconds),
+      seconds(fault.done_seconds),
+      { text: fault.seen ?? NONE, long: true },
+    ];
+  };
+  byId('faults').hidden = faults.length === 0;
+  fill(bodyOf('faults'), faults.map(row));
+}
+
+function showLinks(links, count) {
+  const both = (link, text) => [link.before, link.after].map((measured) => (measured === null ? NONE : text(measured)));
+  const rate = (kilobytes, without) => (kilobytes === null ? without : `${number(kilobytes)} KB/s`);
+  const oneWay = (measured) => micros(measured.one_way_p50_micros);
+  const lost = (measured) => `${number(measured.lost)} of ${number(measured.packets)}`;
+  const throughput = ({ throughput_bytes_per_second: found }) => rate(found === null ? null : found / 1000, NONE);
+  const row = (link) => [
+    `${link.from} → ${link.to}`,
+    { text: link.problems.join('; ') || 'none', tone: link.problems.length === 0 ? 'good' : 'bad', long: true },
+    `${number(link.latency_millis)} ms`,
+    ...both(link, oneWay),
+    `${number(link.loss_percent)} %`,
+    ...both(link, lost),
+    rate(link.throughput_kilobytes_per_second, 'no limit'),
+    ...both(link, throughput),
+  ];
+  byId('links').hidden = links.length === 0;
+  const some = count > links.length ? ` (${links.length} of ${count}, those with problems first)` : '';
+  put(byId('links-caption'), `Asked for and measured, before the window and after it${some}`);
+  fill(bodyOf('links'), links.map(row));
+}
+
+function showTrials(trials) {
+  const row = (trial) => [
+    String(trial.trial),
+    bytes(trial.message_size),
+    `${trial.heartbeat_millis} ms`,
+    number(trial.expected),
+    number(trial.delivered),
+    { text: percent(trial.delivery_ratio), tone: trial.delivery_ratio === 1 ? 'good' : 'fair' },
+    number(trial.missed),
+    micros(trial.delay.p50_micros),
+    micros(trial.delay.p99_micros),
+  ];
+  byId('trials').hidden = trials.length === 0;
+  fill(bodyOf('trials'), trials.map(row));
+}
+
+function showResult(result) {
+  const { verdict, totals } = result;
+  put(byId('verdict'), verdict.valid ? '✓ The run is valid' : '✗ The run is not valid');
+  byId('verdict').classList.toggle('bad', !verdict.valid);
+  list(byId('reasons'), verdict.reasons);
+  list(byId('warnings').querySelector('ul'), verdict.warnings);
+  byId('warnings').hidden = verdict.warnings.length === 0;
+  fill(bodyOf('totals'), [
+    ['Window', `${number(totals.window_seconds)} s`],
+    ['Sent', `${number(totals.sent)} of ${number(totals.intended)} intended`],
+    ['Late, missed', `${number(totals.late)} after the next one was due, ${number(totals.missed)} never`],
+    ['Delivered', `${number(totals.delivered)} of ${number(totals.expected)} (${percent(totals.delivery_ratio)})`],
+    ['Duplicates', `${number(totals.duplicates)} (${number(totals.reordered)} out of order)`],
+    ['Messages', `${number(totals.sent_per_second)}/s sent, ${perSecond(totals.sent_bytes_per_second)}`],
+    ['Throughput', `${perSecond(totals.delivered_bytes_per_second)} delivered`],
+    ['Delay', spread(totals.delay)],
+    ['Send lag', spread(totals.send_lag)],
+    ['Processor time', `${seconds(totals.cpu_seconds)} of all nodes`],
+    ['Runner', result.runner_cpu_percent === null ? NONE : `${result.runner_cpu_percent.toFixed(2)} % of a core`],
+    ['Peak memory', `${bytes(result.peak_memory_bytes)} of all nodes`],
+    ['Ready after', seconds(result.ready_seconds)],
+  ]);
+  byId('phases').hidden = result.phases.length === 0;
+  fill(bodyOf('phases'), result.phases.map((phase) => [
+    String(phase.number),
+    `${short(phase.from_seconds)} to ${short(phase.to_seconds)} s`,
+    { text: phase.events.join('; ') || NONE, long: true },
+    number(phase.sent),
+    number(phase.expected),
+    number(phase.delivered),
+    number(phase.delivered_after_end),
+    number(phase.lost),
+    micros(phase.delay.p50_micros),
+    micros(phase.delay.p99_micros),
+  ]));
+  byId('going').hidden = true;
+  byId('result').hidden = false;
+}
+
+function show(message) {
+  if (message.run) {
+    state.run = message.run;
+    showRun(message.run);
+  }
+  state.points.length = Math.min(state.points.length, message.points_from);
+  state.points.push(...message.points);
+  if (message.faults) {
+    state.faults = message.faults;
+    showFaults(message.faults, message.result !== undefined);
+    showLinks(message.links, message.links_count);
+    showTrials(message.trials);
+  }
+  showPhase(phaseText(message));
+  showProgress(message);
+  showFigures(message.figures);
+  showNodes(message.nodes);
+  showCharts(message);
+  if (message.result) {
+    showResult(message.result);
+  }
+}
+
+/** Follows the run until its result is there; comes back by itself when the connection breaks. */
+function follow() {
+  const events = new EventSource('events');
+  events.onmessage = (event) => {
+    const message = JSON.parse(event.data);
+    show(message);
+    if (message.result) {
+      events.close();
+    }
+  };
+  events.onerror = () => {
+    showPhase('No connection to the runner; trying again');
+    if (events.readyState === EventSource.CLOSED) {
+      setTimeout(follow, 3000);
+    }
+  };
+}
+
+/** The switch of colours: what the system prefers, until it is pressed. */
+function theme() {
+  const button = byId('theme');
+  const prefers = matchMedia('(prefers-color-scheme: dark)');
+  const read = () => {
+    try {
+      return localStorage.getItem('theme');
+    } catch {
+      return null;
+    }
+  };
+  const apply = (chosen) => {
+    const dark = chosen === null ? prefers.matches : chosen === 'dark';
+    button.setAttribute('aria-pressed', String(dark));
+    if (chosen !== null) {
+      document.documentElement.dataset.theme = chosen;
+    }
+  };
+  button.addEventListener('click', () => {
+    const chosen = button.getAttribute('aria-pressed') === 'true' ? 'light' : 'dark';
+    try {
+      localStorage.setItem('theme', chosen);
+    } catch {
+      // It is not remembered then.
+    }
+    apply(chosen);
+  });
+  prefers.addEventListener('change', () => apply(read()));
+  apply(read());
+}
+
+theme();
+follow();

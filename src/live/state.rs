@@ -1,0 +1,368 @@
+//! What the page is told. The JSON is documented in `docs/schema.md` under "live events".
+
+use std::{collections::BTreeSet, sync::Arc, time::Instant};
+
+use serde::Serialize;
+
+use super::history::{History, Percentiles, Point};
+use crate::{
+    node::HistogramText,
+    report::{
+        Certificate, DelaySummary, FaultRow, LinkMeasured, LinkRow, PhaseRow, RunSummary, Totals, TrialRow, Verdict,
+        WorkloadSummary,
+    },
+};
+
+/// Version of the events' JSON; raised when a field changes its meaning or goes.
+pub const LIVE_SCHEMA_VERSION: u32 = 1;
+
+/// Most links that are shown: those with problems first.
+const MOST_LINKS: usize = 400;
+
+/// What does not change in a run.
+#[derive(Clone, Debug, Serialize)]
+pub struct RunInfo {
+    /// Version of the program.
+    pub version: &'static str,
+    /// What was asked for.
+    #[serde(flatten)]
+    pub workload: WorkloadSummary,
+    /// Length of the measured window, in seconds; none in explore mode without an end.
+    pub window_seconds: Option<f64>,
+    /// What the run will go through, in this order.
+    pub stages: Vec<&'static str>,
+    /// Trials of explore mode.
+    pub trials: usize,
+    /// Folder of the run.
+    pub folder: String,
+}
+
+/// How a node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NodeCondition {
+    /// Started, and has not answered yet.
+    Starting,
+    /// Answers, and is not connected to all its peers.
+    Connecting,
+    /// Connected, no traffic yet.
+    Ready,
+    /// Answers.
+    Answering,
+    /// Did not answer when last asked.
+    Silent,
+    /// Stopped by a fault.
+    Paused,
+    /// Killed by a fault.
+    Dead,
+    /// Started again, and has not answered yet.
+    Returning,
+    /// Over, like the run.
+    Ended,
+}
+
+/// A node's line.
+#[derive(Clone, Debug, Serialize)]
+pub struct NodeState {
+    /// Node id.
+    pub node: u64,
+    /// How it is.
+    pub state: NodeCondition,
+    /// Peers connected when it answered last.
+    pub connected_peers: Option<usize>,
+    /// Messages sent in the window, by its present life.
+    pub sent: u64,
+    /// Messages received in it.
+    pub received: u64,
+    /// Of these.
+    pub delay_p99_micros: Option<u64>,
+}
+
+/// Counts of the measured window, or of the trial under way, over all nodes, and rates of the last second; with the
+/// result, of the whole window.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(super) struct Figures {
+    pub(super) intended: u64,
+    pub(super) sent: u64,
+    pub(super) expected: u64,
+    pub(super) delivered: u64,
+    pub(super) delivery_ratio: Option<f64>,
+    pub(super) pending: u64,
+    pub(super) delay: Percentiles,
+    pub(super) offered_per_second: Option<f64>,
+    pub(super) delivered_per_second: Option<f64>,
+    pub(super) delivered_bytes_per_second: Option<f64>,
+}
+
+/// What was measured of a link.
+#[derive(Clone, Debug, Serialize)]
+struct LinkFound {
+    one_way_p50_micros: Option<u64>,
+    packets: u64,
+    lost: u64,
+    throughput_bytes_per_second: Option<f64>,
+}
+
+/// One direction of a link: asked for and measured.
+#[derive(Clone, Debug, Serialize)]
+struct LinkState {
+    from: u64,
+    to: u64,
+    latency_millis: f64,
+    loss_percent: f64,
+    throughput_kilobytes_per_second: Option<u64>,
+    before: Option<LinkFound>,
+    after: Option<LinkFound>,
+    problems: Vec<String>,
+}
+
+impl LinkState {
+    fn of(row: &LinkRow) -> Self {
+        let found = |measured: &LinkMeasured| LinkFound {
+            one_way_p50_micros: measured.one_way.as_ref().map(|times| times.p50_micros),
+            packets: measured.packets,
+            lost: measured.lost,
+            throughput_bytes_per_second: measured.throughput_bytes_per_second,
+        };
+        Self {
+            from: row.from,
+            to: row.to,
+            latency_millis: row.configured.latency_millis,
+            loss_percent: row.configured.loss_percent,
+            throughput_kilobytes_per_second: row.configured.throughput_kilobytes_per_second,
+            before: row.before.as_ref().map(found),
+            after: row.after.as_ref().map(found),
+            problems: row.problems.clone(),
+        }
+    }
+}
+
+/// A trial that is over.
+#[derive(Clone, Debug, Serialize)]
+struct TrialState {
+    trial: u32,
+    message_size: usize,
+    heartbeat_millis: u64,
+    ready: bool,
+    expected: u64,
+    delivered: u64,
+    delivery_ratio: Option<f64>,
+    missed: u64,
+    delay: Percentiles,
+}
+
+/// What changes seldom, and is sent again only then.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct Seldom {
+    faults: Vec<FaultRow>,
+    links: Vec<LinkState>,
+    /// Links measured, shown or not.
+    links_count: usize,
+    trials: Vec<TrialState>,
+}
+
+impl Seldom {
+    pub(super) fn set_faults(&mut self, faults: &[FaultRow]) {
+        self.faults = faults.to_vec();
+    }
+
+    pub(super) fn set_links(&mut self, certificate: &Certificate) {
+        let (good, bad): (Vec<_>, Vec<_>) = certificate.links.iter().partition(|link| link.problems.is_empty());
+        self.links_count = certificate.links.len();
+        self.links = bad.into_iter().chain(good).take(MOST_LINKS).map(LinkState::of).collect();
+    }
+
+    pub(super) fn set_trials(&mut self, trials: &[TrialRow]) {
+        let state = |row: &TrialRow| TrialState {
+            trial: row.trial,
+            message_size: row.plan.message_size,
+            heartbeat_millis: row.plan.heartbeat_millis,
+            ready: row.ready,
+            expected: row.totals.expected,
+            delivered: row.totals.delivered,
+            delivery_ratio: row.totals.delivery_ratio,
+            missed: row.totals.missed,
+            delay: percentiles(&row.totals.delay),
+        };
+        self.trials = trials.iter().map(state).collect();
+    }
+}
+
+fn percentiles(delay: &DelaySummary) -> Percentiles {
+    let DelaySummary { p50_micros, p90_micros, p99_micros, p999_micros, .. } = *delay;
+    Percentiles { p50_micros, p90_micros, p99_micros, p999_micros }
+}
+
+/// The result: of `summary.json` what a page shows, without histograms.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct LiveResult {
+    verdict: Verdict,
+    ready_seconds: Option<f64>,
+    totals: Totals,
+    phases: Vec<PhaseRow>,
+    peak_memory_bytes: u64,
+    runner_cpu_percent: Option<f64>,
+}
+
+impl LiveResult {
+    fn of(run: &RunSummary) -> Self {
+        let bare = |delay: &mut DelaySummary| delay.histogram = HistogramText::default();
+        let (mut totals, mut phases) = (run.totals.clone(), run.phases.clone());
+        let of_window = [&mut totals.delay, &mut totals.network_delay, &mut totals.send_lag];
+        of_window.into_iter().chain(phases.iter_mut().map(|phase| &mut phase.delay)).for_each(bare);
+        Self {
+            verdict: run.verdict.clone(),
+            ready_seconds: run.ready_seconds,
+            totals,
+            phases,
+            peak_memory_bytes: run.peak_memory_bytes,
+            runner_cpu_percent: run.runner_cpu_percent,
+        }
+    }
+}
+
+/// What is known of the run now, and its course. Cheap to clone: it is, for every second.
+#[derive(Clone, Debug)]
+pub(super) struct State {
+    pub(super) run: Arc<RunInfo>,
+    pub(super) began: Instant,
+    pub(super) phase: String,
+    /// Position in the stages of the run.
+    pub(super) stage: usize,
+    pub(super) detail: String,
+    /// Of the phase, 0 to 1.
+    pub(super) part: f64,
+    pub(super) elapsed_seconds: f64,
+    /// When the measured window opened, since the run began.
+    pub(super) opening_seconds: Option<f64>,
+    pub(super) figures: Figures,
+    pub(super) nodes: Vec<NodeState>,
+    pub(super) history: History,
+    pub(super) seldom: Arc<Seldom>,
+    pub(super) result: Option<Arc<LiveResult>>,
+}
+
+impl State {
+    pub(super) fn new(run: RunInfo) -> Self {
+        Self {
+            run: Arc::new(run),
+            began: Instant::now(),
+            phase: "start".into(),
+            stage: 0,
+            detail: String::new(),
+            part: 0.0,
+            elapsed_seconds: 0.0,
+            opening_seconds: None,
+            figures: Figures::default(),
+            nodes: vec![],
+            history: History::default(),
+            seldom: Arc::default(),
+            result: None,
+        }
+    }
+
+    /// Takes in the result; nothing comes after it.
+    pub(super) fn end(&mut self, run: &RunSummary) {
+        self.phase = "finished".into();
+        self.stage = self.run.stages.len();
+        self.detail.clear();
+        self.part = 1.0;
+        self.elapsed_seconds = self.began.elapsed().as_secs_f64();
+        let totals = &run.totals;
+        let others = run.workload.num_nodes.saturating_sub(1);
+        let rate = |count: u64| (totals.window_seconds > 0.0).then(|| count as f64 / totals.window_seconds);
+        self.figures = Figures {
+            intended: totals.intended,
+            sent: totals.sent,
+            expected: totals.expected,
+            delivered: totals.delivered,
+            delivery_ratio: totals.delivery_ratio,
+            delay: percentiles(&totals.delay),
+            pending: 0,
+            offered_per_second: rate(totals.intended.saturating_mul(others)),
+            delivered_per_second: rate(totals.delivered),
+            delivered_bytes_per_second: (totals.window_seconds > 0.0).then_some(totals.delivered_bytes_per_second),
+        };
+        let dead = |state| matches!(state, NodeCondition::Dead);
+        let dead: BTreeSet<u64> = self.nodes.iter().filter(|node| dead(node.state)).map(|node| node.node).collect();
+        let row = |row: &crate::report::NodeRow| NodeState {
+            node: row.node,
+            state: if dead.contains(&row.node) { NodeCondition::Dead } else { NodeCondition::Ended },
+            connected_peers: Some(row.connected_peers),
+            sent: row.sent,
+            received: row.received,
+            delay_p99_micros: row.delay.p99_micros,
+        };
+        self.nodes = run.nodes.iter().map(row).collect();
+        let seldom = Arc::make_mut(&mut self.seldom);
+        seldom.set_faults(&run.faults);
+        seldom.set_trials(&run.trials);
+        run.links.iter().for_each(|certificate| seldom.set_links(certificate));
+        self.result = Some(Arc::new(LiveResult::of(run)));
+    }
+}
+
+/// What a browser has seen, so that it is told only what is new.
+#[derive(Default)]
+pub(super) struct Seen {
+    run: bool,
+    generation: u32,
+    points: usize,
+    seldom: Option<Arc<Seldom>>,
+}
+
+/// One event.
+#[derive(Serialize)]
+pub(super) struct Message<'a> {
+    schema_version: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run: Option<&'a RunInfo>,
+    phase: &'a str,
+    stage: usize,
+    detail: &'a str,
+    part: f64,
+    elapsed_seconds: f64,
+    opening_seconds: Option<f64>,
+    figures: Figures,
+    nodes: &'a [NodeState],
+    /// The points take the place of all from this number on.
+    points_from: usize,
+    points: &'a [Point],
+    #[serde(flatten)]
+    seldom: Option<&'a Seldom>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<&'a LiveResult>,
+}
+
+impl<'a> Message<'a> {
+    /// What someone who has `seen` so much must be told; they have seen it then.
+    pub(super) fn new(state: &'a State, seen: &mut Seen) -> Self {
+        let points = state.history.points();
+        // The last point may have grown since.
+        let known = if seen.generation == state.history.generation() { seen.points.saturating_sub(1) } else { 0 };
+        let same = seen.seldom.as_ref().is_some_and(|seldom| Arc::ptr_eq(seldom, &state.seldom));
+        let message = Self {
+            schema_version: LIVE_SCHEMA_VERSION,
+            run: (!seen.run).then_some(&*state.run),
+            phase: &state.phase,
+            stage: state.stage,
+            detail: &state.detail,
+            part: state.part,
+            elapsed_seconds: state.elapsed_seconds,
+            opening_seconds: state.opening_seconds,
+            figures: state.figures,
+            nodes: &state.nodes,
+            points_from: known,
+            points: points.get(known..).unwrap_or_default(),
+            seldom: (!same).then_some(&*state.seldom),
+            result: state.result.as_deref(),
+        };
+        *seen = Seen {
+            run: true,
+            generation: state.history.generation(),
+            points: points.len(),
+            seldom: Some(Arc::clone(&state.seldom)),
+        };
+        message
+    }
+}

@@ -1,0 +1,182 @@
+//! The live page in a real browser, over a real run.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "support/browser.rs"]
+mod browser;
+mod support;
+
+use std::time::{Duration, Instant};
+
+use browser::Browser;
+use serde_json::{Value, json};
+use support::{Lab, Running, free_ports, skip, wait_for};
+
+/// A folder's name that would do harm if the page took it for HTML.
+const HOSTILE: &str = "<img src=x onerror=document.title=1>";
+
+/// Texts whose contrast with what is behind them is below AA: 4.5, or 3 for large ones.
+const LOW_CONTRAST: &str = "
+    const parse = (colour) => colour.match(/[\\d.]+/g).map(Number);
+    const light = (colour) => {
+        const [r, g, b] = parse(colour).map((part) => part / 255)
+            .map((part) => (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4));
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const behind = (element) => {
+        for (let at = element; at; at = at.parentElement) {
+            const colour = getComputedStyle(at).backgroundColor;
+            if (parse(colour)[3] !== 0) return colour;
+        }
+        return 'rgb(255, 255, 255)';
+    };
+    const own = (element) => [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+    return [...document.body.querySelectorAll('*')].filter((element) => own(element) && element.getClientRects().length)
+        .map((element) => {
+            const style = getComputedStyle(element);
+            const colour = element instanceof SVGElement ? style.fill : style.color;
+            const [dark, bright] = [light(colour), light(behind(element))].sort((one, other) => one - other);
+            const large = parseFloat(style.fontSize) >= 24 || (parseFloat(style.fontSize) >= 18.66 && style.fontWeight >= 700);
+            return { text: element.textContent.slice(0, 40), ratio: (bright + 0.05) / (dark + 0.05), least: large ? 3 : 4.5 };
+        })
+        .filter(({ ratio, least }) => ratio < least);";
+
+/// What a screen reader needs and does not find.
+const UNTOLD: &str = "
+    const missing = [];
+    const all = (selector) => [...document.querySelectorAll(selector)];
+    all('table').filter((table) => !table.caption).forEach((table) => missing.push('caption of ' + table.id));
+    all('th').filter((th) => !th.scope).forEach((th) => missing.push('scope of ' + th.textContent));
+    all('svg').filter((svg) => svg.getAttribute('role') !== 'img' || !svg.getAttribute('aria-label').includes('From '))
+        .forEach((svg) => missing.push('text of ' + svg.id));
+    all('[aria-labelledby]').filter((it) => !document.getElementById(it.getAttribute('aria-labelledby')))
+        .forEach((it) => missing.push('label of ' + it.id));
+    if (all('[aria-live]').length !== 1 || all('[aria-live=polite]').length !== 1) missing.push('one live region');
+    for (const landmark of ['header', 'main', 'footer', 'h1']) if (all(landmark).length !== 1) missing.push(landmark);
+    const levels = all('h1, h2, h3').map((heading) => Number(heading.tagName[1]));
+    if (levels.some((level, index) => index > 0 && level > levels[index - 1] + 1)) missing.push('a heading between');
+    return missing;";
+
+/// Names of what the tab key reaches, in its order, each with whether its focus can be seen.
+fn tab_stops(browser: &Browser) -> Vec<(String, bool)> {
+    let mut stops = vec![];
+    browser.run("document.activeElement.blur(); window.scrollTo(0, 0)");
+    loop {
+        browser.press("\u{e004}");
+        let found = browser.run(
+            "const it = document.activeElement, style = getComputedStyle(it);
+             return [it.id || it.getAttribute('aria-labelledby') || it.tagName,
+                     style.outlineStyle === 'solid' && parseFloat(style.outlineWidth) >= 2]",
+        );
+        let (name, seen) = (found[0].as_str().unwrap().to_owned(), found[1].as_bool().unwrap());
+        if name == "BODY" || stops.iter().any(|(earlier, _)| *earlier == name) {
+            return stops;
+        }
+        stops.push((name, seen));
+    }
+}
+
+fn background(browser: &Browser) -> Value {
+    browser.run("return getComputedStyle(document.body).backgroundColor")
+}
+
+/// Both themes, on a desk and on a phone: nothing is too faint, and nothing makes the page wider than the screen.
+fn assert_readable(browser: &Browser, when: &str) {
+    for colours in ["light", "dark"] {
+        browser.prefer(colours, false);
+        for (screen, width, height) in [("desktop", 1200, 900), ("phone", 360, 740)] {
+            browser.resize(width, height);
+            // Charts draw themselves anew a frame later.
+            std::thread::sleep(Duration::from_millis(300));
+            assert_eq!(browser.run(LOW_CONTRAST), json!([]), "{when}, {colours}, {screen}");
+            let wide = browser.run("return document.documentElement.scrollWidth");
+            assert!(wide.as_u64() <= Some(u64::from(width)), "{when}: {wide} pixels wide on a {screen} of {width}");
+            browser.picture(&format!("{when}-{colours}-{screen}"));
+        }
+    }
+    browser.resize(1200, 900);
+}
+
+#[test]
+fn a_browser_shows_the_run_as_it_goes_and_its_result() {
+    if !Browser::is_there() {
+        return skip("there is no chromium with chromedriver (apt-get install chromium chromium-driver)");
+    }
+    let folder = tempfile::Builder::new().prefix(HOSTILE).tempdir().unwrap();
+    let (lab, port) = (Lab { folder, ..Lab::new(3) }, free_ports(1));
+    let browser = Browser::start();
+    let mut command = lab.command(&format!("--live --live-port {port} --keep-open --timeout 25 --heartbeat-millis 20"));
+    command.args(["--fault", "4s pause 1", "--fault", "6s resume 1"]);
+    let mut run = Running::start(&mut command);
+    wait_for("the page", || support::get(port, "/"));
+    wait_for("traffic", || support::get(lab.metric_port, "/summary").filter(|(_, body)| body.contains("start_unix")));
+    std::thread::sleep(Duration::from_secs(2));
+
+    // It moves, soon.
+    let opened = Instant::now();
+    browser.open(&format!("http://127.0.0.1:{port}/"));
+    wait_for("a rate", || browser.text("#delivered").parse::<f64>().ok().filter(|rate| *rate > 100.0));
+    assert!(opened.elapsed() < Duration::from_secs(2), "{:?}", opened.elapsed());
+    wait_for("a line", || browser.run("return document.querySelector('#rates path.blue')").is_object().then_some(()));
+    let line = || browser.run("return document.querySelector('#rates path.blue').getAttribute('d')");
+    let (before, counts) = (line(), browser.text("#ratio-of"));
+    wait_for("a change", || (line() != before && browser.text("#ratio-of") != counts).then_some(()));
+    wait_for("the window", || (browser.text("#phase") == "Measuring").then_some(()));
+
+    // Nodes and faults, as they are.
+    let state_of = |node: u32| browser.find(&format!("#nodes tbody tr:nth-child({}) td", node + 1)).unwrap_or_default();
+    wait_for("the pause", || (state_of(1) == "paused").then_some(()));
+    assert_eq!(browser.text("#faults tbody tr td:nth-child(2)"), "4s pause 1");
+    wait_for("its end", || (state_of(1) == "answering").then_some(()));
+    assert!(browser.text("#faults tbody tr:nth-child(2) td:last-child").contains("running"));
+
+    // A browser that comes late gets what was before.
+    let points = browser.run("return state.points.length").as_u64();
+    browser.reload();
+    wait_for("the history", || (browser.run("return state.points.length").as_u64() >= points).then_some(()));
+
+    assert_eq!(browser.run(UNTOLD), json!([]));
+    assert_readable(&browser, "running");
+
+    // The system's colours, and the switch, which is remembered.
+    browser.prefer("dark", false);
+    let dark = background(&browser);
+    browser.prefer("light", true);
+    let light = background(&browser);
+    assert_ne!(dark, light);
+    assert_eq!(browser.run("document.getElementById('theme').focus(); return document.getAnimations().length"), 0);
+    browser.press(" ");
+    assert_eq!(background(&browser), dark);
+    browser.reload();
+    wait_for("the run", || (state_of(0) == "answering").then_some(()));
+    assert_eq!(background(&browser), dark);
+    assert_eq!(browser.run("return document.getElementById('theme').getAttribute('aria-pressed')"), "true");
+    browser.run("localStorage.clear(); delete document.documentElement.dataset.theme");
+    let moving = "return getComputedStyle(document.querySelector('#stages li')).transitionDuration";
+    assert_eq!(browser.run(moving), "0s");
+
+    // The keyboard reaches what can be used, in the order of the page, and shows where it is.
+    let stops = tab_stops(&browser);
+    let names: Vec<&str> = stops.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["theme", "faults-caption", "nodes-caption"]);
+    assert!(stops.iter().all(|(_, seen)| *seen), "{stops:?}");
+
+    // The result comes by itself, and to whoever comes after the end.
+    wait_for("the verdict", || browser.text("#phase").starts_with("Finished").then_some(()));
+    for _ in 0..2 {
+        wait_for("the result", || browser.text("#verdict").contains("The run is valid").then_some(()));
+        assert!(browser.text("#totals").contains("Delivered"));
+        assert_eq!(browser.run("return document.querySelectorAll('#phases tbody tr').length"), 3);
+        assert!(browser.text("#folder").contains(HOSTILE));
+        assert_eq!(browser.run("return document.images.length"), 0);
+        assert_eq!(browser.run(UNTOLD), json!([]));
+        browser.reload();
+    }
+    assert_readable(&browser, "finished");
+    assert_eq!(browser.console(), Vec::<Value>::new());
+
+    run.signal("INT");
+    let ended = wait_for("the end", || run.0.try_wait().unwrap());
+    assert_eq!(ended.code(), Some(0));
+    // What is shown stays.
+    assert!(browser.text("#verdict").contains("The run is valid"));
+}

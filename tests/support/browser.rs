@@ -1,0 +1,169 @@
+//! A headless Chromium, driven over the WebDriver protocol: chromedriver takes JSON over plain HTTP.
+#![allow(unreachable_pub, reason = "a module of a test program")]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::{Running, free_ports, wait_for};
+
+/// Chromium is slow to start where the processors are busy.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// What chromedriver answers, if it does; it leaves the connection open behind it.
+fn exchange(port: u16, method: &str, path: &str, body: &str) -> Option<(String, Value)> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream.set_read_timeout(Some(LIMIT)).ok()?;
+    let length = body.len();
+    write!(stream, "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n{body}").ok()?;
+    let mut answer = BufReader::new(stream);
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        answer.read_line(&mut head).ok().filter(|length| *length > 0)?;
+    }
+    let head = head.to_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok())?;
+    let mut body = vec![0; length];
+    answer.read_exact(&mut body).ok()?;
+    Some((head, serde_json::from_slice(&body).ok()?))
+}
+
+/// A browser with one window; it ends with its test.
+pub struct Browser {
+    port: u16,
+    session: String,
+    _driver: Running,
+    _profile: TempDir,
+}
+
+impl Browser {
+    /// Whether there is one on this machine.
+    pub fn is_there() -> bool {
+        ["chromium", "chromedriver"].iter().all(|program| {
+            let run = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+            run.is_ok_and(|status| status.success())
+        })
+    }
+
+    pub fn start() -> Self {
+        let (port, profile) = (free_ports(1), tempfile::tempdir().unwrap());
+        let mut command = Command::new("chromedriver");
+        command.arg(format!("--port={port}")).stdout(Stdio::null()).stderr(Stdio::null());
+        let driver = Running(command.spawn().unwrap());
+        wait_for("chromedriver", || {
+            exchange(port, "GET", "/status", "").filter(|(_, body)| body["value"]["ready"] == true)
+        });
+        let mut args = vec![
+            "--headless=new".to_owned(),
+            "--disable-gpu".to_owned(),
+            "--disable-dev-shm-usage".to_owned(),
+            "--no-first-run".to_owned(),
+            "--disable-background-networking".to_owned(),
+            "--window-size=1200,900".to_owned(),
+            format!("--user-data-dir={}", profile.path().display()),
+        ];
+        if nix::unistd::geteuid().is_root() {
+            // Chromium has no sandbox for root.
+            args.push("--no-sandbox".to_owned());
+        }
+        let wanted = json!({ "capabilities": { "alwaysMatch": {
+            "browserName": "chrome",
+            "goog:chromeOptions": { "args": args },
+            "goog:loggingPrefs": { "browser": "ALL" },
+        } } });
+        let mut browser = Self { port, session: String::new(), _driver: driver, _profile: profile };
+        browser.session = browser.send("POST", "/session", &wanted)["sessionId"].as_str().unwrap().to_owned();
+        browser
+    }
+
+    fn send(&self, method: &str, path: &str, body: &Value) -> Value {
+        let (head, mut answer) = exchange(self.port, method, path, &body.to_string()).unwrap();
+        assert!(head.starts_with("http/1.1 200"), "{path} {body}: {head}\n{answer:#}");
+        answer["value"].take()
+    }
+
+    fn post(&self, command: &str, body: &Value) -> Value {
+        self.send("POST", &format!("/session/{}/{command}", self.session), body)
+    }
+
+    pub fn open(&self, address: &str) {
+        self.post("url", &json!({ "url": address }));
+    }
+
+    pub fn reload(&self) {
+        self.post("refresh", &json!({}));
+    }
+
+    /// What a script in the page returns.
+    pub fn run(&self, script: &str) -> Value {
+        self.post("execute/sync", &json!({ "script": script, "args": [] }))
+    }
+
+    /// The text that an element has, shown or not, if there is one.
+    pub fn find(&self, selector: &str) -> Option<String> {
+        let found = self.run(&format!("return document.querySelector('{selector}')?.textContent"));
+        found.as_str().map(str::to_owned)
+    }
+
+    /// The same, of an element that is there.
+    pub fn text(&self, selector: &str) -> String {
+        self.find(selector).unwrap_or_else(|| panic!("there is no {selector}"))
+    }
+
+    /// A command of Chromium's own protocol.
+    pub fn command(&self, name: &str, params: &Value) -> Value {
+        self.post("goog/cdp/execute", &json!({ "cmd": name, "params": params }))
+    }
+
+    /// Takes on what a user prefers: colours, `dark` or `light`, and whether less is to move.
+    pub fn prefer(&self, colours: &str, less_motion: bool) {
+        let motion = if less_motion { "reduce" } else { "no-preference" };
+        let features = json!([
+            { "name": "prefers-color-scheme", "value": colours },
+            { "name": "prefers-reduced-motion", "value": motion },
+        ]);
+        self.command("Emulation.setEmulatedMedia", &json!({ "features": features }));
+    }
+
+    /// Takes on the size of a screen.
+    pub fn resize(&self, width: u32, height: u32) {
+        let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600 });
+        self.command("Emulation.setDeviceMetricsOverride", &size);
+    }
+
+    pub fn press(&self, key: &str) {
+        let keys = json!([{ "type": "keyDown", "value": key }, { "type": "keyUp", "value": key }]);
+        self.post("actions", &json!({ "actions": [{ "type": "key", "id": "keyboard", "actions": keys }] }));
+    }
+
+    /// What was written to the console since the last time.
+    pub fn console(&self) -> Vec<Value> {
+        self.post("se/log", &json!({ "type": "browser" })).as_array().unwrap().clone()
+    }
+
+    /// Keeps a picture of the whole page in the folder that `APOLLO_SCREENSHOTS` names, if it does.
+    pub fn picture(&self, name: &str) {
+        let Ok(folder) = std::env::var("APOLLO_SCREENSHOTS") else { return };
+        let taken = self.command("Page.captureScreenshot", &json!({ "captureBeyondViewport": true }));
+        let bytes = BASE64_STANDARD.decode(taken["data"].as_str().unwrap()).unwrap();
+        std::fs::write(Path::new(&folder).join(format!("{name}.png")), bytes).unwrap();
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        // Chromium would outlive a driver that is killed.
+        if !self.session.is_empty() {
+            let _ = exchange(self.port, "DELETE", &format!("/session/{}", self.session), "");
+        }
+    }
+}
