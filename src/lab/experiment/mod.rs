@@ -1,14 +1,13 @@
 //! A run: connect, warm up, measure, drain, collect, report.
 
+mod figures;
+
 use std::{
     collections::BTreeMap,
     time::{Duration, Instant},
 };
 
 use futures::future::join_all;
-use hdrhistogram::Histogram;
-use jiff::Timestamp;
-use serde::Serialize;
 use tokio::{
     signal::unix::{SignalKind, signal},
     time::{sleep, timeout},
@@ -27,10 +26,10 @@ use super::{
     seen::{Nodes as SeenNodes, unready},
 };
 use crate::{
-    live::{Live, NodeState, Sample},
+    live::Live,
     metrics::usage,
     node::{Load, NodeSummary, Phase, StartOrder, TrialTimes, unix_nanos},
-    report::{Certificate, Collected, RunSummary, Verdict, merge, merge_trials, trial_line},
+    report::{Certificate, Collected, RunSummary, Verdict, merge},
 };
 
 /// Why a run that was asked to end has ended.
@@ -47,23 +46,6 @@ const QUIET: Duration = Duration::from_secs(2);
 /// Time from the order to start to the start: every node must have it by then.
 const START_AHEAD: Duration = Duration::from_millis(500);
 const START_AHEAD_PER_NODE: Duration = Duration::from_millis(5);
-
-/// A line of `timeseries.jsonl`.
-#[derive(Serialize)]
-struct Point<'a> {
-    time: String,
-    phase: &'a str,
-    intended: u64,
-    sent: u64,
-    expected: u64,
-    delivered: u64,
-    pending: u64,
-    delay_p99_micros: Option<u64>,
-    /// Messages sent in the measured window or trial, by node.
-    sent_by_node: BTreeMap<u64, u64>,
-    /// Deliveries in it, by node.
-    delivered_by_node: BTreeMap<u64, u64>,
-}
 
 struct Experiment<'a> {
     plan: &'a Plan,
@@ -284,57 +266,6 @@ impl Experiment<'_> {
         Ok(all)
     }
 
-    fn sum(&self, field: impl Fn(&NodeSummary) -> u64) -> u64 {
-        self.latest.values().map(field).fold(0, u64::saturating_add)
-    }
-
-    fn expected(&self) -> u64 {
-        self.sum(|node| node.measured.sent).saturating_mul(self.plan.args.num_nodes - 1)
-    }
-
-    /// Writes a point of the time series, and says it in a line.
-    fn tell(&mut self, phase: &str) -> String {
-        let mut delays = Histogram::<u64>::new(3).ok();
-        let mut p99_of = BTreeMap::new();
-        for node in self.latest.values() {
-            if let (Some(delays), Ok(histogram)) = (&mut delays, node.measured.delay_micros.decode()) {
-                if !histogram.is_empty() {
-                    p99_of.insert(node.node, histogram.value_at_quantile(0.99));
-                }
-                // One that does not fit is told of at the end, when all are merged.
-                let _ = delays.add(histogram);
-            }
-        }
-        let nodes = self.node_lines(&p99_of);
-        if let Some(feed) = self.progress.feed() {
-            feed.sample(Sample { latest: &self.latest, nodes, delays: delays.as_ref() });
-        }
-        let p99 = delays.filter(|delays| !delays.is_empty()).map(|delays| delays.value_at_quantile(0.99));
-        let by_node =
-            |field: fn(&NodeSummary) -> u64| self.latest.iter().map(|(id, node)| (*id, field(node))).collect();
-        let point = Point {
-            time: Timestamp::now().to_string(),
-            phase,
-            intended: self.sum(|node| node.measured.intended),
-            sent: self.sum(|node| node.measured.sent),
-            expected: self.expected(),
-            delivered: self.sum(|node| node.measured.received),
-            pending: self.sum(|node| node.pending),
-            delay_p99_micros: p99,
-            sent_by_node: by_node(|node| node.measured.sent),
-            delivered_by_node: by_node(|node| node.measured.received),
-        };
-        if let Err(error) = self.plan.folder.append_json(&self.plan.folder.time_series(), &point) {
-            self.progress.line(&format!("warning: {error}"));
-        }
-        let delivery = match point.expected {
-            0 => "-".to_owned(),
-            expected => format!("{:.2} %", 100.0 * point.delivered as f64 / expected as f64),
-        };
-        let p99 = p99.map_or_else(|| "-".to_owned(), |micros| format!("{:.2} ms", micros as f64 / 1000.0));
-        format!("sent {}, delivered {} ({delivery}), p99 {p99}", point.sent, point.delivered)
-    }
-
     /// Shows the live figures until the wall clock shows `end`, and carries out the faults that are due until then.
     async fn live_until(&mut self, end: u64, begin: u64) -> Result<(), String> {
         let mut before: Option<(Instant, u64)> = None;
@@ -392,19 +323,6 @@ impl Experiment<'_> {
         self.answered = self.clients.iter().map(|client| (client.id, now)).collect();
         self.show_faults();
         Ok(())
-    }
-
-    /// The live page's line of each node.
-    fn node_lines(&self, p99_of: &BTreeMap<u64, u64>) -> Vec<NodeState> {
-        let Self { clients, latest, answered, faults, .. } = self;
-        SeenNodes { clients, latest, answered, faults }.lines(p99_of)
-    }
-
-    fn show_faults(&mut self) {
-        let nodes = self.node_lines(&BTreeMap::new());
-        if let Some(feed) = self.progress.feed() {
-            feed.faults(self.faults.rows(), nodes);
-        }
     }
 
     /// Gives nodes that were started again their start.
@@ -489,29 +407,6 @@ impl Experiment<'_> {
             let times = TrialTimes::new(order.start_unix_nanos, number, *cool_down, *run);
             let figures = self.tell(if unix_nanos() < times.from_unix_nanos { "cool-down" } else { "measure" });
             self.progress.update(number as f64 / trials.len() as f64, &format!("trial {number}: {figures}"));
-        }
-    }
-
-    /// Writes and shows the trials that every node has finished since the last time.
-    fn tell_trials(&mut self) {
-        if self.latest.len() < self.clients.len() {
-            return;
-        }
-        let finished = self.latest.values().map(|node| node.trials.len()).min().unwrap_or(0);
-        if finished == self.trials_told {
-            return;
-        }
-        let nodes: Vec<NodeSummary> = self.latest.values().cloned().collect();
-        let trials = merge_trials(&nodes, self.plan.args.num_nodes, &mut vec![]);
-        for trial in trials.iter().skip(self.trials_told) {
-            if let Err(error) = self.plan.folder.append_json(&self.plan.folder.trials(), trial) {
-                self.progress.line(&format!("warning: {error}"));
-            }
-            self.progress.line(&trial_line(trial));
-        }
-        self.trials_told = finished;
-        if let Some(feed) = self.progress.feed() {
-            feed.trials(&trials);
         }
     }
 
