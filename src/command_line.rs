@@ -1,11 +1,20 @@
 //! Command lines read the same way by both programs.
 
-use std::process::ExitCode;
+use std::{
+    io::{Write, stdout},
+    process::ExitCode,
+};
 
 use clap::{Parser, error::ErrorKind};
 
 /// Exit code for arguments that can't work.
 pub const BAD_USAGE: u8 = 2;
+
+/// Prints a result. A reader that has gone away (`| head`) is no reason to fail.
+pub fn say(text: &str) {
+    let mut out = stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
 
 /// Reads the command line. What is wrong with it is said in one line, and asked-for help is printed.
 ///

@@ -3,7 +3,10 @@
 
 mod support;
 
-use std::{process::Command, time::Duration};
+use std::{
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use serde_json::Value;
 use support::{BENCH, Lab, Running, lives, result, signal, wait_for};
@@ -290,6 +293,19 @@ fn bad_usage_has_one_line_and_exit_code_2() {
         assert!(text.contains(says) && text.lines().count() == 1, "{args:?}: {text}");
     }
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is lost, nothing is added");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let mut child = Command::new(BENCH)
+        .args(["completions", "bash"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]

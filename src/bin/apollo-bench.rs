@@ -1,9 +1,9 @@
 //! The lab: runs networks of benchmark nodes and reports what they did.
 
-use std::{io, process::ExitCode};
+use std::process::ExitCode;
 
 use apollo_network_benchmark::{
-    command_line::parse,
+    command_line::{parse, say},
     image::{ImageArgs, command as image},
     lab::{LocalArgs, ReapArgs, local, reap_docker},
     node::{NodeArgs, run},
@@ -100,7 +100,9 @@ fn main() -> ExitCode {
         Command::Image(args) => image(&args),
         Command::ReapDocker(args) => reap_docker(&args),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "apollo-bench", &mut io::stdout());
+            let mut script = vec![];
+            clap_complete::generate(shell, &mut Cli::command(), "apollo-bench", &mut script);
+            say(&String::from_utf8_lossy(&script));
             ExitCode::SUCCESS
         }
     }

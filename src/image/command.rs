@@ -6,7 +6,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{BuiltImage, ImageError, ImageRequest, build, load, megabytes};
-use crate::command_line::BAD_USAGE;
+use crate::command_line::{BAD_USAGE, say};
 
 /// An image of this program.
 #[derive(Clone, Debug, Args)]
@@ -55,7 +55,7 @@ fn run(args: &ImageArgs) -> Result<(), ImageError> {
     let loaded = args.load.then(|| load(&image)).transpose()?;
     if args.json {
         let report = serde_json::to_string_pretty(&Report { image: &image, loaded });
-        println!("{}", report.map_err(|error| ImageError::Failed(error.to_string()))?);
+        say(&format!("{}\n", report.map_err(|error| ImageError::Failed(error.to_string()))?));
         return Ok(());
     }
     let size = format!("{}, {} compressed", megabytes(image.uncompressed_bytes), megabytes(image.compressed_bytes));
@@ -67,11 +67,11 @@ fn run(args: &ImageArgs) -> Result<(), ImageError> {
         ("layout", &image.layout.display().to_string()),
         ("archive", &image.archive.display().to_string()),
     ] {
-        println!("{label:<8} {value}");
+        say(&format!("{label:<8} {value}\n"));
     }
     match loaded {
-        Some(name) => println!("It is loaded: docker run --rm {name} --help"),
-        None => println!("To load it: docker load --input {}", image.archive.display()),
+        Some(name) => say(&format!("It is loaded: docker run --rm {name} --help\n")),
+        None => say(&format!("To load it: docker load --input {}\n", image.archive.display())),
     }
     Ok(())
 }

@@ -36,7 +36,7 @@ use tokio::runtime;
 use self::backend::StartError;
 
 use crate::{
-    command_line::BAD_USAGE,
+    command_line::{BAD_USAGE, say},
     report::{link_table, per_node_table, phase_table, run_table, trial_table},
 };
 
@@ -100,28 +100,28 @@ pub fn local(args: &LocalArgs) -> ExitCode {
     }
     if args.json {
         match serde_json::to_string_pretty(&run) {
-            Ok(text) => println!("{text}"),
+            Ok(text) => say(&format!("{text}\n")),
             Err(error) => return failed(&error.to_string()),
         }
     } else {
         if !run.trials.is_empty() {
-            print!("{}", trial_table(&run.trials));
+            say(&trial_table(&run.trials));
         }
         if let Some(certificate) = run.links.as_ref().filter(|_| args.per_link) {
-            print!("{}", link_table(certificate));
+            say(&link_table(certificate));
         }
         if args.per_node {
-            print!("{}", per_node_table(&run.nodes));
+            say(&per_node_table(&run.nodes));
         }
         if !run.phases.is_empty() {
-            print!("{}", phase_table(&run.phases));
+            say(&phase_table(&run.phases));
         }
-        print!("{}", run_table(&run));
+        say(&run_table(&run));
         for file in &run.profiles {
             let viewer = if file.ends_with(".json") { format!(" (open it at {DHAT_VIEWER})") } else { String::new() };
-            println!("profile: {}{viewer}", plan.folder.root().join(file).display());
+            say(&format!("profile: {}{viewer}\n", plan.folder.root().join(file).display()));
         }
-        println!("Everything of this run is in {}", plan.folder.root().display());
+        say(&format!("Everything of this run is in {}\n", plan.folder.root().display()));
     }
     let terminated = run.verdict.reasons.iter().any(|reason| reason == experiment::TERMINATED);
     runtime.block_on(observers.end(&plan, !terminated));

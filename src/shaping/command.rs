@@ -16,7 +16,7 @@ use super::{
     shape::{Shape, ShapeFlags},
     tool::ShapingError,
 };
-use crate::command_line::BAD_USAGE;
+use crate::command_line::{BAD_USAGE, say};
 
 /// Shapes what goes through a network interface.
 #[derive(Clone, Debug, Args)]
@@ -94,7 +94,7 @@ fn shape(args: &ShapeArgs) -> Result<(), String> {
     };
     if args.show {
         let counters = interface()?.counters().map_err(told)?;
-        println!("{}", serde_json::to_string_pretty(&counters).map_err(|error| error.to_string())?);
+        say(&format!("{}\n", serde_json::to_string_pretty(&counters).map_err(|error| error.to_string())?));
         return Ok(());
     }
     if args.remove {
@@ -106,7 +106,7 @@ fn shape(args: &ShapeArgs) -> Result<(), String> {
             (false, true) => "what comes in is free again",
             (true, true) => "what leaves and what comes in is free again",
         };
-        println!("{}: {what}", interface.name());
+        say(&format!("{}: {what}\n", interface.name()));
         return Ok(());
     }
     match &args.change_from {
