@@ -346,7 +346,7 @@ mod tests {
                      --gossipsub-mesh-outbound-min=1 --gossipsub-heartbeat-millis=17 --gossipsub-flood-publish=false \
                      --gossipsub-signing=false --gossipsub-idontwant-threshold-bytes=18 --controlled \
                      --ready-timeout-seconds=19 --run-id=20 --summary=/tmp/x.json --metric-address=127.0.0.1 \
-                     --p2p-address=::1 --probe-port=23 --worker-threads=21 --log-limit-mib=22";
+                     --p2p-address=::1 --probe-port=23 --profile-mode=mem --profile-output=/tmp/x.svg --worker-threads=21 --log-limit-mib=22";
         let given = Cli::try_parse_from(words.split_whitespace()).unwrap_or_else(|error| panic!("{error}")).node;
         let written = std::iter::once("node".to_owned()).chain(given.to_command_line());
         let again = Cli::try_parse_from(written).unwrap_or_else(|error| panic!("{error}")).node;
