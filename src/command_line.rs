@@ -1,7 +1,9 @@
 //! Command lines read the same way by both programs.
 
 use std::{
+    fs::{metadata, read_to_string},
     io::{Write, stdout},
+    path::Path,
     process::ExitCode,
 };
 
@@ -14,6 +16,18 @@ pub const BAD_USAGE: u8 = 2;
 pub fn say(text: &str) {
     let mut out = stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Reads a file that an argument names, of at most `limit` bytes.
+///
+/// # Errors
+/// What is wrong with it, in one line without its name.
+pub fn read_text(path: &Path, limit: u64) -> Result<String, String> {
+    let size = metadata(path).map_err(|error| error.to_string())?.len();
+    if size > limit {
+        return Err(format!("{size} bytes are more than {limit}"));
+    }
+    read_to_string(path).map_err(|error| error.to_string())
 }
 
 /// Reads the command line. What is wrong with it is said in one line, and asked-for help is printed.

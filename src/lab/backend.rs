@@ -46,7 +46,7 @@ macro_rules! each {
 impl Nodes {
     /// Starts every node of the plan.
     pub(super) async fn start(plan: &Plan) -> Result<Self, StartError> {
-        match plan.backend {
+        match plan.args.backend {
             Backend::Process | Backend::Netns => Processes::start(plan).map(Self::Processes),
             Backend::Docker => Containers::start(plan).await.map(Self::Containers),
         }

@@ -64,6 +64,11 @@ impl NodeClient {
         Self { id: node.id, base, http: http.clone() }
     }
 
+    /// That of node `id`.
+    pub(super) fn of(clients: &[Self], id: u64) -> Result<&Self, String> {
+        clients.iter().find(|client| client.id == id).ok_or_else(|| format!("there is no node {id}"))
+    }
+
     /// The HTTP client that all of them share.
     pub(super) fn http() -> Result<Client, String> {
         Client::builder()

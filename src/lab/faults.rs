@@ -62,12 +62,6 @@ pub(super) struct Hands<'a> {
     pub(super) latest: &'a mut BTreeMap<u64, NodeSummary>,
 }
 
-impl Hands<'_> {
-    fn client(&self, id: u64) -> Result<&NodeClient, String> {
-        self.clients.iter().find(|client| client.id == id).ok_or_else(|| format!("there is no node {id}"))
-    }
-}
-
 impl Faults {
     /// Nothing is done yet.
     pub(super) fn new(plan: &Plan) -> Self {
@@ -181,7 +175,7 @@ impl Faults {
         let mut blind = Duration::ZERO;
         for id in ids {
             // The last words, so that as little as can be is unknown.
-            let last = hands.client(*id)?.summary().await;
+            let last = NodeClient::of(hands.clients, *id)?.summary().await;
             let (answered, gone_since) = (Instant::now(), unix_nanos());
             let earlier = hands.latest.remove(id);
             let known = last.ok().or(earlier);

@@ -10,30 +10,25 @@ use futures::{StreamExt, future::join_all, stream};
 
 use super::{arguments::LocalArgs, client::NodeClient, plan::Plan};
 use crate::{
-    probe::{ProbeOrder, ProbeResult, TrainOrder},
+    probe::{PING_BYTES, ProbeOrder, ProbeResult, TRAIN_BYTES, TrainOrder},
     report::LinkMeasured,
-    shaping::{LinkPlan, Shape},
+    shaping::{LEAST_BURST, LinkPlan, QUEUE_MILLIS, Shape},
 };
 
 /// Shortest time from ping to ping on a link, and pings per second over all links.
 const PING_INTERVAL: Duration = Duration::from_millis(10);
 const PINGS_PER_SECOND: u64 = 5000;
-/// Share of a link's throughput that pings may take, and their length with all headers, in bytes.
+/// Share of a link's throughput that pings may take.
 const PING_SHARE: f64 = 0.05;
-const PING_BYTES: f64 = 134.0;
 
 /// How much more than a link's throughput a train brings.
 const TRAIN_FACTOR: f64 = 2.0;
 /// Shortest time in which a token bucket's allowance and queue are filled; those are sized in time themselves.
 const UNCOUNTED_MILLIS: f64 = 250.0;
-/// Allowance of the slowest token buckets, in bytes.
-const LEAST_BURST: f64 = 16_384.0;
-/// Shortest queues of token buckets, in frames, and the usual ones, in time.
-const QUEUE_FRAMES: f64 = 10.0;
-const QUEUE_MILLIS: f64 = 100.0;
+/// Shortest queues of token buckets, in packets of a train, with some to spare.
+const QUEUE_PACKETS: u64 = 10;
 /// Counted time of a train: enough for so many packets, within bounds.
 const TRAIN_PACKETS: f64 = 100.0;
-const TRAIN_BYTES: f64 = 1242.0;
 const COUNTED_MILLIS: std::ops::RangeInclusive<f64> = 400.0..=15_000.0;
 /// Bytes per second of all trains under way: what two processors send and receive beside all else.
 const TRAINS_BYTES_PER_SECOND: u64 = 50_000_000;
@@ -100,10 +95,6 @@ struct Prober<'a> {
 }
 
 impl Prober<'_> {
-    fn client(&self, id: u64) -> Result<&NodeClient, String> {
-        self.clients.iter().find(|client| client.id == id).ok_or_else(|| format!("there is no node {id}"))
-    }
-
     fn target(&self, id: u64) -> Result<SocketAddr, String> {
         let node = self.plan.nodes.iter().find(|node| node.id == id);
         let target = node.and_then(|node| Some(SocketAddr::new(node.control.p2p_address, node.control.probe_port?)));
@@ -116,11 +107,7 @@ impl Prober<'_> {
             [there, back].iter().map(|shape| shape.latency_millis + shape.jitter_millis).sum::<f64>().ceil() as u64;
         let queue = order.train.map_or(0, |train| queue_millis(&there, &back, train));
         order.wait_millis = longest_trip + 250 + queue;
-        let train = order.train.map_or(0, |train| train.uncounted_millis + train.counted_millis);
-        // The last report is asked for up to 20 times.
-        let length = Duration::from_micros(order.pings * order.interval_micros)
-            + Duration::from_millis(train + 21 * (order.wait_millis + 150));
-        let result = self.client(from)?.probe(&order, length + ANSWER_SLACK).await;
+        let result = NodeClient::of(self.clients, from)?.probe(&order, order.longest() + ANSWER_SLACK).await;
         result.map_err(|error| format!("the link {from} -> {to} can't be measured: {error}"))
     }
 
@@ -137,8 +124,8 @@ impl Prober<'_> {
         let probes = pairs.iter().map(|(from, to)| async {
             let rates = [self.links.whole(*from, *to), self.links.whole(*to, *from)];
             let slowest = rates.iter().filter_map(Shape::bytes_per_second).min();
-            let gentle =
-                slowest.map_or(Duration::ZERO, |rate| Duration::from_secs_f64(PING_BYTES / (PING_SHARE * rate as f64)));
+            let gentle = slowest
+                .map_or(Duration::ZERO, |rate| Duration::from_secs_f64(PING_BYTES as f64 / (PING_SHARE * rate as f64)));
             let interval = PING_INTERVAL.max(paced).max(gentle);
             let window = Duration::from_secs(self.plan.args.links.certificate_seconds);
             let pings = (window.as_secs_f64() / interval.as_secs_f64()).ceil().max(1.0) as u64;
@@ -218,17 +205,18 @@ impl Prober<'_> {
 /// How long what a train leaves in the queues keeps an answer waiting, in milliseconds.
 fn queue_millis(there: &Shape, back: &Shape, train: TrainOrder) -> u64 {
     let slowest = [there, back].into_iter().filter_map(Shape::bytes_per_second).min();
-    let bytes = LEAST_BURST + QUEUE_FRAMES * TRAIN_BYTES;
-    let queued = slowest.map_or(0.0, |rate| 1000.0 * bytes / rate as f64 + QUEUE_MILLIS);
+    let bytes = LEAST_BURST + QUEUE_PACKETS * TRAIN_BYTES as u64;
+    let queued = slowest.map_or(0.0, |rate| 1000.0 * bytes as f64 / rate as f64 + QUEUE_MILLIS);
     (queued.ceil() as u64).min(train.uncounted_millis + train.counted_millis)
 }
 
 fn train_order(shape: &Shape, rate: u64) -> TrainOrder {
     let through = 1.0 - shape.loss_percent / 100.0;
     let rate = rate as f64;
-    let burst_millis = 1000.0 * LEAST_BURST / rate;
+    let burst_millis = 1000.0 * LEAST_BURST as f64 / rate;
     let uncounted = UNCOUNTED_MILLIS + shape.latency_millis + shape.jitter_millis + burst_millis;
-    let counted = (1000.0 * TRAIN_PACKETS * TRAIN_BYTES / rate).clamp(*COUNTED_MILLIS.start(), *COUNTED_MILLIS.end());
+    let counted =
+        (1000.0 * TRAIN_PACKETS * TRAIN_BYTES as f64 / rate).clamp(*COUNTED_MILLIS.start(), *COUNTED_MILLIS.end());
     TrainOrder {
         bytes_per_second: (TRAIN_FACTOR * rate / through.max(0.01)) as u64,
         uncounted_millis: uncounted.ceil() as u64,

@@ -50,7 +50,7 @@ impl<'a> Manifest<'a> {
             revision: option_env!("APOLLO_BENCH_REVISION"),
             started: Timestamp::now().to_string(),
             command_line: std::env::args().collect(),
-            backend: plan.backend,
+            backend: plan.args.backend,
             image: plan.docker.as_ref().map(|docker| docker.image()),
             arguments: &plan.args,
             nodes: &plan.nodes,

@@ -52,7 +52,7 @@ pub fn local(args: &LocalArgs) -> ExitCode {
         Ok(plan) => plan,
         Err(error) => return bad_usage(&error.to_string()),
     };
-    if plan.backend == Backend::Netns
+    if plan.args.backend == Backend::Netns
         && let Err(error) = netns::become_root()
     {
         return cannot_start(&plan, &error);
@@ -75,24 +75,18 @@ pub fn local(args: &LocalArgs) -> ExitCode {
         let _inside = runtime.enter();
         seen::Interrupt::new()
     };
-    if plan.backend == Backend::Docker
+    if plan.args.backend == Backend::Docker
         && let Err(error) = runtime.block_on(docker::prepare(&mut plan))
     {
         plan.folder.discard();
-        return match error {
-            StartError::Usage(line) => bad_usage(&line),
-            StartError::Failed(line) => failed(&line),
-        };
+        return not_started(&plan, &error);
     }
     let mut observers = observers::Observers::default();
     let run = match runtime.block_on(experiment::run(&plan, &mut observers, live.as_ref())) {
         Ok(run) => run,
         Err(error) => {
             runtime.block_on(observers.end(&plan, false));
-            return match error {
-                StartError::Usage(line) => cannot_start(&plan, &line),
-                StartError::Failed(line) => failed(&line),
-            };
+            return not_started(&plan, &error);
         }
     };
     if let Some(live) = &live {
@@ -152,6 +146,13 @@ fn more_files() {
 fn cannot_start(plan: &plan::Plan, line: &str) -> ExitCode {
     plan.folder.discard();
     bad_usage(line)
+}
+
+fn not_started(plan: &plan::Plan, error: &StartError) -> ExitCode {
+    match error {
+        StartError::Usage(line) => cannot_start(plan, line),
+        StartError::Failed(line) => failed(line),
+    }
 }
 
 fn bad_usage(line: &str) -> ExitCode {

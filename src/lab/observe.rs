@@ -13,7 +13,6 @@ use clap::Args;
 use serde::Serialize;
 use tokio::process::Command;
 
-use super::arguments::LocalArgs;
 use crate::{
     dashboards::{self, Host, OVERVIEW_PATH, Scraping, Targets},
     node::{NodeArgs, UsageError},
@@ -48,7 +47,6 @@ pub(super) struct Observation {
     pub(super) grafana: Option<Grafana>,
     /// Of Prometheus and of Grafana.
     pub(super) ports: (u16, u16),
-    pub(super) keep_open: bool,
     /// A line for each program that is not there.
     pub(super) missing: Vec<String>,
 }
@@ -71,13 +69,7 @@ pub(super) struct Addresses {
 
 impl Observation {
     /// Finds the programs and checks the ports, if the run is to be watched.
-    pub(super) fn new(args: &LocalArgs, nodes: &[NodeArgs]) -> Result<Option<Self>, UsageError> {
-        let keep_open = args.seeing.keep_open;
-        if keep_open && !args.observe.observe && !args.seeing.live {
-            return Err(UsageError("--keep-open needs something to keep open: add --live or --observe".into()));
-        }
-        let seeing = &args.seeing;
-        let args = &args.observe;
+    pub(super) fn new(args: &ObserveArgs, nodes: &[NodeArgs]) -> Result<Option<Self>, UsageError> {
         if !args.observe {
             return Ok(None);
         }
@@ -105,10 +97,7 @@ impl Observation {
                 .map_err(|error| UsageError(format!("{flag} {port} can't be used: {error}; choose another")))?;
         }
         let ports = (args.prometheus_port, args.grafana_port);
-        if seeing.live && [ports.0, ports.1].contains(&seeing.live_port) {
-            return Err(UsageError(format!("--live-port {} is a port of --observe: choose another", seeing.live_port)));
-        }
-        Ok(Some(Self { prometheus, grafana, ports, keep_open, missing }))
+        Ok(Some(Self { prometheus, grafana, ports, missing }))
     }
 
     /// Where to look.

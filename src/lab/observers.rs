@@ -23,7 +23,7 @@ use super::{
     client::{NodeClient, get_json},
     observe::{Addresses, Observation, SCRAPE_SECONDS},
     plan::Plan,
-    process::{die_with_parent, kill_group, log_tail},
+    process::{kill_group, log_tail, tether},
     progress::Progress,
 };
 
@@ -47,10 +47,8 @@ impl Watcher {
     fn start(name: &'static str, mut command: Command, log: &Path) -> Result<Self, String> {
         let mut spawn = || -> io::Result<Child> {
             let file = File::create(log)?;
-            command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).kill_on_drop(true);
-            // Ctrl-C at the terminal goes to the runner alone.
-            command.process_group(0);
-            die_with_parent(&mut command);
+            command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+            tether(&mut command);
             command.spawn()
         };
         let child = spawn().map_err(|error| format!("{name} does not start: {error}"))?;
@@ -158,7 +156,7 @@ impl Observers {
 
     /// Leaves them up until Ctrl-C if the plan says so, then stops them.
     pub(super) async fn end(&mut self, plan: &Plan, wait: bool) {
-        if wait && plan.observation.as_ref().is_some_and(|observation| observation.keep_open) {
+        if wait && plan.observation.is_some() && plan.args.seeing.keep_open {
             self.stay_open(plan).await;
         }
         for watcher in [&mut self.prometheus, &mut self.grafana].into_iter().flatten() {

@@ -50,7 +50,6 @@ pub(super) struct Plan {
     pub(super) workload: Workload,
     pub(super) nodes: Vec<NodeArgs>,
     pub(super) folder: RunFolder,
-    pub(super) backend: Backend,
     /// What every link is to be like.
     pub(super) links: LinkPlan,
     /// What is done to the network while it is measured.
@@ -81,8 +80,9 @@ impl Plan {
         let explore = matches!(workload.load, Load::Explore { .. });
         let window = args.timeout.or((!explore).then_some(DEFAULT_WINDOW)).map(Duration::from_secs);
         fill_in(&mut args, &workload);
-        let backend = if args.docker { Backend::Docker } else { args.backend };
-        args.backend = backend;
+        if args.docker {
+            args.backend = Backend::Docker;
+        }
         docker::complete(&mut args)?;
         let links = links(&args)?;
         let schedule = schedule(&args, &links, window.filter(|_| !explore))?;
@@ -99,9 +99,10 @@ impl Plan {
             places.iter().map(|place| node(&args, &workload, &places, place, run_id, window)).collect();
         for node in &nodes {
             node.validate()?;
-            check_ports(node, backend)?;
+            check_ports(node, args.backend)?;
         }
-        let observation = Observation::new(&args, &nodes)?;
+        check_seeing(&args)?;
+        let observation = Observation::new(&args.observe, &nodes)?;
         let addresses = places.iter().filter_map(|place| place.addresses).collect();
         let root = args.output.clone().unwrap_or_else(default_folder);
         let folder = RunFolder::create(&root).map_err(|error| UsageError(error.to_string()))?;
@@ -112,7 +113,7 @@ impl Plan {
             .into_iter()
             .map(|mut node| {
                 // A container does not see the folder.
-                node.control.summary = (backend != Backend::Docker).then(|| folder.node_summary(node.id));
+                node.control.summary = (args.backend != Backend::Docker).then(|| folder.node_summary(node.id));
                 if let Some(Means::BuiltIn(mode)) = profile {
                     node.control.profile_mode = Some(mode);
                     node.control.profile_output = Some(profile::node_file(&folder.profiles(), mode, node.id));
@@ -125,7 +126,6 @@ impl Plan {
             workload,
             nodes,
             folder,
-            backend,
             links,
             schedule,
             addresses,
@@ -382,6 +382,18 @@ fn node(
             log_limit_mib: 256,
         },
     }
+}
+
+/// The flags of what shows a run, checked against one another.
+fn check_seeing(args: &LocalArgs) -> Result<(), UsageError> {
+    let (seeing, observe) = (&args.seeing, &args.observe);
+    if seeing.keep_open && !observe.observe && !seeing.live {
+        return Err(UsageError("--keep-open needs something to keep open: add --live or --observe".into()));
+    }
+    if seeing.live && observe.observe && [observe.prometheus_port, observe.grafana_port].contains(&seeing.live_port) {
+        return Err(UsageError(format!("--live-port {} is a port of --observe: choose another", seeing.live_port)));
+    }
+    Ok(())
 }
 
 /// A port that is taken is found before anything starts.

@@ -127,7 +127,7 @@ impl Processes {
                 (own.map_err(|error| StartError::Failed(format!("own program: {error}")))?, Some("node"))
             }
         };
-        let namespaces = plan.backend == Backend::Netns;
+        let namespaces = plan.args.backend == Backend::Netns;
         let network = namespaces.then(|| Network::new(&plan.interfaces())).transpose().map_err(StartError::Usage)?;
         let mut processes = Self { nodes: vec![], launcher: Launcher { program, subcommand, network } };
         for node in &plan.nodes {
@@ -270,7 +270,7 @@ fn command(
     let log = OpenOptions::new().create(true).append(true).open(log)?;
     let mut command = Command::new(program);
     command.args(subcommand).args(node.to_command_line()).stdin(std::process::Stdio::null());
-    command.stdout(log.try_clone()?).stderr(log).kill_on_drop(true);
+    command.stdout(log.try_clone()?).stderr(log);
     // The runner's own variables are meant for it; the nodes are told everything by arguments.
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("APOLLO_") || name.to_string_lossy().starts_with("LISTEN_") {
@@ -283,15 +283,20 @@ fn command(
         let mapping = FdMapping { parent_fd: endpoint.try_clone()?.into(), child_fd: 3 };
         command.fd_mappings(vec![mapping]).map_err(|error| io::Error::other(error.to_string()))?;
     }
-    // Ctrl-C at the terminal goes to the runner alone, which ends the nodes in order.
-    command.process_group(0);
-    die_with_parent(&mut command);
+    tether(&mut command);
     Ok(command)
 }
 
 /// Lets the kernel kill what is started when the thread that starts it ends.
+/// Makes a program end with this process, however that ends; Ctrl-C at the terminal goes to the runner alone, which ends
+/// the others in order.
+pub(super) fn tether(command: &mut Command) {
+    command.kill_on_drop(true).process_group(0);
+    die_with_parent(command);
+}
+
 #[allow(unsafe_code, reason = "the only way to run code between fork and exec")]
-pub(super) fn die_with_parent(command: &mut Command) {
+fn die_with_parent(command: &mut Command) {
     let parent = Pid::this();
     let setup = move || {
         nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;

@@ -14,17 +14,14 @@ use inferno::{
     },
     flamegraph,
 };
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
+use nix::sys::signal::Signal;
 use tokio::process::{Child, Command};
 
 use super::{
     arguments::LocalArgs,
     backend::{Backend, Nodes},
     plan::Plan,
-    process::die_with_parent,
+    process::{kill_group, tether},
 };
 use crate::node::{ProfileMode, UsageError};
 
@@ -126,16 +123,14 @@ impl Profiles {
             return Ok(());
         }
         let folder = plan.folder.profiles();
-        std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         for node in &plan.nodes {
             let Some(process) = nodes.process(node.id) else { continue };
             let data = folder.join(format!("node-{}.perf.data", node.id));
             let mut command = Command::new("perf");
             command.args(["record", "--quiet", "--freq", HZ, "--call-graph", STACK]);
             command.arg("--output").arg(&data).arg("--pid").arg(process.to_string());
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
-            command.process_group(0);
-            die_with_parent(&mut command);
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            tether(&mut command);
             let child = command.spawn().map_err(|error| format!("perf: {error}"))?;
             self.recordings.push(Recording { id: node.id, child, data });
         }
@@ -145,10 +140,7 @@ impl Profiles {
     /// Ends perf; what it has recorded is turned into pictures later.
     pub(super) async fn stop(&mut self) -> Result<(), String> {
         for recording in &self.recordings {
-            if let Some(process) = recording.child.id().and_then(|id| i32::try_from(id).ok()) {
-                // It may have ended with its node.
-                let _ = kill(Pid::from_raw(process), Signal::SIGINT);
-            }
+            kill_group(&recording.child, Signal::SIGINT);
         }
         for recording in &mut self.recordings {
             let status = recording.child.wait().await.map_err(|error| format!("perf: {error}"))?;

@@ -22,9 +22,10 @@ use std::{
 use serde::Serialize;
 
 use crate::{
+    command_line::read_text,
     node::{MOST_BOUNDARIES, UsageError},
     report::PhaseInput,
-    shaping::{Nodes, Shape},
+    shaping::{Nodes, Shape, links_between},
 };
 
 /// Largest file of faults, in bytes: some thousand lines.
@@ -94,11 +95,7 @@ fn directions(text: &str) -> Result<Directions, String> {
         (None, None) => return Err(format!("'{text}' is no link: write 0:1, or 0>1 for one direction")),
     };
     let (from, to) = (nodes(from)?, nodes(to)?);
-    let mut directions: Directions = from.iter().flat_map(|a| to.iter().map(move |b| (*a, *b))).collect();
-    if both {
-        directions.extend(directions.clone().iter().map(|(a, b)| (*b, *a)));
-    }
-    directions.retain(|(a, b)| a != b);
+    let directions = links_between(&from, &to, both);
     if directions.is_empty() { Err(format!("'{text}' is no link between two nodes")) } else { Ok(directions) }
 }
 
@@ -261,11 +258,7 @@ impl Schedule {
 
 fn read(path: &Path) -> Result<Vec<Fault>, UsageError> {
     let failed = |error: String| UsageError(format!("--faults {}: {error}", path.display()));
-    let size = std::fs::metadata(path).map_err(|error| failed(error.to_string()))?.len();
-    if size > FILE_LIMIT {
-        return Err(failed(format!("{size} bytes are more than {FILE_LIMIT}")));
-    }
-    let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+    let text = read_text(path, FILE_LIMIT).map_err(failed)?;
     let lines = (1..).zip(text.lines().map(|line| line.split('#').next().unwrap_or_default().trim()));
     let lines = lines.filter(|(_, line)| !line.is_empty());
     lines.map(|(number, line)| line.parse().map_err(|error| failed(format!("line {number}: {error}")))).collect()

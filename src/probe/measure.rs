@@ -27,6 +27,8 @@ const REPORT_TRIES: u32 = 20;
 /// The same, where nothing has ever come back.
 const SILENT_TRIES: u32 = 5;
 const REPORT_WAIT: Duration = Duration::from_millis(100);
+/// Pause before they are asked for again.
+const REPORT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Pace at which a train's packets are sent together.
 const TRAIN_BEAT: Duration = Duration::from_millis(1);
@@ -37,6 +39,11 @@ const LONGEST_BEAT: Duration = Duration::from_millis(5);
 /// Bytes of headers of a train's packet, as `tc` counts them: UDP, IP and Ethernet.
 const HEADERS_V4: usize = 8 + 20 + 14;
 const HEADERS_V6: usize = 8 + 40 + 14;
+
+/// Bytes of a ping with all its headers, at most.
+pub const PING_BYTES: usize = LENGTH + HEADERS_V6;
+/// Bytes of a train's packet with all its headers, over IPv4.
+pub const TRAIN_BYTES: usize = TRAIN_LENGTH + HEADERS_V4;
 
 /// What to measure of one link.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -135,19 +142,35 @@ pub struct TrainResult {
     pub goodput_bytes_per_second: f64,
 }
 
+impl ProbeOrder {
+    /// Time for the pings alone.
+    fn ping_time(&self) -> Duration {
+        Duration::from_micros(self.interval_micros.saturating_mul(self.pings))
+    }
+
+    fn train_millis(&self) -> u64 {
+        self.train.map_or(0, |train| train.uncounted_millis.saturating_add(train.counted_millis))
+    }
+
+    /// Longest time that it takes: the wait for the last answers, and all that is asked in vain, too.
+    pub fn longest(&self) -> Duration {
+        let wait = Duration::from_millis(self.wait_millis);
+        let asked = (wait + REPORT_WAIT + REPORT_PAUSE) * (REPORT_TRIES + 1);
+        self.ping_time() + Duration::from_millis(self.train_millis()) + asked
+    }
+}
+
 /// Measures a link from `source`; takes as long as the order says.
 ///
 /// # Errors
 /// When the order can't be carried out, or the socket fails. A link that carries nothing is no error.
 pub fn probe(source: IpAddr, order: &ProbeOrder) -> io::Result<ProbeResult> {
     let refused = |words: &str| Err(io::Error::new(io::ErrorKind::InvalidInput, words));
-    let length = Duration::from_micros(order.interval_micros.saturating_mul(order.pings));
     let wait = Duration::from_millis(order.wait_millis);
-    if order.pings > MOST_PINGS || length > LONGEST || wait > LONGEST {
+    if order.pings > MOST_PINGS || order.ping_time() > LONGEST || wait > LONGEST {
         return refused("the probe would take more than ten minutes or 600000 pings");
     }
-    let train_length = |train: &TrainOrder| train.uncounted_millis.saturating_add(train.counted_millis);
-    if order.train.is_some_and(|train| u128::from(train_length(&train)) > LONGEST.as_millis()) {
+    if u128::from(order.train_millis()) > LONGEST.as_millis() {
         return refused("the train would take more than ten minutes");
     }
     let any = if order.target.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
@@ -315,7 +338,7 @@ impl Prober {
                 break;
             }
             counts = fresh.or(counts);
-            sleep(REPORT_WAIT / 2);
+            sleep(REPORT_PAUSE);
         }
         let train = sent_rate.zip(counts).map(|(sent_bytes_per_second, counts)| {
             let packets_per_second =

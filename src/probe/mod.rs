@@ -16,5 +16,5 @@ mod packet;
 mod responder;
 mod socket;
 
-pub use measure::{ProbeOrder, ProbeResult, Times, TrainOrder, TrainResult, probe};
+pub use measure::{PING_BYTES, ProbeOrder, ProbeResult, TRAIN_BYTES, Times, TrainOrder, TrainResult, probe};
 pub use responder::Responder;

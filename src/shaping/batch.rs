@@ -23,14 +23,15 @@ const FRAME_SLACK: u64 = 100;
 /// Throughput that an unlimited link is taken to have, in bytes per second, when netem's queue is sized: 10 Gbit/s.
 const FASTEST: u64 = 1_250_000_000;
 
-/// Time that a token bucket may send ahead, and the least bytes for it: 10 ms hides late timers, and 16 KiB hold some
-/// frames at any rate.
+/// Time that a token bucket may send ahead: 10 ms hides late timers; and 16 KiB at least, which hold some frames at any
+/// rate.
 const BURST_MILLIS: u64 = 10;
-const LEAST_BURST: u64 = 16 << 10;
+/// Fewest bytes that a token bucket may send ahead.
+pub const LEAST_BURST: u64 = 16 << 10;
 
 /// Time that a packet waits in the queue of a limited link before it is dropped, in milliseconds: the usual buffer of a
 /// router, and never less than the link's own round trip.
-const QUEUE_MILLIS: f64 = 100.0;
+pub const QUEUE_MILLIS: f64 = 100.0;
 
 /// Fewest packets in netem's queue.
 const LEAST_PACKETS: u64 = 1000;

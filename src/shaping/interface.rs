@@ -157,16 +157,14 @@ impl Interface {
     pub fn remove(&self) -> Result<RemovedParts, ShapingError> {
         let Devices { interface, ingress, sink, .. } = &self.devices;
         let mut removed = RemovedParts::default();
-        if self
-            .counters()?
-            .iter()
-            .any(|one| one.device == *interface && one.root && is_own_root(&one.kind, &one.handle))
-        {
+        let counters = self.counters()?;
+        let mut here = counters.iter().filter(|one| one.device == *interface);
+        let has_ingress = here.clone().any(|one| one.kind == "ingress");
+        if here.any(|one| one.root && is_own_root(&one.kind, &one.handle)) {
             tool::run("tc", &format!("qdisc del dev {interface} root"))?;
             removed.egress = true;
         }
         let names: Vec<String> = links()?.into_iter().map(|link| link.ifname).collect();
-        let has_ingress = self.counters()?.iter().any(|one| one.device == *interface && one.kind == "ingress");
         if has_ingress && (names.contains(ingress) || names.contains(sink)) {
             // One whose filters lead elsewhere is somebody else's.
             let filters = tool::run("tc", &format!("filter show dev {interface} parent ffff:"))?;

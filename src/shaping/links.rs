@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 use thiserror::Error;
 
 use super::shape::Shape;
+use crate::command_line::read_text;
 
 /// Largest file of links that is read, in bytes: a matrix of 1000 regions is about 6 MB.
 const FILE_LIMIT: u64 = 16 << 20;
@@ -62,6 +63,13 @@ impl<'de> Deserialize<'de> for Nodes {
             Written::Text(text) => text.parse().map_err(de::Error::custom),
         }
     }
+}
+
+/// Every direction (sender, receiver) from one set of nodes to another, and back again too if `both`; none leads from a
+/// node to itself.
+pub fn links_between(from: &BTreeSet<u64>, to: &BTreeSet<u64>, both: bool) -> BTreeSet<(u64, u64)> {
+    let pairs = from.iter().flat_map(|a| to.iter().map(move |b| (*a, *b))).filter(|(a, b)| a != b);
+    pairs.flat_map(|(a, b)| [Some((a, b)), both.then_some((b, a))]).flatten().collect()
 }
 
 /// A region's name, or nodes.
@@ -134,11 +142,7 @@ impl LinkPlan {
     /// One line that names the file and what is wrong.
     pub fn read(path: &Path, default: Shape, num_nodes: u64) -> Result<Self, LinkPlanError> {
         let error = |words: String| LinkPlanError(format!("--links {}: {words}", path.display()));
-        let size = std::fs::metadata(path).map_err(|words| error(words.to_string()))?.len();
-        if size > FILE_LIMIT {
-            return Err(error(format!("{size} bytes are more than {FILE_LIMIT}")));
-        }
-        let text = std::fs::read_to_string(path).map_err(|words| error(words.to_string()))?;
+        let text = read_text(path, FILE_LIMIT).map_err(error)?;
         Self::parse(&text, default, num_nodes).map_err(|words| error(words.0))
     }
 
@@ -197,13 +201,8 @@ impl LinkPlan {
         for (number, rule) in file.link.iter().enumerate() {
             let what = format!("link {}", number + 1);
             let (from, to) = (nodes_of(&rule.from)?, nodes_of(&rule.to)?);
-            let mut pairs: BTreeSet<(u64, u64)> = from.iter().flat_map(|a| to.iter().map(move |b| (*a, *b))).collect();
-            if !rule.one_way {
-                let back: Vec<_> = pairs.iter().map(|(a, b)| (*b, *a)).collect();
-                pairs.extend(back);
-            }
-            for (from, to) in pairs.into_iter().filter(|(from, to)| from != to) {
-                let given: Vec<String> = rule.shape.iter().map(|(key, value)| format!("{key}={value}")).collect();
+            let given: Vec<String> = rule.shape.iter().map(|(key, value)| format!("{key}={value}")).collect();
+            for (from, to) in links_between(&from, &to, !rule.one_way) {
                 let shape = plan.link(from, to).with(&given.join(",")).map_err(|error| failed(&what, &error))?;
                 plan.links.insert((from, to), shape);
             }

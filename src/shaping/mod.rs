@@ -18,11 +18,11 @@ mod plan;
 mod shape;
 mod tool;
 
-pub use batch::{Batch, Devices, batch};
+pub use batch::{Batch, Devices, LEAST_BURST, QUEUE_MILLIS, batch};
 pub use command::{ShapeArgs, command};
 pub use counters::{QdiscCounters, qdisc_counters};
 pub use interface::{Interface, RemovedParts};
-pub use links::{LinkPlan, LinkPlanError, Nodes};
+pub use links::{LinkPlan, LinkPlanError, Nodes, links_between};
 pub use plan::{InterfacePlan, PeerRule};
 pub use shape::{Shape, ShapeError, ShapeFlags};
 pub use tool::{ShapingError, ip_batch};

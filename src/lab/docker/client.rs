@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, io, process::Stdio, time::Duration};
 use serde::Deserialize;
 use tokio::process::Command;
 
-use crate::lab::{backend::StartError, process::die_with_parent};
+use crate::lab::{backend::StartError, process::tether};
 
 /// Longest time that a command may take; loading and starting on a busy machine are far below.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -62,9 +62,9 @@ pub(super) struct Printed {
 /// A command of Docker that ends with this process, and that Ctrl-C at the terminal does not reach.
 pub(super) fn command<S: AsRef<str>>(args: &[S]) -> Command {
     let mut command = Command::new("docker");
-    command.args(args.iter().map(AsRef::as_ref)).stdin(Stdio::null()).kill_on_drop(true).process_group(0);
+    command.args(args.iter().map(AsRef::as_ref)).stdin(Stdio::null());
     command.env("DOCKER_CLI_HINTS", "false");
-    die_with_parent(&mut command);
+    tether(&mut command);
     command
 }
 

@@ -157,13 +157,12 @@ impl Experiment<'_> {
             self.links.settle(&self.nodes, &alive).await?;
         }
         self.links.measure(stage, self.plan, &self.nodes, &alive).await?;
-        if let (Some(feed), Some(certificate)) =
-            (self.progress.feed(), self.links.certificate(self.plan, &self.faults.gone()))
-        {
-            feed.links(&certificate);
+        let certificate = self.links.certificate(self.plan, &self.faults.gone());
+        if let (Some(feed), Some(certificate)) = (self.progress.feed(), &certificate) {
+            feed.links(certificate);
         }
         self.check_processes()?;
-        match self.links.certificate(self.plan, &self.faults.gone()).and_then(|certificate| certificate.reason()) {
+        match certificate.and_then(|certificate| certificate.reason()) {
             // Told with the result.
             Some(_) if stage == Stage::Before => Err("no traffic was sent".into()),
             _ => Ok(()),
@@ -225,25 +224,34 @@ impl Experiment<'_> {
         for (client, answer) in self.clients.iter().zip(answers) {
             answer.map_err(|error| format!("node {} does not take the start: {error}", client.id))?;
         }
-        let now = Instant::now();
-        self.answered = self.clients.iter().map(|client| (client.id, now)).collect();
+        self.all_have_answered();
         self.order = Some(order.clone());
         Ok(order)
     }
 
-    /// Asks every node that can answer for its counts, and says whether all have answered; fails when one has ended or does not answer
-    /// for too long.
+    /// What every node that can answer says of its counts.
+    async fn summaries(&self) -> Vec<(u64, Result<NodeSummary, String>)> {
+        let asked = self.clients.iter().filter(|client| self.faults.answers(client.id));
+        join_all(asked.map(async |client| (client.id, client.summary().await))).await
+    }
+
+    /// Nobody is taken for silent because of what came before now.
+    fn all_have_answered(&mut self) {
+        let now = Instant::now();
+        self.answered = self.clients.iter().map(|client| (client.id, now)).collect();
+    }
+
+    /// Asks every node that can answer for its counts, and says whether all have answered; fails when one has ended or
+    /// does not answer for too long.
     async fn poll(&mut self) -> Result<bool, String> {
         self.check_processes()?;
-        let asked: Vec<&NodeClient> = self.clients.iter().filter(|client| self.faults.answers(client.id)).collect();
-        let answers = join_all(asked.iter().map(|client| client.summary())).await;
         let hang_timeout = Duration::from_secs(self.plan.args.hang_timeout_seconds);
         let mut all = true;
-        for (client, answer) in asked.into_iter().zip(answers) {
+        for (id, answer) in self.summaries().await {
             match answer {
                 Ok(summary) => {
-                    self.latest.insert(client.id, summary);
-                    self.answered.insert(client.id, Instant::now());
+                    self.latest.insert(id, summary);
+                    self.answered.insert(id, Instant::now());
                 }
                 Err(error) => {
                     all = false;
@@ -251,14 +259,10 @@ impl Experiment<'_> {
                     if let Some(died) = self.nodes.died() {
                         return Err(died);
                     }
-                    let silent = self.answered.get(&client.id).map_or(hang_timeout, Instant::elapsed);
+                    let silent = self.answered.get(&id).map_or(hang_timeout, Instant::elapsed);
                     if silent >= hang_timeout {
-                        let log = self.nodes.log_tail(client.id);
-                        return Err(format!(
-                            "node {} has not answered for {} s: {error}{log}",
-                            client.id,
-                            silent.as_secs()
-                        ));
+                        let (log, silent) = (self.nodes.log_tail(id), silent.as_secs());
+                        return Err(format!("node {id} has not answered for {silent} s: {error}{log}"));
                     }
                 }
             }
@@ -319,8 +323,7 @@ impl Experiment<'_> {
         let Self { plan, nodes, clients, latest, faults, .. } = self;
         faults.perform(&mut Hands { plan, nodes, clients, latest }, from).await?;
         // Whoever was paused or killed was not asked meanwhile.
-        let now = Instant::now();
-        self.answered = self.clients.iter().map(|client| (client.id, now)).collect();
+        self.all_have_answered();
         self.show_faults();
         Ok(())
     }
@@ -348,8 +351,7 @@ impl Experiment<'_> {
             self.check_processes()?;
             sleep(READY_POLL).await;
         }
-        let now = Instant::now();
-        self.answered = self.clients.iter().map(|client| (client.id, now)).collect();
+        self.all_have_answered();
         self.show_faults();
         Ok(())
     }
@@ -416,11 +418,8 @@ impl Experiment<'_> {
         let window_seconds = self.window_seconds();
         // An invalid run keeps what the nodes that still answer have counted.
         if ended.is_err() {
-            let asked: Vec<&NodeClient> = self.clients.iter().filter(|client| self.faults.answers(client.id)).collect();
-            let answers = join_all(asked.iter().map(|client| client.summary())).await;
-            for (client, summary) in asked.into_iter().zip(answers).filter_map(|(c, a)| Some((c, a.ok()?))) {
-                self.latest.insert(client.id, summary);
-            }
+            let answers = self.summaries().await;
+            self.latest.extend(answers.into_iter().filter_map(|(id, answer)| Some((id, answer.ok()?))));
         }
         let certificate = self.links.certificate(self.plan, &self.faults.gone());
         self.warnings.extend(self.faults.late());
