@@ -1,13 +1,16 @@
 //! Command lines read the same way by both programs.
 
 use std::{
-    fs::{metadata, read_to_string},
+    fs::{create_dir_all, metadata, read_to_string},
     io::{Write, stdout},
     path::Path,
     process::ExitCode,
 };
 
-use clap::{Parser, error::ErrorKind};
+use clap::{Command, Parser, error::ErrorKind};
+
+/// Version, revision and date of the sources, as far as the build knew them.
+pub const VERSION: &str = env!("APOLLO_BENCH_VERSION");
 
 /// Exit code for arguments that can't work.
 pub const BAD_USAGE: u8 = 2;
@@ -28,6 +31,21 @@ pub fn read_text(path: &Path, limit: u64) -> Result<String, String> {
         return Err(format!("{size} bytes are more than {limit}"));
     }
     read_to_string(path).map_err(|error| error.to_string())
+}
+
+/// Writes a man page for each command and subcommand: 0, or 2 with the reason.
+pub fn write_man_pages(folder: &Path, commands: impl IntoIterator<Item = Command>) -> ExitCode {
+    let write = || {
+        create_dir_all(folder)?;
+        commands.into_iter().try_for_each(|command| clap_mangen::generate_to(command, folder))
+    };
+    match write() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}: {error}", folder.display());
+            ExitCode::from(BAD_USAGE)
+        }
+    }
 }
 
 /// Reads the command line. What is wrong with it is said in one line, and asked-for help is printed.

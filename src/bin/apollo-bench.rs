@@ -1,12 +1,12 @@
 //! The lab: runs networks of benchmark nodes and reports what they did.
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use apollo_network_benchmark::{
-    command_line::{parse, say},
+    command_line::{VERSION, parse, say, write_man_pages},
     image::{ImageArgs, command as image},
     lab::{LocalArgs, ReapArgs, local, reap_docker},
-    node::{NodeArgs, run},
+    node::NodeCommand,
     shaping::{self, ShapeArgs},
 };
 use clap::{CommandFactory, Parser, Subcommand};
@@ -14,7 +14,7 @@ use clap_complete::Shell;
 
 /// How much a libp2p network carries, how fast messages reach everyone, and what breaks first.
 #[derive(Parser)]
-#[command(name = "apollo-bench", version, max_term_width = 120, propagate_version = true)]
+#[command(name = "apollo-bench", version = VERSION, max_term_width = 120, propagate_version = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -29,7 +29,7 @@ enum Command {
     #[command(after_help = LOCAL_HELP)]
     Local(Box<LocalArgs>),
     /// Run one node, as the program broadcast_network_stress_test_node does
-    Node(Box<NodeArgs>),
+    Node(Box<NodeCommand>),
     /// Shape what goes through a network interface: latency, jitter, loss, throughput
     ///
     /// Applies the shape to an interface of this network namespace; shows it (--show); takes it away (--remove); or, as
@@ -50,6 +50,12 @@ enum Command {
     Completions {
         /// The shell
         shell: Shell,
+    },
+    /// Write the man pages of both programs
+    #[command(hide = true)]
+    Man {
+        /// Folder for them, made if it is not there
+        folder: PathBuf,
     },
 }
 
@@ -95,7 +101,7 @@ fn main() -> ExitCode {
     };
     match cli.command {
         Command::Local(args) => local(&args),
-        Command::Node(args) => run(*args),
+        Command::Node(command) => command.run(),
         Command::Shape(args) => shaping::command(&args),
         Command::Image(args) => image(&args),
         Command::ReapDocker(args) => reap_docker(&args),
@@ -105,5 +111,6 @@ fn main() -> ExitCode {
             say(&String::from_utf8_lossy(&script));
             ExitCode::SUCCESS
         }
+        Command::Man { folder } => write_man_pages(&folder, [Cli::command(), NodeCommand::command()]),
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use serde::Serialize;
+use serde_json::Value;
 
 use super::{DATASOURCE_UID, dashboard::Dashboard, nodes, overview};
 
@@ -13,7 +14,7 @@ pub fn dashboards() -> Vec<(&'static str, Dashboard)> {
 
 /// Settings that hold for every Grafana started for runs: whoever reaches it may look, nobody can change anything, and it
 /// asks nothing of the internet. Names that a version does not know are ignored by it.
-const SETTINGS: [(&str, &[(&str, &str)]); 9] = [
+const SETTINGS: [(&str, &[(&str, &str)]); 10] = [
     (
         "analytics",
         &[
@@ -24,6 +25,8 @@ const SETTINGS: [(&str, &[(&str, &str)]); 9] = [
         ],
     ),
     ("auth", &[("disable_login_form", "true")]),
+    // Nobody logs in, neither at the page nor with a password in a request.
+    ("auth.basic", &[("enabled", "false")]),
     ("auth.anonymous", &[("enabled", "true"), ("org_role", "Viewer")]),
     ("dashboards", &[("min_refresh_interval", "1s")]),
     ("log", &[("mode", "console"), ("level", "warn")]),
@@ -38,9 +41,19 @@ const SETTINGS: [(&str, &[(&str, &str)]); 9] = [
             ("public_key_retrieval_disabled", "true"),
         ],
     ),
-    ("security", &[("disable_gravatar", "true")]),
+    ("security", &[("disable_gravatar", "true"), ("disable_initial_admin_creation", "true")]),
     ("snapshots", &[("external_enabled", "false")]),
 ];
+
+/// The settings as an object of sections, for what writes the file itself.
+pub fn settings() -> Value {
+    let value = |text: &str| text.parse().map_or_else(|_| Value::from(text), Value::Bool);
+    let section = |(name, values): &(&str, &[(&str, &str)])| {
+        let values = values.iter().map(|(key, text)| ((*key).to_owned(), value(text)));
+        ((*name).to_owned(), Value::Object(values.collect()))
+    };
+    Value::Object(SETTINGS.iter().map(section).collect())
+}
 
 /// The settings as a file `grafana.ini`, listening there. Paths are not in it: the format takes `;` and `#` in them for
 /// comments, so they are given by the environment (`GF_PATHS_DATA` and so on).

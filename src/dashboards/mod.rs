@@ -14,7 +14,7 @@ mod queries;
 mod rules;
 
 pub use dashboard::Dashboard;
-pub use grafana::{Provisioning, dashboards, datasource, ini, provider};
+pub use grafana::{Provisioning, dashboards, datasource, ini, provider, settings};
 pub use panel::{Panel, Query};
 pub use prometheus::{Configuration, Host, Pods, Scraping, Targets, configuration};
 pub use rules::{Rule, RuleGroup, Rules, rules};
@@ -37,6 +37,7 @@ pub const SCRAPE_SECONDS: u64 = 5;
 pub fn files() -> Vec<(&'static str, String)> {
     let mut files: Vec<_> = dashboards().into_iter().map(|(name, dashboard)| (name, json(&dashboard))).collect();
     files.push(("rules.yml", json(&rules(SCRAPE_SECONDS))));
+    files.push(("grafana.json", json(&settings())));
     files
 }
 

@@ -15,7 +15,7 @@ mod oci;
 mod tree;
 
 pub use command::{ImageArgs, command};
-pub use docker::load;
+pub use docker::{load, load_stream};
 
 use std::{fmt::Display, io, path::Path, path::PathBuf};
 

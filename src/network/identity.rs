@@ -56,6 +56,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_table_for_machines_that_are_configured_by_hand_is_true() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/modules/peer-ids.json");
+        let ids: Vec<String> = (0..1000).map(|id| peer_id(id).to_string()).collect();
+        let table = serde_json::to_string_pretty(&ids).unwrap() + "\n";
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(path, &table).unwrap();
+        }
+        assert!(std::fs::read_to_string(path).unwrap() == table, "{path}: UPDATE_DOCS=1 cargo test writes it anew");
+    }
+
+    #[test]
     fn peer_ids_are_those_of_apollos_node() {
         assert_eq!(peer_id(0).to_string(), "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN");
         assert_eq!(peer_id(1).to_string(), "12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X");

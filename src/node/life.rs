@@ -90,7 +90,7 @@ pub(super) enum Failure {
 
 /// Runs a node to its end, and says how it ended: 0 by itself, by `--timeout` or by a signal; 2 for arguments that
 /// can't work; 1 for anything else.
-pub fn run(args: NodeArgs) -> ExitCode {
+pub(super) fn run(args: NodeArgs) -> ExitCode {
     match start(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Usage(line)) => {

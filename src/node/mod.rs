@@ -2,6 +2,7 @@
 
 mod arguments;
 mod clock;
+mod command;
 mod explore;
 mod http;
 mod life;
@@ -18,8 +19,8 @@ mod workload;
 
 pub use arguments::{Bootstrap, ControlArgs, NetworkArgs, NodeArgs, UsageError, WorkloadArgs};
 pub use clock::unix_nanos;
+pub use command::NodeCommand;
 pub use explore::{TrialPlan, TrialTimes, trials};
-pub use life::run;
 pub use profile::ProfileMode;
 pub use recorder::Recorder;
 pub use schedule::{Slot, Slots};

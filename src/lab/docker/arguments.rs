@@ -2,6 +2,7 @@
 
 use std::{
     fmt::{self, Display, Formatter},
+    path::{Path, PathBuf},
     str::FromStr,
 };
 
@@ -23,9 +24,13 @@ const DEFAULT_MEMORY: u64 = 2 << 30;
 #[derive(Clone, Debug, Args, Serialize)]
 #[command(next_help_heading = "Docker")]
 pub struct DockerArgs {
-    /// Image of the nodes, which must hold apollo-bench [default: one that is built of this machine's own programs]
+    /// Image of the nodes, which must hold apollo-bench [default: that of the flake, under `nix run`; else one that is
+    /// built of this machine's own programs]
     #[arg(long, value_name = "NAME")]
     pub image: Option<String>,
+    /// Program that writes an image for `docker load`: how the flake's own image gets here
+    #[arg(long, env = "APOLLO_BENCH_IMAGE_STREAM", value_name = "PROGRAM", hide = true)]
+    pub image_stream: Option<PathBuf>,
     /// Build the image of this machine's own programs, without a registry; what is built already is used again
     #[arg(long, conflicts_with = "image")]
     pub fast_docker: bool,
@@ -39,6 +44,8 @@ pub struct DockerArgs {
 pub(super) enum ImageSource<'a> {
     /// One that Docker has.
     Given(&'a str),
+    /// One that a program writes.
+    Stream(&'a Path),
     /// One of this machine's own programs.
     Host,
 }
@@ -46,7 +53,11 @@ pub(super) enum ImageSource<'a> {
 impl DockerArgs {
     /// Where the image comes from: the one place that chooses.
     pub(super) fn image_source(&self) -> ImageSource<'_> {
-        self.image.as_deref().map_or(ImageSource::Host, ImageSource::Given)
+        match (&self.image, &self.image_stream) {
+            (Some(name), _) => ImageSource::Given(name),
+            (None, Some(program)) if !self.fast_docker => ImageSource::Stream(program),
+            _ => ImageSource::Host,
+        }
     }
 
     pub(super) fn memory(&self) -> MemoryLimit {

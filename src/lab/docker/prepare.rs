@@ -109,6 +109,7 @@ async fn make_ready(plan: &mut Plan) -> Result<(), StartError> {
     }
     let image = match plan.args.containers.image_source() {
         ImageSource::Given(name) => given(name, &labels).await?,
+        ImageSource::Stream(program) => streamed(program.to_owned()).await?,
         ImageSource::Host => of_host(plan.folder.root().join("image")).await?,
     };
     let data = networks(&labels).await?;
@@ -172,12 +173,23 @@ async fn given(name: &str, labels: &Labels) -> Result<Image, StartError> {
     }
 }
 
-/// The image of this machine's programs: one that is loaded already, or a new one, which stays loaded.
-async fn of_host(folder: PathBuf) -> Result<Image, StartError> {
-    let told = |error: ImageError| match error {
+fn told(error: ImageError) -> StartError {
+    match error {
         ImageError::Usage(line) => StartError::Usage(line),
         ImageError::Failed(line) => StartError::Failed(line),
-    };
+    }
+}
+
+/// An image that a program writes. What Docker has of it already it does not take again.
+async fn streamed(program: PathBuf) -> Result<Image, StartError> {
+    let loaded = spawn_blocking(move || image::load_stream(&program)).await;
+    let name = loaded.map_err(|error| StartError::Failed(format!("the image: {error}")))?.map_err(told)?;
+    let id = id_of_image(&name).await.map_err(StartError::Failed)?;
+    Ok(Image { name, id })
+}
+
+/// The image of this machine's programs: one that is loaded already, or a new one, which stays loaded.
+async fn of_host(folder: PathBuf) -> Result<Image, StartError> {
     let ended = |error: tokio::task::JoinError| StartError::Failed(format!("the image: {error}"));
     let name = spawn_blocking(image::name_of_host_image).await.map_err(ended)?.map_err(told)?;
     if let Ok(id) = id_of_image(&name).await {

@@ -1,0 +1,238 @@
+# Nodes of the benchmark network as services of this machine.
+{
+  lib,
+  config,
+  pkgs,
+  utils,
+  ...
+}:
+let
+  inherit (lib) mkOption types;
+  cfg = config.services.apollo-network-benchmark;
+  nodes = lib.filterAttrs (_: node: node.enable) cfg.nodes;
+  settings = import ./settings.nix { inherit lib; };
+
+  # `--flag=value`; a switch that is off, and what is null, is left out.
+  switches = lib.attrNames (lib.filterAttrs (_: option: option.type.name == "bool") settings);
+  flag =
+    name: value:
+    if value == null then
+      [ ]
+    else if lib.elem name switches || (lib.isBool value && !(settings ? ${name})) then
+      lib.optional value "--${name}"
+    else
+      [ "--${name}=${if lib.isBool value then lib.boolToString value else toString value}" ];
+  arguments =
+    node:
+    lib.concatLists (
+      lib.mapAttrsToList flag (lib.filterAttrs (name: _: name != "summary") node.settings)
+    );
+
+  # The module for it may not be imported.
+  shaped = map (interface: "apollo-network-benchmark-shaping-${interface}.service") (
+    lib.attrNames (lib.filterAttrs (_: shape: shape.enable) (cfg.shaping or { }))
+  );
+
+  unit = name: "apollo-network-benchmark-${name}";
+  program = "${cfg.package}/bin/broadcast_network_stress_test_node";
+  buildCanRun = pkgs.stdenv.buildPlatform.canExecute pkgs.stdenv.hostPlatform;
+in
+{
+  options.services.apollo-network-benchmark.nodes = mkOption {
+    default = { };
+    description = "Nodes that run on this machine.";
+    type = types.attrsOf (
+      types.submodule (
+        { config, ... }:
+        {
+          options = {
+            enable = lib.mkEnableOption "this node" // {
+              default = true;
+            };
+            id = mkOption {
+              type = types.ints.between 0 9999;
+              description = "Id of the node; its identity follows from it.";
+            };
+            openFirewall = mkOption {
+              type = types.bool;
+              default = false;
+              description = ''
+                Open the port of the p2p network, that of the HTTP endpoint, and that of `probe-port`. Whoever reaches the
+                endpoint of a controlled node can start and end it: open it in a network of your own only.
+              '';
+            };
+            restart = mkOption {
+              type = types.enum [
+                "always"
+                "on-failure"
+                "no"
+              ];
+              default = "always";
+              description = ''
+                When systemd starts the node again. A node has one run in its life; with `always` it is there for the next.
+              '';
+            };
+            settings = mkOption {
+              default = { };
+              description = "Flags of the node, by their names without the dashes.";
+              type = types.submodule {
+                freeformType = types.attrsOf (
+                  types.nullOr (
+                    types.oneOf [
+                      types.bool
+                      types.number
+                      types.str
+                      types.path
+                    ]
+                  )
+                );
+                options = settings // {
+                  id = mkOption {
+                    type = types.ints.between 0 9999;
+                    default = config.id;
+                    internal = true;
+                    description = "Id of the node.";
+                  };
+                  num-nodes = mkOption {
+                    type = types.ints.between 1 10000;
+                    default = lib.max 1 (builtins.length cfg.peers);
+                    defaultText = lib.literalMD "length of `peers`";
+                    description = "Number of nodes in the whole network.";
+                  };
+                  bootstrap = mkOption {
+                    type = types.str;
+                    default = lib.concatMapStringsSep "," (peer: peer.multiaddress) cfg.peers;
+                    defaultText = lib.literalMD "the addresses of `peers`";
+                    description = "Addresses of the peers, separated by commas.";
+                  };
+                };
+              };
+            };
+          };
+        }
+      )
+    );
+    example = lib.literalExpression ''
+      {
+        a = {
+          id = 0;
+          openFirewall = true;
+          settings = {
+            mode = "one";
+            broadcaster = 0;
+            heartbeat-millis = 10;
+          };
+        };
+      }
+    '';
+  };
+
+  config = lib.mkIf (nodes != { }) {
+    assertions =
+      let
+        ports = lib.concatMap (node: [
+          node.settings.metric-port
+          node.settings.p2p-port
+        ]) (lib.attrValues nodes);
+      in
+      [
+        {
+          assertion = lib.allUnique ports;
+          message = "services.apollo-network-benchmark.nodes: two nodes of this machine want the same port: ${toString ports}";
+        }
+        {
+          assertion = lib.allUnique (lib.mapAttrsToList (_: node: node.id) nodes);
+          message = "services.apollo-network-benchmark.nodes: two nodes of this machine have the same id";
+        }
+      ];
+
+    systemd.services = lib.mapAttrs' (
+      name: node:
+      lib.nameValuePair (unit name) {
+        description = "Node ${toString node.id} of the benchmark network";
+        documentation = [ "man:broadcast_network_stress_test_node(1)" ];
+        wantedBy = [ "multi-user.target" ];
+        wants = [ "network-online.target" ];
+        after = [ "network-online.target" ] ++ shaped;
+        # On links that are not as they are asked for there is nothing to measure.
+        requires = shaped;
+        # Many ends in a short time are many runs, not a loop of failures.
+        startLimitIntervalSec = 0;
+        serviceConfig = {
+          ExecStart = utils.escapeSystemdExecArgs (
+            [ program ] ++ arguments node ++ [ "--summary=/var/lib/${unit name}/summary.json" ]
+          );
+          Restart = node.restart;
+          RestartSec = 1;
+          # Every other node is a connection, and some more.
+          LimitNOFILE = 65536;
+          DynamicUser = true;
+          StateDirectory = unit name;
+          UMask = "0022";
+
+          # It needs sockets and its own folder. /proc/stat and /proc/net/snmp are what its figures come from.
+          AmbientCapabilities = "";
+          CapabilityBoundingSet = "";
+          NoNewPrivileges = true;
+          LockPersonality = true;
+          MemoryDenyWriteExecute = true;
+          PrivateDevices = true;
+          PrivateTmp = true;
+          PrivateUsers = true;
+          ProcSubset = "all";
+          ProtectClock = true;
+          ProtectControlGroups = true;
+          ProtectHome = true;
+          ProtectHostname = true;
+          ProtectKernelLogs = true;
+          ProtectKernelModules = true;
+          ProtectKernelTunables = true;
+          ProtectProc = "invisible";
+          ProtectSystem = "strict";
+          RemoveIPC = true;
+          RestrictAddressFamilies = [
+            "AF_INET"
+            "AF_INET6"
+            # libp2p asks the kernel for its addresses.
+            "AF_NETLINK"
+          ];
+          RestrictNamespaces = true;
+          RestrictRealtime = true;
+          RestrictSUIDSGID = true;
+          SystemCallArchitectures = "native";
+          SystemCallFilter = [
+            "@system-service"
+            "~@privileged"
+            "~@resources"
+          ];
+        };
+      }
+    ) nodes;
+
+    # What a node would refuse is found when the machine is built.
+    system.checks = lib.optionals buildCanRun (
+      lib.mapAttrsToList (
+        name: node:
+        pkgs.runCommand "${unit name}-settings" { } ''
+          ${program} --check ${lib.escapeShellArgs (arguments node)}
+          touch $out
+        ''
+      ) nodes
+    );
+
+    networking.firewall = lib.mkMerge (
+      lib.mapAttrsToList (
+        _: node:
+        lib.mkIf node.openFirewall {
+          allowedTCPPorts = [
+            node.settings.metric-port
+          ]
+          ++ lib.optional (!node.settings.quic) node.settings.p2p-port;
+          allowedUDPPorts =
+            lib.optional node.settings.quic node.settings.p2p-port
+            ++ lib.optional (node.settings.probe-port != null) node.settings.probe-port;
+        }
+      ) nodes
+    );
+  };
+}

@@ -1,0 +1,69 @@
+# The flags of a node as options. What is not here can be given all the same: the settings are freeform.
+{ lib }:
+let
+  inherit (lib) mkOption types;
+  given =
+    type: default: description:
+    mkOption { inherit type default description; };
+  maybe = type: description: given (types.nullOr type) null description;
+  natural = types.ints.unsigned;
+  positive = types.ints.positive;
+in
+{
+  mode = given (types.enum [
+    "all"
+    "one"
+    "rr"
+    "explore"
+  ]) "all" "Who broadcasts when.";
+  network-protocol = given (types.enum [
+    "gossipsub"
+    "sqmr"
+    "reversed-sqmr"
+  ]) "gossipsub" "How a broadcast travels.";
+  broadcaster = maybe natural "Node that broadcasts, in modes `one` and `explore`.";
+  message-size-bytes = given (types.nullOr (
+    types.ints.between 36 4194304
+  )) 1024 "Size of a whole message.";
+  heartbeat-millis =
+    given (types.nullOr positive) 100
+      "Time from one message of a sender to its next.";
+  round-duration-seconds = maybe positive "Length of a node's turn, in mode `rr`.";
+  explore-cool-down-duration-seconds = maybe natural "Pause before each trial of mode `explore`.";
+  explore-run-duration-seconds = maybe positive "Length of each trial of mode `explore`.";
+  explore-min-throughput-byte-per-seconds = maybe types.number "Trials below this throughput are left out.";
+  explore-min-message-size-bytes = maybe natural "Trials with smaller messages are left out.";
+  buffer-size = given (types.ints.between 1 10000000) 100000 "Most messages in each queue.";
+  timeout =
+    given (types.ints.between 1 31622400) 31622400
+      "Seconds after which the node ends by itself.";
+  verbosity =
+    given (types.ints.between 0 5) 2
+      "Log level: 0 none, 1 error, 2 warn, 3 info, 4 debug, 5 trace.";
+  metric-port = given types.port 2000 "TCP port of the HTTP endpoint.";
+  p2p-port = given types.port 10000 "Port of the p2p network.";
+  quic = given types.bool false "Use QUIC in place of TCP, noise and yamux.";
+  queue-bytes = maybe positive "Most bytes that may wait for one peer.";
+  gossipsub-metrics = given types.bool false "Export the metrics of libp2p's own gossipsub too.";
+  tokio-metrics = given types.bool false "Export the metrics of the network's tokio runtime too.";
+  gossipsub-mesh-n = maybe positive "Wanted size of gossipsub's mesh.";
+  gossipsub-mesh-n-low = maybe positive "Least size of the mesh.";
+  gossipsub-mesh-n-high = maybe positive "Largest size of the mesh.";
+  gossipsub-mesh-outbound-min = maybe natural "Least number of peers in the mesh that this node has dialled.";
+  gossipsub-heartbeat-millis = maybe positive "Pace of gossipsub's upkeep.";
+  gossipsub-flood-publish = maybe types.bool "Whether a publisher sends to all subscribed peers.";
+  gossipsub-signing = maybe types.bool "Whether messages are signed and verified.";
+  gossipsub-idontwant-threshold-bytes = maybe natural "Larger messages are announced by IDONTWANT.";
+  controlled = given types.bool true ''
+    Start only when a runner says so (`apollo-bench remote`, or `runs` on some machine). Without it the node starts as
+    soon as all its peers are there.
+  '';
+  start-at-unix-millis = maybe positive "Start at this instant; the same for all nodes.";
+  ready-timeout-seconds = maybe positive "Longest wait for the peers before traffic starts all the same.";
+  run-id = maybe natural "Number of the run, the same for all nodes.";
+  metric-address = maybe types.str "Address that the HTTP endpoint listens on.";
+  p2p-address = maybe types.str "Address that the p2p network listens on.";
+  probe-port = maybe types.port "UDP port at which links are measured.";
+  worker-threads = maybe (types.ints.between 1 1024) "Threads that carry the network.";
+  log-limit-mib = maybe natural "Stop logging after this many MiB.";
+}

@@ -1,0 +1,135 @@
+# Shaped interfaces: latency, jitter, loss and throughput of what goes through them.
+{
+  lib,
+  config,
+  pkgs,
+  utils,
+  ...
+}:
+let
+  inherit (lib) mkOption types;
+  cfg = config.services.apollo-network-benchmark;
+  interfaces = lib.filterAttrs (_: shape: shape.enable) cfg.shaping;
+  quantity =
+    description:
+    mkOption {
+      type = types.nullOr (types.addCheck types.number (value: value >= 0));
+      default = null;
+      inherit description;
+    };
+  flags = {
+    latency = quantity "One-way latency of what leaves, in milliseconds.";
+    jitter = quantity "The latency of each packet differs by up to so many milliseconds.";
+    loss = quantity "Percent of the packets that are lost.";
+    duplicate = quantity "Percent of the packets that come twice.";
+    reorder = quantity "Percent of the packets that overtake others.";
+    throughput = quantity "Most kilobytes (1000 bytes) per second, out and in.";
+  };
+  shape = {
+    options = flags // {
+      enable = lib.mkEnableOption "shaping of this interface" // {
+        default = true;
+      };
+      egress = mkOption {
+        type = types.attrsOf types.number;
+        default = { };
+        description = "What leaves is shaped so, in place of the values above.";
+        example = {
+          latency = 80;
+        };
+      };
+      ingress = mkOption {
+        type = types.attrsOf types.number;
+        default = { };
+        description = "What comes in is shaped so; by default only `throughput` applies to it.";
+        example = {
+          latency = 20;
+          loss = 1;
+        };
+      };
+    };
+  };
+  words =
+    values:
+    lib.concatStringsSep "," (lib.mapAttrsToList (name: value: "${name}=${toString value}") values);
+  arguments =
+    interface: shape:
+    [ "--interface=${interface}" ]
+    ++ lib.concatMap (
+      name: lib.optional (shape.${name} != null) "--${name}=${toString shape.${name}}"
+    ) (lib.attrNames flags)
+    ++ lib.optional (shape.egress != { }) "--egress=${words shape.egress}"
+    ++ lib.optional (shape.ingress != { }) "--ingress=${words shape.ingress}";
+  program = "${cfg.package}/bin/apollo-bench shape";
+in
+{
+  options.services.apollo-network-benchmark.shaping = mkOption {
+    default = { };
+    description = ''
+      Interfaces that are shaped, by name. Nodes of this machine start after it and only if it has worked. Stopping the
+      unit `apollo-network-benchmark-shaping-NAME` takes the shape away again, and stops the nodes.
+    '';
+    type = types.attrsOf (types.submodule shape);
+    example = lib.literalExpression ''
+      {
+        eth1 = {
+          latency = 50;
+          throughput = 10000;
+        };
+      }
+    '';
+  };
+
+  config = lib.mkIf (interfaces != { }) {
+    boot.kernelModules = [
+      "cls_u32"
+      "act_mirred"
+      "ifb"
+      "sch_htb"
+      "sch_ingress"
+      "sch_netem"
+      "sch_tbf"
+    ];
+
+    systemd.services = lib.mapAttrs' (
+      interface: shape:
+      lib.nameValuePair "apollo-network-benchmark-shaping-${interface}" {
+        description = "Shape of ${interface}";
+        documentation = [ "man:apollo-bench-shape(1)" ];
+        wantedBy = [ "multi-user.target" ];
+        wants = [ "network-online.target" ];
+        after = [ "network-online.target" ];
+        path = [
+          pkgs.iproute2
+          pkgs.kmod
+        ];
+        serviceConfig = {
+          Type = "oneshot";
+          RemainAfterExit = true;
+          ExecStart = "${program} ${utils.escapeSystemdExecArgs (arguments interface shape)}";
+          ExecStop = "${program} ${
+            utils.escapeSystemdExecArgs [
+              "--interface=${interface}"
+              "--remove"
+            ]
+          }";
+          # Root, but only for the network.
+          CapabilityBoundingSet = [
+            "CAP_NET_ADMIN"
+            "CAP_SYS_MODULE"
+          ];
+          NoNewPrivileges = true;
+          PrivateTmp = true;
+          ProtectHome = true;
+          ProtectSystem = "strict";
+          RestrictAddressFamilies = [
+            "AF_INET"
+            "AF_INET6"
+            "AF_NETLINK"
+            "AF_UNIX"
+          ];
+        };
+      }
+    ) interfaces;
+  };
+}

@@ -1,0 +1,21 @@
+# cargo-deny as the tests of a checkout use it: the same version, from the same place.
+{ craneLib }:
+let
+  version = "0.20.2";
+  src = craneLib.downloadCargoPackage {
+    name = "cargo-deny";
+    inherit version;
+    source = "registry+https://github.com/rust-lang/crates.io-index";
+    checksum = "e528dfcbe739af7ce37a77d3d6df1b29dd6887b1c701d888820c0f16b864f737";
+  };
+in
+craneLib.buildPackage {
+  pname = "cargo-deny";
+  inherit version src;
+  # Its own lock file: read out of the download, it would have to be built to be evaluated.
+  cargoVendorDir = craneLib.vendorCargoDeps { cargoLock = ./cargo-deny.lock; };
+  cargoArtifacts = null;
+  strictDeps = true;
+  doCheck = false;
+  meta.mainProgram = "cargo-deny";
+}

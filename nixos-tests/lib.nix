@@ -1,0 +1,147 @@
+# A network of machines with a node each, one of which also makes the run, and the words that the tests are written in.
+{
+  self,
+  pkgs,
+  lib,
+}:
+let
+  service = "apollo-network-benchmark";
+  packages = self.packages.${pkgs.stdenv.hostPlatform.system};
+
+  # Light enough for machines that are emulated: few messages, and much patience.
+  light = {
+    message-size-bytes = 1024;
+    heartbeat-millis = 500;
+    ready-timeout-seconds = 600;
+    verbosity = 3;
+  };
+
+  words = numNodes: measured: ''
+    import base64
+    import io
+    import json
+    import tarfile
+
+    nodes = [${lib.concatMapStringsSep ", " (id: "node${toString id}") (lib.range 0 (numNodes - 1))}]
+    runner = node0
+
+    def ready():
+        """Waits until every node is connected to all the others."""
+        for node in nodes:
+            node.wait_for_unit("${service}-node.service")
+        for node in nodes:
+            node.wait_until_succeeds("curl --silent --show-error --fail http://127.0.0.1:2000/readyz", timeout=600)
+
+    def keep(machine, folder):
+        """Leaves a folder of a machine in the result of the test."""
+        if machine.execute("mountpoint --quiet /tmp/shared")[0] == 0:
+            machine.copy_from_machine(folder)
+            return
+        # Some drivers share no folder with the machine: then it comes through the shell.
+        archive = machine.succeed(f"tar --create --gzip --directory $(dirname {folder}) $(basename {folder}) | base64")
+        with tarfile.open(fileobj=io.BytesIO(base64.b64decode(archive))) as files:
+            files.extractall(machine.out_dir, filter="data")
+
+    def result():
+        """The result of the newest run, which is copied out of the machine with all its files."""
+        folder = runner.succeed("ls -d /var/lib/${service}-runs/*/ | tail -n 1").strip().rstrip("/")
+        keep(runner, folder)
+        run = json.loads(runner.succeed(f"cat {folder}/summary.json"))
+        print(json.dumps({"verdict": run["verdict"], "totals": {k: v for k, v in run["totals"].items() if not isinstance(v, dict)}}))
+        return run
+
+    def measure(valid=True):
+        """Makes a run, and gives its result."""
+        ready()
+        if valid:
+            runner.succeed("systemctl start ${service}-run-${measured}.service", timeout=900)
+        else:
+            runner.fail("systemctl start ${service}-run-${measured}.service", timeout=900)
+        run = result()
+        assert run["verdict"]["valid"] == valid, run["verdict"]
+        return run
+
+    def delivered_all(run):
+        """Every message that was sent has reached every other node, once."""
+        totals = run["totals"]
+        assert totals["sent"] > 0, totals
+        assert totals["expected"] == totals["sent"] * (len(nodes) - 1), totals
+        assert totals["delivered"] == totals["expected"], totals
+
+    def median_delay_millis(run):
+        """Median time from a message's intended sending to its arrival."""
+        return run["totals"]["network_delay"]["p50_micros"] / 1000
+
+  '';
+in
+{
+  inherit service;
+  program = packages.default;
+  inherit (packages) image;
+
+  # name; settings of every node; shaping of the interface between the machines; more of each machine; the script.
+  test =
+    {
+      name,
+      numNodes ? 3,
+      settings ? { },
+      shaping ? null,
+      run ? { },
+      extra ? (_id: { }),
+      others ? { },
+      script,
+    }:
+    pkgs.testers.runNixOSTest (
+      { config, ... }:
+      {
+        inherit name;
+        globalTimeout = 3600;
+        nodes =
+          lib.listToAttrs (
+            map (
+              id:
+              lib.nameValuePair "node${toString id}" {
+                imports = [
+                  self.nixosModules.default
+                  (extra id)
+                ];
+                virtualisation.memorySize = 512;
+                environment.systemPackages = [
+                  pkgs.curl
+                  pkgs.iproute2
+                ];
+                services.${service} = {
+                  peers = map (peer: {
+                    id = peer;
+                    address = config.nodes."node${toString peer}".networking.primaryIPAddress;
+                  }) (lib.range 0 (numNodes - 1));
+                  nodes.node = {
+                    inherit id;
+                    openFirewall = true;
+                    settings = light // settings;
+                  };
+                  shaping = lib.mkIf (shaping != null) { eth1 = shaping; };
+                  runs = lib.mkIf (id == 0) {
+                    measured.settings = {
+                      timeout = 20;
+                      warm-up-seconds = 5;
+                      drain-seconds = 60;
+                      ready-timeout-seconds = 600;
+                      hang-timeout-seconds = 120;
+                    }
+                    // run;
+                  };
+                };
+              }
+            ) (lib.range 0 (numNodes - 1))
+          )
+          // others;
+        testScript =
+          words numNodes "measured"
+          + ''
+            start_all()
+          ''
+          + script;
+      }
+    );
+}

@@ -1,0 +1,29 @@
+# A machine whose cable is pulled, and put back.
+{ network, ... }:
+network.test {
+  name = "partition";
+  run = {
+    timeout = 60;
+    # The runner reaches the machine no more than the others do.
+    hang-timeout-seconds = 300;
+    drain-seconds = 120;
+  };
+  script = ''
+    ready()
+    with subtest("a machine is cut off while the others go on"):
+        runner.succeed("systemctl start --no-block ${network.service}-run-measured.service")
+        node1.wait_until_succeeds("curl --silent --fail http://127.0.0.1:2000/summary | grep -E '\"phase\": ?\"measuring\"'", timeout=300)
+        node2.block()
+        node1.wait_until_succeeds("curl --silent --fail http://127.0.0.1:2000/summary | grep -E '\"connected_peers\": ?1'", timeout=300)
+
+    with subtest("it comes back"):
+        node2.unblock()
+        for node in nodes:
+            node.wait_until_succeeds("curl --silent --fail http://127.0.0.1:2000/summary | grep -E '\"connected_peers\": ?2'", timeout=300)
+
+    with subtest("the run has an end and a result"):
+        runner.wait_until_fails("systemctl is-active --quiet ${network.service}-run-measured.service || systemctl show -P ActiveState ${network.service}-run-measured.service | grep activating", timeout=600)
+        totals = result()["totals"]
+        assert 0 < totals["delivered"] <= totals["expected"], totals
+  '';
+}

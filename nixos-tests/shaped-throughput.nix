@@ -1,0 +1,27 @@
+# An interface that carries less than is offered: messages queue, and what comes is as much as the interface lets through.
+{ network, ... }:
+let
+  kilobytesPerSecond = 200;
+in
+network.test {
+  name = "shaped-throughput";
+  shaping.throughput = kilobytesPerSecond;
+  settings = {
+    mode = "one";
+    broadcaster = 0;
+    message-size-bytes = 50000;
+    heartbeat-millis = 250;
+  };
+  run.drain-seconds = 15;
+  script = ''
+    with subtest("no more gets through than the interface carries"):
+        run = measure()
+        totals = run["totals"]
+        offered = totals["sent_bytes_per_second"] * (len(nodes) - 1)
+        seconds = totals["window_seconds"] + 15
+        carried = totals["delivered"] * 50000 / seconds
+        assert offered > ${toString (kilobytesPerSecond * 1000)} * 1.5, totals
+        assert 0 < carried <= ${toString (kilobytesPerSecond * 1000)} * 1.2, totals
+        assert totals["delay"]["max_micros"] > 2_000_000, totals["delay"]
+  '';
+}
