@@ -6,6 +6,7 @@ mod support;
 use std::{
     collections::BTreeSet,
     fs,
+    os::unix::fs::PermissionsExt,
     process::Command,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -336,4 +337,39 @@ fn a_docker_that_can_not_be_used_is_named_with_the_way_out() {
         without("DOCKER_HOST", "unix:///nowhere/docker.sock", "systemctl start docker");
         without("DOCKER_HOST", "ssh://nobody@nowhere.invalid", "use one of this machine");
     }
+}
+
+/// An image need not be built where something else brings it, as Nix does.
+#[test]
+fn an_image_can_come_from_a_program_that_writes_it() {
+    let Some(_docker) = docker_for_one() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let name = "apollo-network-benchmark-test:streamed";
+    let image = folder.path().join("image");
+    let built = Command::new(env!("CARGO_BIN_EXE_apollo-bench"))
+        .args(["image", "--tag", name, "--output"])
+        .arg(&image)
+        .output()
+        .unwrap();
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    let program = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    };
+    let stream = program("stream", &format!("cat {}", image.join("image.tar").display()));
+    let lab = Lab::new(2);
+    let mut command = lab.command("--docker --timeout 1 --warm-up-seconds 0 --heartbeat-millis 20");
+    let (exit, run) = result(command.env("APOLLO_BENCH_IMAGE_STREAM", stream).output().unwrap());
+    assert_eq!((exit, &run["totals"]["delivery_ratio"]), (Some(0), &Value::from(1.0)), "{run:#}");
+    let manifest: Value = serde_json::from_slice(&fs::read(lab.output().join("manifest.json")).unwrap()).unwrap();
+    assert_eq!(manifest["image"]["name"], name);
+    docker(&["rmi", name]);
+
+    let broken = program("broken", "exit 3");
+    let lab = Lab::new(2);
+    let output = lab.command("--docker --timeout 1").env("APOLLO_BENCH_IMAGE_STREAM", broken).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains("broken"), "{said}");
 }

@@ -4,6 +4,7 @@
 mod support;
 
 use std::{
+    fs,
     process::{Command, Stdio},
     time::Duration,
 };
@@ -306,6 +307,17 @@ fn a_reader_that_goes_away_is_no_failure() {
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn man_pages_of_both_programs_are_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let written = Command::new(BENCH).arg("man").arg(folder.path().join("man1")).output().unwrap();
+    assert!(written.status.success(), "{}", String::from_utf8_lossy(&written.stderr));
+    for (page, says) in [("apollo-bench-local.1", "num\\-nodes"), ("broadcast_network_stress_test_node.1", "bootstrap")] {
+        let text = fs::read_to_string(folder.path().join("man1").join(page)).unwrap();
+        assert!(text.contains(says), "{page}: {text}");
+    }
 }
 
 #[test]

@@ -44,6 +44,21 @@ fn bad_values_are_refused_at_once_with_one_line_and_exit_code_2() {
 }
 
 #[test]
+fn arguments_can_be_checked_without_a_node() {
+    let check = |extra: &str| {
+        let mut args = lone_node(2000, 10_000, extra);
+        args.push("--check".into());
+        Command::new(NODE).args(args).output().unwrap()
+    };
+    let good = check("");
+    assert_eq!(good.status.code(), Some(0));
+    assert!(String::from_utf8(good.stdout).unwrap().contains("the arguments are good"));
+    let bad = check("--gossipsub-mesh-n 2");
+    assert_eq!(bad.status.code(), Some(2));
+    assert!(String::from_utf8(bad.stderr).unwrap().contains("--gossipsub-mesh-n 2"));
+}
+
+#[test]
 fn an_address_without_a_peer_id_is_refused() {
     let mut args = lone_node(1, 2, "");
     args.pop();
