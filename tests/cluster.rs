@@ -287,7 +287,10 @@ fn the_environment_of_the_nodes_is_the_nodes_own() {
 fn peers_are_known_by_the_names_that_the_service_gives_them() {
     let objects = objects("--num-nodes 3 --namespace bench --quic");
     let service = find(&objects, "Service", "nodes");
-    assert_eq!((&service["spec"]["clusterIP"], &service["spec"]["publishNotReadyAddresses"]), (&json!("None"), &json!(true)));
+    assert_eq!(
+        (&service["spec"]["clusterIP"], &service["spec"]["publishNotReadyAddresses"]),
+        (&json!("None"), &json!(true))
+    );
     let pod = &find(&objects, "Job", "node")["spec"]["template"]["spec"];
     assert_eq!((&pod["subdomain"], &pod["hostname"]), (&service["metadata"]["name"], &Value::Null));
     let expected: Vec<String> = (0..3)
@@ -317,7 +320,8 @@ fn links_are_shaped_by_a_container_of_their_own() {
     assert_eq!(pod("")["initContainers"], Value::Null);
     let shaped = pod("--latency 50 --jitter 5 --throughput 10000");
     let shape = &shaped["initContainers"][0];
-    let args = ["shape", "--address=$(POD_IP)", "--egress=latency=50,jitter=5,throughput=10000", "--ingress=throughput=10000"];
+    let args =
+        ["shape", "--address=$(POD_IP)", "--egress=latency=50,jitter=5,throughput=10000", "--ingress=throughput=10000"];
     assert_eq!(shape["args"], json!(args));
     assert_eq!(shape["env"][0]["valueFrom"]["fieldRef"]["fieldPath"], "status.podIP");
     assert_eq!(shape["image"], shaped["containers"][0]["image"]);
@@ -405,7 +409,11 @@ fn prometheus_takes_its_configuration() {
     let output =
         Command::new(tool).args(["check", "config"]).arg(folder.path().join("prometheus.yml")).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && text.contains("rules found"), "{text} {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success() && text.contains("rules found"),
+        "{text} {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 #[test]
@@ -466,7 +474,7 @@ fn validator(name: &str) -> Option<PathBuf> {
 fn validate(program: &Path, file: &Path) -> (bool, String) {
     let mut command = Command::new(program);
     command.args(VERSIONS.iter().flat_map(|version| ["--kubernetes-version", version]));
-    let output = command.arg("--strict").arg("--").arg(file).output().unwrap();
+    let output = command.arg("--strict").arg(file).output().unwrap();
     (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
 }
 

@@ -52,19 +52,22 @@ pub(super) fn no_rights() -> SecurityContext {
     }
 }
 
-/// A container that may do nothing but run.
-pub(super) fn container(name: &str, image: &PinnedImage, resources: ResourceRequirements, ports: &[Port]) -> Container {
-    let ports = ports.iter().map(|port| ContainerPort {
+fn container_port(port: &Port) -> ContainerPort {
+    ContainerPort {
         name: Some(port.name.into()),
         container_port: port.number.into(),
         protocol: Some(port.protocol.into()),
         ..ContainerPort::default()
-    });
+    }
+}
+
+/// A container that may do nothing but run.
+pub(super) fn container(name: &str, image: &PinnedImage, resources: ResourceRequirements, ports: &[Port]) -> Container {
     Container {
         name: name.into(),
         image: Some(image.name().into()),
         image_pull_policy: Some("IfNotPresent".into()),
-        ports: Some(ports.collect()),
+        ports: (!ports.is_empty()).then(|| ports.iter().map(container_port).collect()),
         resources: Some(resources),
         security_context: Some(no_rights()),
         // So that the pod's status tells why it failed.
