@@ -82,6 +82,7 @@ pub struct LocalArgs {
     #[arg(long, value_name = "DIR")]
     pub output: Option<PathBuf>,
     #[command(flatten)]
+    #[serde(flatten)]
     #[allow(missing_docs, reason = "a doc comment here would become help text")]
     pub print: PrintArgs,
     #[command(flatten)]
