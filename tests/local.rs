@@ -314,7 +314,8 @@ fn man_pages_of_both_programs_are_written() {
     let folder = tempfile::tempdir().unwrap();
     let written = Command::new(BENCH).arg("man").arg(folder.path().join("man1")).output().unwrap();
     assert!(written.status.success(), "{}", String::from_utf8_lossy(&written.stderr));
-    for (page, says) in [("apollo-bench-local.1", "num\\-nodes"), ("broadcast_network_stress_test_node.1", "bootstrap")] {
+    for (page, says) in [("apollo-bench-local.1", "num\\-nodes"), ("broadcast_network_stress_test_node.1", "bootstrap")]
+    {
         let text = fs::read_to_string(folder.path().join("man1").join(page)).unwrap();
         assert!(text.contains(says), "{page}: {text}");
     }
