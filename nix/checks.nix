@@ -19,9 +19,7 @@ in
     checked
     // {
       cargoDocExtraArgs = "--no-deps --lib";
-      env = checked.env // {
-        RUSTDOCFLAGS = "--deny warnings";
-      };
+      env.RUSTDOCFLAGS = "--deny warnings";
     }
   );
   # Tests of containers, namespaces and browsers need a machine: they are run from a checkout, by scripts/test.

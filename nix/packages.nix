@@ -22,8 +22,6 @@ let
     inherit (craneLib.crateNameFromCargoToml { cargoToml = ../Cargo.toml; }) version;
     src = source sources.build;
     strictDeps = true;
-    # Times in what is made are those of the sources, not of the build.
-    env.SOURCE_DATE_EPOCH = toString (self.lastModified or 1);
     # A patched dependency is a dependency: crane would empty it like the project's own sources.
     extraDummyScript = "cp -r --no-preserve=mode ${../patches}/. $out/patches/";
   };
@@ -61,7 +59,11 @@ let
         );
         # The tests are a check of their own.
         doCheck = false;
-        env = common.env // lib.optionalAttrs (revision != null) { APOLLO_BENCH_REVISION = revision; };
+        # Here alone: the dependencies would be compiled anew for each commit.
+        env = {
+          SOURCE_DATE_EPOCH = toString (self.lastModified or 1);
+        }
+        // lib.optionalAttrs (revision != null) { APOLLO_BENCH_REVISION = revision; };
         nativeBuildInputs = [ pkgs.installShellFiles ];
         postInstall = lib.optionalString (pkgs.stdenv.buildPlatform.canExecute pkgs.stdenv.hostPlatform) ''
           $out/bin/apollo-bench man man
