@@ -31,8 +31,11 @@ in
       description = "Listen on all interfaces, not on the loopback alone, and open the ports. Anybody may then look.";
     };
     nodeExporter = {
-      enable = lib.mkEnableOption "node_exporter on this machine" // {
+      enable = lib.mkEnableOption "node_exporter on this machine";
+      openFirewall = mkOption {
+        type = types.bool;
         default = false;
+        description = "Listen on all interfaces, not on the loopback alone, and open its port, for the machine that scrapes it.";
       };
       scrape = mkOption {
         type = types.bool;
@@ -60,7 +63,7 @@ in
         description = "Port of Grafana.";
       };
       secretKeyFile = mkOption {
-        type = types.nullOr types.path;
+        type = types.nullOr types.externalPath;
         default = null;
         description = ''
           File, outside of the store, with the key that Grafana encrypts its secrets with. Without one it is made at the
@@ -76,7 +79,8 @@ in
         enable = true;
         port = monitoring.nodeExporter.port;
         enabledCollectors = [ "tcpstat" ];
-        openFirewall = monitoring.openFirewall;
+        inherit (monitoring.nodeExporter) openFirewall;
+        listenAddress = address monitoring.nodeExporter.openFirewall;
       };
     })
 

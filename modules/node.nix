@@ -13,7 +13,7 @@ let
   settings = import ./settings.nix { inherit lib; };
 
   # `--flag=value`; a switch that is off, and what is null, is left out.
-  switches = lib.attrNames (lib.filterAttrs (_: option: option.type.name == "bool") settings);
+  switches = [ "quic" ] ++ lib.attrNames (lib.filterAttrs (_: option: option.type.name == "bool") settings);
   flag =
     name: value:
     if value == null then
@@ -44,6 +44,26 @@ in
     type = types.attrsOf (
       types.submodule (
         { config, ... }:
+        let
+          own = lib.findFirst (peer: peer.id == config.id) null cfg.peers;
+          # What the others are told of this node.
+          fromPeers =
+            type: attribute: otherwise: description:
+            mkOption {
+              inherit type description;
+              default = if own == null then otherwise else own.${attribute};
+              defaultText = lib.literalMD "that of the node in `peers`, else `${builtins.toJSON otherwise}`";
+            };
+          listen =
+            description:
+            mkOption {
+              type = types.nullOr types.str;
+              # That is IPv4 too.
+              default = if lib.any (peer: lib.hasInfix ":" peer.address) cfg.peers then "::" else null;
+              defaultText = lib.literalMD "all addresses; those of IPv6 too where a peer has one";
+              inherit description;
+            };
+        in
         {
           options = {
             enable = lib.mkEnableOption "this node" // {
@@ -93,6 +113,11 @@ in
                     internal = true;
                     description = "Id of the node.";
                   };
+                  metric-port = fromPeers types.port "metricPort" 2000 "TCP port of the HTTP endpoint.";
+                  p2p-port = fromPeers types.port "port" 10000 "Port of the p2p network.";
+                  quic = fromPeers types.bool "quic" false "Use QUIC in place of TCP, noise and yamux.";
+                  metric-address = listen "Address that the HTTP endpoint listens on.";
+                  p2p-address = listen "Address that the p2p network listens on.";
                   num-nodes = mkOption {
                     type = types.ints.between 1 10000;
                     default = lib.max 1 (builtins.length cfg.peers);
@@ -130,15 +155,20 @@ in
   config = lib.mkIf (nodes != { }) {
     assertions =
       let
-        ports = lib.concatMap (node: [
-          node.settings.metric-port
-          node.settings.p2p-port
-        ]) (lib.attrValues nodes);
+        socket = protocol: address: port: "${protocol} ${if address == null then "*" else address}:${toString port}";
+        ports = lib.concatMap (
+          { settings, ... }:
+          [
+            (socket "TCP" settings.metric-address settings.metric-port)
+            (socket (if settings.quic then "UDP" else "TCP") settings.p2p-address settings.p2p-port)
+          ]
+          ++ lib.optional (settings.probe-port != null) (socket "UDP" settings.p2p-address settings.probe-port)
+        ) (lib.attrValues nodes);
       in
       [
         {
           assertion = lib.allUnique ports;
-          message = "services.apollo-network-benchmark.nodes: two nodes of this machine want the same port: ${toString ports}";
+          message = "services.apollo-network-benchmark.nodes: two nodes of this machine want the same port: ${lib.concatStringsSep ", " ports}";
         }
         {
           assertion = lib.allUnique (lib.mapAttrsToList (_: node: node.id) nodes);
@@ -219,6 +249,8 @@ in
         ''
       ) nodes
     );
+
+    environment.systemPackages = [ cfg.package ];
 
     networking.firewall = lib.mkMerge (
       lib.mapAttrsToList (

@@ -18,7 +18,7 @@ in
     default = { };
     description = ''
       Runs of the network of `peers`. `systemctl start apollo-network-benchmark-run-NAME` makes one, succeeds if it is valid, and
-      leaves its folder in `/var/lib/${folder}`.
+      leaves its folder in `/var/lib/${folder}`, which root reads.
     '';
     type = types.attrsOf (
       types.submodule {
@@ -56,6 +56,7 @@ in
         message = "services.apollo-network-benchmark.runs: there is nobody to measure: fill `peers`";
       }
     ];
+    environment.systemPackages = [ cfg.package ];
     systemd.services = lib.mapAttrs' (
       name: run:
       lib.nameValuePair "apollo-network-benchmark-run-${name}" {
@@ -64,6 +65,8 @@ in
         wants = [ "network-online.target" ];
         after = [ "network-online.target" ];
         inherit (run) startAt;
+        # A new configuration of the machine does not end the run under way.
+        restartIfChanged = false;
         # The default folder of a run is a new one in here.
         environment.TMPDIR = "/var/lib/${folder}";
         serviceConfig = {
@@ -77,6 +80,8 @@ in
             ++ lib.concatLists (lib.mapAttrsToList flag run.settings)
           );
           DynamicUser = true;
+          # One for all runs, which share the folder.
+          User = folder;
           StateDirectory = folder;
           UMask = "0022";
           CapabilityBoundingSet = "";

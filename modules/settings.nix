@@ -40,9 +40,6 @@ in
   verbosity =
     given (types.ints.between 0 5) 2
       "Log level: 0 none, 1 error, 2 warn, 3 info, 4 debug, 5 trace.";
-  metric-port = given types.port 2000 "TCP port of the HTTP endpoint.";
-  p2p-port = given types.port 10000 "Port of the p2p network.";
-  quic = given types.bool false "Use QUIC in place of TCP, noise and yamux.";
   queue-bytes = maybe positive "Most bytes that may wait for one peer.";
   gossipsub-metrics = given types.bool false "Export the metrics of libp2p's own gossipsub too.";
   tokio-metrics = given types.bool false "Export the metrics of the network's tokio runtime too.";
@@ -61,8 +58,6 @@ in
   start-at-unix-millis = maybe positive "Start at this instant; the same for all nodes.";
   ready-timeout-seconds = maybe positive "Longest wait for the peers before traffic starts all the same.";
   run-id = maybe natural "Number of the run, the same for all nodes.";
-  metric-address = maybe types.str "Address that the HTTP endpoint listens on.";
-  p2p-address = maybe types.str "Address that the p2p network listens on.";
   probe-port = maybe types.port "UDP port at which links are measured.";
   worker-threads = maybe (types.ints.between 1 1024) "Threads that carry the network.";
   log-limit-mib = maybe natural "Stop logging after this many MiB.";

@@ -31,7 +31,7 @@ let
         default = true;
       };
       egress = mkOption {
-        type = types.attrsOf types.number;
+        type = types.submodule { options = flags; };
         default = { };
         description = "What leaves is shaped so, in place of the values above.";
         example = {
@@ -39,7 +39,7 @@ let
         };
       };
       ingress = mkOption {
-        type = types.attrsOf types.number;
+        type = types.submodule { options = flags; };
         default = { };
         description = "What comes in is shaped so; by default only `throughput` applies to it.";
         example = {
@@ -58,8 +58,8 @@ let
     ++ lib.concatMap (
       name: lib.optional (shape.${name} != null) "--${name}=${toString shape.${name}}"
     ) (lib.attrNames flags)
-    ++ lib.optional (shape.egress != { }) "--egress=${words shape.egress}"
-    ++ lib.optional (shape.ingress != { }) "--ingress=${words shape.ingress}";
+    ++ lib.optional (words shape.egress != "") "--egress=${words shape.egress}"
+    ++ lib.optional (words shape.ingress != "") "--ingress=${words shape.ingress}";
   program = "${cfg.package}/bin/apollo-bench shape";
 in
 {
@@ -81,6 +81,21 @@ in
   };
 
   config = lib.mkIf (interfaces != { }) {
+    assertions = lib.concatLists (
+      lib.mapAttrsToList (interface: shape: [
+        {
+          assertion = builtins.length (arguments interface shape) > 1;
+          message = "services.apollo-network-benchmark.shaping.${interface}: nothing to shape: give it latency or throughput";
+        }
+        {
+          assertion = shape.latency != null || (shape.jitter == null && shape.reorder == null);
+          message = "services.apollo-network-benchmark.shaping.${interface}: jitter and reorder are of a latency, which is not given";
+        }
+      ]) interfaces
+    );
+
+    environment.systemPackages = [ cfg.package ];
+
     boot.kernelModules = [
       "cls_u32"
       "act_mirred"
@@ -93,12 +108,20 @@ in
 
     systemd.services = lib.mapAttrs' (
       interface: shape:
+      let
+        # Some interfaces are there late, and some go and come back.
+        device = "sys-subsystem-net-devices-${utils.escapeSystemdPath interface}.device";
+      in
       lib.nameValuePair "apollo-network-benchmark-shaping-${interface}" {
         description = "Shape of ${interface}";
         documentation = [ "man:apollo-bench-shape(1)" ];
         wantedBy = [ "multi-user.target" ];
         wants = [ "network-online.target" ];
-        after = [ "network-online.target" ];
+        after = [
+          "network-online.target"
+          device
+        ];
+        bindsTo = [ device ];
         path = [
           pkgs.iproute2
           pkgs.kmod

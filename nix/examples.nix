@@ -79,6 +79,10 @@ let
 in
 pkgs.runCommand "examples"
   {
+    # The program itself has looked at the settings of every node.
+    settings = lib.concatMap (
+      config: lib.filter (check: lib.hasSuffix "-settings" check.name) config.system.checks
+    ) (lib.attrValues machines);
     text = lib.concatStrings (lib.mapAttrsToList tell machines);
     passAsFile = [ "text" ];
   }

@@ -7,10 +7,19 @@
 let
   inherit (pkgs) lib;
   # Not the whole of iproute2, and no file of it that is only a link.
-  tools = pkgs.runCommand "tc-and-ip" { } ''
-    mkdir -p $out/bin
-    cp -L ${pkgs.iproute2}/bin/{tc,ip} $out/bin/
-  '';
+  tools =
+    pkgs.runCommand "tc-and-ip"
+      {
+        nativeBuildInputs = [ pkgs.removeReferencesTo ];
+        disallowedReferences = [ pkgs.iproute2 ];
+      }
+      ''
+        mkdir -p $out/bin
+        cp -L ${pkgs.iproute2}/bin/{tc,ip} $out/bin/
+        chmod u+w $out/bin/*
+        # The place of tables for `distribution`, which is never asked for.
+        remove-references-to -t ${pkgs.iproute2} $out/bin/*
+      '';
   bin = pkgs.runCommand "bin" { } ''
     mkdir -p $out/bin
     ln -s ${programs}/bin/* ${tools}/bin/* $out/bin/

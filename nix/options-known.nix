@@ -9,7 +9,12 @@ let
   own = [
     "bootstrap"
     "id"
+    "metric-address"
+    "metric-port"
     "num-nodes"
+    "p2p-address"
+    "p2p-port"
+    "quic"
     "summary"
   ];
   # Profilers are for runs at a desk.

@@ -108,10 +108,7 @@ in
 {
   inherit
     craneLib
-    common
     checked
-    source
-    sources
     ;
   packages = {
     default = withTools default;

@@ -8,7 +8,7 @@ network.test {
     network-protocol = "sqmr";
     probe-port = 9999;
   };
-  run = {
+  settingsOfRun = {
     latency = 100;
     # Emulated processors add to it.
     tolerance-millis = 60;
@@ -21,9 +21,8 @@ network.test {
         assert len(run["links"]["links"]) == len(nodes) * (len(nodes) - 1), run["links"]
 
     with subtest("the services go on for the next run"):
-        for node in nodes:
-            node.wait_for_unit("${network.service}-node.service")
-        ready()
+        anew()
+        delivered_all(measure())
 
     with subtest("a node's service has no rights"):
         exposure = node1.succeed("systemd-analyze security --no-pager ${network.service}-node.service | tail -n 1")

@@ -12,7 +12,7 @@ network.test {
     explore-min-message-size-bytes = 4194304;
     explore-min-throughput-byte-per-seconds = 4000000;
   };
-  run.timeout = 50;
+  settingsOfRun.timeout = 50;
   script = ''
     with subtest("trials come in ascending order and have a result each"):
         run = measure()

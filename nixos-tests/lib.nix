@@ -8,6 +8,8 @@ let
   service = "apollo-network-benchmark";
   packages = self.packages.${pkgs.stdenv.hostPlatform.system};
 
+  run = "${service}-run-measured.service";
+
   # Light enough for machines that are emulated: few messages, and much patience.
   light = {
     message-size-bytes = 1024;
@@ -16,7 +18,7 @@ let
     verbosity = 3;
   };
 
-  words = numNodes: measured: ''
+  words = numNodes: ''
     import base64
     import io
     import json
@@ -31,6 +33,14 @@ let
             node.wait_for_unit("${service}-node.service")
         for node in nodes:
             node.wait_until_succeeds("curl --silent --show-error --fail http://127.0.0.1:2000/readyz", timeout=600)
+
+    def anew():
+        """Waits until every node has a new life, in which it was not started."""
+        for node in nodes:
+            node.wait_until_succeeds(
+                "curl --silent --fail http://127.0.0.1:2000/summary | grep -E '\"start\": ?null'", timeout=300
+            )
+        ready()
 
     def keep(machine, folder):
         """Leaves a folder of a machine in the result of the test."""
@@ -50,15 +60,13 @@ let
         print(json.dumps({"verdict": run["verdict"], "totals": {k: v for k, v in run["totals"].items() if not isinstance(v, dict)}}))
         return run
 
-    def measure(valid=True):
+    def measure():
         """Makes a run, and gives its result."""
         ready()
-        if valid:
-            runner.succeed("systemctl start ${service}-run-${measured}.service", timeout=900)
-        else:
-            runner.fail("systemctl start ${service}-run-${measured}.service", timeout=900)
+        status, _ = runner.execute("systemctl start ${run}", timeout=900)
         run = result()
-        assert run["verdict"]["valid"] == valid, run["verdict"]
+        assert run["verdict"]["valid"], run["verdict"]
+        assert status == 0, status
         return run
 
     def delivered_all(run):
@@ -75,7 +83,7 @@ let
   '';
 in
 {
-  inherit service;
+  inherit service run;
   program = packages.default;
   inherit (packages) image;
 
@@ -86,9 +94,8 @@ in
       numNodes ? 3,
       settings ? { },
       shaping ? null,
-      run ? { },
+      settingsOfRun ? { },
       extra ? (_id: { }),
-      others ? { },
       script,
     }:
     pkgs.testers.runNixOSTest (
@@ -129,13 +136,12 @@ in
                       ready-timeout-seconds = 600;
                       hang-timeout-seconds = 120;
                     }
-                    // run;
+                    // settingsOfRun;
                   };
                 };
               }
             ) (lib.range 0 (numNodes - 1))
-          )
-          // others;
+          );
         testScript =
           words numNodes "measured"
           + ''

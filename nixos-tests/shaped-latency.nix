@@ -2,7 +2,7 @@
 { network, ... }:
 let
   # So much that emulated processors don't matter beside it.
-  latency = 400;
+  latency = 300;
 in
 network.test {
   name = "shaped-latency";

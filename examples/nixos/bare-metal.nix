@@ -37,9 +37,17 @@ in
     # This machine sees them all.
     monitoring = {
       enable = id == 0;
-      nodeExporter.enable = true;
-      nodeExporter.scrape = true;
+      nodeExporter = {
+        enable = true;
+        openFirewall = true;
+        scrape = true;
+      };
     };
-    runs.hour.settings.timeout = 3600;
+    # The links are measured before and after the hour.
+    runs.hour.settings = {
+      timeout = 3600;
+      latency = 40;
+      throughput = 50000;
+    };
   };
 }

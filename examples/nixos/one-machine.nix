@@ -23,8 +23,6 @@ in
         value = {
           inherit (peer) id;
           settings = {
-            p2p-port = peer.port;
-            metric-port = peer.metricPort;
             p2p-address = "127.0.0.1";
             metric-address = "127.0.0.1";
             heartbeat-millis = 10;
