@@ -1,12 +1,13 @@
 //! A benchmark of libp2p networks: the node that broadcasts and receives under load, and the lab around it.
 //!
-//! Imports point downwards only: [`lab`] → [`live`] → [`report`] → [`shaping`] → [`node`] → [`network`] → [`metrics`] →
-//! [`message`]; [`probe`], [`clock`] and [`command_line`] are below all of them.
+//! Imports point downwards only: [`cluster`] → [`lab`] → [`live`] → [`report`] → [`shaping`] → [`node`] → [`network`] → [`metrics`] →
+//! [`message`]; [`probe`], [`clock`], [`secret`] and [`command_line`] are below all of them.
 //! [`image`] stands beside them: it imports only [`command_line`], and may be imported by [`lab`].
 //! So does [`dashboards`], which imports only [`metrics`], for its names.
 //! [`kubernetes`] knows nothing of the others.
 
 pub mod clock;
+pub mod cluster;
 pub mod command_line;
 pub mod dashboards;
 pub mod image;
@@ -19,4 +20,5 @@ pub mod network;
 pub mod node;
 pub mod probe;
 pub mod report;
+pub mod secret;
 pub mod shaping;

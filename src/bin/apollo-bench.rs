@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use apollo_network_benchmark::{
+    cluster::{self, ClusterArgs},
     command_line::{parse, say},
     image::{ImageArgs, command as image},
     lab::{LocalArgs, ReapArgs, local, reap_docker},
@@ -28,6 +29,8 @@ enum Command {
     /// waits for what is still under way, and prints the result. Every flag has a default.
     #[command(after_help = LOCAL_HELP)]
     Local(Box<LocalArgs>),
+    /// Run the network on Kubernetes
+    Cluster(ClusterArgs),
     /// Run one node, as the program broadcast_network_stress_test_node does
     Node(Box<NodeArgs>),
     /// Shape what goes through a network interface: latency, jitter, loss, throughput
@@ -95,6 +98,7 @@ fn main() -> ExitCode {
     };
     match cli.command {
         Command::Local(args) => local(&args),
+        Command::Cluster(args) => cluster::command(&args),
         Command::Node(args) => run(*args),
         Command::Shape(args) => shaping::command(&args),
         Command::Image(args) => image(&args),

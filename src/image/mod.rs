@@ -16,6 +16,7 @@ mod tree;
 
 pub use command::{ImageArgs, command};
 pub use docker::load;
+pub use name::{is_repository, is_tag};
 
 use std::{fmt::Display, io, path::Path, path::PathBuf};
 

@@ -62,7 +62,8 @@ fn is_registry(part: &str) -> bool {
     part.contains(['.', ':']) || part == "localhost"
 }
 
-fn is_repository(text: &str) -> bool {
+/// Whether a text is the name of an image without tag and digest.
+pub fn is_repository(text: &str) -> bool {
     let (registry, path) = match text.split_once('/') {
         Some((first, path)) if is_registry(first) => (Some(first), path),
         _ => (None, text),
@@ -86,7 +87,8 @@ fn is_component(text: &str) -> bool {
     text.starts_with(is_word) && text.ends_with(is_word) && joints.all(|good| good)
 }
 
-fn is_tag(text: &str) -> bool {
+/// Whether a text is a tag of an image.
+pub fn is_tag(text: &str) -> bool {
     let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     text.len() <= 128 && text.starts_with(is_word) && text.chars().all(|c| is_word(c) || c == '.' || c == '-')
 }

@@ -19,6 +19,7 @@ mod plan;
 mod process;
 mod profile;
 mod progress;
+mod run;
 mod schedule;
 mod seen;
 
@@ -26,6 +27,7 @@ pub use arguments::{FaultArgs, LinkArgs, LocalArgs, ProfileArgs, SeeingArgs};
 pub use backend::Backend;
 pub use docker::{DockerArgs, MemoryLimit, ReapArgs, reap_docker};
 pub use observe::ObserveArgs;
+pub use run::RunArgs;
 pub use schedule::Fault;
 
 use std::process::ExitCode;

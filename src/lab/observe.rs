@@ -2,8 +2,7 @@
 
 use std::{
     ffi::OsString,
-    fs::{self, File},
-    io,
+    fs, io,
     net::{Ipv4Addr, TcpListener},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -17,6 +16,7 @@ use crate::{
     dashboards::{self, Host, OVERVIEW_PATH, Scraping, Targets},
     node::{NodeArgs, UsageError},
     report::RunFolder,
+    secret::secret,
 };
 
 /// Seconds between scrapes of a run on this machine.
@@ -173,14 +173,6 @@ impl Observation {
         command.current_dir(root);
         Ok(command)
     }
-}
-
-/// Text that nobody guesses.
-fn secret() -> io::Result<String> {
-    use io::Read;
-    let mut bytes = [0; 16];
-    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(u128::from_ne_bytes(bytes).to_string())
 }
 
 fn on_path(name: &str) -> Option<PathBuf> {

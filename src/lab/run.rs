@@ -1,0 +1,119 @@
+//! What every way of running a network takes: how many nodes, what they send, how, and for how long.
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::{
+    network::Protocol,
+    node::{Load, Mode, NetworkArgs, Turn, UsageError, Workload, WorkloadArgs, WorkloadDefaults, value_name},
+    report::WorkloadSummary,
+};
+
+/// What is sent when it is not told.
+const DEFAULTS: WorkloadDefaults =
+    WorkloadDefaults { message_size_bytes: 1024, heartbeat_millis: 100, round_duration_seconds: 3, broadcaster: 0 };
+
+/// Length of the measured window when it is not given.
+const DEFAULT_WINDOW: u64 = 20;
+
+/// A network and its traffic.
+#[derive(Clone, Debug, Args, Serialize)]
+pub struct RunArgs {
+    /// Number of nodes
+    #[arg(long, env = "APOLLO_NUM_NODES", value_name = "N", default_value_t = 3)]
+    pub num_nodes: u64,
+    /// Who broadcasts when
+    #[arg(long, env = "APOLLO_MODE", value_enum, default_value = "all")]
+    pub mode: Mode,
+    /// How a broadcast travels
+    #[arg(long, env = "APOLLO_NETWORK_PROTOCOL", value_name = "PROTOCOL", value_enum, default_value = "gossipsub")]
+    pub network_protocol: Protocol,
+    /// Length of the measured window, in seconds [default: 20; in mode explore until all trials are done]
+    #[arg(long, env = "APOLLO_TIMEOUT", value_name = "S", value_parser = clap::value_parser!(u64).range(1..=31_622_400))]
+    pub timeout: Option<u64>,
+    /// Traffic before the measured window that is not counted, in seconds; mode explore has none
+    #[arg(long, value_name = "S", default_value_t = 2, value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    pub warm_up_seconds: u64,
+    /// Longest wait for late messages after the window, in seconds
+    #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    pub drain_seconds: u64,
+    /// Most messages in each queue between the schedule, the network and a peer
+    #[arg(
+        long,
+        env = "APOLLO_BUFFER_SIZE",
+        value_name = "MESSAGES",
+        default_value_t = 100_000,
+        value_parser = clap::value_parser!(u64).range(1..=10_000_000)
+    )]
+    pub buffer_size: u64,
+    /// Log level of the nodes: 0 none, 1 error, 2 warn, 3 info, 4 debug, 5 trace
+    #[arg(
+        long,
+        env = "APOLLO_VERBOSITY",
+        value_name = "LEVEL",
+        default_value_t = 2,
+        value_parser = clap::value_parser!(u8).range(0..=5)
+    )]
+    pub verbosity: u8,
+    /// Threads that carry the network in each node [default: its share of the processors, at least 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub worker_threads: Option<u16>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would become help text")]
+    pub workload: WorkloadArgs,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would become help text")]
+    pub network: NetworkArgs,
+}
+
+impl RunArgs {
+    /// Checks the workload, and puts the defaults in effect into these arguments, which go to the nodes and into what is
+    /// kept of the run.
+    ///
+    /// # Errors
+    /// One line that names the argument and the way out.
+    pub fn resolve(&mut self) -> Result<Workload, UsageError> {
+        let workload = Workload::resolve(self.mode, self.num_nodes, &self.workload, Some(&DEFAULTS))?;
+        let given = &mut self.workload;
+        match &workload.load {
+            Load::Steady { turn, message_size, heartbeat } => {
+                given.message_size_bytes = Some(*message_size);
+                given.heartbeat_millis = u64::try_from(heartbeat.as_millis()).ok();
+                match turn {
+                    Turn::All => {}
+                    Turn::One(id) => given.broadcaster = Some(*id),
+                    Turn::RoundRobin { round } => given.round_duration_seconds = Some(round.as_secs()),
+                }
+                self.timeout = self.timeout.or(Some(DEFAULT_WINDOW));
+            }
+            Load::Explore { broadcaster, .. } => given.broadcaster = Some(*broadcaster),
+        }
+        Ok(workload)
+    }
+
+    /// From the start to the end of the drain, at most, in seconds; of a workload that these arguments resolved to.
+    pub fn longest_seconds(&self, workload: &Workload) -> u64 {
+        match &workload.load {
+            Load::Explore { cool_down, run, trials, .. } => {
+                (cool_down.as_secs() + run.as_secs()).saturating_mul(trials.len() as u64) + cool_down.as_secs()
+            }
+            Load::Steady { .. } => {
+                let window = self.timeout.unwrap_or(DEFAULT_WINDOW);
+                self.warm_up_seconds + window + self.drain_seconds
+            }
+        }
+    }
+
+    /// The workload in a few words.
+    pub fn summary(&self) -> WorkloadSummary {
+        let steady = self.mode != Mode::Explore;
+        WorkloadSummary {
+            num_nodes: self.num_nodes,
+            mode: value_name(&self.mode),
+            network_protocol: value_name(&self.network_protocol),
+            transport: if self.network.quic { "quic" } else { "tcp" }.into(),
+            message_size_bytes: self.workload.message_size_bytes.filter(|_| steady),
+            heartbeat_millis: self.workload.heartbeat_millis.filter(|_| steady),
+        }
+    }
+}
