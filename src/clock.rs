@@ -1,9 +1,36 @@
 //! The clock that all nodes of one host share.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    fs,
+    sync::LazyLock,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use serde::{Deserialize, Serialize};
 
 /// Nanoseconds since the Unix epoch; 0 on a clock before it. Enough until the year 2554.
 pub fn unix_nanos() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// What a host's clock shows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockReading {
+    /// Nanoseconds since the Unix epoch.
+    pub unix_nanos: u64,
+    /// The kernel's name for this boot of it. Who has the same one has the same clock, in whatever container; none where
+    /// the kernel does not tell.
+    pub boot_id: Option<String>,
+}
+
+impl ClockReading {
+    /// What this host's clock shows now.
+    pub fn now() -> Self {
+        static BOOT_ID: LazyLock<Option<String>> = LazyLock::new(|| {
+            let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+            Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+        });
+        Self { boot_id: BOOT_ID.clone(), unix_nanos: unix_nanos() }
+    }
 }

@@ -6,7 +6,10 @@ use apollo_network_benchmark::{
     cluster::{self, ClusterArgs},
     command_line::{parse, say},
     image::{ImageArgs, command as image},
-    lab::{LocalArgs, ReapArgs, local, reap_docker},
+    lab::{
+        LocalArgs, ReapArgs, local, reap_docker,
+        remote::{RemoteArgs, remote},
+    },
     node::{NodeArgs, run},
     shaping::{self, ShapeArgs},
 };
@@ -31,6 +34,13 @@ enum Command {
     Local(Box<LocalArgs>),
     /// Run the network on Kubernetes
     Cluster(ClusterArgs),
+    /// Run the same over nodes that run already: services of other machines, pods of a cluster
+    ///
+    /// Asks the nodes for what they are, waits until all are connected, starts them at one instant, waits for the end of the
+    /// window, and collects and prints the result, as local does. The workload is the nodes' own. They must run with
+    /// --controlled, and the same --num-nodes, --mode and workload.
+    #[command(after_help = REMOTE_HELP)]
+    Remote(Box<RemoteArgs>),
     /// Run one node, as the program broadcast_network_stress_test_node does
     Node(Box<NodeArgs>),
     /// Shape what goes through a network interface: latency, jitter, loss, throughput
@@ -68,6 +78,29 @@ Examples:
 
 Exit codes: 0 the run is valid; 1 it is not, and the reason is printed; 2 bad usage";
 
+const REMOTE_HELP: &str = "\
+A node lives for one run. When its run is collected it is told to end, with exit code 0: let its service manager start it
+afresh (systemd: Restart=always), and it is ready for the next one. --keep-nodes leaves it up, with its counts, until its
+own --timeout. Ctrl-C leaves the run going on; the command to collect it later is printed.
+
+Where the flags say what the links should be (--latency, --links FILE ...) and the nodes have --probe-port, the links are
+measured before and after the window. Between hosts one-way delays rely on clocks: these are compared, and a difference
+that matters is told. Links between hosts are judged by their round trips.
+
+Examples:
+  Nodes on three hosts, each started with --controlled --metric-port 2000:
+    apollo-bench remote --node 10.0.0.1:2000,10.0.0.2:2000,10.0.0.3:2000 --timeout 60
+  The same from a file, one endpoint a line; a line for each node in the result:
+    apollo-bench remote --nodes-file nodes.txt --per-node
+  Begin a run of an hour, go away, and collect it later, from this folder:
+    apollo-bench remote --nodes-file nodes.txt --timeout 3600 --output run1 --detach
+    apollo-bench remote --nodes-file nodes.txt --timeout 3600 --output run1
+  Links that should have 20 ms one way:
+    apollo-bench remote --nodes-file nodes.txt --latency 20 --per-link
+
+Exit codes: 0 the run is valid, or has begun (--detach); 1 it is not valid, or was left; 2 bad usage, or nodes that can't be
+used, and why";
+
 const SHAPE_HELP: &str = "\
 Latency, jitter, loss, duplicates and reordering are applied once, to what leaves; throughput to what leaves and to what
 comes in. Between two interfaces shaped alike, --latency 50 is 50 ms one way and 100 ms there and back.
@@ -99,6 +132,7 @@ fn main() -> ExitCode {
     match cli.command {
         Command::Local(args) => local(&args),
         Command::Cluster(args) => cluster::command(&args),
+        Command::Remote(args) => remote(&args),
         Command::Node(args) => run(*args),
         Command::Shape(args) => shaping::command(&args),
         Command::Image(args) => image(&args),

@@ -75,18 +75,16 @@ pub struct LocalArgs {
     /// Program to run as a node, in place of the one built into this one
     #[arg(long, value_name = "PATH")]
     pub node_binary: Option<PathBuf>,
+    /// Let the nodes speak IPv6 to one another (backend netns)
+    #[arg(long, help_heading = "Links")]
+    pub ipv6: bool,
     /// Folder for logs and results; must be empty or new [default: /tmp/broadcast-network-stress-test-TIME]
     #[arg(long, value_name = "DIR")]
     pub output: Option<PathBuf>,
-    /// Print a line for each link that was shaped: what was asked for, what was measured
-    #[arg(long)]
-    pub per_link: bool,
-    /// Print a line for each node too
-    #[arg(long)]
-    pub per_node: bool,
-    /// Print the result as JSON (the same as summary.json)
-    #[arg(long)]
-    pub json: bool,
+    #[command(flatten)]
+    #[serde(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would become help text")]
+    pub print: PrintArgs,
     #[command(flatten)]
     #[allow(missing_docs, reason = "a doc comment here would become help text")]
     pub seeing: SeeingArgs,
@@ -114,6 +112,20 @@ pub struct LocalArgs {
     #[command(flatten)]
     #[allow(missing_docs, reason = "a doc comment here would become help text")]
     pub observe: ObserveArgs,
+}
+
+/// How the result is printed.
+#[derive(Clone, Copy, Debug, Default, Args, Serialize)]
+pub struct PrintArgs {
+    /// Print a line for each link that was shaped: what was asked for, what was measured
+    #[arg(long)]
+    pub per_link: bool,
+    /// Print a line for each node too
+    #[arg(long)]
+    pub per_node: bool,
+    /// Print the result as JSON (the same as summary.json)
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Where the nodes' time and memory go.
@@ -164,9 +176,6 @@ pub struct LinkArgs {
     /// File that says how single links differ, by node or region (TOML; see the README)
     #[arg(id = "links", long = "links", value_name = "FILE")]
     pub file: Option<PathBuf>,
-    /// Let the nodes speak IPv6 to one another (backend netns)
-    #[arg(long)]
-    pub ipv6: bool,
     /// Seconds for which each shaped link is measured, before the window and after it
     #[arg(long, value_name = "S", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=300))]
     pub certificate_seconds: u64,

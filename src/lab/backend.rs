@@ -3,8 +3,11 @@
 use clap::ValueEnum;
 use serde::Serialize;
 
-use super::{docker::Containers, plan::Plan, process::Processes};
-use crate::shaping::{InterfacePlan, QdiscCounters};
+use super::{docker::Containers, plan::Plan, process::Processes, remote::RemoteNodes};
+use crate::{
+    node::{NodeSummary, StartOrder},
+    shaping::{InterfacePlan, QdiscCounters},
+};
 
 /// Where the nodes of a run live.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
@@ -32,6 +35,8 @@ pub(super) enum StartError {
 pub(super) enum Nodes {
     Processes(Processes),
     Containers(Containers),
+    /// They run elsewhere, and are not this program's to end.
+    Remote(RemoteNodes),
 }
 
 macro_rules! each {
@@ -39,6 +44,7 @@ macro_rules! each {
         match $nodes {
             Nodes::Processes($one) => $call,
             Nodes::Containers($one) => $call,
+            Nodes::Remote($one) => $call,
         }
     };
 }
@@ -62,11 +68,20 @@ impl Nodes {
         each!(self, nodes => nodes.ended_well(id))
     }
 
+    /// Why what a node says is not of this run, if it is not.
+    pub(super) fn objection(&self, summary: &NodeSummary, order: Option<&StartOrder>) -> Option<String> {
+        match self {
+            // Only who started the nodes knows when one was started again.
+            Self::Processes(_) | Self::Containers(_) => None,
+            Self::Remote(nodes) => nodes.objection(summary, order),
+        }
+    }
+
     /// The process id of a node that runs on this host.
     pub(super) fn process(&self, id: u64) -> Option<u32> {
         match self {
             Self::Processes(nodes) => nodes.process(id),
-            Self::Containers(_) => None,
+            Self::Containers(_) | Self::Remote(_) => None,
         }
     }
 
@@ -90,6 +105,7 @@ impl Nodes {
         match self {
             Self::Processes(nodes) => nodes.restart(id),
             Self::Containers(nodes) => nodes.restart(id).await,
+            Self::Remote(nodes) => nodes.restart(id).await,
         }
     }
 
@@ -108,6 +124,8 @@ impl Nodes {
         match self {
             Self::Processes(nodes) => nodes.counters(id),
             Self::Containers(nodes) => nodes.counters(id).await,
+            // The interfaces belong to other machines.
+            Self::Remote(_) => Ok(vec![]),
         }
     }
 
@@ -116,6 +134,7 @@ impl Nodes {
         match self {
             Self::Processes(nodes) => nodes.change(id, before, after),
             Self::Containers(nodes) => nodes.change(id, before, after).await,
+            Self::Remote(nodes) => nodes.change().await,
         }
     }
 }

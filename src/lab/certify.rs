@@ -46,6 +46,17 @@ pub(super) struct Links {
 }
 
 impl Links {
+    /// Goes on from what was measured before the window, by another program perhaps.
+    pub(super) fn resume(before: impl IntoIterator<Item = ((u64, u64), LinkMeasured)>) -> Self {
+        let before: BTreeMap<_, _> = before.into_iter().collect();
+        Self { before: Some(before).filter(|before| !before.is_empty()), ..Self::default() }
+    }
+
+    /// What was measured before the window.
+    pub(super) fn before(&self) -> impl Iterator<Item = (&(u64, u64), &LinkMeasured)> {
+        self.before.iter().flatten()
+    }
+
     /// Waits until nothing is in the queues of the links any more.
     pub(super) async fn settle(&self, nodes: &Nodes, clients: &[NodeClient]) -> Result<(), String> {
         let since = Instant::now();
@@ -106,7 +117,9 @@ impl Links {
             after: self.after.as_ref().and_then(|after| after.get(&(*from, *to)).cloned()),
             problems: vec![],
         });
-        let interfaces = self.counters.iter().map(|(node, (before, after))| InterfaceRow {
+        // Interfaces of other machines are not seen.
+        let seen = self.counters.iter().filter(|(_, (before, after))| !before.is_empty() || !after.is_empty());
+        let interfaces = seen.map(|(node, (before, after))| InterfaceRow {
             node: *node,
             before: before.clone(),
             after: after.clone(),

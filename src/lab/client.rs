@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use reqwest::{Client, RequestBuilder, Response};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::{
+    clock::ClockReading,
     network::Readiness,
-    node::{NODE_SCHEMA_VERSION, NodeArgs, NodeSummary, StartOrder},
+    node::{NODE_SCHEMA_VERSION, NodeSummary, StartOrder},
     probe::{ProbeOrder, ProbeResult},
 };
 
@@ -16,12 +18,18 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Largest answer that is read, in bytes: a summary of 10,000 senders and 208 trials is far below.
 const ANSWER_LIMIT: usize = 64 << 20;
+/// Most bytes of a refusal: it is one line.
+const REFUSAL_LIMIT: usize = 4096;
 
 async fn accepted(request: RequestBuilder) -> Result<Response, String> {
     let response = request.send().await.map_err(|error| whole(&error))?;
     match response.status() {
         status if status.is_success() => Ok(response),
-        status => Err(format!("{status}: {}", response.text().await.unwrap_or_default().trim())),
+        status => {
+            let words = body(response, REFUSAL_LIMIT).await.unwrap_or_default();
+            let words = String::from_utf8_lossy(&words);
+            Err(format!("{status}: {}", words.trim().lines().next().unwrap_or_default()))
+        }
     }
 }
 
@@ -36,17 +44,37 @@ fn whole(error: &reqwest::Error) -> String {
     text
 }
 
-/// Asks for JSON of a bounded size.
-pub(super) async fn get_json<T: DeserializeOwned>(http: &Client, url: &str) -> Result<T, String> {
-    let mut response = http.get(url).send().await.map_err(|error| whole(&error))?;
+/// The body of an answer, of a bounded size.
+async fn body(mut response: Response, limit: usize) -> Result<Vec<u8>, String> {
     let mut body = vec![];
     while let Some(chunk) = response.chunk().await.map_err(|error| whole(&error))? {
-        if body.len() + chunk.len() > ANSWER_LIMIT {
-            return Err(format!("{url} answers with more than {ANSWER_LIMIT} bytes"));
+        if body.len() + chunk.len() > limit {
+            return Err(format!("{} answers with more than {limit} bytes", response.url()));
         }
         body.extend_from_slice(&chunk);
     }
-    serde_json::from_slice(&body).map_err(|error| format!("{url}: {error}"))
+    Ok(body)
+}
+
+/// Asks for JSON of a bounded size.
+pub(super) async fn get_json<T: DeserializeOwned>(http: &Client, url: &str) -> Result<T, String> {
+    let response = http.get(url).send().await.map_err(|error| whole(&error))?;
+    let status = response.status();
+    let body = body(response, ANSWER_LIMIT).await?;
+    serde_json::from_slice(&body).map_err(|error| match status.is_success() {
+        true => format!("{url}: {error}"),
+        false => format!("{url} answers with {status}"),
+    })
+}
+
+/// What a node has counted, whichever it is.
+pub(super) async fn get_summary(http: &Client, base: &str) -> Result<NodeSummary, String> {
+    let summary: Value = get_json(http, &format!("{base}/summary")).await?;
+    let Some(found) = summary.get("schema_version") else { return Err(format!("{base} is no node of a benchmark")) };
+    if *found != NODE_SCHEMA_VERSION {
+        return Err(format!("its summary has schema version {found}, this program reads {NODE_SCHEMA_VERSION}"));
+    }
+    serde_json::from_value(summary).map_err(|error| format!("its summary can't be read: {error}"))
 }
 
 /// A node's endpoint.
@@ -58,10 +86,9 @@ pub(super) struct NodeClient {
 }
 
 impl NodeClient {
-    pub(super) fn new(node: &NodeArgs, http: &Client) -> Self {
-        // Wherever the node lives, its endpoint is to be had here.
-        let base = format!("http://127.0.0.1:{}", node.metric_port);
-        Self { id: node.id, base, http: http.clone() }
+    /// The node `id`, whose endpoint is at `base`: `http://` and host and port.
+    pub(super) fn new(id: u64, base: String, http: &Client) -> Self {
+        Self { id, base, http: http.clone() }
     }
 
     /// That of node `id`.
@@ -89,11 +116,7 @@ impl NodeClient {
 
     /// What the node has counted.
     pub(super) async fn summary(&self) -> Result<NodeSummary, String> {
-        let summary: NodeSummary = self.get("/summary").await?;
-        if summary.schema_version != NODE_SCHEMA_VERSION {
-            let found = summary.schema_version;
-            return Err(format!("its summary has schema version {found}, this program reads {NODE_SCHEMA_VERSION}"));
-        }
+        let summary = get_summary(&self.http, &self.base).await?;
         if summary.node != self.id {
             return Err(format!("node {} answers in its place", summary.node));
         }
@@ -110,9 +133,19 @@ impl NodeClient {
         accepted(self.http.post(format!("{}/quiesce", self.base))).await.map(drop)
     }
 
+    /// Ends the node in order.
+    pub(super) async fn end(&self) -> Result<(), String> {
+        accepted(self.http.post(format!("{}/end", self.base))).await.map(drop)
+    }
+
+    /// What the node's clock shows.
+    pub(super) async fn clock(&self) -> Result<ClockReading, String> {
+        self.get("/clock").await
+    }
+
     /// Lets the node measure a link.
     pub(super) async fn probe(&self, order: &ProbeOrder, limit: Duration) -> Result<ProbeResult, String> {
         let response = accepted(self.http.post(format!("{}/probe", self.base)).json(order).timeout(limit)).await?;
-        response.json().await.map_err(|error| error.to_string())
+        serde_json::from_slice(&body(response, ANSWER_LIMIT).await?).map_err(|error| error.to_string())
     }
 }

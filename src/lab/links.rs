@@ -96,9 +96,7 @@ struct Prober<'a> {
 
 impl Prober<'_> {
     fn target(&self, id: u64) -> Result<SocketAddr, String> {
-        let node = self.plan.nodes.iter().find(|node| node.id == id);
-        let target = node.and_then(|node| Some(SocketAddr::new(node.control.p2p_address, node.control.probe_port?)));
-        target.ok_or_else(|| format!("the links of node {id} can't be measured"))
+        self.plan.probe_target(id).ok_or_else(|| format!("the links of node {id} can't be measured"))
     }
 
     async fn probe(&self, from: u64, to: u64, mut order: ProbeOrder) -> Result<ProbeResult, String> {
@@ -136,11 +134,13 @@ impl Prober<'_> {
         let mut measured = Measured::new();
         for result in join_all(probes).await {
             let ((from, to), probe) = result?;
+            // One way means something only where both ends have one clock.
+            let one_clock = self.plan.share_a_clock(from, to);
             // What was lost on the way there can't be lost on the way back.
             let there = probe.there.unwrap_or(0).min(probe.pings);
             let way_there = LinkMeasured {
                 round_trip: probe.round_trip,
-                one_way: probe.one_way_there,
+                one_way: probe.one_way_there.filter(|_| one_clock),
                 packets: probe.pings,
                 lost: probe.pings - there,
                 duplicates: Some(probe.duplicates),
@@ -149,7 +149,7 @@ impl Prober<'_> {
             };
             let way_back = LinkMeasured {
                 round_trip: probe.round_trip,
-                one_way: probe.one_way_back,
+                one_way: probe.one_way_back.filter(|_| one_clock),
                 packets: there,
                 lost: there.saturating_sub(probe.back),
                 ..LinkMeasured::default()

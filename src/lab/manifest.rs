@@ -1,12 +1,17 @@
 //! What was run, on what, by which program: enough to do it again.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::{
+    arguments::LocalArgs,
     backend::Backend,
     observe::{Addresses, Observation},
     plan::Plan,
+    remote::Endpoint,
 };
 use crate::node::NodeArgs;
 
@@ -22,14 +27,37 @@ pub(super) struct Manifest<'a> {
     revision: Option<&'static str>,
     started: String,
     command_line: Vec<String>,
-    backend: Backend,
+    backend: Name<'a>,
     /// What the containers were made of, for the backend docker.
     image: Option<&'a super::docker::Image>,
-    arguments: &'a super::arguments::LocalArgs,
-    nodes: &'a [NodeArgs],
+    arguments: Given<&'a LocalArgs, &'a Value>,
+    nodes: Given<&'a [NodeArgs], &'a [Value]>,
+    /// Where nodes that run elsewhere are asked, by id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    endpoints: Option<&'a BTreeMap<u64, Endpoint>>,
     host: Host,
     /// Addresses of Prometheus and Grafana while the run goes.
     observe: Option<Addresses>,
+    /// What else is known of nodes that run elsewhere.
+    #[serde(flatten)]
+    more: Option<&'a Map<String, Value>>,
+}
+
+/// A name of a backend.
+type Name<'a> = Given<Backend, &'a str>;
+
+/// Known in full, or as somebody else tells it.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Given<K, T> {
+    Known(K),
+    Told(T),
+}
+
+impl<K, T> Given<K, T> {
+    fn new(known: K, told: Option<T>) -> Self {
+        told.map_or(Self::Known(known), Self::Told)
+    }
 }
 
 #[derive(Serialize)]
@@ -44,18 +72,21 @@ struct Host {
 impl<'a> Manifest<'a> {
     /// The manifest of a plan that starts now.
     pub(super) fn new(plan: &'a Plan) -> Self {
+        let elsewhere = plan.elsewhere.as_ref();
         Self {
             schema_version: MANIFEST_SCHEMA_VERSION,
             version: env!("CARGO_PKG_VERSION"),
             revision: option_env!("APOLLO_BENCH_REVISION"),
             started: Timestamp::now().to_string(),
             command_line: std::env::args().collect(),
-            backend: plan.args.backend,
+            backend: Given::new(plan.args.backend, elsewhere.map(|elsewhere| elsewhere.backend.as_str())),
             image: plan.docker.as_ref().map(|docker| docker.image()),
-            arguments: &plan.args,
-            nodes: &plan.nodes,
+            arguments: Given::new(&plan.args, elsewhere.map(|elsewhere| &elsewhere.arguments)),
+            nodes: Given::new(&plan.nodes, elsewhere.map(|elsewhere| elsewhere.configurations.as_slice())),
+            endpoints: elsewhere.map(|elsewhere| &elsewhere.endpoints),
             host: host(),
             observe: plan.observation.as_ref().map(Observation::addresses),
+            more: elsewhere.map(|elsewhere| &elsewhere.more),
         }
     }
 }

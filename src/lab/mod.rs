@@ -19,11 +19,12 @@ mod plan;
 mod process;
 mod profile;
 mod progress;
+pub mod remote;
 mod run;
 mod schedule;
 mod seen;
 
-pub use arguments::{FaultArgs, LinkArgs, LocalArgs, ProfileArgs, SeeingArgs};
+pub use arguments::{FaultArgs, LinkArgs, LocalArgs, PrintArgs, ProfileArgs, SeeingArgs};
 pub use backend::Backend;
 pub use docker::{DockerArgs, MemoryLimit, ReapArgs, reap_docker};
 pub use observe::ObserveArgs;
@@ -39,7 +40,7 @@ use self::backend::StartError;
 
 use crate::{
     command_line::{BAD_USAGE, say},
-    report::{link_table, per_node_table, phase_table, run_table, trial_table},
+    report::{RunFolder, RunSummary, link_table, per_node_table, phase_table, run_table, trial_table},
 };
 
 /// Shows the files of `--profile-mode dhat`.
@@ -94,30 +95,8 @@ pub fn local(args: &LocalArgs) -> ExitCode {
     if let Some(live) = &live {
         live.end(&run);
     }
-    if args.json {
-        match serde_json::to_string_pretty(&run) {
-            Ok(text) => say(&format!("{text}\n")),
-            Err(error) => return failed(&error.to_string()),
-        }
-    } else {
-        if !run.trials.is_empty() {
-            say(&trial_table(&run.trials));
-        }
-        if let Some(certificate) = run.links.as_ref().filter(|_| args.per_link) {
-            say(&link_table(certificate));
-        }
-        if args.per_node {
-            say(&per_node_table(&run.nodes));
-        }
-        if !run.phases.is_empty() {
-            say(&phase_table(&run.phases));
-        }
-        say(&run_table(&run));
-        for file in &run.profiles {
-            let viewer = if file.ends_with(".json") { format!(" (open it at {DHAT_VIEWER})") } else { String::new() };
-            say(&format!("profile: {}{viewer}\n", plan.folder.root().join(file).display()));
-        }
-        say(&format!("Everything of this run is in {}\n", plan.folder.root().display()));
+    if let Err(line) = print_run(&run, &plan.folder, args.print) {
+        return failed(&line);
     }
     let terminated = run.verdict.reasons.iter().any(|reason| reason == experiment::TERMINATED);
     runtime.block_on(observers.end(&plan, !terminated));
@@ -131,6 +110,37 @@ pub fn local(args: &LocalArgs) -> ExitCode {
         live.close();
     }
     if run.verdict.valid { ExitCode::SUCCESS } else { ExitCode::from(INVALID) }
+}
+
+/// Prints the result of a run.
+///
+/// # Errors
+/// When it can't be written as JSON.
+pub fn print_run(run: &RunSummary, folder: &RunFolder, how: PrintArgs) -> Result<(), String> {
+    if how.json {
+        let text = serde_json::to_string_pretty(run).map_err(|error| error.to_string())?;
+        say(&format!("{text}\n"));
+        return Ok(());
+    }
+    if !run.trials.is_empty() {
+        say(&trial_table(&run.trials));
+    }
+    if let Some(certificate) = run.links.as_ref().filter(|_| how.per_link) {
+        say(&link_table(certificate));
+    }
+    if how.per_node {
+        say(&per_node_table(&run.nodes));
+    }
+    if !run.phases.is_empty() {
+        say(&phase_table(&run.phases));
+    }
+    say(&run_table(run));
+    for file in &run.profiles {
+        let viewer = if file.ends_with(".json") { format!(" (open it at {DHAT_VIEWER})") } else { String::new() };
+        say(&format!("profile: {}{viewer}\n", folder.root().join(file).display()));
+    }
+    say(&format!("Everything of this run is in {}\n", folder.root().display()));
+    Ok(())
 }
 
 /// Lets this process and the nodes have as many open files as they may: every pair of nodes is a connection, and measures

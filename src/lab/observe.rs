@@ -110,7 +110,7 @@ impl Observation {
     }
 
     /// Writes what the two are told into the run's folder.
-    pub(super) fn write(&self, folder: &RunFolder, nodes: &[NodeArgs]) -> io::Result<()> {
+    pub(super) fn write(&self, folder: &RunFolder, hosts: Vec<Host>) -> io::Result<()> {
         let root = folder.observe();
         let write = |path: &str, text: String| {
             let path = root.join(path);
@@ -118,8 +118,7 @@ impl Observation {
             fs::write(path, text)
         };
         let run = folder.root().file_name().unwrap_or_default().to_string_lossy();
-        let hosts = nodes.iter().map(|node| Host { node: node.id, address: format!("127.0.0.1:{}", node.metric_port) });
-        let targets = Targets::Hosts(hosts.collect());
+        let targets = Targets::Hosts(hosts);
         let scraping = Scraping { run: &run, seconds: SCRAPE_SECONDS, rules: "rules.yml", targets };
         write("prometheus.yml", dashboards::json(&dashboards::configuration(&scraping)))?;
         write("rules.yml", dashboards::json(&dashboards::rules(SCRAPE_SECONDS)))?;

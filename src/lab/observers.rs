@@ -26,6 +26,7 @@ use super::{
     process::{kill_group, log_tail, tether},
     progress::Progress,
 };
+use crate::dashboards::Host;
 
 /// Longest wait for each to answer. Grafana makes its database first, which takes processors that the run needs later.
 const PROMETHEUS_PATIENCE: Duration = Duration::from_secs(30);
@@ -114,7 +115,8 @@ impl Observers {
             progress.line(&format!("{line}; the run goes on without it"));
         }
         let root = plan.folder.observe();
-        observation.write(&plan.folder, &plan.nodes).map_err(|error| format!("{}: {error}", root.display()))?;
+        let hosts = plan.nodes.iter().map(|node| Host { node: node.id, address: plan.endpoint(node) });
+        observation.write(&plan.folder, hosts.collect()).map_err(|error| format!("{}: {error}", root.display()))?;
         let addresses = observation.addresses();
         if let Some(program) = &observation.prometheus {
             let command = observation.prometheus_command(program, &root);

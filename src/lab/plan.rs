@@ -10,11 +10,12 @@ use std::{
 use jiff::Timestamp;
 
 use super::{
-    arguments::LocalArgs,
+    arguments::{LinkArgs, LocalArgs},
     backend::Backend,
     docker, links, netns,
     observe::Observation,
     profile::{self, Means},
+    remote::Elsewhere,
     schedule::{Action, Groups, Schedule},
 };
 use crate::{
@@ -23,7 +24,7 @@ use crate::{
         Bootstrap, ControlArgs, Load, NodeArgs, Turn, UsageError, Workload, WorkloadDefaults, unix_nanos, value_name,
     },
     report::{RunFolder, WorkloadSummary},
-    shaping::{InterfacePlan, LinkPlan, PeerRule, Shape},
+    shaping::{InterfacePlan, LinkPlan, PeerRule, Shape, ShapeFlags},
 };
 
 /// What `local` sends when it is not told.
@@ -31,7 +32,7 @@ const DEFAULTS: WorkloadDefaults =
     WorkloadDefaults { message_size_bytes: 1024, heartbeat_millis: 100, round_duration_seconds: 3, broadcaster: 0 };
 
 /// Length of the measured window when it is not given.
-const DEFAULT_WINDOW: u64 = 20;
+pub(super) const DEFAULT_WINDOW: u64 = 20;
 
 /// Most nodes on one machine: their connections grow with the square, and the list of peers must fit a command line.
 const MOST_NODES: u64 = 1000;
@@ -62,6 +63,8 @@ pub(super) struct Plan {
     pub(super) profile: Option<Means>,
     /// Who watches the run.
     pub(super) observation: Option<Observation>,
+    /// What is known of nodes that run elsewhere.
+    pub(super) elsewhere: Option<Elsewhere>,
     /// Measured window; none in explore mode, where it is the longest time for all trials, if there is one.
     pub(super) window: Option<Duration>,
 }
@@ -132,13 +135,14 @@ impl Plan {
             docker: None,
             profile,
             observation,
+            elsewhere: None,
             window,
         })
     }
 
     /// Gives every node other addresses, IPv4 and IPv6, before anything has started.
     pub(super) fn move_to(&mut self, addresses: Vec<[IpAddr; 2]>) -> Result<(), UsageError> {
-        let family = usize::from(self.args.links.ipv6);
+        let family = usize::from(self.args.ipv6);
         let peers =
             self.nodes.iter().zip(&addresses).map(|(node, addresses)| {
                 peer_address(addresses[family], node.p2p_port, self.args.network.quic, node.id)
@@ -150,6 +154,27 @@ impl Plan {
         }
         self.addresses = addresses;
         Ok(())
+    }
+
+    /// The endpoint of a node: host and port.
+    pub(super) fn endpoint(&self, node: &NodeArgs) -> String {
+        let elsewhere = self.elsewhere.as_ref().and_then(|elsewhere| elsewhere.endpoints.get(&node.id));
+        // Wherever a backend has put the node, its endpoint is to be had here.
+        elsewhere.map_or_else(|| format!("127.0.0.1:{}", node.metric_port), |endpoint| endpoint.address().to_owned())
+    }
+
+    /// Where a node answers measurements of its links.
+    pub(super) fn probe_target(&self, id: u64) -> Option<SocketAddr> {
+        if let Some(elsewhere) = &self.elsewhere {
+            return elsewhere.probe_targets.get(&id).copied();
+        }
+        let node = self.nodes.iter().find(|node| node.id == id)?;
+        Some(SocketAddr::new(node.control.p2p_address, node.control.probe_port?))
+    }
+
+    /// Whether two nodes have the same clock.
+    pub(super) fn share_a_clock(&self, one: u64, other: u64) -> bool {
+        self.elsewhere.as_ref().is_none_or(|elsewhere| elsewhere.share_a_clock(one, other))
     }
 
     /// Whether the run is one of trials.
@@ -254,7 +279,7 @@ fn places(args: &LocalArgs) -> Result<Vec<Place>, UsageError> {
             args.base_metric_port, args.base_p2p_port, args.num_nodes
         )));
     }
-    if args.links.ipv6 && args.backend != Backend::Netns {
+    if args.ipv6 && args.backend != Backend::Netns {
         return Err(UsageError("--ipv6 needs --backend netns: elsewhere the nodes speak IPv4".into()));
     }
     (0..args.num_nodes)
@@ -266,7 +291,7 @@ fn places(args: &LocalArgs) -> Result<Vec<Place>, UsageError> {
                 // Docker's are known only once there is a network; see `Plan::move_to`.
                 Backend::Netns | Backend::Docker => Some(netns::addresses(id)),
             };
-            let ip = addresses.map_or(LOOPBACK, |addresses| addresses[usize::from(args.links.ipv6)]);
+            let ip = addresses.map_or(LOOPBACK, |addresses| addresses[usize::from(args.ipv6)]);
             let peer = peer_address(ip, p2p_port, args.network.quic, id)?;
             Ok(Place { id, metric_port, p2p_port, addresses, ip, peer })
         })
@@ -282,12 +307,7 @@ fn peer_address(ip: IpAddr, port: u16, quic: bool, id: u64) -> Result<PeerAddres
 
 /// The links that the flags and the file ask for.
 fn links(args: &LocalArgs) -> Result<LinkPlan, UsageError> {
-    let usage = |error: &dyn std::fmt::Display| UsageError(error.to_string());
-    let shape = args.shape.shape().map_err(|error| usage(&error))?;
-    let links = match &args.links.file {
-        Some(path) => LinkPlan::read(path, shape, args.num_nodes).map_err(|error| usage(&error))?,
-        None => LinkPlan::uniform(shape),
-    };
+    let links = asked_links(&args.shape, &args.links, args.num_nodes)?;
     if args.backend == Backend::Process && !links.is_free() {
         return Err(UsageError(
             "processes on the loopback can't be shaped: add --backend netns or --docker, which give each node an \
@@ -295,10 +315,21 @@ fn links(args: &LocalArgs) -> Result<LinkPlan, UsageError> {
                 .into(),
         ));
     }
+    Ok(links)
+}
+
+/// What the flags and the file say of the links, wherever they are.
+pub(super) fn asked_links(shape: &ShapeFlags, given: &LinkArgs, num_nodes: u64) -> Result<LinkPlan, UsageError> {
+    let usage = |error: &dyn std::fmt::Display| UsageError(error.to_string());
+    let shape = shape.shape().map_err(|error| usage(&error))?;
+    let links = match &given.file {
+        Some(path) => LinkPlan::read(path, shape, num_nodes).map_err(|error| usage(&error))?,
+        None => LinkPlan::uniform(shape),
+    };
     for (name, value) in [
-        ("--tolerance-percent", args.links.tolerance_percent),
-        ("--tolerance-millis", args.links.tolerance_millis),
-        ("--throughput-tolerance-percent", args.links.throughput_tolerance_percent),
+        ("--tolerance-percent", given.tolerance_percent),
+        ("--tolerance-millis", given.tolerance_millis),
+        ("--throughput-tolerance-percent", given.throughput_tolerance_percent),
     ] {
         if !(0.0..=1e6).contains(&value) {
             return Err(UsageError(format!("{name} {value}: give a number from 0 on")));
@@ -385,7 +416,7 @@ fn node(
 }
 
 /// The flags of what shows a run, checked against one another.
-fn check_seeing(args: &LocalArgs) -> Result<(), UsageError> {
+pub(super) fn check_seeing(args: &LocalArgs) -> Result<(), UsageError> {
     let (seeing, observe) = (&args.seeing, &args.observe);
     if seeing.keep_open && !observe.observe && !seeing.live {
         return Err(UsageError("--keep-open needs something to keep open: add --live or --observe".into()));
@@ -412,7 +443,8 @@ fn check_ports(node: &NodeArgs, backend: Backend) -> Result<(), UsageError> {
         .map_err(|error| refused("--base-p2p-port", node.p2p_port, error))
 }
 
-fn default_folder() -> PathBuf {
+/// A new folder for a run that is given none.
+pub(super) fn default_folder() -> PathBuf {
     let now = Timestamp::now();
     let time = now.strftime("%Y-%m-%d-%H-%M-%S");
     let millis = unix_nanos() / 1_000_000 % 1000;

@@ -33,7 +33,8 @@ pub(super) fn live(plan: &Plan) -> Result<Option<Live>, String> {
     let live = Live::start(given, run_info(plan))
         .map_err(|error| format!("port {given} can't be used for the live page: {error}; {advice}"))?;
     let port = live.port();
-    match plan.nodes.iter().find(|node| [node.metric_port, node.p2p_port].contains(&port)) {
+    let here = plan.nodes.iter().filter(|_| plan.elsewhere.is_none());
+    match here.into_iter().find(|node| [node.metric_port, node.p2p_port].contains(&port)) {
         Some(node) => Err(format!("port {port} can't be used for the live page: node {} needs it; {advice}", node.id)),
         None => Ok(Some(live)),
     }

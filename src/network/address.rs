@@ -44,6 +44,14 @@ impl PeerAddress {
         })
     }
 
+    /// The host's name, where it has one to be looked up in DNS.
+    pub fn name(&self) -> Option<String> {
+        self.address.iter().find_map(|part| match part {
+            Protocol::Dns(name) | Protocol::Dns4(name) | Protocol::Dns6(name) => Some(name.into_owned()),
+            _ => None,
+        })
+    }
+
     /// Whether the host is a name, to be looked up in DNS.
     pub fn is_name(&self) -> bool {
         use Protocol::{Dns, Dns4, Dns6, Dnsaddr};

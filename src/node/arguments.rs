@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::Args;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::{
@@ -24,7 +24,7 @@ const YEAR_2020_MILLIS: u64 = 1_577_836_800_000;
 pub struct UsageError(pub String);
 
 /// What is to be sent; shared by the node and the lab.
-#[derive(Clone, Debug, Args, Serialize)]
+#[derive(Clone, Debug, Args, Serialize, Deserialize)]
 #[command(next_help_heading = "Workload")]
 pub struct WorkloadArgs {
     /// Node that broadcasts, in modes one and explore
@@ -59,7 +59,7 @@ pub struct WorkloadArgs {
 }
 
 /// How it travels; shared by the node and the lab.
-#[derive(Clone, Debug, Args, Serialize)]
+#[derive(Clone, Debug, Args, Serialize, Deserialize)]
 #[command(next_help_heading = "Network")]
 pub struct NetworkArgs {
     /// Use QUIC in place of TCP, noise and yamux
@@ -86,7 +86,7 @@ pub struct NetworkArgs {
 }
 
 /// The arguments of one node.
-#[derive(Clone, Debug, Args, Serialize)]
+#[derive(Clone, Debug, Args, Serialize, Deserialize)]
 pub struct NodeArgs {
     /// Id of this node, from 0: its identity follows from it
     #[arg(long, env = "APOLLO_ID")]
@@ -131,7 +131,7 @@ pub struct NodeArgs {
 }
 
 /// When the node starts, and where it reports.
-#[derive(Clone, Debug, Args, Serialize)]
+#[derive(Clone, Debug, Args, Serialize, Deserialize)]
 #[command(next_help_heading = "Control")]
 pub struct ControlArgs {
     /// Start only when told to, by POST /start at the metric port
@@ -182,7 +182,7 @@ impl ControlArgs {
 }
 
 /// The peers of `--bootstrap`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Bootstrap(pub Vec<PeerAddress>);
 

@@ -17,6 +17,7 @@ use super::{
     workload::Load,
 };
 use crate::{
+    clock::ClockReading,
     metrics,
     network::PeerAddress,
     probe::{ProbeOrder, probe},
@@ -25,15 +26,16 @@ use crate::{
 /// Largest body of a request, in bytes: a start order with all its phases is below 2000.
 const BODY_LIMIT: usize = 4096;
 
-/// The routes. `/start` is there only for a node that is controlled.
+/// The routes. `/start` and what else steers the node are there only where it is controlled.
 pub(super) fn router(node: Arc<Node>) -> Router {
     let mut router = Router::new()
         .route("/metrics", get(metrics_text))
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
-        .route("/summary", get(summary));
+        .route("/summary", get(summary))
+        .route("/clock", get(async || Json(ClockReading::now())));
     if node.args.control.controlled {
-        router = router.route("/start", post(start)).route("/quiesce", post(quiesce));
+        router = router.route("/start", post(start)).route("/quiesce", post(quiesce)).route("/end", post(end));
     }
     // A probe sends to where it is told: only for whoever controls the node.
     if node.args.control.controlled && node.args.control.probe_port.is_some() {
@@ -64,6 +66,12 @@ async fn summary(State(node): State<Arc<Node>>) -> Response {
 /// The network is closed, so that the links are quiet; counts and probes stay.
 async fn quiesce(State(node): State<Arc<Node>>) -> StatusCode {
     node.quiesce.notify_one();
+    StatusCode::ACCEPTED
+}
+
+/// The node ends as by SIGTERM: with its summary written, and exit code 0.
+async fn end(State(node): State<Arc<Node>>) -> StatusCode {
+    node.end.notify_one();
     StatusCode::ACCEPTED
 }
 

@@ -56,6 +56,8 @@ pub(super) struct Node {
     profiler: Option<Profiler>,
     /// Told when the network is to be closed while the node lives on.
     pub(super) quiesce: Notify,
+    /// Told when the node is to end.
+    pub(super) end: Notify,
     /// One for each probe under way.
     pub(super) probes: Semaphore,
     life: Mutex<Life>,
@@ -142,6 +144,7 @@ fn start(args: NodeArgs) -> Result<(), Failure> {
         order: watch::Sender::new(None),
         profiler,
         quiesce: Notify::new(),
+        end: Notify::new(),
         probes: Semaphore::new(MOST_PROBES),
         life: Mutex::new(Life {
             phase: Phase::Connecting,
@@ -207,6 +210,7 @@ async fn live(node: Arc<Node>) -> Result<(), Failure> {
         tokio::select! {
             _ = terminate.recv() => info!("SIGTERM"),
             _ = interrupt.recv() => info!("SIGINT"),
+            () = node.end.notified() => info!("told to end"),
             () = tokio::time::sleep(Duration::from_secs(node.args.timeout)) => info!("timeout"),
         }
     };

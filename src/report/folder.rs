@@ -31,6 +31,8 @@ pub enum FolderError {
 #[derive(Clone, Debug)]
 pub struct RunFolder {
     root: PathBuf,
+    /// It was there before this program ran.
+    resumed: bool,
 }
 
 impl RunFolder {
@@ -43,18 +45,34 @@ impl RunFolder {
         if fs::read_dir(root).is_ok_and(|mut entries| entries.next().is_some()) {
             return Err(FolderError::NotEmpty(root.into()));
         }
-        let folder = Self { root: root.into() };
+        let folder = Self { root: root.into(), resumed: false };
         for path in [folder.root.clone(), folder.root.join("logs"), folder.root.join("nodes")] {
             fs::create_dir_all(&path).map_err(|error| failed(&path, error))?;
         }
         // Relative paths would change their meaning in a node that runs elsewhere.
         let root = fs::canonicalize(root).map_err(|error| failed(root, error))?;
-        Ok(Self { root })
+        Ok(Self { root, resumed: false })
+    }
+
+    /// The folder of a run that was begun and has no result yet; a new one otherwise.
+    ///
+    /// # Errors
+    /// When it holds something else, or can't be written.
+    pub fn resume(root: &Path) -> Result<Self, FolderError> {
+        let folder = Self { root: root.into(), resumed: true };
+        if !folder.begun().is_file() || folder.summary().exists() {
+            return Self::create(root);
+        }
+        let root = fs::canonicalize(root).map_err(|error| FolderError::Io { path: root.into(), error })?;
+        Ok(Self { root, ..folder })
     }
 
     /// Takes away what [`Self::create`] has made, and what was written before a run that never started; anything else in
-    /// it stays.
+    /// it stays, and so does a run that was begun before.
     pub fn discard(&self) {
+        if self.resumed {
+            return;
+        }
         let _ = fs::remove_file(self.manifest());
         let _ = fs::remove_dir_all(self.observe());
         for program in ["prometheus", "grafana"] {
@@ -74,6 +92,11 @@ impl RunFolder {
     /// What was asked for, where, and by which program.
     pub fn manifest(&self) -> PathBuf {
         self.root.join("manifest.json")
+    }
+
+    /// What whoever collects a run must know of its beginning, if the nodes run elsewhere.
+    pub fn begun(&self) -> PathBuf {
+        self.root.join("begun.json")
     }
 
     /// The result.

@@ -1,6 +1,6 @@
 //! The link certificate: what each link was asked to be beside what it was measured to be.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{Binomial, DiscreteCDF};
@@ -131,11 +131,14 @@ impl Certificate {
         gone: &BTreeSet<u64>,
     ) -> Self {
         let tests = links.iter().map(|link| [&link.before, &link.after].into_iter().flatten().count()).sum::<usize>();
+        let latencies: BTreeMap<(u64, u64), f64> =
+            links.iter().map(|link| ((link.from, link.to), link.configured.latency_millis)).collect();
         for link in &mut links {
+            let back = latencies.get(&(link.to, link.from)).copied().unwrap_or(link.configured.latency_millis);
             let mut problems = vec![];
             for (when, measured) in [("before", &link.before), ("after", &link.after)] {
                 let Some(measured) = measured else { continue };
-                let found = judge(&link.configured, measured, tolerance, FALSE_ALARM / tests.max(1) as f64);
+                let found = judge(&link.configured, back, measured, tolerance, FALSE_ALARM / tests.max(1) as f64);
                 problems.extend(found.into_iter().map(|problem| format!("{when} the window {problem}")));
             }
             link.problems = problems;
@@ -158,7 +161,8 @@ impl Certificate {
     }
 }
 
-fn judge(configured: &Shape, measured: &LinkMeasured, tolerance: Tolerance, alarm: f64) -> Vec<String> {
+/// How a link is out of tolerance; the way back should take `back` milliseconds.
+fn judge(configured: &Shape, back: f64, measured: &LinkMeasured, tolerance: Tolerance, alarm: f64) -> Vec<String> {
     let mut problems = vec![];
     let millis = |micros: u64| micros as f64 / 1000.0;
     let slack = configured.latency_millis * tolerance.latency_percent / 100.0 + tolerance.latency_millis;
@@ -182,6 +186,16 @@ fn judge(configured: &Shape, measured: &LinkMeasured, tolerance: Tolerance, alar
         let judged = configured.reorder_percent == 0.0 && received >= JITTER_PACKETS;
         if asked > 0.0 && judged && (jitter - asked).abs() > slack {
             problems.push(format!("its jitter was {jitter:.2} ms, not {asked} ms (tolerance {slack:.2} ms)"));
+        }
+    } else if let Some(round_trip) = measured.round_trip {
+        // The ends have different clocks: only there and back again can be told, by the tolerances of both ways.
+        let jitter = STANDARD_ERRORS * configured.jitter_millis * 2.0 / (received.max(1) as f64).sqrt();
+        let asked = configured.latency_millis + back;
+        let slack = asked * tolerance.latency_percent / 100.0 + 2.0 * tolerance.latency_millis + jitter;
+        let found = millis(round_trip.p50_micros);
+        // Of packets that are sent ahead, the median tells nothing.
+        if configured.reorder_percent == 0.0 && (found - asked).abs() > slack {
+            problems.push(format!("its round trip was {found:.2} ms, not {asked} ms (tolerance {slack:.2} ms)"));
         }
     } else if configured.loss_percent < 100.0 && measured.packets > 0 {
         problems.push("nothing came through".to_owned());
@@ -331,6 +345,19 @@ mod tests {
             ..LinkMeasured::default()
         };
         assert_eq!(problems("latency=50,jitter=10,reorder=60", ahead), Vec::<String>::new());
+    }
+
+    #[test]
+    fn where_the_clocks_differ_the_round_trip_is_judged() {
+        let both = |micros| {
+            let measured = LinkMeasured { round_trip: around(micros, 100), packets: 1000, ..LinkMeasured::default() };
+            let there = row("latency=50", measured.clone());
+            let back = LinkRow { from: 1, to: 0, ..row("latency=20", measured) };
+            Certificate::judge(vec![there, back], vec![], TOLERANCE, &BTreeSet::new())
+        };
+        assert!(both(71_000).valid, "{:?}", both(71_000));
+        let reason = both(74_000).reason().unwrap();
+        assert!(reason.contains("its round trip was 74.00 ms, not 70 ms (tolerance 3.40 ms)"), "{reason}");
     }
 
     #[test]

@@ -173,6 +173,7 @@ pub fn merge(collected: Collected<'_>) -> RunSummary {
         verdict,
         ready_seconds: None,
         links: None,
+        clocks: None,
         faults: vec![],
         profiles: vec![],
         totals,
@@ -184,6 +185,17 @@ pub fn merge(collected: Collected<'_>) -> RunSummary {
         dropped,
         malformed,
         events,
+    }
+}
+
+impl RunSummary {
+    /// The result of a run that came to nothing, for this reason.
+    pub fn failed(workload: WorkloadSummary, reason: String) -> Self {
+        merge(Collected {
+            workload,
+            verdict: Verdict { reasons: vec![reason], ..Verdict::default() },
+            ..Collected::default()
+        })
     }
 }
 

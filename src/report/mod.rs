@@ -1,5 +1,6 @@
 //! Results: many nodes' summaries merged into one, and how a person reads it. Knows no backend.
 
+mod clocks;
 mod folder;
 mod link_table;
 mod links;
@@ -11,6 +12,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub use clocks::{ClockDifference, ClockOffset, ClockRow, Clocks};
 pub use folder::{FolderError, RunFolder};
 pub use link_table::link_table;
 pub use links::{Certificate, InterfaceRow, LinkMeasured, LinkRow, PooledLoss, Tolerance};

@@ -1,6 +1,9 @@
 //! A run: connect, warm up, measure, drain, collect, report.
 
+mod elsewhere;
 mod figures;
+
+pub(super) use elsewhere::{Failed, Interrupted, begin, collect, unless_interrupted};
 
 use std::{
     collections::BTreeMap,
@@ -45,7 +48,14 @@ const DRAIN_POLL: Duration = Duration::from_millis(200);
 const QUIET: Duration = Duration::from_secs(2);
 /// Time from the order to start to the start: every node must have it by then.
 const START_AHEAD: Duration = Duration::from_millis(500);
+/// The same where every order crosses a network to get there.
+const START_AHEAD_ELSEWHERE: Duration = Duration::from_secs(2);
 const START_AHEAD_PER_NODE: Duration = Duration::from_millis(5);
+
+/// A runner that comes later than this into the window has not seen all of it, in nanoseconds.
+const COMES_LATE: u64 = 1_000_000_000;
+/// Wait for queues that can't be seen to run empty.
+const BLIND_SETTLE: Duration = Duration::from_secs(2);
 
 struct Experiment<'a> {
     plan: &'a Plan,
@@ -60,6 +70,8 @@ struct Experiment<'a> {
     order: Option<StartOrder>,
     trials_told: usize,
     runner_cpu_percent: Option<f64>,
+    /// More has gone over the wire since the end of the drain than belongs to the window.
+    too_late_for_bytes: bool,
     links: Links,
     faults: Faults,
     profiles: Profiles,
@@ -76,32 +88,16 @@ pub(super) async fn run(plan: &Plan, observers: &mut Observers, live: Option<&Li
     plan.folder.write_json(&plan.folder.manifest(), &Manifest::new(plan)).map_err(|error| failed(&error))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| failed(&error))?;
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| failed(&error))?;
-    let http = NodeClient::http().map_err(StartError::Failed)?;
     let mut progress = Progress::new(live.map(Live::feed));
     tokio::select! {
         started = observers.start(plan, &mut progress) => started.map_err(StartError::Failed)?,
         _ = interrupt.recv() => return Err(StartError::Failed("interrupted (SIGINT)".into())),
         _ = terminate.recv() => return Err(StartError::Failed(TERMINATED.into())),
     }
+    let clients = clients(plan).map_err(StartError::Failed)?;
     let started = Instant::now();
-    let mut experiment = Experiment {
-        plan,
-        clients: plan.nodes.iter().map(|node| NodeClient::new(node, &http)).collect(),
-        nodes: Nodes::start(plan).await?,
-        progress,
-        latest: BTreeMap::new(),
-        answered: BTreeMap::new(),
-        started,
-        ready_seconds: None,
-        order: None,
-        trials_told: 0,
-        runner_cpu_percent: None,
-        links: Links::default(),
-        faults: Faults::new(plan),
-        profiles: Profiles::default(),
-        observers,
-        warnings: vec![],
-    };
+    let nodes = Nodes::start(plan).await?;
+    let mut experiment = Experiment { started, ..Experiment::new(plan, clients, nodes, progress, observers) };
     let ended = tokio::select! {
         ended = experiment.stages() => ended,
         _ = interrupt.recv() => Err("interrupted (SIGINT)".to_owned()),
@@ -115,12 +111,63 @@ pub(super) async fn run(plan: &Plan, observers: &mut Observers, live: Option<&Li
     Ok(run)
 }
 
+/// The nodes' endpoints.
+fn clients(plan: &Plan) -> Result<Vec<NodeClient>, String> {
+    let http = NodeClient::http()?;
+    Ok(plan
+        .nodes
+        .iter()
+        .map(|node| NodeClient::new(node.id, format!("http://{}", plan.endpoint(node)), &http))
+        .collect())
+}
+
+impl<'a> Experiment<'a> {
+    /// Nothing is done yet.
+    fn new(
+        plan: &'a Plan,
+        clients: Vec<NodeClient>,
+        nodes: Nodes,
+        progress: Progress,
+        observers: &'a mut Observers,
+    ) -> Self {
+        Self {
+            plan,
+            clients,
+            nodes,
+            progress,
+            latest: BTreeMap::new(),
+            answered: BTreeMap::new(),
+            started: Instant::now(),
+            ready_seconds: None,
+            order: None,
+            trials_told: 0,
+            runner_cpu_percent: None,
+            too_late_for_bytes: false,
+            links: Links::default(),
+            faults: Faults::new(plan),
+            profiles: Profiles::default(),
+            observers,
+            warnings: vec![],
+        }
+    }
+}
+
 impl Experiment<'_> {
     /// The run up to its last delivery. An error is the reason why the run is not valid.
     async fn stages(&mut self) -> Result<(), String> {
+        let order = self.open().await?;
+        self.follow(order).await
+    }
+
+    /// Up to the start, which every node has then.
+    async fn open(&mut self) -> Result<StartOrder, String> {
         self.connect().await?;
         self.certify(Stage::Before).await?;
-        let order = self.start().await?;
+        self.start().await
+    }
+
+    /// From the start on.
+    async fn follow(&mut self, order: StartOrder) -> Result<(), String> {
         if self.plan.is_explore() {
             self.profiles.start(self.plan, &self.nodes)?;
             self.explore(order).await?;
@@ -132,10 +179,17 @@ impl Experiment<'_> {
         self.progress.stage("measure", "");
         self.profiles.start(self.plan, &self.nodes)?;
         let (since, cpu) = (Instant::now(), usage().cpu_seconds);
-        self.live_until(order.to_unix_nanos().unwrap_or(u64::MAX), order.from_unix_nanos()).await?;
+        let end = order.to_unix_nanos().unwrap_or(u64::MAX);
+        // Whoever comes late has not carried the window.
+        let all_of_it = unix_nanos() < order.from_unix_nanos() + COMES_LATE;
+        let drained = end.saturating_add(self.plan.args.drain_seconds.saturating_mul(1_000_000_000));
+        self.too_late_for_bytes = unix_nanos() > drained;
+        self.live_until(end, order.from_unix_nanos()).await?;
         self.profiles.stop().await?;
         self.lift_faults().await?;
-        self.runner_cpu_percent = Some(100.0 * (usage().cpu_seconds - cpu) / since.elapsed().as_secs_f64());
+        if all_of_it {
+            self.runner_cpu_percent = Some(100.0 * (usage().cpu_seconds - cpu) / since.elapsed().as_secs_f64());
+        }
         self.progress.stage("drain", "");
         self.drain().await?;
         self.certify(Stage::After).await
@@ -153,6 +207,9 @@ impl Experiment<'_> {
         if stage == Stage::After {
             for (client, answer) in alive.iter().zip(join_all(alive.iter().map(NodeClient::quiesce)).await) {
                 answer.map_err(|error| format!("node {} does not close its network: {error}", client.id))?;
+            }
+            if self.plan.elsewhere.is_some() {
+                sleep(BLIND_SETTLE).await;
             }
             self.links.settle(&self.nodes, &alive).await?;
         }
@@ -209,7 +266,8 @@ impl Experiment<'_> {
     /// Gives every node the same start.
     async fn start(&mut self) -> Result<StartOrder, String> {
         let nodes = u32::try_from(self.clients.len()).unwrap_or(u32::MAX);
-        let ahead = START_AHEAD + START_AHEAD_PER_NODE * nodes;
+        let least = if self.plan.elsewhere.is_some() { START_AHEAD_ELSEWHERE } else { START_AHEAD };
+        let ahead = least + START_AHEAD_PER_NODE * nodes;
         let order = StartOrder {
             start_unix_nanos: unix_nanos() + u64::try_from(ahead.as_nanos()).unwrap_or(u64::MAX),
             warm_up_millis: if self.plan.is_explore() { 0 } else { self.plan.args.warm_up_seconds * 1000 },
@@ -220,12 +278,12 @@ impl Experiment<'_> {
             phase_millis: self.plan.schedule.boundaries_millis(),
             ..StartOrder::at(0)
         };
+        self.order = Some(order.clone());
         let answers = join_all(self.clients.iter().map(|client| client.start(&order))).await;
         for (client, answer) in self.clients.iter().zip(answers) {
             answer.map_err(|error| format!("node {} does not take the start: {error}", client.id))?;
         }
         self.all_have_answered();
-        self.order = Some(order.clone());
         Ok(order)
     }
 
@@ -250,6 +308,9 @@ impl Experiment<'_> {
         for (id, answer) in self.summaries().await {
             match answer {
                 Ok(summary) => {
+                    if let Some(objection) = self.nodes.objection(&summary, self.order.as_ref()) {
+                        return Err(objection);
+                    }
                     self.latest.insert(id, summary);
                     self.answered.insert(id, Instant::now());
                 }
@@ -389,9 +450,15 @@ impl Experiment<'_> {
             run.as_secs(),
             cool_down.as_secs()
         ));
-        let end = self.plan.window.map(|window| Instant::now() + window);
+        let window = self.plan.window.and_then(|window| u64::try_from(window.as_nanos()).ok());
+        let end = window.map(|window| order.start_unix_nanos.saturating_add(window));
         loop {
-            if end.is_some_and(|end| Instant::now() >= end) {
+            self.poll().await?;
+            self.tell_trials();
+            if self.trials_told == trials.len() {
+                return Ok(());
+            }
+            if end.is_some_and(|end| unix_nanos() >= end) {
                 let done = self.trials_told;
                 if done == 0 {
                     return Err("--timeout ended the run before its first trial was over".into());
@@ -399,16 +466,11 @@ impl Experiment<'_> {
                 self.warnings.push(format!("--timeout ended the run after {done} of {} trials", trials.len()));
                 return Ok(());
             }
-            sleep(LIVE_POLL).await;
-            self.poll().await?;
-            self.tell_trials();
-            if self.trials_told == trials.len() {
-                return Ok(());
-            }
             let number = self.trials_told;
             let times = TrialTimes::new(order.start_unix_nanos, number, *cool_down, *run);
             let figures = self.tell(if unix_nanos() < times.from_unix_nanos { "cool-down" } else { "measure" });
             self.progress.update(number as f64 / trials.len() as f64, &format!("trial {number}: {figures}"));
+            sleep(LIVE_POLL).await;
         }
     }
 
@@ -419,7 +481,9 @@ impl Experiment<'_> {
         // An invalid run keeps what the nodes that still answer have counted.
         if ended.is_err() {
             let answers = self.summaries().await;
-            self.latest.extend(answers.into_iter().filter_map(|(id, answer)| Some((id, answer.ok()?))));
+            let of_this_run = |summary: &NodeSummary| self.nodes.objection(summary, self.order.as_ref()).is_none();
+            let answers = answers.into_iter().filter_map(|(id, answer)| Some((id, answer.ok().filter(of_this_run)?)));
+            self.latest.extend(answers);
         }
         let certificate = self.links.certificate(self.plan, &self.faults.gone());
         self.warnings.extend(self.faults.late());
@@ -459,6 +523,9 @@ impl Experiment<'_> {
         run.ready_seconds = self.ready_seconds;
         run.runner_cpu_percent = self.runner_cpu_percent;
         run.links = certificate;
+        if self.too_late_for_bytes {
+            run.totals.wire_bytes_per_delivered_byte = None;
+        }
         run.profiles = self.plan.folder.profile_names();
         run
     }
