@@ -2,14 +2,12 @@
 
 use std::{future::Future, io, path::PathBuf, time::Duration};
 
-use clap::Args;
 use kube::{
     Api, Client, Config, Error, Resource,
     api::{ApiResource, DynamicObject, GroupVersionKind},
     config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
     core::NamespaceResourceScope,
 };
-use serde::Serialize;
 use tokio::time::timeout;
 
 use super::{
@@ -21,13 +19,11 @@ use super::{
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Which cluster, and as whom.
-#[derive(Args, Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default)]
 pub struct Access {
-    /// File that names clusters and credentials [default: KUBECONFIG, else ~/.kube/config, else this pod's own account]
-    #[arg(long, value_name = "FILE")]
+    /// File that names clusters and credentials; else `KUBECONFIG`, else `~/.kube/config`, else this pod's own account.
     pub kubeconfig: Option<PathBuf>,
-    /// Context of the kubeconfig [default: its current one]
-    #[arg(long, value_name = "NAME")]
+    /// Context of the kubeconfig; else its current one.
     pub context: Option<String>,
 }
 

@@ -4,12 +4,7 @@ use std::sync::{Arc, atomic::Ordering};
 
 use serde_json::{Value, json};
 
-use super::{
-    Cluster,
-    fate::Fate,
-    kubelet::State,
-    store::now,
-};
+use super::{Cluster, fate::Fate, kubelet::State, store::now};
 
 const INDEX: &str = "batch.kubernetes.io/job-completion-index";
 const COMPONENT: &str = "app.kubernetes.io/component";
@@ -30,9 +25,20 @@ pub fn run(cluster: &Arc<Cluster>) {
     for pod in cluster.store.list(None, "pods") {
         live(cluster, &pod);
     }
-    for plural in ["jobs", "statefulsets", "pods", "services", "configmaps", "secrets", "roles", "rolebindings",
-        "serviceaccounts", "persistentvolumeclaims", "events", "namespaces"]
-    {
+    for plural in [
+        "jobs",
+        "statefulsets",
+        "pods",
+        "services",
+        "configmaps",
+        "secrets",
+        "roles",
+        "rolebindings",
+        "serviceaccounts",
+        "persistentvolumeclaims",
+        "events",
+        "namespaces",
+    ] {
         for object in cluster.store.list(None, plural) {
             if !object["metadata"]["deletionTimestamp"].is_null() {
                 go(cluster, plural, &object);
@@ -169,7 +175,9 @@ fn fated(cluster: &Cluster, pod: &Value, fate: &Fate) -> Value {
             "message": "The node was low on resource: memory. Threshold quantity: 100Mi, available: 80Mi.",
         }),
         Fate::InitFails => {
-            cluster.kubelet.say(&text(&pod["metadata"]["name"]), &["tc: RTNETLINK answers: Operation not permitted".into()]);
+            cluster
+                .kubelet
+                .say(&text(&pod["metadata"]["name"]), &["tc: RTNETLINK answers: Operation not permitted".into()]);
             json!({
                 "phase": "Pending",
                 "initContainerStatuses": [{
@@ -189,9 +197,19 @@ fn go(cluster: &Cluster, plural: &str, object: &Value) {
     let held = cluster.faults.held.load(Ordering::Relaxed);
     match plural {
         "namespaces" => {
-            for plural in ["jobs", "statefulsets", "pods", "services", "configmaps", "secrets", "roles", "rolebindings",
-                "serviceaccounts", "persistentvolumeclaims", "events"]
-            {
+            for plural in [
+                "jobs",
+                "statefulsets",
+                "pods",
+                "services",
+                "configmaps",
+                "secrets",
+                "roles",
+                "rolebindings",
+                "serviceaccounts",
+                "persistentvolumeclaims",
+                "events",
+            ] {
                 for inside in store.list(Some(&name), plural) {
                     go(cluster, plural, &inside);
                 }

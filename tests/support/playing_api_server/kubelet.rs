@@ -6,7 +6,10 @@ use std::{
     net::{TcpListener, TcpStream},
     os::unix::process::ExitStatusExt,
     process::{Child, Command, Stdio},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
 };
 
@@ -26,9 +29,15 @@ pub enum State {
 }
 
 enum Program {
-    Node { child: Child, metric_port: u16 },
+    Node {
+        child: Child,
+        metric_port: u16,
+    },
     /// Stands in for Prometheus or Grafana: answers every request with its own name.
-    Web { port: u16, listener: TcpListener },
+    Web {
+        port: u16,
+        over: Arc<AtomicBool>,
+    },
     /// Nothing but a log.
     Words,
 }
@@ -103,7 +112,9 @@ impl Kubelet {
                     running.ended = Some(code);
                     State::Ended(code)
                 }
-                None => State::Runs { ready: get(*metric_port, "/readyz").is_some_and(|(head, _)| head.contains(" 200 ")) },
+                None => {
+                    State::Runs { ready: get(*metric_port, "/readyz").is_some_and(|(head, _)| head.contains(" 200 ")) }
+                }
             },
             Program::Web { .. } => State::Runs { ready: true },
             Program::Words => State::Ended(0),
@@ -141,9 +152,9 @@ fn end(running: Running) {
             let _ = child.kill();
             let _ = child.wait();
         }
-        Program::Web { port, listener } => {
-            // Whoever accepts there wakes up and finds the listener gone.
-            drop(listener);
+        Program::Web { port, over } => {
+            // Whoever accepts there wakes up and ends.
+            over.store(true, Ordering::Relaxed);
             let _ = TcpStream::connect(("127.0.0.1", port));
         }
         Program::Words => {}
@@ -235,15 +246,18 @@ fn web(pod: &Value) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let log: Log = Arc::new(Mutex::new(vec![(Timestamp::now(), format!("{name} is up"))]));
-    let accepting = listener.try_clone().unwrap();
-    let said = name.clone();
+    let over = Arc::new(AtomicBool::new(false));
+    let (said, ends) = (name, over.clone());
     thread::spawn(move || {
-        while let Ok((mut stream, _)) = accepting.accept() {
+        while let Ok((mut stream, _)) = listener.accept() {
+            if ends.load(Ordering::Relaxed) {
+                return;
+            }
             let _ = stream.read(&mut [0; 4096]);
             let length = said.len();
             let _ = write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{said}");
         }
     });
     let ports = BTreeMap::from([(inside, port)]);
-    Running { program: Program::Web { port, listener }, log, ended: None, ports }
+    Running { program: Program::Web { port, over }, log, ended: None, ports }
 }

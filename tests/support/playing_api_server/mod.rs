@@ -57,11 +57,8 @@ impl PlayingApiServer {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         listener.set_nonblocking(true).unwrap();
-        let cluster = Arc::new(Cluster {
-            store: Store::default(),
-            faults: Faults::default(),
-            kubelet: kubelet::Kubelet::new(),
-        });
+        let cluster =
+            Arc::new(Cluster { store: Store::default(), faults: Faults::default(), kubelet: kubelet::Kubelet::new() });
         let server = http::serve(listener, cluster.clone());
         runtime.spawn(server);
         let over = Arc::new(AtomicBool::new(false));

@@ -125,7 +125,9 @@ impl Store {
     pub fn since(&self, version: u64, namespace: Option<&str>, plural: &str) -> Vec<Happened> {
         let inner = self.inner();
         let fits = |one: &&Happened| {
-            one.version > version && one.plural == plural && namespace.is_none_or(|namespace| one.namespace == namespace)
+            one.version > version
+                && one.plural == plural
+                && namespace.is_none_or(|namespace| one.namespace == namespace)
         };
         inner.happened.iter().filter(fits).cloned().collect()
     }
