@@ -47,6 +47,8 @@ impl Cluster {
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
         let namespace = config.default_namespace.clone();
         let doing = format!("context {context}");
+        // Two libraries for it are in this program, and rustls does not choose. An error says that one is chosen already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::try_from(config).map_err(|error| explain(&error, &doing, &server))?;
         let mut cluster = Self { client, server, context, version: String::new(), namespace };
         let version = cluster.ask(&doing, cluster.client.apiserver_version()).await?;

@@ -13,7 +13,7 @@ use kube::api::{ListParams, LogParams};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{
-    COMPONENT, Tell,
+    Tell,
     connect::Cluster,
     error::KubernetesError,
     pods::PodState,
@@ -71,7 +71,8 @@ struct Waiting<'a> {
     seen: BTreeMap<(String, String), Seen>,
     /// Words of events and jobs that were told.
     heard: BTreeSet<String>,
-    refused_since: Option<Instant>,
+    /// Why pods are not made, and since when.
+    refused: Option<(Instant, String)>,
 }
 
 /// Waits until all pods are there, and tells each trouble once while it waits.
@@ -79,8 +80,7 @@ struct Waiting<'a> {
 /// # Errors
 /// A trouble that does not mend itself; what each pod waits for when the time is over.
 pub async fn wait(cluster: &Cluster, wait: &Wait<'_>, tell: Tell<'_>) -> Result<Vec<PodState>, KubernetesError> {
-    let mut waiting =
-        Waiting { cluster, wait, tell, seen: BTreeMap::new(), heard: BTreeSet::new(), refused_since: None };
+    let mut waiting = Waiting { cluster, wait, tell, seen: BTreeMap::new(), heard: BTreeSet::new(), refused: None };
     let mut watch = PodWatch::new(cluster, wait.namespace, wait.selector);
     let end = Instant::now() + wait.limit;
     let mut next_look = Instant::now() + LOOK;
@@ -119,14 +119,14 @@ pub async fn wait(cluster: &Cluster, wait: &Wait<'_>, tell: Tell<'_>) -> Result<
             told_progress = progress;
         }
         let now = Instant::now();
-        if now >= end {
-            return Err(KubernetesError::Failed(waiting.timed_out(&states, &told_progress)));
-        }
-        if now >= next_look {
+        if now >= next_look || now >= end {
             next_look = now + LOOK;
             if let Some(fatal) = waiting.look_around(&states).await {
                 return Err(KubernetesError::Failed(fatal));
             }
+        }
+        if now >= end {
+            return Err(KubernetesError::Failed(waiting.timed_out(&states, &told_progress)));
         }
     }
 }
@@ -212,13 +212,14 @@ impl<'a> Waiting<'a> {
         });
         let refused = if missing { self.refused_pods().await } else { None };
         let Some(refused) = refused else {
-            self.refused_since = None;
+            self.refused = None;
             return None;
         };
         if self.heard.insert(refused.clone()) {
             (self.tell)(&refused);
         }
-        let since = *self.refused_since.get_or_insert_with(Instant::now);
+        let since = self.refused.as_ref().map_or_else(Instant::now, |(since, _)| *since);
+        self.refused = Some((since, refused.clone()));
         (since.elapsed() >= self.wait.patience).then_some(refused)
     }
 
@@ -273,8 +274,10 @@ impl<'a> Waiting<'a> {
         }
         let mut words: Vec<String> =
             waits.into_iter().map(|(reason, labels)| format!("{} ({reason})", names(&labels))).collect();
-        if words.is_empty() {
-            words.push(format!("pods with the labels {COMPONENT} are missing"));
+        if let Some((_, refused)) = &self.refused {
+            words.push(refused.clone());
+        } else if words.is_empty() {
+            words.push("pods that were not made yet".into());
         }
         let seconds = self.wait.limit.as_secs();
         format!("not all pods are there after {seconds} s ({progress}); waiting for: {}", words.join("; "))

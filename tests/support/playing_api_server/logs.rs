@@ -18,7 +18,7 @@ use super::{
 
 /// Time of a line, with all nine digits.
 fn stamped(time: Timestamp, text: &str) -> String {
-    format!("{} {text}\n", time.strftime("%Y-%m-%dT%H:%M:%S.%9fZ"))
+    format!("{} {text}\n", time.strftime("%Y-%m-%dT%H:%M:%S%.9fZ"))
 }
 
 pub async fn answer(cluster: &std::sync::Arc<Cluster>, target: &Target) -> Answer {
@@ -40,6 +40,8 @@ pub async fn answer(cluster: &std::sync::Arc<Cluster>, target: &Target) -> Answe
         let (log, pod) = (log.clone(), pod.clone());
         async move {
             if over {
+                // What was said before goes out first.
+                sleep(Duration::from_millis(30)).await;
                 return Some((Err(std::io::Error::other("cut")), (cluster, at, told, over)));
             }
             loop {

@@ -1,10 +1,14 @@
 //! Watches: what has happened, and what happens.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use axum::{body::Body, http::Response};
 use futures::stream;
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
 use super::{
     Cluster,
@@ -37,7 +41,8 @@ pub fn answer(cluster: Arc<Cluster>, target: Target) -> Answer {
         }
         loop {
             if cut_after > 0 && told >= cut_after {
-                // As when a load balancer loses patience: in the middle of the stream.
+                // As when a load balancer loses patience: in the middle of the stream, but what was said before goes out.
+                sleep(Duration::from_millis(30)).await;
                 return Some((Err(std::io::Error::other("cut")), (cluster, target, changes, from, told)));
             }
             changes.mark_unchanged();
