@@ -1,6 +1,6 @@
-//! The lab: a network of nodes on this machine, from plan to result.
+//! The lab: a network of nodes, on this machine or wherever they run, from plan to result.
 //!
-//! [`local`] is the command. A backend starts and stops the nodes (`process` is the first one); everything else,
+//! [`local`] is the command; [`remote`] does the same with nodes that run already. A backend starts and stops the nodes (`process` is the first one); everything else,
 //! readiness, start, progress, drain and collection, speaks to the nodes over HTTP alone and does not know the backend.
 
 mod arguments;

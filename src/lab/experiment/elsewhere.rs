@@ -54,7 +54,7 @@ pub(in crate::lab) async fn begin(
     let mut experiment = match clients(plan) {
         Ok(clients) => Experiment::new(plan, clients, Nodes::Remote(nodes), progress, observers),
         Err(line) => {
-            return Err(Failed::Invalid(Box::new(crate::report::RunSummary::failed(plan.summary(), line)), false));
+            return Err(Failed::Invalid(Box::new(RunSummary::failed(plan.summary(), line)), false));
         }
     };
     let opened = match unless_interrupted(experiment.open()).await {
@@ -67,18 +67,14 @@ pub(in crate::lab) async fn begin(
     };
     match opened {
         Ok(start) => {
-            let link = |((from, to), measured): (&(u64, u64), &_)| MeasuredLink {
+            let links = experiment.links.before().map(|((from, to), measured)| MeasuredLink {
                 from: *from,
                 to: *to,
-                measured: Clone::clone(measured),
-            };
+                measured: measured.clone(),
+            });
+            let links = links.collect();
             experiment.progress.finish();
-            Ok(Begun {
-                start,
-                ready_seconds: experiment.ready_seconds,
-                links: experiment.links.before().map(link).collect(),
-                clocks: BTreeMap::new(),
-            })
+            Ok(Begun { start, ready_seconds: experiment.ready_seconds, links, clocks: BTreeMap::new() })
         }
         Err(line) => {
             let given = experiment.order.is_some();

@@ -52,11 +52,19 @@ async fn ask(client: &NodeClient) -> Result<Clock, String> {
 
 /// For each node the lowest one that has the same clock.
 pub(super) fn groups(clocks: &BTreeMap<u64, Clock>) -> BTreeMap<u64, u64> {
-    let mut first: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut first: BTreeMap<&str, (u64, ClockOffset)> = BTreeMap::new();
     let mut groups = BTreeMap::new();
     for (node, clock) in clocks {
         // Not known to be another's, a clock is one of its own.
-        let of = clock.boot_id.as_deref().map_or(*node, |boot| *first.entry(boot).or_insert(*node));
+        let mut of = *node;
+        if let Some(boot) = clock.boot_id.as_deref() {
+            let (other, offset) = *first.entry(boot).or_insert((*node, clock.offset));
+            // Copies of a machine that was saved while it ran have one name and a clock each.
+            let apart = offset.offset_micros.abs_diff(clock.offset.offset_micros);
+            if apart <= offset.error_micros.saturating_add(clock.offset.error_micros) {
+                of = other;
+            }
+        }
         groups.insert(*node, of);
     }
     groups
@@ -97,9 +105,14 @@ mod tests {
     }
 
     #[test]
-    fn nodes_of_one_boot_share_a_clock_and_unknown_ones_share_none() {
-        let clocks =
-            [(0, clock(0, 0, None)), (1, clock(0, 0, Some("a"))), (2, clock(0, 0, None)), (3, clock(0, 0, Some("a")))];
-        assert_eq!(groups(&clocks.into()), [(0, 0), (1, 1), (2, 2), (3, 1)].into());
+    fn nodes_of_one_boot_share_a_clock_unless_it_is_a_copy_and_unknown_ones_share_none() {
+        let clocks = [
+            (0, clock(0, 0, None)),
+            (1, clock(0, 0, Some("a"))),
+            (2, clock(0, 0, None)),
+            (3, clock(50, 50, Some("a"))),
+            (4, clock(5000, 50, Some("a"))),
+        ];
+        assert_eq!(groups(&clocks.into()), [(0, 0), (1, 1), (2, 2), (3, 1), (4, 4)].into());
     }
 }

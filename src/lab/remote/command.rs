@@ -9,8 +9,9 @@ use serde_json::{Map, Value};
 use tokio::runtime;
 
 use super::{
+    attachment::{Attachment, RunArgs},
     endpoint::{Endpoint, endpoints},
-    network::{Attached, Attachment, RemoteError, RunArgs},
+    network::{Attached, RemoteError},
 };
 use crate::{
     lab::{INVALID, arguments::PrintArgs, bad_usage, failed, more_files, plan::default_folder, print_run},

@@ -150,7 +150,7 @@ fn difference(one: &Found, two: &Found, paths: &[&str]) -> Vec<String> {
         }
     };
     for path in paths {
-        let of = |node: &'_ Found| node.summary.configuration.pointer(path).cloned();
+        let of = |node: &Found| node.summary.configuration.pointer(path).cloned();
         let (first, second) = (of(one), of(two));
         match (&first, &second) {
             (Some(Value::Object(first)), Some(Value::Object(second))) => {

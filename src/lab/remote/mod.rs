@@ -5,6 +5,7 @@
 //! [`Attached::end`]. One program may begin a run and another collect it, also when it is long over: the nodes keep their
 //! counts until they end.
 
+mod attachment;
 mod clocks;
 mod command;
 mod endpoint;
@@ -12,9 +13,10 @@ mod find;
 mod network;
 mod nodes;
 
+pub use attachment::{Attachment, RunArgs};
 pub use command::{RemoteArgs, remote};
 pub use endpoint::Endpoint;
-pub use network::{Attached, Attachment, Begun, MeasuredLink, RemoteError, RunArgs};
+pub use network::{Attached, Begun, MeasuredLink, RemoteError};
 
 pub(super) use network::Elsewhere;
 pub(super) use nodes::RemoteNodes;

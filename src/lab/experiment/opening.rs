@@ -1,0 +1,109 @@
+//! Up to the start, and the links at both ends of the run.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use tokio::time::sleep;
+
+use super::{Experiment, READY_POLL};
+use crate::{
+    lab::{certify::Stage, client::NodeClient, seen::unready},
+    node::{StartOrder, unix_nanos},
+};
+
+/// Time from the order to start to the start: every node must have it by then.
+const START_AHEAD: Duration = Duration::from_millis(500);
+/// The same where every order crosses a network to get there.
+const START_AHEAD_ELSEWHERE: Duration = Duration::from_secs(2);
+const START_AHEAD_PER_NODE: Duration = Duration::from_millis(5);
+/// Wait for queues that can't be seen to run empty.
+const BLIND_SETTLE: Duration = Duration::from_secs(2);
+
+impl Experiment<'_> {
+    /// Measures the links, if they are shaped. After the window the network is closed first, so that nothing else is on
+    /// them.
+    pub(super) async fn certify(&mut self, stage: Stage) -> Result<(), String> {
+        if self.plan.links.is_free() {
+            return Ok(());
+        }
+        self.progress.stage("links", stage.tells());
+        let alive: Vec<NodeClient> =
+            self.clients.iter().filter(|client| !self.faults.gone().contains(&client.id)).cloned().collect();
+        if stage == Stage::After {
+            for (client, answer) in alive.iter().zip(join_all(alive.iter().map(NodeClient::quiesce)).await) {
+                answer.map_err(|error| format!("node {} does not close its network: {error}", client.id))?;
+            }
+            if self.plan.elsewhere.is_some() {
+                sleep(BLIND_SETTLE).await;
+            }
+            self.links.settle(&self.nodes, &alive).await?;
+        }
+        self.links.measure(stage, self.plan, &self.nodes, &alive).await?;
+        let certificate = self.links.certificate(self.plan, &self.faults.gone());
+        if let (Some(feed), Some(certificate)) = (self.progress.feed(), &certificate) {
+            feed.links(certificate);
+        }
+        self.check_processes()?;
+        match certificate.and_then(|certificate| certificate.reason()) {
+            // Told with the result.
+            Some(_) if stage == Stage::Before => Err("no traffic was sent".into()),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) async fn connect(&mut self) -> Result<(), String> {
+        let count = self.clients.len();
+        self.progress.stage("connect", &format!("{count} nodes"));
+        let limit = Duration::from_secs(self.plan.args.ready_timeout_seconds);
+        let mut waiting: Vec<NodeClient> = self.clients.clone();
+        loop {
+            self.check_processes()?;
+            let answers = join_all(waiting.iter().map(NodeClient::readiness)).await;
+            let missing: Vec<_> = waiting
+                .iter()
+                .zip(answers)
+                .filter(|(_, answer)| !answer.as_ref().is_ok_and(crate::network::Readiness::is_ready))
+                .map(|(client, answer)| (client.clone(), answer))
+                .collect();
+            let ready = count - missing.len();
+            if let Some(feed) = self.progress.feed() {
+                feed.nodes(unready(&self.clients, &missing));
+            }
+            self.progress.update(ready as f64 / count as f64, &format!("{ready} of {count} nodes are ready"));
+            let Some((first, answer)) = missing.first() else { break };
+            if self.started.elapsed() > limit {
+                let state = answer.as_ref().map_or_else(Clone::clone, ToString::to_string);
+                let log = self.nodes.log_tail(first.id);
+                return Err(format!("node {} is not ready after {} s: {state}{log}", first.id, limit.as_secs()));
+            }
+            waiting = missing.into_iter().map(|(client, _)| client).collect();
+            sleep(READY_POLL).await;
+        }
+        self.ready_seconds = Some(self.started.elapsed().as_secs_f64());
+        Ok(())
+    }
+
+    /// Gives every node the same start.
+    pub(super) async fn start(&mut self) -> Result<StartOrder, String> {
+        let nodes = u32::try_from(self.clients.len()).unwrap_or(u32::MAX);
+        let least = if self.plan.elsewhere.is_some() { START_AHEAD_ELSEWHERE } else { START_AHEAD };
+        let ahead = least + START_AHEAD_PER_NODE * nodes;
+        let order = StartOrder {
+            start_unix_nanos: unix_nanos() + u64::try_from(ahead.as_nanos()).unwrap_or(u64::MAX),
+            warm_up_millis: if self.plan.is_explore() { 0 } else { self.plan.args.warm_up_seconds * 1000 },
+            measure_millis: match (self.plan.window, self.plan.is_explore()) {
+                (Some(window), false) => u64::try_from(window.as_millis()).ok(),
+                _ => None,
+            },
+            phase_millis: self.plan.schedule.boundaries_millis(),
+            ..StartOrder::at(0)
+        };
+        self.order = Some(order.clone());
+        let answers = join_all(self.clients.iter().map(|client| client.start(&order))).await;
+        for (client, answer) in self.clients.iter().zip(answers) {
+            answer.map_err(|error| format!("node {} does not take the start: {error}", client.id))?;
+        }
+        self.all_have_answered();
+        Ok(order)
+    }
+}
