@@ -62,7 +62,7 @@ fn flags(pod: &Value, config: &Value, id: u16) -> Vec<String> {
     let (of_pod, own) = (&pod["securityContext"], &container["securityContext"]);
     let mut flags = vec![format!("--user={}:{}", of_pod["runAsUser"], of_pod["runAsGroup"])];
     assert_eq!(of_pod["seccompProfile"]["type"], "RuntimeDefault", "which is Docker's default too");
-    assert_eq!(own["privileged"].as_bool().unwrap_or(false), false);
+    assert!(!own["privileged"].as_bool().unwrap_or(false));
     if own["readOnlyRootFilesystem"] == true {
         flags.push("--read-only".into());
     }

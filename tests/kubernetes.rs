@@ -341,3 +341,71 @@ fn a_cluster_that_can_not_be_used_is_told_in_one_line_with_the_way_out() {
     fs::write(server.kubeconfig(), "clusters: [").unwrap();
     says(&mut server.command("list"), 2, "the kubeconfig: ");
 }
+
+/// A folder with nothing but these programs in it, as a PATH; none where one is missing.
+fn path_of(programs: &[&str]) -> Option<tempfile::TempDir> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = std::env::var_os("PATH").unwrap();
+    for program in programs {
+        let mut places = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+        let Some(found) = places.map(|place| place.join(program)).find(|file| file.is_file()) else {
+            support::skip(&format!("{program} is not installed"));
+            return None;
+        };
+        std::os::unix::fs::symlink(found, folder.path().join(program)).unwrap();
+    }
+    Some(folder)
+}
+
+#[test]
+fn the_image_of_this_machine_is_pushed_and_run_by_its_digest() {
+    let Some(registry_path) = path_of(&["docker-registry"]) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let port = support::free_ports(1);
+    let config = folder.path().join("registry.yml");
+    let storage = folder.path().join("storage");
+    let text = json!({
+        "version": 0.1, "storage": { "filesystem": { "rootdirectory": storage } }, "http": { "addr": format!("127.0.0.1:{port}") },
+        "log": { "level": "error" },
+    });
+    fs::write(&config, text.to_string()).unwrap();
+    let mut command = Command::new(registry_path.path().join("docker-registry"));
+    let _registry = Running::start(command.arg("serve").arg(&config));
+    wait_for("the registry", || get(port, "/v2/"));
+    for pusher in ["skopeo", "docker"] {
+        if pusher == "docker" && !support::has_docker("a push by docker") {
+            return;
+        }
+        let Some(path) = path_of(&["ip", "tc", pusher]) else { return };
+        let server = PlayingApiServer::start();
+        let args = RUN.replace("--image registry.example/bench:v1", &format!("--registry 127.0.0.1:{port}/{pusher}"));
+        let (code, out, err) = run(server.command(&format!("start {args}")).env("PATH", path.path()));
+        assert_eq!(code, Some(0), "{out}{err}");
+        assert!(err.contains(&format!("with {pusher}\n")), "{err}");
+        let job = server.object(NAMESPACE, "jobs", "node");
+        let image = job["spec"]["template"]["spec"]["containers"][0]["image"].as_str().unwrap().to_owned();
+        let (name, digest) = image.split_once('@').unwrap();
+        assert!(name.starts_with(&format!("127.0.0.1:{port}/{pusher}/apollo-network-benchmark:")), "{image}");
+        let (head, _) = get(port, &format!("/v2/{pusher}/apollo-network-benchmark/manifests/{digest}")).unwrap();
+        assert!(head.contains(" 200 "), "{head}");
+        if pusher == "docker" {
+            let _ = Command::new("docker").args(["image", "rm", "--force", name]).output();
+        }
+    }
+}
+
+#[test]
+fn a_server_whose_certificate_is_nobodys_is_not_believed() {
+    let Some(path) = path_of(&["openssl"]) else { return };
+    let (server, port) = (PlayingApiServer::start(), support::free_ports(1));
+    let folder = server.folder.path();
+    let make = "req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1";
+    let openssl = || Command::new(path.path().join("openssl"));
+    assert!(openssl().args(make.split(' ')).current_dir(folder).output().unwrap().status.success());
+    let serve = format!("s_server -accept {port} -cert cert.pem -key key.pem -www");
+    let _server = Running::start(openssl().args(serve.split(' ')).current_dir(folder));
+    wait_for("the server", || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
+    server.write_kubeconfig(&format!("https://127.0.0.1:{port}"));
+    let (line, _) = fails(&server, "list", 1);
+    assert!(line.contains(&format!("the certificate of https://127.0.0.1:{port} is not trusted: ")), "{line}");
+}

@@ -15,7 +15,7 @@ use super::{
     names::JOB,
     ports::{Lookout, NodePorts, death},
     remote::run_args,
-    session::{RunThere, hint, tell},
+    session::{Interrupt, RunThere, hint, tell},
 };
 use crate::{
     kubernetes::{KubernetesError, LogLine, PodState, Read, list_pods, read},
@@ -189,7 +189,12 @@ async fn keep_logs(there: &RunThere, folder: &RunFolder) -> Result<Vec<String>, 
         }
         files.close()
     };
-    let (missing, mut problems) = tokio::join!(read(&there.cluster, &what, sender), writing);
+    let mut interrupt = Interrupt::new()?;
+    let both = async { tokio::join!(read(&there.cluster, &what, sender), writing) };
+    let (missing, mut problems) = tokio::select! {
+        both = both => both,
+        () = interrupt.comes() => return Ok(vec!["interrupted: the logs are not whole".into()]),
+    };
     problems.extend(missing?.into_iter().map(|(label, why)| format!("the log of {label} is not whole: {why}")));
     Ok(problems)
 }

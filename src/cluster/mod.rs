@@ -10,6 +10,7 @@ mod arguments;
 mod collect;
 mod commands;
 mod image;
+mod kept;
 mod logs;
 mod manifests;
 pub mod names;

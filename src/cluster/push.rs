@@ -6,10 +6,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use super::{
-    image::PinnedImage,
-    plan::{ClusterPlan, ImageSource},
-};
+use super::image::PinnedImage;
 use crate::{
     image::{ImageRequest, build, load},
     kubernetes::KubernetesError,
@@ -18,22 +15,27 @@ use crate::{
 /// Longest complaint of a program that is passed on, in characters.
 const LONGEST: usize = 500;
 
-/// Builds the image and pushes it, if the plan asks for that; from then on the plan has it by its digest.
+/// Where the image is put together.
+fn folder() -> PathBuf {
+    std::env::temp_dir().join(format!("apollo-bench-image-{}", std::process::id()))
+}
+
+/// Takes away what [`push`] has put together.
+pub(super) fn forget() {
+    let _ = fs::remove_dir_all(folder());
+}
+
+/// Builds the image and pushes it under this name. Gives it by its digest.
 ///
 /// # Errors
 /// When it can't be built, there is nothing to push with, or the registry refuses.
-pub(super) fn push(plan: &mut ClusterPlan) -> Result<(), KubernetesError> {
-    let ImageSource::Host(image) = &plan.image else { return Ok(()) };
-    let name = image.name().to_owned();
-    let folder = std::env::temp_dir().join(format!("apollo-bench-image-{}", std::process::id()));
-    let pushed = build_and_push(&name, &folder);
-    let _ = fs::remove_dir_all(&folder);
-    let pinned: PinnedImage = format!("{name}@{}", pushed?)
+pub(super) fn push(image: &PinnedImage) -> Result<PinnedImage, KubernetesError> {
+    let name = image.name();
+    let pushed = build_and_push(name, &folder());
+    forget();
+    format!("{name}@{}", pushed?)
         .parse()
-        .map_err(|error| KubernetesError::Failed(format!("the registry's digest of {name}: {error}")))?;
-    plan.record.image = pinned.name().to_owned();
-    plan.image = ImageSource::Given(pinned);
-    Ok(())
+        .map_err(|error| KubernetesError::Failed(format!("the registry's digest of {name}: {error}")))
 }
 
 /// Gives the digest by which the registry knows the image.

@@ -13,6 +13,7 @@ use tokio::{
 
 use super::{
     arguments::ConnectArgs,
+    kept::kept_start,
     names::{
         APP, APP_LABEL, ARGUMENTS_KEY, COMPONENT_LABEL, Component, INSTANCE_LABEL, MANAGED_BY_LABEL, MANAGER,
         RUN_CONFIG_MAP, RUN_KEY, START_KEY,
@@ -37,7 +38,10 @@ pub(super) fn run(work: impl Future<Output = Result<ExitCode, KubernetesError>>)
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(work) {
+    let done = runtime.block_on(work);
+    // What was interrupted is not waited for.
+    runtime.shutdown_background();
+    match done {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error}");
@@ -141,7 +145,9 @@ impl RunThere {
                 record.version
             )));
         }
-        let begun = if data.contains_key(START_KEY) { Some(read_key(&data, START_KEY, &namespace)?) } else { None };
+        let begun = kept_start(map).map_err(|error| {
+            KubernetesError::Failed(format!("the ConfigMap {RUN_CONFIG_MAP} of {namespace}: {START_KEY}: {error}"))
+        })?;
         let arguments = read_key(&data, ARGUMENTS_KEY, &namespace)?;
         Ok(Self { cluster, record, arguments, begun })
     }

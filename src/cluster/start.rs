@@ -9,13 +9,12 @@ use serde_json::{Map, Value};
 
 use super::{
     commands::StartArgs,
-    names::{
-        FIELD_MANAGER, GRAFANA, INSTANCE_LABEL, JOB, MANAGED_BY_LABEL, MANAGER, PROMETHEUS, RUN_CONFIG_MAP, START_KEY,
-    },
+    kept::keep_start,
+    names::{FIELD_MANAGER, GRAFANA, INSTANCE_LABEL, JOB, MANAGED_BY_LABEL, MANAGER, PROMETHEUS, RUN_CONFIG_MAP},
     objects,
     plan::{ClusterPlan, ImageSource},
     ports::{Lookout, NodePorts, on_stderr},
-    push,
+    push::{forget, push},
     remote::run_args,
     session::{Interrupt, access, hint, selector, tell},
 };
@@ -48,7 +47,19 @@ pub(super) async fn start(args: &StartArgs) -> Result<ExitCode, KubernetesError>
         cluster.context(),
         cluster.version()
     ));
-    push::push(&mut plan)?;
+    if let ImageSource::Host(image) = plan.image.clone() {
+        // It works on a thread of its own, so that an interrupt is heard.
+        let pushing = tokio::task::spawn_blocking(move || push(&image));
+        let pushed = tokio::select! {
+            pushed = pushing => pushed.map_err(|error| KubernetesError::Failed(error.to_string()))??,
+            () = interrupt.comes() => {
+                forget();
+                return Err(KubernetesError::Failed("interrupted before the start".into()));
+            }
+        };
+        plan.record.image = pushed.name().to_owned();
+        plan.image = ImageSource::Given(pushed);
+    }
     let objects = objects_of(&plan, own.is_foreign())?;
     let begun = tokio::select! {
         begun = prepare(&cluster, &plan, &objects, args.keep_on_failure) => begun,
@@ -227,8 +238,7 @@ async fn record_start(cluster: &Cluster, objects: &[DynamicObject], begun: &Begu
         objects.iter().find(is_map).cloned().ok_or_else(|| {
             KubernetesError::Failed(format!("there is no ConfigMap {RUN_CONFIG_MAP} among the objects"))
         })?;
-    let text = serde_json::to_string(begun).map_err(|error| KubernetesError::Failed(error.to_string()))?;
-    map.data["data"][START_KEY] = Value::String(text);
+    keep_start(&mut map, begun).map_err(|error| KubernetesError::Failed(error.to_string()))?;
     let how = Apply { field_manager: FIELD_MANAGER, dry_run: false, keep_on_failure: true };
     apply(cluster, &[map], how, &|_| {}).await.map(drop)
 }

@@ -85,8 +85,8 @@ pub(super) fn condition<'a>(status: &'a PodStatus, kind: &str) -> Option<&'a Pod
 fn waits_for(pod: &Pod) -> Option<String> {
     let status = pod.status.as_ref()?;
     let containers = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
-    let waiting = containers.filter_map(|container| Some((container, container.state.as_ref()?.waiting.as_ref()?)));
-    for (container, waiting) in waiting {
+    let mut waiting = containers.filter_map(|container| Some((container, container.state.as_ref()?.waiting.as_ref()?)));
+    if let Some((container, waiting)) = waiting.next() {
         let reason = waiting.reason.as_deref().unwrap_or("waiting");
         return Some(one_line(&format!("{}: {reason}", container.name)));
     }
