@@ -62,7 +62,7 @@ pub(super) async fn start(args: &StartArgs) -> Result<ExitCode, KubernetesError>
     }
     let objects = objects_of(&plan, own.is_foreign())?;
     let begun = tokio::select! {
-        begun = prepare(&cluster, &plan, &objects, args.keep_on_failure) => begun,
+        begun = prepare(&cluster, &plan, &objects) => begun,
         () = interrupt.comes() => Err(KubernetesError::Failed("interrupted before the start".into())),
     };
     let begun = match begun {
@@ -158,22 +158,16 @@ async fn dry_run(cluster: &Cluster, plan: &ClusterPlan, place: Place) -> Result<
     if let ImageSource::Host(image) = &plan.image {
         tell(&format!("the image {} is not built and pushed for this", image.name()));
     }
-    let how = Apply { field_manager: FIELD_MANAGER, dry_run: true, keep_on_failure: false };
-    apply(cluster, &objects, how, &tell).await?;
+    let how = Apply { field_manager: FIELD_MANAGER, dry_run: true };
+    apply(cluster, &objects, how).await?;
     let (count, server) = (objects.len(), cluster.server());
     tell(&format!("{server} would take all {count} objects; nothing was made"));
     Ok(ExitCode::SUCCESS)
 }
 
 /// Makes everything, waits for the pods, and gives the nodes their start.
-async fn prepare(
-    cluster: &Cluster,
-    plan: &ClusterPlan,
-    objects: &[DynamicObject],
-    keep_on_failure: bool,
-) -> Result<Begun, KubernetesError> {
-    let how = Apply { field_manager: FIELD_MANAGER, dry_run: false, keep_on_failure };
-    apply(cluster, objects, how, &tell).await?;
+async fn prepare(cluster: &Cluster, plan: &ClusterPlan, objects: &[DynamicObject]) -> Result<Begun, KubernetesError> {
+    apply(cluster, objects, Apply { field_manager: FIELD_MANAGER, dry_run: false }).await?;
     tell(&format!("applied {} objects", objects.len()));
     let record = &plan.record;
     let count = usize::try_from(record.workload.num_nodes).unwrap_or(usize::MAX);
@@ -239,8 +233,7 @@ async fn record_start(cluster: &Cluster, objects: &[DynamicObject], begun: &Begu
             KubernetesError::Failed(format!("there is no ConfigMap {RUN_CONFIG_MAP} among the objects"))
         })?;
     keep_start(&mut map, begun).map_err(|error| KubernetesError::Failed(error.to_string()))?;
-    let how = Apply { field_manager: FIELD_MANAGER, dry_run: false, keep_on_failure: true };
-    apply(cluster, &[map], how, &|_| {}).await.map(drop)
+    apply(cluster, &[map], Apply { field_manager: FIELD_MANAGER, dry_run: false }).await
 }
 
 async fn undo(cluster: &Cluster, plan: &ClusterPlan, args: &StartArgs) {
@@ -260,15 +253,18 @@ async fn undo(cluster: &Cluster, plan: &ClusterPlan, args: &StartArgs) {
 
 fn how_to_go_on(plan: &ClusterPlan, begun: &Begun, args: &StartArgs) -> Vec<String> {
     let record = &plan.record;
-    let hint = |command: &str| hint(command, &record.namespace, &args.deployment.connect);
-    vec![
-        format!("run {} has begun with {} nodes: {}", record.name, record.workload.num_nodes, times(&begun.start)),
-        format!("  {}    where it is", hint("status")),
-        format!("  {}    what the nodes say", hint("logs")),
-        format!("  {}    Grafana and Prometheus, here", hint("port-forward")),
-        format!("  {}    its result; within {} s after its end", hint("collect"), record.collect_within_seconds),
-        format!("  {}    removes everything", hint("stop")),
-    ]
+    let hints = [
+        ("status", "where it is".to_owned()),
+        ("logs", "what its pods say".to_owned()),
+        ("port-forward", "Grafana and Prometheus, here".to_owned()),
+        ("collect", format!("its result, for {} s after its end", record.collect_within_seconds)),
+        ("stop", "removes everything".to_owned()),
+    ];
+    let hints = hints.map(|(command, what)| (hint(command, &record.namespace, &args.deployment.connect), what));
+    let width = hints.iter().map(|(command, _)| command.len()).max().unwrap_or(0);
+    let begun =
+        format!("run {} has begun with {} nodes: {}", record.name, record.workload.num_nodes, times(&begun.start));
+    [begun].into_iter().chain(hints.map(|(command, what)| format!("  {command:<width$}  {what}"))).collect()
 }
 
 /// When the window is.

@@ -32,7 +32,7 @@ pub(super) async fn stop(args: &StopArgs) -> Result<ExitCode, KubernetesError> {
     let removed = remove(&cluster, &what, &tell).await?;
     match removed.objects.len() {
         0 => say(&format!("there is nothing of a run in the namespace {namespace}\n")),
-        count => say(&format!("removed {count} objects of run {instance}; nothing of it is left\n")),
+        count => say(&format!("run {instance} is removed, {count} objects in all; nothing of it is left\n")),
     }
     Ok(ExitCode::SUCCESS)
 }

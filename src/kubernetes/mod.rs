@@ -1,6 +1,6 @@
 //! A client of Kubernetes: what a command line needs of an API server, said in lines that a person can use.
 //!
-//! [`Cluster::connect`] finds the server as kubectl does. [`apply`] makes objects, all or none; [`wait`] waits for pods and
+//! [`Cluster::connect`] finds the server as kubectl does. [`apply`] makes objects; [`wait`] waits for pods and
 //! names what holds them up; [`follow`] brings their logs, whole; [`forward`] opens a port of theirs here; [`remove`] takes
 //! everything away again. Knows nothing of the benchmark: objects are told by their labels.
 
@@ -18,7 +18,7 @@ mod trouble;
 mod wait;
 mod watch;
 
-pub use apply::{Applied, Apply, apply};
+pub use apply::{Apply, apply};
 pub use connect::{Access, Cluster};
 pub use error::KubernetesError;
 pub use follow::{Follow, LogLine, Read, follow, read};

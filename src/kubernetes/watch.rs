@@ -35,7 +35,7 @@ pub(super) struct PodWatch {
 
 /// What has changed.
 pub(super) enum Change {
-    /// The pods are known, or have changed.
+    /// The pods are known, or may have changed.
     Pods,
     /// The connection is gone for now; the words say why.
     Broken(String),
@@ -107,9 +107,12 @@ impl PodWatch {
                 // The watcher itself would ask again and again for a past that the server has forgotten.
                 if matches!(error, Error::Api(status) if status.code == 410) {
                     self.events = events(&self.api, &self.selector);
+                    return Ok(Change::Pods);
                 }
                 Some(error)
             }
+            // The watcher lists again by itself.
+            watcher::Error::WatchError(status) if status.code == 410 => return Ok(Change::Pods),
             watcher::Error::WatchError(_) | watcher::Error::NoResourceVersion => None,
         };
         match behind {

@@ -95,12 +95,8 @@ async fn bridge(mut socket: WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>, 
     let back = async {
         while let Some(Ok(message)) = source.next().await {
             match message {
-                Message::Binary(bytes) if bytes.first() == Some(&0) => {
-                    if write.write_all(&bytes[1..]).await.is_err() {
-                        return;
-                    }
-                }
-                Message::Close(_) => return,
+                Message::Binary(bytes) if bytes.first() == Some(&0) && write.write_all(&bytes[1..]).await.is_ok() => {}
+                Message::Binary(_) | Message::Close(_) => return,
                 _ => {}
             }
         }

@@ -29,7 +29,7 @@ use super::{
 };
 
 /// Kinds that are served: plural, kind, apiVersion, and whether a whole object of it can be read.
-const KINDS: &[(&str, &str, &str, fn(&Value) -> Result<(), String>)] = &[
+const KINDS: &[(&str, &str, &str, Reads)] = &[
     ("namespaces", "Namespace", "v1", reads::<Namespace>),
     ("configmaps", "ConfigMap", "v1", reads::<ConfigMap>),
     ("secrets", "Secret", "v1", reads::<Secret>),
@@ -43,6 +43,9 @@ const KINDS: &[(&str, &str, &str, fn(&Value) -> Result<(), String>)] = &[
     ("events", "Event", "v1", reads::<Value>),
     ("persistentvolumeclaims", "PersistentVolumeClaim", "v1", reads::<Value>),
 ];
+
+/// Whether an object is a whole one of its kind.
+type Reads = fn(&Value) -> Result<(), String>;
 
 fn reads<T: DeserializeOwned>(object: &Value) -> Result<(), String> {
     serde_json::from_value::<T>(object.clone()).map(drop).map_err(|error| error.to_string())
