@@ -106,7 +106,8 @@ fn two_runs_live_side_by_side_and_are_told_apart() {
     let (line, _) = fails(&server, "status", 2);
     assert_eq!(line, "error: there are several runs: give --namespace (apollo-bench-one, apollo-bench-two)");
     done(&server, &format!("stop --namespace {NAMESPACE}"));
-    assert!(done(&server, "status").0.contains("in namespace apollo-bench-two"));
+    let (status, _) = done(&server, "status");
+    assert!(status.contains("in namespace apollo-bench-two") && !status.contains("Failed"), "{status}");
     let (line, _) = fails(&server, &format!("start {}", RUN.replace("one", "two")), 2);
     assert!(line.contains("there is a run in the namespace apollo-bench-two already"), "{line}");
 }
@@ -238,7 +239,7 @@ fn logs_that_are_cut_in_the_middle_of_a_line_come_whole_and_once() {
     for node in 0..2 {
         server.cluster.faults.set(&format!("node-{node}"), Fate::Says(lines.clone()));
         let pod = format!("node-{node}-x{node}yz");
-        server.cluster.kubelet.end(&pod);
+        server.cluster.kubelet.end(NAMESPACE, &pod);
     }
     wait_for("the pods' end", || {
         server.pods(NAMESPACE).iter().filter(|pod| pod["status"]["phase"] == "Succeeded").count().eq(&2).then_some(())
@@ -269,7 +270,7 @@ fn ports_stay_open_through_the_restart_of_a_pod_and_refusals_of_the_server() {
     server.cluster.faults.refuse_forwards.store(2, Ordering::Relaxed);
     wait_for("Grafana behind refusals", || (answers(port)? == "grafana").then_some(()));
     // Another pod of the same name, on another port of its machine.
-    server.cluster.kubelet.end("grafana-0");
+    server.cluster.kubelet.end(NAMESPACE, "grafana-0");
     server.cluster.store.remove(NAMESPACE, "pods", "grafana-0");
     wait_for("the new pod of Grafana", || (answers(port)? == "grafana").then_some(()));
     forwarding.signal("INT");
@@ -285,7 +286,7 @@ fn a_run_that_has_lost_a_node_is_collected_as_invalid_with_the_reason_and_all_lo
     done(&server, &format!("start {}", RUN.replace("timeout 2", "timeout 4")));
     server.cluster.faults.set("node-1", Fate::OutOfMemory);
     wait_for("its death", || server.pods(NAMESPACE).iter().any(|pod| pod["status"]["phase"] == "Failed").then_some(()));
-    server.cluster.kubelet.end("node-1-x1yz");
+    server.cluster.kubelet.end(NAMESPACE, "node-1-x1yz");
     let output = server.folder.path().join("result");
     let (code, result, err) = run(server.command("collect --json --output").arg(&output));
     assert_eq!(code, Some(1), "{result}{err}");

@@ -4,6 +4,9 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
 
 use super::{pods::condition, text::one_line};
 
+/// The reason where the cluster gives none.
+const FAILED: &str = "Failed";
+
 /// How bad it is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Weight {
@@ -57,7 +60,12 @@ pub(super) fn troubles(pod: &Pod) -> Vec<Trouble> {
     for container in status.container_statuses.iter().flatten() {
         troubles.extend(of_container(container, false));
     }
-    troubles.extend(of_pod(pod, status));
+    for trouble in of_pod(pod, status) {
+        // That a pod has failed is no news where its container says of what.
+        if troubles.is_empty() || trouble.reason != FAILED || !trouble.message.is_empty() {
+            troubles.push(trouble);
+        }
+    }
     troubles.sort_by_key(|trouble| match trouble.weight {
         Weight::Fatal => 0,
         Weight::Lasting => 1,
@@ -75,7 +83,7 @@ fn of_pod(pod: &Pod, status: &PodStatus) -> Vec<Trouble> {
     }
     match (status.phase.as_deref(), status.reason.as_deref()) {
         // The containers' own words come first.
-        (Some("Failed"), reason) => troubles.push(Trouble::new(Weight::Fatal, reason.unwrap_or("Failed"), words)),
+        (Some("Failed"), reason) => troubles.push(Trouble::new(Weight::Fatal, reason.unwrap_or(FAILED), words)),
         (Some("Succeeded"), _) => {
             troubles.push(Trouble::new(Weight::Fatal, "Completed", "it has ended before the run began"));
         }
@@ -113,7 +121,7 @@ fn of_container(container: &ContainerStatus, init: bool) -> Option<Trouble> {
         let message = format!("{what} {name} ended with exit code {}{said}", ended.exit_code);
         let reason = match ended.reason.as_deref() {
             Some("OOMKilled") => return Some(out_of_memory(name)),
-            Some("Error") | None => "Failed",
+            Some("Error") | None => FAILED,
             Some(reason) => reason,
         };
         return with_log(Trouble::new(Weight::Fatal, reason, &message));
@@ -176,6 +184,8 @@ mod tests {
         };
         let (words, weight) = worst(ended("OOMKilled"));
         assert!(words.starts_with("OOMKilled: container node needed more memory"), "{words}");
+        let pod = json!({ "metadata": {}, "status": ended("OOMKilled") });
+        assert_eq!(troubles(&serde_json::from_value(pod).unwrap()).len(), 1);
         assert_eq!(weight, Weight::Fatal);
         assert_eq!(worst(ended("Error")).0, "Failed: container node ended with exit code 137");
         let evicted =

@@ -109,7 +109,7 @@ fn live(cluster: &Cluster, pod: &Value) {
     let before = &pod["status"];
     let status = match &fate {
         Some(Fate::Says(lines)) => {
-            cluster.kubelet.say(&name, lines);
+            cluster.kubelet.say(&namespace, &name, lines);
             ended(pod, 0, "Completed", "Succeeded")
         }
         Some(fate) => fated(cluster, pod, fate),
@@ -117,7 +117,7 @@ fn live(cluster: &Cluster, pod: &Value) {
             cluster.kubelet.start(&cluster.store, pod);
             running(pod, false)
         }
-        None if before["phase"] == "Running" => match cluster.kubelet.state(&name) {
+        None if before["phase"] == "Running" => match cluster.kubelet.state(&namespace, &name) {
             State::Runs { ready } => running(pod, ready),
             State::Ended(code) => {
                 let (reason, phase) = if code == 0 { ("Completed", "Succeeded") } else { ("Error", "Failed") };
@@ -175,9 +175,11 @@ fn fated(cluster: &Cluster, pod: &Value, fate: &Fate) -> Value {
             "message": "The node was low on resource: memory. Threshold quantity: 100Mi, available: 80Mi.",
         }),
         Fate::InitFails => {
-            cluster
-                .kubelet
-                .say(&text(&pod["metadata"]["name"]), &["tc: RTNETLINK answers: Operation not permitted".into()]);
+            cluster.kubelet.say(
+                &text(&pod["metadata"]["namespace"]),
+                &text(&pod["metadata"]["name"]),
+                &["tc: RTNETLINK answers: Operation not permitted".into()],
+            );
             json!({
                 "phase": "Pending",
                 "initContainerStatuses": [{
@@ -234,7 +236,7 @@ fn go(cluster: &Cluster, plural: &str, object: &Value) {
                 }
             }
         }
-        "pods" => cluster.kubelet.end(&name),
+        "pods" => cluster.kubelet.end(&namespace, &name),
         _ => {}
     }
     store.remove(&namespace, plural, &name);

@@ -42,7 +42,7 @@ pub fn answer(cluster: &Arc<Cluster>, target: &Target, mut request: Request) -> 
     assert!(offered.split(", ").any(|one| one == PROTOCOL), "{offered}");
     let accept = derive_accept_key(headers.get("sec-websocket-key").unwrap().as_bytes());
     let port: u16 = target.asked("ports").unwrap().parse().unwrap();
-    let inside = cluster.kubelet.port(pod, port);
+    let inside = cluster.kubelet.port(namespace, pod, port);
     let upgrade = request.extensions_mut().remove::<OnUpgrade>().unwrap();
     tokio::spawn(async move {
         let Ok(upgraded) = upgrade.await else { return };

@@ -75,33 +75,34 @@ impl Kubelet {
 
     /// Whether a pod of a job was there already: it does not come back.
     pub fn was_there(&self, namespace: &str, pod: &str, index: Option<u64>) -> bool {
-        index.is_some() && !lock(&self.inner).seen.insert(format!("{namespace}/{pod}"))
+        index.is_some() && !lock(&self.inner).seen.insert(key(namespace, pod))
     }
 
     /// Starts what the pod is made of.
     pub fn start(&self, store: &Store, pod: &Value) {
-        let name = pod["metadata"]["name"].as_str().unwrap();
+        let metadata = &pod["metadata"];
         let mut inner = lock(&self.inner);
         let running = if pod["metadata"]["labels"]["app.kubernetes.io/component"] == "node" {
             node(&mut inner, store, pod)
         } else {
             web(pod)
         };
-        inner.pods.insert(name.into(), running);
+        let key = key(metadata["namespace"].as_str().unwrap(), metadata["name"].as_str().unwrap());
+        inner.pods.insert(key, running);
     }
 
     /// Gives a pod's log lines whose times are equal in groups of three, over several seconds.
-    pub fn say(&self, pod: &str, lines: &[String]) {
+    pub fn say(&self, namespace: &str, pod: &str, lines: &[String]) {
         let start: Timestamp = "2026-01-01T00:00:00.25Z".parse().unwrap();
         let times = (0_i64..).map(|line| start + SignedDuration::from_millis(line / 3 * 400));
         let log: Log = Arc::new(Mutex::new(times.zip(lines.iter().cloned()).collect()));
         let words = Running { program: Program::Words, log, ended: Some(0), ports: BTreeMap::new() };
-        lock(&self.inner).pods.entry(pod.into()).or_insert(words);
+        lock(&self.inner).pods.entry(key(namespace, pod)).or_insert(words);
     }
 
-    pub fn state(&self, pod: &str) -> State {
+    pub fn state(&self, namespace: &str, pod: &str) -> State {
         let mut inner = lock(&self.inner);
-        let Some(running) = inner.pods.get_mut(pod) else { return State::Ended(137) };
+        let Some(running) = inner.pods.get_mut(&key(namespace, pod)) else { return State::Ended(137) };
         if let Some(code) = running.ended {
             return State::Ended(code);
         }
@@ -122,19 +123,19 @@ impl Kubelet {
     }
 
     /// The log of a pod, and whether more of it may come.
-    pub fn log(&self, pod: &str) -> Option<(Log, bool)> {
+    pub fn log(&self, namespace: &str, pod: &str) -> Option<(Log, bool)> {
         let inner = lock(&self.inner);
-        let running = inner.pods.get(pod)?;
+        let running = inner.pods.get(&key(namespace, pod))?;
         Some((running.log.clone(), running.ended.is_none()))
     }
 
     /// Where a port of a pod is on the loopback.
-    pub fn port(&self, pod: &str, port: u16) -> Option<u16> {
-        lock(&self.inner).pods.get(pod)?.ports.get(&port).copied()
+    pub fn port(&self, namespace: &str, pod: &str, port: u16) -> Option<u16> {
+        lock(&self.inner).pods.get(&key(namespace, pod))?.ports.get(&port).copied()
     }
 
-    pub fn end(&self, pod: &str) {
-        let running = lock(&self.inner).pods.remove(pod);
+    pub fn end(&self, namespace: &str, pod: &str) {
+        let running = lock(&self.inner).pods.remove(&key(namespace, pod));
         if let Some(running) = running {
             end(running);
         }
@@ -144,6 +145,11 @@ impl Kubelet {
         let pods = std::mem::take(&mut lock(&self.inner).pods);
         pods.into_values().for_each(end);
     }
+}
+
+/// Pods of two namespaces may have one name.
+fn key(namespace: &str, pod: &str) -> String {
+    format!("{namespace}/{pod}")
 }
 
 fn end(running: Running) {

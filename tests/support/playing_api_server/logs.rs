@@ -27,7 +27,7 @@ pub async fn answer(cluster: &std::sync::Arc<Cluster>, target: &Target) -> Answe
     if cluster.store.get(&namespace, "pods", &pod).is_none() {
         return not_found("pods", &pod);
     }
-    let Some((log, _)) = cluster.kubelet.log(&pod) else {
+    let Some((log, _)) = cluster.kubelet.log(&namespace, &pod) else {
         return refused(400, "BadRequest", "container is waiting to start");
     };
     let since: Option<Timestamp> = target.asked("sinceTime").map(|time| time.parse().unwrap());
@@ -37,7 +37,7 @@ pub async fn answer(cluster: &std::sync::Arc<Cluster>, target: &Target) -> Answe
     let all = log.lock().unwrap_or_else(PoisonError::into_inner).len();
     let (cluster, at) = (cluster.clone(), all.saturating_sub(tail).min(all));
     let lines = stream::unfold((cluster, at, 0_usize, false), move |(cluster, mut at, mut told, over)| {
-        let (log, pod) = (log.clone(), pod.clone());
+        let (log, namespace, pod) = (log.clone(), namespace.clone(), pod.clone());
         async move {
             if over {
                 // What was said before goes out first.
@@ -45,7 +45,7 @@ pub async fn answer(cluster: &std::sync::Arc<Cluster>, target: &Target) -> Answe
                 return Some((Err(std::io::Error::other("cut")), (cluster, at, told, over)));
             }
             loop {
-                let ended = cluster.kubelet.log(&pod).is_none_or(|(_, more)| !more);
+                let ended = cluster.kubelet.log(&namespace, &pod).is_none_or(|(_, more)| !more);
                 let next = log.lock().unwrap_or_else(PoisonError::into_inner).get(at).cloned();
                 match next {
                     Some((time, _)) if since.is_some_and(|since| time < since) => at += 1,
