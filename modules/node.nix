@@ -13,7 +13,10 @@ let
   settings = import ./settings.nix { inherit lib; };
 
   # `--flag=value`; a switch that is off, and what is null, is left out.
-  switches = [ "quic" ] ++ lib.attrNames (lib.filterAttrs (_: option: option.type.name == "bool") settings);
+  switches = [
+    "quic"
+  ]
+  ++ lib.attrNames (lib.filterAttrs (_: option: option.type.name == "bool") settings);
   flag =
     name: value:
     if value == null then
@@ -155,14 +158,18 @@ in
   config = lib.mkIf (nodes != { }) {
     assertions =
       let
-        socket = protocol: address: port: "${protocol} ${if address == null then "*" else address}:${toString port}";
+        socket =
+          protocol: address: port:
+          "${protocol} ${if address == null then "*" else address}:${toString port}";
         ports = lib.concatMap (
           { settings, ... }:
           [
             (socket "TCP" settings.metric-address settings.metric-port)
             (socket (if settings.quic then "UDP" else "TCP") settings.p2p-address settings.p2p-port)
           ]
-          ++ lib.optional (settings.probe-port != null) (socket "UDP" settings.p2p-address settings.probe-port)
+          ++ lib.optional (settings.probe-port != null) (
+            socket "UDP" settings.p2p-address settings.probe-port
+          )
         ) (lib.attrValues nodes);
       in
       [

@@ -103,47 +103,46 @@ in
       {
         inherit name;
         globalTimeout = 3600;
-        nodes =
-          lib.listToAttrs (
-            map (
-              id:
-              lib.nameValuePair "node${toString id}" {
-                imports = [
-                  self.nixosModules.default
-                  (extra id)
-                ];
-                virtualisation.memorySize = 512;
-                environment.systemPackages = [
-                  pkgs.curl
-                  pkgs.iproute2
-                ];
-                services.${service} = {
-                  peers = map (peer: {
-                    id = peer;
-                    address = config.nodes."node${toString peer}".networking.primaryIPAddress;
-                  }) (lib.range 0 (numNodes - 1));
-                  nodes.node = {
-                    inherit id;
-                    openFirewall = true;
-                    settings = light // settings;
-                  };
-                  shaping = lib.mkIf (shaping != null) { eth1 = shaping; };
-                  runs = lib.mkIf (id == 0) {
-                    measured.settings = {
-                      timeout = 20;
-                      warm-up-seconds = 5;
-                      drain-seconds = 60;
-                      ready-timeout-seconds = 600;
-                      hang-timeout-seconds = 120;
-                    }
-                    // settingsOfRun;
-                  };
+        nodes = lib.listToAttrs (
+          map (
+            id:
+            lib.nameValuePair "node${toString id}" {
+              imports = [
+                self.nixosModules.default
+                (extra id)
+              ];
+              virtualisation.memorySize = 512;
+              environment.systemPackages = [
+                pkgs.curl
+                pkgs.iproute2
+              ];
+              services.${service} = {
+                peers = map (peer: {
+                  id = peer;
+                  address = config.nodes."node${toString peer}".networking.primaryIPAddress;
+                }) (lib.range 0 (numNodes - 1));
+                nodes.node = {
+                  inherit id;
+                  openFirewall = true;
+                  settings = light // settings;
                 };
-              }
-            ) (lib.range 0 (numNodes - 1))
-          );
+                shaping = lib.mkIf (shaping != null) { eth1 = shaping; };
+                runs = lib.mkIf (id == 0) {
+                  measured.settings = {
+                    timeout = 20;
+                    warm-up-seconds = 5;
+                    drain-seconds = 60;
+                    ready-timeout-seconds = 600;
+                    hang-timeout-seconds = 120;
+                  }
+                  // settingsOfRun;
+                };
+              };
+            }
+          ) (lib.range 0 (numNodes - 1))
+        );
         testScript =
-          words numNodes "measured"
+          words numNodes
           + ''
             start_all()
           ''

@@ -4,12 +4,14 @@
 //! [`message`]; [`probe`], [`clock`], [`secret`] and [`command_line`] are below all of them.
 //! [`image`] stands beside them: it imports only [`command_line`], and may be imported by [`lab`].
 //! So does [`dashboards`], which imports only [`metrics`], for its names.
+//! [`kubernetes`] knows nothing of the others.
 
 pub mod clock;
 pub mod cluster;
 pub mod command_line;
 pub mod dashboards;
 pub mod image;
+pub mod kubernetes;
 pub mod lab;
 pub mod live;
 pub mod message;

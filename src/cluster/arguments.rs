@@ -5,7 +5,12 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 
-use super::{image::PinnedImage, quantity::Quantity, toleration::Toleration};
+use super::{
+    commands::{CollectArgs, LogsArgs, PortForwardArgs, StartArgs, StatusArgs, StopArgs},
+    image::PinnedImage,
+    quantity::Quantity,
+    toleration::Toleration,
+};
 use crate::{lab::RunArgs, shaping::ShapeFlags};
 
 /// `apollo-bench cluster`.
@@ -25,7 +30,38 @@ pub enum ClusterCommand {
     /// --grafana-secret the same arguments give the same bytes.
     #[command(after_help = MANIFESTS_HELP)]
     Manifests(Box<ManifestsArgs>),
+    /// Make a run in the cluster, wait until its nodes are connected, and give them their start
+    ///
+    /// What holds pods up is named while it waits. A start that fails, or is interrupted, removes what it has made.
+    #[command(after_help = START_HELP)]
+    Start(Box<StartArgs>),
+    /// Show a run's pods, and where it is
+    Status(StatusArgs),
+    /// Print what all pods of a run say, from their beginning to their end
+    Logs(LogsArgs),
+    /// Open Grafana and Prometheus on this machine until Ctrl-C, also when their pods are started again
+    PortForward(PortForwardArgs),
+    /// Bring a run home: wait for its end, write its folder with every node's counts and log, print its result
+    ///
+    /// Then the nodes are ended; Prometheus and Grafana stay until 'cluster stop'. Exit codes: 0 the run is valid; 1 it is
+    /// not, and the reason is printed; 2 bad usage
+    Collect(CollectArgs),
+    /// Remove everything of a run, and wait until it is gone
+    ///
+    /// A namespace that was there before the run stays. It may be repeated.
+    Stop(StopArgs),
+    /// Show all runs of the cluster
+    List(ConnectArgs),
 }
+
+const START_HELP: &str = "\
+Examples:
+  apollo-bench cluster start --image registry.example/bench:v1 --num-nodes 10
+  apollo-bench cluster start --registry registry.example/team --num-nodes 10 --latency 50 --timeout 120
+  apollo-bench cluster collect --output result
+
+Without --namespace the other commands take the only run that there is. Exit codes: 0 the nodes have their start; 1 it
+failed; 2 bad usage";
 
 const MANIFESTS_HELP: &str = "\
 Examples:

@@ -7,18 +7,31 @@
 //! the machine that started it. Nothing here speaks to a cluster.
 
 mod arguments;
+mod collect;
+mod commands;
 mod image;
+mod kept;
+mod logs;
 mod manifests;
 pub mod names;
 mod objects;
 mod plan;
+mod port_forward;
+mod ports;
+mod push;
 mod quantity;
 mod record;
+mod remote;
+mod session;
+mod start;
+mod status;
+mod stop;
 mod toleration;
 
 pub use arguments::{
     ClusterArgs, ClusterCommand, ConnectArgs, DeploymentArgs, Format, ImagesArgs, ManifestsArgs, PodsArgs,
 };
+pub use commands::{CollectArgs, LogsArgs, Part, PortForwardArgs, StartArgs, StatusArgs, StopArgs};
 pub use image::PinnedImage;
 pub use manifests::notes;
 pub use objects::objects;
@@ -33,5 +46,12 @@ use std::process::ExitCode;
 pub fn command(args: &ClusterArgs) -> ExitCode {
     match &args.command {
         ClusterCommand::Manifests(args) => manifests::command(args),
+        ClusterCommand::Start(args) => session::run(start::start(args)),
+        ClusterCommand::Status(args) => session::run(status::status(args)),
+        ClusterCommand::Logs(args) => session::run(logs::logs(args)),
+        ClusterCommand::PortForward(args) => session::run(port_forward::port_forward(args)),
+        ClusterCommand::Collect(args) => session::run(collect::collect(args)),
+        ClusterCommand::Stop(args) => session::run(stop::stop(args)),
+        ClusterCommand::List(args) => session::run(status::list(args)),
     }
 }

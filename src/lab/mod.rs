@@ -28,6 +28,7 @@ pub use arguments::{FaultArgs, LinkArgs, LocalArgs, PrintArgs, ProfileArgs, Seei
 pub use backend::Backend;
 pub use docker::{DockerArgs, MemoryLimit, ReapArgs, reap_docker};
 pub use observe::ObserveArgs;
+pub(crate) use plan::default_folder;
 pub use run::RunArgs;
 pub use schedule::Fault;
 
@@ -145,7 +146,7 @@ pub fn print_run(run: &RunSummary, folder: &RunFolder, how: PrintArgs) -> Result
 
 /// Lets this process and the nodes have as many open files as they may: every pair of nodes is a connection, and measures
 /// its link over one.
-fn more_files() {
+pub(crate) fn more_files() {
     if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
         && soft < hard
     {

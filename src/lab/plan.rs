@@ -444,7 +444,7 @@ fn check_ports(node: &NodeArgs, backend: Backend) -> Result<(), UsageError> {
 }
 
 /// A new folder for a run that is given none.
-pub(super) fn default_folder() -> PathBuf {
+pub(crate) fn default_folder() -> PathBuf {
     let now = Timestamp::now();
     let time = now.strftime("%Y-%m-%d-%H-%M-%S");
     let millis = unix_nanos() / 1_000_000 % 1000;

@@ -1,12 +1,16 @@
 //! A network of nodes that run elsewhere, from its endpoints to the result of its run.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use futures::future::join_all;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use thiserror::Error;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::sleep};
 
 use super::{
     clocks::{self, Clock},
@@ -31,6 +35,10 @@ use crate::{
 
 /// Largest file of a run's beginning, in bytes: every link of a network of 100 nodes is a tenth of it.
 const BEGUN_LIMIT: u64 = 64 << 20;
+
+/// Longest wait for a node that was told to end: it closes its connections and writes its summary first.
+const END_PATIENCE: Duration = Duration::from_secs(10);
+const END_POLL: Duration = Duration::from_millis(50);
 
 /// Why there is no result of a whole run.
 #[derive(Debug, Error)]
@@ -276,11 +284,26 @@ impl Attached {
     /// Ends all nodes in order, with exit code 0: their service manager may start them afresh, for the next run. Says which
     /// ones could not be told.
     pub async fn end(&self) -> Vec<String> {
-        let ended = join_all(self.clients.iter().map(NodeClient::end)).await;
-        let lines = self.clients.iter().zip(ended);
-        lines
-            .filter_map(|(client, ended)| Some(format!("node {} can't be ended: {}", client.id, ended.err()?)))
+        join_all(self.clients.iter().map(async |client| self.end_one(client).await))
+            .await
+            .into_iter()
+            .flatten()
             .collect()
+    }
+
+    /// Ends a node, and waits until it is gone or lives anew: the next run must not meet this one in it.
+    async fn end_one(&self, client: &NodeClient) -> Option<String> {
+        if let Err(error) = client.end().await {
+            return Some(format!("node {} can't be ended: {error}", client.id));
+        }
+        let since = Instant::now();
+        while client.summary().await.is_ok_and(|summary| summary.start.is_some() && summary.start == self.start) {
+            if since.elapsed() > END_PATIENCE {
+                return Some(format!("node {} was told to end, and still lives", client.id));
+            }
+            sleep(END_POLL).await;
+        }
+        None
     }
 
     /// Shows the result where the run is watched, leaves that up until Ctrl-C if it is asked for, and ends it.

@@ -1,0 +1,203 @@
+//! A run that is in a cluster, found again by what the cluster keeps of it.
+
+use std::{collections::BTreeMap, future::Future, process::ExitCode};
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::{ResourceExt, api::ListParams};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::{
+    runtime,
+    signal::unix::{Signal, SignalKind, signal},
+};
+
+use super::{
+    arguments::ConnectArgs,
+    kept::kept_start,
+    names::{
+        APP, APP_LABEL, ARGUMENTS_KEY, COMPONENT_LABEL, Component, INSTANCE_LABEL, MANAGED_BY_LABEL, MANAGER,
+        RUN_CONFIG_MAP, RUN_KEY, START_KEY,
+    },
+    record::{RUN_SCHEMA_VERSION, RunRecord},
+};
+use crate::{
+    command_line::BAD_USAGE,
+    kubernetes::{Access, Cluster, KubernetesError},
+    lab::remote::Begun,
+};
+
+/// Most runs that are looked at in one cluster.
+const MOST_RUNS: u32 = 500;
+
+/// Runs a command to its end: 0 when it is done, 2 for what the user can mend, else 1.
+pub(super) fn run(work: impl Future<Output = Result<ExitCode, KubernetesError>>) -> ExitCode {
+    let runtime = match runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: the runtime does not start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let done = runtime.block_on(work);
+    // What was interrupted is not waited for.
+    runtime.shutdown_background();
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error}");
+            match error {
+                KubernetesError::Usage(_) => ExitCode::from(BAD_USAGE),
+                KubernetesError::Refused { .. } | KubernetesError::Failed(_) => ExitCode::FAILURE,
+            }
+        }
+    }
+}
+
+/// A line for whoever waits.
+pub(super) fn tell(line: &str) {
+    eprintln!("{line}");
+}
+
+/// Ctrl-C and SIGTERM, heard from the moment on at which this is made.
+pub(super) struct Interrupt {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Interrupt {
+    pub(super) fn new() -> Result<Self, KubernetesError> {
+        let heard =
+            |kind| signal(kind).map_err(|error| KubernetesError::Failed(format!("signals can't be heard: {error}")));
+        Ok(Self { interrupt: heard(SignalKind::interrupt())?, terminate: heard(SignalKind::terminate())? })
+    }
+
+    /// Waits for one of them.
+    pub(super) async fn comes(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+/// The way to the cluster.
+pub(super) fn access(connect: &ConnectArgs) -> Access {
+    Access { kubeconfig: connect.kubeconfig.clone(), context: connect.context.clone() }
+}
+
+/// A command for the same run.
+pub(super) fn hint(command: &str, namespace: &str, connect: &ConnectArgs) -> String {
+    let mut words = format!("apollo-bench cluster {command} --namespace {namespace}");
+    if let Some(context) = &connect.context {
+        words.push_str(&format!(" --context {context}"));
+    }
+    if let Some(kubeconfig) = &connect.kubeconfig {
+        words.push_str(&format!(" --kubeconfig {}", kubeconfig.display()));
+    }
+    words
+}
+
+/// A run that is in the cluster.
+pub(super) struct RunThere {
+    pub(super) cluster: Cluster,
+    pub(super) record: RunRecord,
+    /// All arguments of whoever started it.
+    pub(super) arguments: Value,
+    /// The start that its nodes have, once they have one.
+    pub(super) begun: Option<Begun>,
+}
+
+impl RunThere {
+    /// The run of the namespace that is given, or the only one that there is.
+    pub(super) async fn find(connect: &ConnectArgs) -> Result<Self, KubernetesError> {
+        let cluster = Cluster::connect(&access(connect)).await?;
+        if let Some(namespace) = &connect.namespace {
+            let api = cluster.api::<ConfigMap>(namespace);
+            return match cluster.ask("reading the run", api.get_opt(RUN_CONFIG_MAP)).await? {
+                Some(map) if is_own(&map) => Self::read(cluster, &map),
+                _ => Err(KubernetesError::Usage(format!(
+                    "there is no run in the namespace {namespace}: 'apollo-bench cluster list' shows those that there are"
+                ))),
+            };
+        }
+        let mut maps = config_maps(&cluster).await?;
+        match (maps.pop(), maps.len()) {
+            (Some(map), 0) => Self::read(cluster, &map),
+            (None, _) => Err(KubernetesError::Usage(format!(
+                "there is no run in context {}: 'apollo-bench cluster start' starts one",
+                cluster.context()
+            ))),
+            (Some(last), _) => {
+                let mut names: Vec<String> = maps.iter().chain([&last]).filter_map(ResourceExt::namespace).collect();
+                names.sort();
+                Err(KubernetesError::Usage(format!("there are several runs: give --namespace ({})", names.join(", "))))
+            }
+        }
+    }
+
+    fn read(cluster: Cluster, map: &ConfigMap) -> Result<Self, KubernetesError> {
+        let namespace = map.namespace().unwrap_or_default();
+        let data = map.data.clone().unwrap_or_default();
+        let record: RunRecord = read_key(&data, RUN_KEY, &namespace)?;
+        if record.schema_version != RUN_SCHEMA_VERSION {
+            return Err(KubernetesError::Failed(format!(
+                "the run in {namespace} was made by version {} of this program, which keeps it in another form: use that one",
+                record.version
+            )));
+        }
+        let begun = kept_start(map).map_err(|error| {
+            KubernetesError::Failed(format!("the ConfigMap {RUN_CONFIG_MAP} of {namespace}: {START_KEY}: {error}"))
+        })?;
+        let arguments = read_key(&data, ARGUMENTS_KEY, &namespace)?;
+        Ok(Self { cluster, record, arguments, begun })
+    }
+
+    /// The labels of all of this run.
+    pub(super) fn selector(&self) -> String {
+        selector(&self.record.name)
+    }
+}
+
+/// All runs that there are.
+pub(super) async fn all(connect: &ConnectArgs) -> Result<Vec<RunThere>, KubernetesError> {
+    let cluster = Cluster::connect(&access(connect)).await?;
+    let maps = config_maps(&cluster).await?;
+    maps.iter().map(|map| RunThere::read(cluster.clone(), map)).collect()
+}
+
+async fn config_maps(cluster: &Cluster) -> Result<Vec<ConfigMap>, KubernetesError> {
+    let labels = format!("{MANAGED_BY_LABEL}={MANAGER},{COMPONENT_LABEL}={}", Component::Run.name());
+    let (api, params) = (cluster.all::<ConfigMap>(), ListParams::default().labels(&labels).limit(MOST_RUNS));
+    match cluster.ask("looking for runs in all namespaces", api.list(&params)).await {
+        Ok(list) => Ok(list.items.into_iter().filter(is_own).collect()),
+        Err(KubernetesError::Refused { code: 403, line }) => {
+            Err(KubernetesError::Usage(format!("{line}: give --namespace")))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a ConfigMap is what a run keeps, by its name and labels.
+fn is_own(map: &ConfigMap) -> bool {
+    map.name_any() == RUN_CONFIG_MAP && map.labels().get(MANAGED_BY_LABEL).is_some_and(|manager| manager == MANAGER)
+}
+
+fn read_key<T: DeserializeOwned>(
+    data: &BTreeMap<String, String>,
+    key: &str,
+    namespace: &str,
+) -> Result<T, KubernetesError> {
+    let text = data.get(key).ok_or_else(|| {
+        KubernetesError::Failed(format!(
+            "the ConfigMap {RUN_CONFIG_MAP} of {namespace} has no {key}: was it changed by hand?"
+        ))
+    })?;
+    serde_json::from_str(text).map_err(|error| {
+        KubernetesError::Failed(format!("the ConfigMap {RUN_CONFIG_MAP} of {namespace}: {key}: {error}"))
+    })
+}
+
+/// The labels of all of a run.
+pub(super) fn selector(run: &str) -> String {
+    format!("{APP_LABEL}={APP},{INSTANCE_LABEL}={run}")
+}

@@ -1,0 +1,138 @@
+//! Why something on a cluster was not done, in one line that says what to do.
+
+use std::{error::Error as _, io};
+
+use kube::{Error, client::AuthError, core::Status};
+use thiserror::Error;
+
+use super::text::one_line;
+
+/// Why something on a cluster was not done, in one line.
+#[derive(Clone, Debug, Error)]
+pub enum KubernetesError {
+    /// What was asked for can't be done like this, and the user can mend it.
+    #[error("{0}")]
+    Usage(String),
+    /// The server has answered, and refuses.
+    #[error("{line}")]
+    Refused {
+        /// HTTP status.
+        code: u16,
+        /// What was refused, and the server's words.
+        line: String,
+    },
+    /// It should have worked.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl KubernetesError {
+    /// Whether the server says that there is no such thing.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Refused { code: 404, .. })
+    }
+}
+
+/// An error of the client, told for `doing` at the server `server`.
+pub(super) fn explain(error: &Error, doing: &str, server: &str) -> KubernetesError {
+    match error {
+        Error::Api(status) => {
+            KubernetesError::Refused { code: status.code, line: one_line(&refusal(status, doing, server)) }
+        }
+        Error::Auth(auth) => KubernetesError::Failed(one_line(&credentials(auth))),
+        Error::ProxyProtocolDisabled { proxy_url, .. } | Error::ProxyProtocolUnsupported { proxy_url } => {
+            KubernetesError::Usage(format!(
+                "the proxy {proxy_url} can't be used: unset HTTPS_PROXY, or take proxy-url out of the kubeconfig"
+            ))
+        }
+        other => KubernetesError::Failed(one_line(&format!("{doing}: {}", transport(other, server)))),
+    }
+}
+
+fn refusal(status: &Status, doing: &str, server: &str) -> String {
+    let words = if status.message.is_empty() { &status.reason } else { &status.message };
+    match status.code {
+        401 => format!(
+            "{server} does not take the credentials of this context (401: {words}): log in again, or give another --context"
+        ),
+        403 => format!("{doing}: forbidden: {words}"),
+        409 if status.reason == "Conflict" && !owners(status).is_empty() => {
+            format!("{doing}: fields of it belong to somebody else: {}", owners(status).join("; "))
+        }
+        code if words.is_empty() => format!("{doing}: {server} answers {code}"),
+        code => format!("{doing}: {words} ({code})"),
+    }
+}
+
+/// Who owns the fields of a conflict, and which.
+fn owners(status: &Status) -> Vec<String> {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    causes
+        .filter(|cause| cause.reason == "FieldManagerConflict")
+        .map(|cause| format!("{} ({})", cause.field, cause.message))
+        .collect()
+}
+
+/// What keeps credentials from being had.
+fn credentials(error: &AuthError) -> String {
+    match error {
+        AuthError::AuthExecStart(error) if error.kind() == io::ErrorKind::NotFound => {
+            "the program that the kubeconfig names for credentials (exec) is not installed or not on the PATH; for GKE it \
+             is gke-gcloud-auth-plugin"
+                .to_owned()
+        }
+        other => format!("no credentials for this context: {other}: log in again, or give another --context"),
+    }
+}
+
+/// What keeps the server from being reached.
+fn transport(error: &Error, server: &str) -> String {
+    let mut words = error.to_string();
+    let mut source = error.source();
+    let mut kind = None;
+    while let Some(behind) = source {
+        if let Some(io) = behind.downcast_ref::<io::Error>() {
+            kind = Some(io.kind());
+        }
+        let said = behind.to_string();
+        if !words.contains(&said) {
+            words = format!("{words}: {said}");
+        }
+        source = behind.source();
+    }
+    // The client's names of its own layers say nothing to the user.
+    for layer in ["ServiceError: ", "HyperError: ", "client error (Connect): "] {
+        words = words.replace(layer, "");
+    }
+    if words.contains("certificate") || words.contains("UnknownIssuer") {
+        return format!(
+            "the certificate of {server} is not trusted: {words}; see certificate-authority in the kubeconfig"
+        );
+    }
+    let hint = match kind {
+        Some(io::ErrorKind::ConnectionRefused) => "is the cluster up?",
+        _ if words.contains("lookup") || words.contains("dns") => "is its name right, and does DNS know it from here?",
+        _ => "can it be reached from here (VPN, firewall)?",
+    };
+    format!("no answer from {server}: {words}: {hint}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_conflict_names_the_owner_and_the_field() {
+        let status: Status = serde_json::from_value(serde_json::json!({
+            "status": "Failure", "code": 409, "reason": "Conflict", "message": "Apply failed with 1 conflict",
+            "details": { "causes": [{ "reason": "FieldManagerConflict", "field": ".spec.replicas",
+                                      "message": "conflict with \"argocd\"" }] }
+        }))
+        .unwrap();
+        let error = explain(&Error::Api(Box::new(status)), "Service/grafana", "https://here");
+        assert_eq!(
+            error.to_string(),
+            "Service/grafana: fields of it belong to somebody else: .spec.replicas (conflict with \"argocd\")"
+        );
+    }
+}

@@ -1,0 +1,285 @@
+//! Waiting for pods, and naming what holds them up.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use k8s_openapi::api::{
+    batch::v1::Job,
+    core::v1::{Event, Pod},
+};
+use kube::api::{ListParams, LogParams};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::{
+    Tell,
+    connect::Cluster,
+    error::KubernetesError,
+    pods::PodState,
+    text::{names, one_line},
+    trouble::{Trouble, Weight, troubles},
+    watch::{Change, PodWatch},
+};
+
+/// Changes of many pods come close together: they are told at once.
+const GATHER: Duration = Duration::from_millis(200);
+
+/// Pace at which jobs and events are looked at: pods that are never made show nowhere else.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// Most events that are read at once.
+const MOST_EVENTS: u32 = 500;
+
+/// Lines of a container's end that are told.
+const LAST_LINES: i64 = 5;
+
+/// When a pod is there.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Until {
+    /// Its containers run.
+    Running,
+    /// Its probes say that it is ready.
+    Ready,
+}
+
+/// Which pods are waited for.
+#[derive(Clone, Debug)]
+pub struct Wait<'a> {
+    /// Where they are.
+    pub namespace: &'a str,
+    /// The labels of all of them.
+    pub selector: &'a str,
+    /// How many there must be of each component, and when one is there.
+    pub expected: &'a [(&'a str, usize, Until)],
+    /// Longest wait.
+    pub limit: Duration,
+    /// How long what seldom mends itself (an image that can't be pulled) may last.
+    pub patience: Duration,
+}
+
+/// Something that is wrong, with when it was first seen.
+struct Seen {
+    since: Instant,
+    told: bool,
+}
+
+struct Waiting<'a> {
+    cluster: &'a Cluster,
+    wait: &'a Wait<'a>,
+    tell: Tell<'a>,
+    seen: BTreeMap<(String, String), Seen>,
+    /// Words of events and jobs that were told.
+    heard: BTreeSet<String>,
+    /// Why pods are not made, and since when.
+    refused: Option<(Instant, String)>,
+}
+
+/// Waits until all pods are there, and tells each trouble once while it waits.
+///
+/// # Errors
+/// A trouble that does not mend itself; what each pod waits for when the time is over.
+pub async fn wait(cluster: &Cluster, wait: &Wait<'_>, tell: Tell<'_>) -> Result<Vec<PodState>, KubernetesError> {
+    let mut waiting = Waiting { cluster, wait, tell, seen: BTreeMap::new(), heard: BTreeSet::new(), refused: None };
+    let mut watch = PodWatch::new(cluster, wait.namespace, wait.selector);
+    let end = Instant::now() + wait.limit;
+    let mut next_look = Instant::now() + LOOK;
+    let mut next_judgement: Option<Instant> = None;
+    let mut told_progress = String::new();
+    loop {
+        let judge_at = next_judgement.unwrap_or(end).min(next_look).min(end);
+        tokio::select! {
+            change = watch.changed() => match change? {
+                Change::Pods => {
+                    next_judgement.get_or_insert_with(|| Instant::now() + GATHER);
+                    continue;
+                }
+                Change::Broken(why) => {
+                    if waiting.heard.insert(why.clone()) {
+                        tell(&format!("{why}; trying again"));
+                    }
+                    continue;
+                }
+            },
+            () = sleep_until(judge_at) => {}
+        }
+        next_judgement = None;
+        let pods: Vec<&Pod> = watch.pods().collect();
+        let states: Vec<PodState> = pods.iter().map(|pod| PodState::of(pod)).collect();
+        if let Some(fatal) = waiting.judge(&pods).await {
+            return Err(KubernetesError::Failed(fatal));
+        }
+        let counts = waiting.counts(&states);
+        if counts.iter().all(|(_, there, expected)| there >= expected) {
+            return Ok(states);
+        }
+        let progress = progress(&counts);
+        if progress != told_progress {
+            tell(&format!("pods: {progress}"));
+            told_progress = progress;
+        }
+        let now = Instant::now();
+        if now >= next_look || now >= end {
+            next_look = now + LOOK;
+            if let Some(fatal) = waiting.look_around(&states).await {
+                return Err(KubernetesError::Failed(fatal));
+            }
+        }
+        if now >= end {
+            return Err(KubernetesError::Failed(waiting.timed_out(&states, &told_progress)));
+        }
+    }
+}
+
+/// `node 3 of 5, prometheus 1 of 1`.
+fn progress(counts: &[(&str, usize, usize)]) -> String {
+    let parts = counts.iter().map(|(component, there, expected)| format!("{component} {there} of {expected}"));
+    parts.collect::<Vec<_>>().join(", ")
+}
+
+impl<'a> Waiting<'a> {
+    /// How many of each component are there.
+    fn counts(&self, states: &[PodState]) -> Vec<(&'a str, usize, usize)> {
+        let there = |component: &str, until: Until| {
+            let of_it = states.iter().filter(|state| state.component == component && !state.ended);
+            of_it.filter(|state| state.started && (until == Until::Running || state.ready)).count()
+        };
+        let expected = self.wait.expected.iter();
+        expected.map(|(component, count, until)| (*component, there(component, *until), *count)).collect()
+    }
+
+    /// Tells what is new, and gives what ends the wait.
+    async fn judge(&mut self, pods: &[&Pod]) -> Option<String> {
+        let now = Instant::now();
+        let mut present = BTreeSet::new();
+        let mut fresh: BTreeMap<(String, String), (Vec<String>, Trouble)> = BTreeMap::new();
+        let mut fatal: Option<(PodState, Trouble)> = None;
+        for pod in pods {
+            let state = PodState::of(pod);
+            for trouble in troubles(pod) {
+                let key = (state.pod.clone(), trouble.kind().to_owned());
+                present.insert(key.clone());
+                let seen = self.seen.entry(key).or_insert(Seen { since: now, told: false });
+                let lasts = now.duration_since(seen.since) >= self.wait.patience;
+                if trouble.weight == Weight::Fatal || (trouble.weight == Weight::Lasting && lasts) {
+                    fatal.get_or_insert((state.clone(), trouble.clone()));
+                }
+                if !std::mem::replace(&mut seen.told, true) {
+                    let key = (trouble.kind().to_owned(), trouble.message.clone());
+                    fresh.entry(key).or_insert_with(|| (vec![], trouble)).0.push(state.label.clone());
+                }
+            }
+        }
+        self.seen.retain(|key, _| present.contains(key));
+        let fatal_words = fatal.as_ref().map(|(state, trouble)| (state.label.clone(), trouble.words()));
+        for (labels, trouble) in fresh.into_values() {
+            let words = trouble.words();
+            // What ends the wait is told as its end.
+            if fatal_words.as_ref().is_none_or(|(label, fatal)| labels != [label.clone()] || *fatal != words) {
+                (self.tell)(&format!("{}: {words}", names(&labels)));
+            }
+        }
+        let (state, trouble) = fatal?;
+        let lines = match &trouble.container {
+            Some(container) => self.last_lines(&state.pod, container).await,
+            None => String::new(),
+        };
+        let machine = state.machine.map(|machine| format!(" on {machine}")).unwrap_or_default();
+        Some(format!("{}{machine}: {}{lines}", state.label, trouble.words()))
+    }
+
+    /// The last lines of a container, if they can be had.
+    async fn last_lines(&self, pod: &str, container: &str) -> String {
+        let params = LogParams {
+            container: Some(container.into()),
+            tail_lines: Some(LAST_LINES),
+            limit_bytes: Some(8192),
+            ..LogParams::default()
+        };
+        let api = self.cluster.api::<Pod>(self.wait.namespace);
+        let text = timeout(Duration::from_secs(5), api.logs(pod, &params)).await;
+        let text = text.ok().and_then(Result::ok).map(|text| one_line(&text)).unwrap_or_default();
+        if text.is_empty() { String::new() } else { format!("; its last lines: {text}") }
+    }
+
+    /// Looks for what keeps pods from being made at all.
+    async fn look_around(&mut self, states: &[PodState]) -> Option<String> {
+        if let Some(failed) = self.failed_job().await {
+            return Some(failed);
+        }
+        let missing = self.wait.expected.iter().any(|(component, count, _)| {
+            states.iter().filter(|state| state.component == *component && !state.ended).count() < *count
+        });
+        let refused = if missing { self.refused_pods().await } else { None };
+        let Some(refused) = refused else {
+            self.refused = None;
+            return None;
+        };
+        if self.heard.insert(refused.clone()) {
+            (self.tell)(&refused);
+        }
+        let since = self.refused.as_ref().map_or_else(Instant::now, |(since, _)| *since);
+        self.refused = Some((since, refused.clone()));
+        (since.elapsed() >= self.wait.patience).then_some(refused)
+    }
+
+    /// A job that has failed as a whole.
+    async fn failed_job(&self) -> Option<String> {
+        let api = self.cluster.api::<Job>(self.wait.namespace);
+        let params = ListParams::default().labels(self.wait.selector).limit(MOST_EVENTS);
+        let jobs = self.cluster.ask("listing the jobs", api.list(&params)).await.ok()?;
+        jobs.items.iter().find_map(|job| {
+            let conditions = job.status.as_ref()?.conditions.as_ref()?;
+            let failed = conditions.iter().find(|condition| {
+                matches!(condition.type_.as_str(), "Failed" | "FailureTarget") && condition.status == "True"
+            })?;
+            let name = job.metadata.name.as_deref().unwrap_or_default();
+            let (reason, message) = (failed.reason.as_deref(), failed.message.as_deref());
+            let words = format!("{}: {}", reason.unwrap_or("Failed"), message.unwrap_or("no message"));
+            Some(one_line(&format!("Job/{name}: {words}")))
+        })
+    }
+
+    /// Why pods are not made: by quota, by admission. Only events say so.
+    async fn refused_pods(&self) -> Option<String> {
+        let api = self.cluster.api::<Event>(self.wait.namespace);
+        let params = ListParams::default().fields("reason=FailedCreate,type=Warning").limit(MOST_EVENTS);
+        let events = self.cluster.ask("listing the events", api.list(&params)).await.ok()?;
+        let components: Vec<&str> = self.wait.expected.iter().map(|(component, ..)| *component).collect();
+        // The newest says how it is now.
+        let newest = events
+            .items
+            .into_iter()
+            .filter(|event| {
+                let owner = &event.involved_object;
+                matches!(owner.kind.as_deref(), Some("Job" | "StatefulSet"))
+                    && owner.name.as_deref().is_some_and(|name| components.contains(&name))
+            })
+            .max_by_key(|event| event.last_timestamp.as_ref().map(|time| time.0))?;
+        let owner = newest.involved_object;
+        let (kind, name) = (owner.kind.unwrap_or_default(), owner.name.unwrap_or_default());
+        Some(one_line(&format!("{kind}/{name} gets no pods: {}", newest.message.unwrap_or_default())))
+    }
+
+    /// What each pod waits for, when the time is over.
+    fn timed_out(&self, states: &[PodState], progress: &str) -> String {
+        let mut waits: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for state in states {
+            let until = self.wait.expected.iter().find(|(component, ..)| *component == state.component);
+            let there = until.is_none_or(|(_, _, until)| state.started && (*until == Until::Running || state.ready));
+            if !there {
+                let reason = state.reason.clone().unwrap_or_else(|| state.phase.clone());
+                waits.entry(reason).or_default().push(state.label.clone());
+            }
+        }
+        let mut words: Vec<String> =
+            waits.into_iter().map(|(reason, labels)| format!("{} ({reason})", names(&labels))).collect();
+        if let Some((_, refused)) = &self.refused {
+            words.push(refused.clone());
+        } else if words.is_empty() {
+            words.push("pods that were not made yet".into());
+        }
+        let seconds = self.wait.limit.as_secs();
+        format!("not all pods are there after {seconds} s ({progress}); waiting for: {}", words.join("; "))
+    }
+}

@@ -1,0 +1,164 @@
+//! The pod template of a run's Job, started by Docker: what runs in a cluster runs, and is collected.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::{fs, process::Command};
+
+use serde_json::Value;
+use support::{BENCH, Running, free_ports, has_docker, result};
+
+const NODES: u16 = 5;
+
+fn docker(args: &[String]) -> String {
+    let output = Command::new("docker").args(args).output().unwrap();
+    assert!(output.status.success(), "docker {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn words(text: &str) -> Vec<String> {
+    text.split_whitespace().map(str::to_owned).collect()
+}
+
+/// What is made in Docker; gone when it is dropped.
+struct Made {
+    name: String,
+}
+
+impl Made {
+    fn image(&self) -> String {
+        format!("apollo-bench-test-{}:v1", self.name)
+    }
+
+    fn node(&self, id: u16) -> String {
+        format!("apollo-bench-test-{}-{id}", self.name)
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        let quietly = |args: &str| drop(Command::new("docker").args(args.split_whitespace()).output());
+        for id in 0..NODES {
+            quietly(&format!("rm --force {}", self.node(id)));
+        }
+        quietly(&format!("network rm {}", self.node(NODES)));
+        quietly(&format!("image rm --force {}", self.image()));
+    }
+}
+
+/// Bytes of a quantity of memory such as `256Mi`.
+fn bytes(quantity: &Value) -> u64 {
+    let text = quantity.as_str().unwrap();
+    let (digits, power) = [("Ki", 10), ("Mi", 20), ("Gi", 30)]
+        .into_iter()
+        .find_map(|(unit, power)| Some((text.strip_suffix(unit)?, power)))
+        .unwrap_or((text, 0));
+    digits.parse::<u64>().unwrap() << power
+}
+
+/// The flags of `docker run` that say what the pod template says. Panics about anything that they can't say.
+fn flags(pod: &Value, config: &Value, id: u16) -> Vec<String> {
+    let container = &pod["containers"][0];
+    let (of_pod, own) = (&pod["securityContext"], &container["securityContext"]);
+    let mut flags = vec![format!("--user={}:{}", of_pod["runAsUser"], of_pod["runAsGroup"])];
+    assert_eq!(of_pod["seccompProfile"]["type"], "RuntimeDefault", "which is Docker's default too");
+    assert!(!own["privileged"].as_bool().unwrap_or(false));
+    if own["readOnlyRootFilesystem"] == true {
+        flags.push("--read-only".into());
+    }
+    if own["allowPrivilegeEscalation"] == false {
+        flags.push("--security-opt=no-new-privileges".into());
+    }
+    for right in own["capabilities"]["drop"].as_array().unwrap() {
+        flags.push(format!("--cap-drop={}", right.as_str().unwrap()));
+    }
+    assert!(own["capabilities"]["add"].is_null());
+    for mount in container["volumeMounts"].as_array().unwrap() {
+        let volume = pod["volumes"].as_array().unwrap().iter().find(|volume| volume["name"] == mount["name"]).unwrap();
+        let size = bytes(&volume["emptyDir"]["sizeLimit"]);
+        let (path, group) = (mount["mountPath"].as_str().unwrap(), &of_pod["fsGroup"]);
+        flags.push(format!("--tmpfs={path}:rw,mode=1770,size={size},gid={group}"));
+    }
+    flags.push(format!("--memory={}", bytes(&container["resources"]["limits"]["memory"])));
+    for (name, value) in config["data"].as_object().unwrap() {
+        flags.push(format!("--env={name}={}", value.as_str().unwrap()));
+    }
+    for variable in container["env"].as_array().unwrap() {
+        let path = variable["valueFrom"]["fieldRef"]["fieldPath"].as_str().unwrap();
+        assert_eq!(path, "metadata.annotations['batch.kubernetes.io/job-completion-index']");
+        flags.push(format!("--env={}={id}", variable["name"].as_str().unwrap()));
+    }
+    flags
+}
+
+#[test]
+fn the_containers_that_a_job_would_start_make_a_run_that_is_collected() {
+    if !has_docker("the pod template of a Job") {
+        return;
+    }
+    let made = Made { name: std::process::id().to_string() };
+    let folder = tempfile::tempdir().unwrap();
+    let image = Command::new(BENCH)
+        .args(["image", "--load", "--tag", &made.image(), "--output"])
+        .arg(folder.path().join("image"))
+        .output()
+        .unwrap();
+    assert!(image.status.success(), "{}", String::from_utf8_lossy(&image.stderr));
+
+    let args = format!(
+        "cluster manifests --format json --name docker --num-nodes {NODES} --image {} --timeout 3 --warm-up-seconds 1 \
+         --heartbeat-millis 50 --cpu-requests 100m --cpu-limits 1 --memory-requests 64Mi --memory-limits 256Mi",
+        made.image()
+    );
+    let printed = Command::new(BENCH).args(words(&args)).output().unwrap();
+    assert!(printed.status.success(), "{}", String::from_utf8_lossy(&printed.stderr));
+    let list: Value = serde_json::from_slice(&printed.stdout).unwrap();
+    let find = |kind: &str, name: &str| {
+        let is = |object: &&Value| object["kind"] == kind && object["metadata"]["name"] == name;
+        list["items"].as_array().unwrap().iter().find(is).unwrap().clone()
+    };
+    let (job, config) = (find("Job", "node"), find("ConfigMap", "nodes"));
+    let pod = &job["spec"]["template"]["spec"];
+    let container = &pod["containers"][0];
+    assert_eq!(job["spec"]["completions"], NODES);
+    assert_eq!(container["image"], made.image().as_str());
+    assert_eq!(container["envFrom"][0]["configMapRef"]["name"], "nodes");
+
+    let network = made.node(NODES);
+    docker(&words(&format!("network create {network}")));
+    let (port, inside) = (free_ports(NODES), config["data"]["APOLLO_METRIC_PORT"].as_str().unwrap());
+    for id in 0..NODES {
+        let host = format!("{}-{id}", job["metadata"]["name"].as_str().unwrap());
+        let domain = format!("{}.apollo-bench-docker.svc.cluster.local", pod["subdomain"].as_str().unwrap());
+        let mut run = words(&format!(
+            "run --detach --name {} --network {network} --network-alias {host}.{domain} --hostname {host} \
+             --publish 127.0.0.1:{}:{inside} --entrypoint {}",
+            made.node(id),
+            port + id,
+            container["command"][0].as_str().unwrap()
+        ));
+        run.extend(flags(pod, &config, id));
+        run.push(made.image());
+        run.extend(container["args"].as_array().unwrap().iter().map(|word| word.as_str().unwrap().to_owned()));
+        docker(&run);
+    }
+
+    let output = folder.path().join("run");
+    let mut remote = Command::new(BENCH);
+    remote.args(words("remote --json --timeout 3 --warm-up-seconds 1"));
+    remote.args((0..NODES).map(|id| format!("--node=127.0.0.1:{}", port + id))).arg("--output").arg(&output);
+    let (exit, run) = result(Running::start(&mut remote).output());
+    assert_eq!(exit, Some(0), "{run:#}");
+    assert_eq!(run["verdict"]["valid"], true, "{run:#}");
+    assert_eq!(run["totals"]["delivery_ratio"], 1.0, "{run:#}");
+    assert_eq!(run["totals"]["intended"], u64::from(NODES) * 60);
+    for id in 0..NODES {
+        let summary = fs::read(output.join(format!("nodes/node-{id}.json"))).unwrap();
+        let summary: Value = serde_json::from_slice(&summary).unwrap();
+        assert_eq!(summary["node"], id);
+    }
+    // Collected, they were ended, with the exit code that completes a Job.
+    for id in 0..NODES {
+        assert_eq!(docker(&words(&format!("wait {}", made.node(id)))).trim(), "0");
+    }
+}
