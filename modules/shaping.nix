@@ -51,7 +51,11 @@ let
   };
   words =
     values:
-    lib.concatStringsSep "," (lib.mapAttrsToList (name: value: "${name}=${toString value}") values);
+    lib.concatStringsSep "," (
+      lib.mapAttrsToList (name: value: "${name}=${toString value}") (
+        lib.filterAttrs (_: value: value != null) values
+      )
+    );
   arguments =
     interface: shape:
     [ "--interface=${interface}" ]
