@@ -15,7 +15,7 @@ let
           pkgs.skopeo
         ];
         # What streams the image for `docker load`; --image and --fast-docker go before it.
-        runtimeEnv.APOLLO_BENCH_IMAGE_STREAM = "${packages.image}";
+        runtimeEnv.APOLLO_BENCH_IMAGE_STREAM = "${packages.image.imageName}:${packages.image.imageTag}=${packages.image}";
         text = ''exec ${lib.getExe packages.default} ${words} "$@"'';
       };
     in

@@ -7,6 +7,7 @@ use std::{
     collections::BTreeSet,
     fs,
     os::unix::fs::PermissionsExt,
+    path::Path,
     process::Command,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -352,6 +353,7 @@ fn an_image_can_come_from_a_program_that_writes_it() {
         .output()
         .unwrap();
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    let stream_of = |name: &str, program: &Path| format!("{name}={}", program.display());
     let program = |name: &str, text: &str| {
         let path = folder.path().join(name);
         fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
@@ -361,7 +363,7 @@ fn an_image_can_come_from_a_program_that_writes_it() {
     let stream = program("stream", &format!("cat {}", image.join("image.tar").display()));
     let lab = Lab::new(2);
     let mut command = lab.command("--docker --timeout 1 --warm-up-seconds 0 --heartbeat-millis 20");
-    let (exit, run) = result(command.env("APOLLO_BENCH_IMAGE_STREAM", stream).output().unwrap());
+    let (exit, run) = result(command.env("APOLLO_BENCH_IMAGE_STREAM", stream_of(name, &stream)).output().unwrap());
     assert_eq!((exit, &run["totals"]["delivery_ratio"]), (Some(0), &Value::from(1.0)), "{run:#}");
     let manifest: Value = serde_json::from_slice(&fs::read(lab.output().join("manifest.json")).unwrap()).unwrap();
     assert_eq!(manifest["image"]["name"], name);
@@ -369,7 +371,11 @@ fn an_image_can_come_from_a_program_that_writes_it() {
 
     let broken = program("broken", "exit 3");
     let lab = Lab::new(2);
-    let output = lab.command("--docker --timeout 1").env("APOLLO_BENCH_IMAGE_STREAM", broken).output().unwrap();
+    let output = lab
+        .command("--docker --timeout 1")
+        .env("APOLLO_BENCH_IMAGE_STREAM", stream_of("broken:v1", &broken))
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(!output.status.success() && said.contains("broken"), "{said}");
+    assert!(!output.status.success() && said.contains("broken writes no image"), "{said}");
 }

@@ -11,7 +11,7 @@ use super::{
     quantity::Quantity,
     toleration::Toleration,
 };
-use crate::{lab::RunArgs, shaping::ShapeFlags};
+use crate::{image::ImageStream, lab::RunArgs, shaping::ShapeFlags};
 
 /// `apollo-bench cluster`.
 #[derive(Clone, Debug, Args)]
@@ -144,6 +144,10 @@ pub struct ImagesArgs {
     /// Build the image of this machine's own programs, without compiling anything
     #[arg(long, conflicts_with = "image")]
     pub fast_docker: bool,
+    /// Program that writes an image for `docker load`, and the image's name: how the flake's own image gets here
+    #[arg(long, env = "APOLLO_BENCH_IMAGE_STREAM", value_name = "NAME=PROGRAM", hide = true)]
+    #[serde(skip)]
+    pub image_stream: Option<ImageStream>,
     /// Image of Prometheus
     #[arg(long, value_name = "NAME", default_value = "docker.io/prom/prometheus:v3.5.0")]
     pub prometheus_image: PinnedImage,

@@ -50,6 +50,13 @@ pub fn notes(plan: &ClusterPlan) -> Vec<String> {
                 .to_owned(),
         );
     }
+    if let ImageSource::Stream(image, stream) = &plan.image {
+        notes.push(format!(
+            "the image {image} has to be in the registry: {} | docker load, then docker tag {} {image}, docker push {image}",
+            stream.program.display(),
+            stream.name
+        ));
+    }
     if let ImageSource::Host(image) = &plan.image {
         notes.push(format!(
             "the image {image} has to be in the registry: 'apollo-bench image --tag {image} --load', then 'docker push {image}'"

@@ -13,7 +13,7 @@ use super::{
     record::{RUN_SCHEMA_VERSION, RunRecord},
 };
 use crate::{
-    image::name_of_host_image,
+    image::{ImageStream, name_of_host_image},
     network::{PeerAddress, peer_id},
     node::{Bootstrap, ControlArgs, Load, NodeArgs, UsageError},
     secret::secret,
@@ -49,14 +49,21 @@ pub enum ImageSource {
     Given(PinnedImage),
     /// It is made of this machine's own programs, and has to be pushed under this name.
     Host(PinnedImage),
+    /// A program writes it, and it has to be pushed under this name.
+    Stream(PinnedImage, ImageStream),
 }
 
 impl ImageSource {
     /// The image.
     pub fn image(&self) -> &PinnedImage {
         match self {
-            Self::Given(image) | Self::Host(image) => image,
+            Self::Given(image) | Self::Host(image) | Self::Stream(image, _) => image,
         }
+    }
+
+    /// Whether it has to be pushed before the run.
+    pub fn is_to_be_pushed(&self) -> bool {
+        !matches!(self, Self::Given(_))
     }
 }
 
@@ -247,6 +254,9 @@ fn image(images: &ImagesArgs) -> Result<ImageSource, UsageError> {
             let name = |image: &str| format!("{}/{image}", registry.trim_end_matches('/')).parse();
             let bad = |_| UsageError(format!("--registry {registry}: write it like registry.example:5000/folder"));
             let _: PinnedImage = name("bench:v1").map_err(bad)?;
+            if let Some(stream) = images.image_stream.as_ref().filter(|_| !images.fast_docker) {
+                return Ok(ImageSource::Stream(name(&stream.name).map_err(bad)?, stream.clone()));
+            }
             let own = name_of_host_image().map_err(|error| UsageError(error.to_string()))?;
             Ok(ImageSource::Host(name(&own).map_err(bad)?))
         }

@@ -6,9 +6,9 @@ use std::{
     process::{Command, Stdio},
 };
 
-use super::image::PinnedImage;
+use super::{image::PinnedImage, plan::ImageSource};
 use crate::{
-    image::{ImageRequest, build, load},
+    image::{ImageError, ImageRequest, ImageStream, build, load},
     kubernetes::KubernetesError,
 };
 
@@ -25,49 +25,89 @@ pub(super) fn forget() {
     let _ = fs::remove_dir_all(folder());
 }
 
-/// Builds the image and pushes it under this name. Gives it by its digest.
+/// Makes the image and pushes it under its name. Gives it by its digest.
 ///
 /// # Errors
 /// When it can't be built, there is nothing to push with, or the registry refuses.
-pub(super) fn push(image: &PinnedImage) -> Result<PinnedImage, KubernetesError> {
-    let name = image.name();
-    let pushed = build_and_push(name, &folder());
+pub(super) fn push(image: &ImageSource) -> Result<PinnedImage, KubernetesError> {
+    let name = image.image().name();
+    let pushed = match image {
+        ImageSource::Given(image) => return Ok(image.clone()),
+        ImageSource::Host(_) => build_and_push(name, &folder()),
+        ImageSource::Stream(_, stream) => write_and_push(stream, name, &folder()),
+    };
     forget();
     format!("{name}@{}", pushed?)
         .parse()
         .map_err(|error| KubernetesError::Failed(format!("the registry's digest of {name}: {error}")))
 }
 
-/// Gives the digest by which the registry knows the image.
-fn build_and_push(name: &str, folder: &Path) -> Result<String, KubernetesError> {
-    let request = ImageRequest { output: folder.into(), tag: Some(name.into()) };
-    let image = build(&request).map_err(|error| KubernetesError::Failed(error.to_string()))?;
-    if on_path("skopeo").is_some() {
-        eprintln!("pushing {name} with skopeo");
-        let mut command = Command::new("skopeo");
-        command.arg("copy");
-        if is_local(name) {
-            command.arg("--dest-tls-verify=false");
-        }
-        let tag = name.rsplit(':').next().unwrap_or_default();
-        command.arg(source(&image.layout, tag)).arg(format!("docker://{name}"));
-        run(&mut command, "skopeo copy", name)?;
-        // It is copied as it is, so the digest stays.
-        return Ok(image.manifest_digest);
+fn failed(error: ImageError) -> KubernetesError {
+    KubernetesError::Failed(error.to_string())
+}
+
+fn skopeo_copy(from: &str, name: &str) -> Command {
+    eprintln!("pushing {name} with skopeo");
+    let mut command = Command::new("skopeo");
+    command.arg("copy");
+    if is_local(name) {
+        command.arg("--dest-tls-verify=false");
     }
-    if on_path("docker").is_none() {
-        return Err(KubernetesError::Usage(
-            "an image is pushed with skopeo or docker, and neither is on the PATH: apt-get install skopeo, or give --image"
-                .into(),
-        ));
-    }
-    load(&image).map_err(|error| KubernetesError::Failed(error.to_string()))?;
+    command.args([from, &format!("docker://{name}")]);
+    command
+}
+
+fn docker_push(name: &str) -> Result<String, KubernetesError> {
     eprintln!("pushing {name} with docker");
     let said = run(Command::new("docker").args(["push", name]), "docker push", name)?;
     let digest = said.split_whitespace().skip_while(|word| *word != "digest:").nth(1);
     digest
         .map(str::to_owned)
         .ok_or_else(|| KubernetesError::Failed(format!("docker push of {name} does not say the image's digest")))
+}
+
+fn nothing_to_push_with() -> KubernetesError {
+    KubernetesError::Usage(
+        "an image is pushed with skopeo or docker, and neither is on the PATH: apt-get install skopeo, or give --image"
+            .into(),
+    )
+}
+
+/// As [`build_and_push`], of an image that a program writes.
+fn write_and_push(stream: &ImageStream, name: &str, folder: &Path) -> Result<String, KubernetesError> {
+    let told = |path: &Path, error: io::Error| KubernetesError::Failed(format!("{}: {error}", path.display()));
+    if on_path("skopeo").is_some() {
+        fs::create_dir_all(folder).map_err(|error| told(folder, error))?;
+        let (archive, digest) = (folder.join("image.tar"), folder.join("digest"));
+        stream.write(&archive).map_err(failed)?;
+        let mut command = skopeo_copy(&format!("docker-archive:{}", archive.display()), name);
+        run(command.arg("--digestfile").arg(&digest), "skopeo copy", name)?;
+        let text = fs::read_to_string(&digest).map_err(|error| told(&digest, error))?;
+        return Ok(text.trim().to_owned());
+    }
+    if on_path("docker").is_none() {
+        return Err(nothing_to_push_with());
+    }
+    stream.load().map_err(failed)?;
+    run(Command::new("docker").args(["tag", &stream.name, name]), "docker tag", name)?;
+    docker_push(name)
+}
+
+/// Gives the digest by which the registry knows the image.
+fn build_and_push(name: &str, folder: &Path) -> Result<String, KubernetesError> {
+    let request = ImageRequest { output: folder.into(), tag: Some(name.into()) };
+    let image = build(&request).map_err(failed)?;
+    if on_path("skopeo").is_some() {
+        let tag = name.rsplit(':').next().unwrap_or_default();
+        run(&mut skopeo_copy(&source(&image.layout, tag), name), "skopeo copy", name)?;
+        // It is copied as it is, so the digest stays.
+        return Ok(image.manifest_digest);
+    }
+    if on_path("docker").is_none() {
+        return Err(nothing_to_push_with());
+    }
+    load(&image).map_err(failed)?;
+    docker_push(name)
 }
 
 fn source(layout: &Path, tag: &str) -> String {

@@ -47,7 +47,8 @@ pub(super) async fn start(args: &StartArgs) -> Result<ExitCode, KubernetesError>
         cluster.context(),
         cluster.version()
     ));
-    if let ImageSource::Host(image) = plan.image.clone() {
+    if plan.image.is_to_be_pushed() {
+        let image = plan.image.clone();
         // It works on a thread of its own, so that an interrupt is heard.
         let pushing = tokio::task::spawn_blocking(move || push(&image));
         let pushed = tokio::select! {
@@ -155,8 +156,8 @@ async fn dry_run(cluster: &Cluster, plan: &ClusterPlan, place: Place) -> Result<
             }
         }
     }
-    if let ImageSource::Host(image) = &plan.image {
-        tell(&format!("the image {} is not built and pushed for this", image.name()));
+    if plan.image.is_to_be_pushed() {
+        tell(&format!("the image {} is not built and pushed for this", plan.image.image()));
     }
     let how = Apply { field_manager: FIELD_MANAGER, dry_run: true };
     apply(cluster, &objects, how).await?;

@@ -18,35 +18,13 @@ pub fn load(image: &BuiltImage) -> Result<String, ImageError> {
     Ok(load_from(Stdio::from(archive), &image.archive)?.unwrap_or_else(|| image.tag.clone()))
 }
 
-/// Loads what a program writes, as those of Nix's `dockerTools.streamLayeredImage` do, and gives its name in Docker.
-///
-/// # Errors
-/// When the program or Docker does not start, or one of them fails.
-pub fn load_stream(program: &Path) -> Result<String, ImageError> {
-    let failed = |words: String| ImageError::Failed(format!("the image of {}: {words}", program.display()));
-    let mut stream = Command::new(program)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .map_err(|error| failed(error.to_string()))?;
-    let archive = stream.stdout.take().map_or_else(Stdio::null, Stdio::from);
-    let name = load_from(archive, program);
-    let status = stream.wait().map_err(|error| failed(error.to_string()))?;
-    let name = name?;
-    if !status.success() {
-        return Err(failed(status.to_string()));
-    }
-    name.ok_or_else(|| failed("Docker does not say its name".into()))
-}
-
 /// Hands an archive to `docker load`.
-fn load_from(archive: Stdio, source: &Path) -> Result<Option<String>, ImageError> {
+pub(super) fn load_from(archive: Stdio, source: &Path) -> Result<Option<String>, ImageError> {
     say("loading the image into Docker");
     let output = Command::new("docker").arg("load").stdin(archive).output();
     let output = output.map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => ImageError::Usage(
-            "docker is not found in PATH, and --load needs it: apt-get install docker.io, or leave --load out".into(),
+            "docker is not found in PATH, and the image is to be loaded into it: apt-get install docker.io".into(),
         ),
         _ => ImageError::Failed(format!("docker does not start: {error}")),
     })?;

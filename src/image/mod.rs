@@ -12,11 +12,13 @@ mod layer;
 mod layout;
 mod name;
 mod oci;
+mod stream;
 mod tree;
 
 pub use command::{ImageArgs, command};
-pub use docker::{load, load_stream};
+pub use docker::load;
 pub use name::{is_repository, is_tag};
+pub use stream::ImageStream;
 
 use std::{fmt::Display, io, path::Path, path::PathBuf};
 

@@ -2,7 +2,6 @@
 
 use std::{
     fmt::{self, Display, Formatter},
-    path::{Path, PathBuf},
     str::FromStr,
 };
 
@@ -10,6 +9,7 @@ use clap::Args;
 use serde::{Serialize, Serializer};
 
 use crate::{
+    image::ImageStream,
     lab::{Backend, LocalArgs},
     node::UsageError,
 };
@@ -28,9 +28,9 @@ pub struct DockerArgs {
     /// built of this machine's own programs]
     #[arg(long, value_name = "NAME")]
     pub image: Option<String>,
-    /// Program that writes an image for `docker load`: how the flake's own image gets here
-    #[arg(long, env = "APOLLO_BENCH_IMAGE_STREAM", value_name = "PROGRAM", hide = true)]
-    pub image_stream: Option<PathBuf>,
+    /// Program that writes an image for `docker load`, and the image's name: how the flake's own image gets here
+    #[arg(long, env = "APOLLO_BENCH_IMAGE_STREAM", value_name = "NAME=PROGRAM", hide = true)]
+    pub image_stream: Option<ImageStream>,
     /// Build the image of this machine's own programs, without a registry; what is built already is used again
     #[arg(long, conflicts_with = "image")]
     pub fast_docker: bool,
@@ -45,7 +45,7 @@ pub(super) enum ImageSource<'a> {
     /// One that Docker has.
     Given(&'a str),
     /// One that a program writes.
-    Stream(&'a Path),
+    Stream(&'a ImageStream),
     /// One of this machine's own programs.
     Host,
 }
@@ -55,7 +55,7 @@ impl DockerArgs {
     pub(super) fn image_source(&self) -> ImageSource<'_> {
         match (&self.image, &self.image_stream) {
             (Some(name), _) => ImageSource::Given(name),
-            (None, Some(program)) if !self.fast_docker => ImageSource::Stream(program),
+            (None, Some(stream)) if !self.fast_docker => ImageSource::Stream(stream),
             _ => ImageSource::Host,
         }
     }

@@ -20,7 +20,7 @@ use super::{
     subnet::{self, Subnet},
 };
 use crate::{
-    image::{self, ImageError, ImageRequest},
+    image::{self, ImageError, ImageRequest, ImageStream},
     lab::{backend::StartError, netns::Namespace, plan::Plan},
     shaping::{Interface, InterfacePlan, ShapingError, ip_batch},
 };
@@ -109,7 +109,7 @@ async fn make_ready(plan: &mut Plan) -> Result<(), StartError> {
     }
     let image = match plan.args.containers.image_source() {
         ImageSource::Given(name) => given(name, &labels).await?,
-        ImageSource::Stream(program) => streamed(program.to_owned()).await?,
+        ImageSource::Stream(stream) => streamed(stream.clone()).await?,
         ImageSource::Host => of_host(plan.folder.root().join("image")).await?,
     };
     let data = networks(&labels).await?;
@@ -180,10 +180,14 @@ fn told(error: ImageError) -> StartError {
     }
 }
 
-/// An image that a program writes. What Docker has of it already it does not take again.
-async fn streamed(program: PathBuf) -> Result<Image, StartError> {
-    let loaded = spawn_blocking(move || image::load_stream(&program)).await;
-    let name = loaded.map_err(|error| StartError::Failed(format!("the image: {error}")))?.map_err(told)?;
+/// An image that a program writes: one that is loaded already, or a new one, which stays loaded.
+async fn streamed(stream: ImageStream) -> Result<Image, StartError> {
+    let name = stream.name.clone();
+    if id_of_image(&name).await.is_err() {
+        let loaded = spawn_blocking(move || stream.load()).await;
+        loaded.map_err(|error| StartError::Failed(format!("the image: {error}")))?.map_err(told)?;
+        eprintln!("the image {name} stays in Docker for later runs (docker rmi {name} removes it)");
+    }
     let id = id_of_image(&name).await.map_err(StartError::Failed)?;
     Ok(Image { name, id })
 }
