@@ -1,4 +1,5 @@
 //! The list of files that Nix hands to the build, `nix/sources.json`, has every file that the build and the tests read.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
     collections::BTreeSet,
