@@ -4,16 +4,22 @@ use std::process::Command;
 
 use jiff::Timestamp;
 
+/// Seconds since the Unix epoch, of the sources: the first one counts. The second is the convention of reproducible builds.
+const DATES: [&str; 2] = ["APOLLO_BENCH_DATE_EPOCH", "SOURCE_DATE_EPOCH"];
+
 fn main() {
     println!("cargo::rerun-if-env-changed=APOLLO_BENCH_REVISION");
-    println!("cargo::rerun-if-env-changed=SOURCE_DATE_EPOCH");
+    for name in DATES {
+        println!("cargo::rerun-if-env-changed={name}");
+    }
     println!("cargo::rerun-if-changed=.git/HEAD");
     println!("cargo::rerun-if-changed=.git/index");
     let revision = std::env::var("APOLLO_BENCH_REVISION")
         .ok()
         .or_else(|| git(&["describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]));
-    let date = std::env::var("SOURCE_DATE_EPOCH")
-        .ok()
+    let date = DATES
+        .iter()
+        .find_map(|name| std::env::var(name).ok())
         .and_then(|seconds| Timestamp::from_second(seconds.trim().parse().ok()?).ok())
         .map(|time| time.strftime("%F").to_string())
         .or_else(|| git(&["log", "-1", "--format=%cs"]));

@@ -59,9 +59,10 @@ let
         );
         # The tests are a check of their own.
         doCheck = false;
-        # Here alone: the dependencies would be compiled anew for each commit.
+        # Not as SOURCE_DATE_EPOCH, which is the same for all that is compiled here: dependencies in C would be compiled
+        # anew for each commit.
         env = {
-          SOURCE_DATE_EPOCH = toString (self.lastModified or 1);
+          APOLLO_BENCH_DATE_EPOCH = toString (self.lastModified or 1);
         }
         // lib.optionalAttrs (revision != null) { APOLLO_BENCH_REVISION = revision; };
         nativeBuildInputs = [ pkgs.installShellFiles ];
