@@ -59,6 +59,8 @@ let
         );
         # The tests are a check of their own.
         doCheck = false;
+        # Who looks for where time and memory go wants lines.
+        dontStrip = features != [ ];
         # Not as SOURCE_DATE_EPOCH, which is the same for all that is compiled here: dependencies in C would be compiled
         # anew for each commit.
         env = {
