@@ -123,6 +123,31 @@ fn a_namespace_of_somebody_else_stays_as_it_was() {
 }
 
 #[test]
+fn what_others_have_in_the_namespace_under_the_same_instance_stays() {
+    let server = PlayingApiServer::start();
+    server.make_namespace("team");
+    let labels = json!({ "app.kubernetes.io/instance": "team", "app.kubernetes.io/managed-by": "Helm" });
+    for (plural, kind) in [("pods", "Pod"), ("persistentvolumeclaims", "PersistentVolumeClaim")] {
+        let object = json!({
+            "apiVersion": "v1", "kind": kind, "metadata": { "labels": labels }, "status": { "phase": "Succeeded" },
+        });
+        server.cluster.store.put("team", plural, "theirs", object);
+    }
+    let theirs = ["namespaces/team", "persistentvolumeclaims/theirs", "pods/theirs"];
+    let everything = || {
+        let mut all = server.everything();
+        all.sort();
+        all
+    };
+    // Nothing but its name says which run it was.
+    done(&server, "stop --namespace team");
+    assert_eq!(everything(), theirs);
+    server.cluster.faults.refuse("Job/node", 403, "Forbidden", "no", json!({}));
+    fails(&server, &format!("start {} --namespace team", RUN.replace("one", "team")), 1);
+    assert_eq!(everything(), theirs);
+}
+
+#[test]
 fn a_dry_run_asks_the_server_and_leaves_nothing() {
     let server = PlayingApiServer::start();
     server.make_namespace("default");

@@ -1,6 +1,6 @@
 //! A run that is in a cluster, found again by what the cluster keeps of it.
 
-use std::{collections::BTreeMap, future::Future, process::ExitCode};
+use std::{collections::BTreeMap, future::Future, process::ExitCode, time::Duration};
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{ResourceExt, api::ListParams};
@@ -22,8 +22,8 @@ use super::{
 };
 use crate::{
     command_line::BAD_USAGE,
-    kubernetes::{Access, Cluster, KubernetesError},
-    lab::remote::Begun,
+    kubernetes::{Access, Cluster, KubernetesError, Remove},
+    lab::{more_files, remote::Begun},
 };
 
 /// Most runs that are looked at in one cluster.
@@ -200,4 +200,9 @@ fn read_key<T: DeserializeOwned>(
 /// The labels of all of a run.
 pub(super) fn selector(run: &str) -> String {
     format!("{APP_LABEL}={APP},{INSTANCE_LABEL}={run}")
+}
+
+/// All of a run, as it is removed.
+pub(super) fn all_of<'a>(namespace: &'a str, run: &'a str, limit: Duration) -> Remove<'a> {
+    Remove { namespace, application: APP, instance: run, managed_by: MANAGER, limit }
 }

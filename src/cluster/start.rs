@@ -16,10 +16,10 @@ use super::{
     ports::{Lookout, NodePorts, on_stderr},
     push::{forget, push},
     remote::run_args,
-    session::{Interrupt, access, hint, selector, tell},
+    session::{Interrupt, access, all_of, hint, selector, tell},
 };
 use crate::{
-    kubernetes::{Apply, Cluster, KubernetesError, Remove, Until, Wait, apply, remove, wait},
+    kubernetes::{Apply, Cluster, KubernetesError, Until, Wait, apply, remove, wait},
     lab::remote::{Attachment, Begun, RemoteError},
     node::StartOrder,
     report::RunFolder,
@@ -244,9 +244,7 @@ async fn undo(cluster: &Cluster, plan: &ClusterPlan, args: &StartArgs) {
         tell(&format!("what was made is kept; '{stop}' removes it"));
         return;
     }
-    let what =
-        Remove { namespace: &record.namespace, instance: &record.name, managed_by: MANAGER, limit: REMOVE_LIMIT };
-    match remove(cluster, &what, &tell).await {
+    match remove(cluster, &all_of(&record.namespace, &record.name, REMOVE_LIMIT), &tell).await {
         Ok(_) => tell("nothing of it is left"),
         Err(error) => tell(&format!("not all of it could be removed: {error}; '{stop}' tries again")),
     }

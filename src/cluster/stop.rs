@@ -8,11 +8,11 @@ use kube::ResourceExt;
 use super::{
     commands::StopArgs,
     names::{INSTANCE_LABEL, MANAGED_BY_LABEL, MANAGER, namespace_of},
-    session::{RunThere, access, tell},
+    session::{RunThere, access, all_of, tell},
 };
 use crate::{
     command_line::say,
-    kubernetes::{Cluster, KubernetesError, Remove, remove},
+    kubernetes::{Cluster, KubernetesError, remove},
 };
 
 pub(super) async fn stop(args: &StopArgs) -> Result<ExitCode, KubernetesError> {
@@ -28,8 +28,7 @@ pub(super) async fn stop(args: &StopArgs) -> Result<ExitCode, KubernetesError> {
         Err(error) => return Err(error),
     };
     let limit = Duration::from_secs(args.timeout_seconds);
-    let what = Remove { namespace: &namespace, instance: &instance, managed_by: MANAGER, limit };
-    let removed = remove(&cluster, &what, &tell).await?;
+    let removed = remove(&cluster, &all_of(&namespace, &instance, limit), &tell).await?;
     match removed.objects.len() {
         0 => say(&format!("there is nothing of a run in the namespace {namespace}\n")),
         count => say(&format!("run {instance} is removed, {count} objects in all; nothing of it is left\n")),

@@ -96,7 +96,10 @@ fn make_pod(cluster: &Cluster, owner: &Value, pod: &str, label: &str, index: Opt
     for claim in owner["spec"]["volumeClaimTemplates"].as_array().into_iter().flatten() {
         let name = format!("{}-{pod}", text(&claim["metadata"]["name"]));
         let mut claim = claim.clone();
-        claim["metadata"]["labels"] = metadata["labels"].clone();
+        // As the real controller does: the claim's own labels, and those that select.
+        for (label, value) in owner["spec"]["selector"]["matchLabels"].as_object().unwrap() {
+            claim["metadata"]["labels"][label] = value.clone();
+        }
         cluster.store.put(&namespace, "persistentvolumeclaims", &name, claim);
     }
 }
