@@ -239,13 +239,16 @@ struct Node {
 fn environment(objects: &[Value]) -> BTreeMap<String, String> {
     let mut variables = strings(&find(objects, "ConfigMap", "nodes")["data"]);
     let container = &find(objects, "Job", "node")["spec"]["template"]["spec"]["containers"][0];
-    let own = list(&container["env"]);
-    assert_eq!(own.len(), 1);
-    assert_eq!(own[0]["name"], "APOLLO_ID");
-    let path = "metadata.annotations['batch.kubernetes.io/job-completion-index']";
-    assert_eq!(own[0]["valueFrom"]["fieldRef"]["fieldPath"], path);
+    let own: Vec<(&str, &str)> = list(&container["env"])
+        .iter()
+        .map(|own| (own["name"].as_str().unwrap(), own["valueFrom"]["fieldRef"]["fieldPath"].as_str().unwrap()))
+        .collect();
+    let index = "metadata.annotations['batch.kubernetes.io/job-completion-index']";
+    assert_eq!(own, [("APOLLO_ID", index), ("APOLLO_P2P_ADDRESS", "status.podIP")]);
     assert_eq!((&container["command"], &container["args"]), (&json!(["apollo-bench"]), &json!(["node"])));
-    assert_eq!(variables.insert("APOLLO_ID".into(), "0".into()), None);
+    for (name, value) in [("APOLLO_ID", "0"), ("APOLLO_P2P_ADDRESS", "10.0.0.7")] {
+        assert_eq!(variables.insert(name.into(), value.into()), None);
+    }
     variables
 }
 

@@ -193,6 +193,15 @@ fn a_refused_object_is_named_in_the_servers_words_and_what_was_made_before_is_re
 }
 
 #[test]
+fn links_that_are_not_as_asked_for_are_measured_from_outside_and_refuse_the_start() {
+    let server = PlayingApiServer::start();
+    // Nothing shapes the loopback, so that the measurement of the links finds no latency.
+    let (line, _) = fails(&server, &format!("start {RUN} --latency 400"), 1);
+    assert!(line.contains("its latency was") && line.contains("not 400 ms"), "{line}");
+    assert_eq!(server.everything(), Vec::<String>::new());
+}
+
+#[test]
 fn what_is_to_be_kept_on_failure_is_kept() {
     let server = PlayingApiServer::start();
     server.cluster.faults.refuse("Job/node", 403, "Forbidden", "no", json!({}));
