@@ -292,6 +292,19 @@ fn logs_that_are_cut_in_the_middle_of_a_line_come_whole_and_once() {
 }
 
 #[test]
+fn the_logs_end_where_no_pod_has_come_to_its_node() {
+    let server = PlayingApiServer::start();
+    for node in ["node-0", "node-1"] {
+        server.cluster.faults.set(node, Fate::InitFails);
+    }
+    fails(&server, &format!("start {RUN} --keep-on-failure"), 1);
+    wait_for("the pods' end", || {
+        server.pods(NAMESPACE).iter().filter(|pod| pod["status"]["phase"] == "Failed").count().eq(&2).then_some(())
+    });
+    done(&server, "logs --component node");
+}
+
+#[test]
 fn ports_stay_open_through_the_restart_of_a_pod_and_refusals_of_the_server() {
     let server = PlayingApiServer::start();
     done(&server, &format!("start {RUN}"));

@@ -184,7 +184,8 @@ fn fated(cluster: &Cluster, pod: &Value, fate: &Fate) -> Value {
                 &["tc: RTNETLINK answers: Operation not permitted".into()],
             );
             json!({
-                "phase": "Pending",
+                "phase": "Failed",
+                "containerStatuses": container(pod, &json!({ "waiting": { "reason": "PodInitializing" } }), false),
                 "initContainerStatuses": [{
                     "name": "shape", "image": image, "imageID": "", "ready": false, "restartCount": 0,
                     "state": { "terminated": { "exitCode": 2, "reason": "Error" } },
