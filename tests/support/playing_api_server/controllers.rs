@@ -84,7 +84,9 @@ fn make_pod(cluster: &Cluster, owner: &Value, pod: &str, label: &str, index: Opt
     let template = &owner["spec"]["template"];
     let mut metadata = template["metadata"].clone();
     if let Some(index) = index {
-        metadata["annotations"][INDEX] = json!(index.to_string());
+        for kind in ["annotations", "labels"] {
+            metadata[kind][INDEX] = json!(index.to_string());
+        }
     }
     metadata["ownerReferences"] =
         json!([{ "kind": owner["kind"], "name": owner["metadata"]["name"], "uid": owner["metadata"]["uid"] }]);
