@@ -31,6 +31,8 @@ const MOST_RUNS: u32 = 500;
 
 /// Runs a command to its end: 0 when it is done, 2 for what the user can mend, else 1.
 pub(super) fn run(work: impl Future<Output = Result<ExitCode, KubernetesError>>) -> ExitCode {
+    // Each port to a pod and each of its logs is a connection.
+    more_files();
     let runtime = match runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
