@@ -62,7 +62,7 @@ fn a_run_is_started_watched_collected_and_removed() {
     let status: Value = serde_json::from_str(&status).unwrap();
     assert_eq!(status["pods"].as_array().unwrap().len(), 4, "{status:#}");
     let phase = status["phase"].as_str().unwrap();
-    assert!(["starting", "warm-up", "measuring"].contains(&phase), "{phase}");
+    assert!(["starting", "warm-up", "measuring", "draining", "collectable"].contains(&phase), "{phase}");
 
     let output = server.folder.path().join("result");
     let (code, result, err) = run(server.command("collect --json --output").arg(&output));
