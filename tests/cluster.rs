@@ -246,7 +246,7 @@ fn environment(objects: &[Value]) -> BTreeMap<String, String> {
     let index = "metadata.annotations['batch.kubernetes.io/job-completion-index']";
     assert_eq!(own, [("APOLLO_ID", index), ("APOLLO_P2P_ADDRESS", "status.podIP")]);
     assert_eq!((&container["command"], &container["args"]), (&json!(["apollo-bench"]), &json!(["node"])));
-    for (name, value) in [("APOLLO_ID", "0"), ("APOLLO_P2P_ADDRESS", "10.0.0.7")] {
+    for (name, value) in [("APOLLO_ID", "0"), ("APOLLO_P2P_ADDRESS", "127.0.0.1")] {
         assert_eq!(variables.insert(name.into(), value.into()), None);
     }
     variables
@@ -541,6 +541,7 @@ fn bad_arguments_get_one_line_that_says_what_to_do() {
         (&format!("{image} --namespace kube-system"), "a namespace of its own"),
         (&format!("{image} --namespace a.b"), "--namespace a.b"),
         (&format!("{image} --num-nodes 2000"), "the addresses of at most"),
+        (&format!("{image} --num-nodes 151 --latency 5"), "at most 150 nodes"),
         (&format!("{image} --num-nodes 0"), "--num-nodes 0"),
         (&format!("{image} --cpu-requests 8000m"), "is more than --cpu-limits 7500m"),
         (&format!("{image} --memory-requests 11Gi"), "is more than --memory-limits 10Gi"),
