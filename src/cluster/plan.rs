@@ -150,6 +150,7 @@ impl ClusterPlan {
             warm_up_seconds: args.run.warm_up_seconds,
             window_seconds: args.run.timeout,
             trials,
+            longest_seconds: args.run.longest_seconds(&workload),
             drain_seconds: args.run.drain_seconds,
             collect_within_seconds: args.collect_within_seconds,
             // A pod may come as late as that, and lives for its own time from then on.
