@@ -129,11 +129,7 @@ impl RunThere {
                 "there is no run in context {}: 'apollo-bench cluster start' starts one",
                 cluster.context()
             ))),
-            (Some(last), _) => {
-                let mut names: Vec<String> = maps.iter().chain([&last]).filter_map(ResourceExt::namespace).collect();
-                names.sort();
-                Err(KubernetesError::Usage(format!("there are several runs: give --namespace ({})", names.join(", "))))
-            }
+            (Some(last), _) => Err(several(maps.iter().chain([&last]).filter_map(ResourceExt::namespace).collect())),
         }
     }
 
@@ -160,14 +156,26 @@ impl RunThere {
     }
 }
 
-/// All runs that there are.
-pub(super) async fn all(connect: &ConnectArgs) -> Result<Vec<RunThere>, KubernetesError> {
-    let cluster = Cluster::connect(&access(connect)).await?;
-    let maps = config_maps(&cluster).await?;
-    maps.iter().map(|map| RunThere::read(cluster.clone(), map)).collect()
+/// Which run is meant is not known.
+pub(super) fn several(mut namespaces: Vec<String>) -> KubernetesError {
+    namespaces.sort();
+    KubernetesError::Usage(format!("there are several runs: give --namespace ({})", namespaces.join(", ")))
 }
 
-async fn config_maps(cluster: &Cluster) -> Result<Vec<ConfigMap>, KubernetesError> {
+/// All runs that there are; of one that can't be read its namespace, and why.
+pub(super) async fn all(
+    connect: &ConnectArgs,
+) -> Result<Vec<Result<RunThere, (String, KubernetesError)>>, KubernetesError> {
+    let cluster = Cluster::connect(&access(connect)).await?;
+    let maps = config_maps(&cluster).await?;
+    let read = |map: &ConfigMap| {
+        RunThere::read(cluster.clone(), map).map_err(|error| (map.namespace().unwrap_or_default(), error))
+    };
+    Ok(maps.iter().map(read).collect())
+}
+
+/// What the runs of all namespaces keep of themselves.
+pub(super) async fn config_maps(cluster: &Cluster) -> Result<Vec<ConfigMap>, KubernetesError> {
     let labels = format!("{MANAGED_BY_LABEL}={MANAGER},{COMPONENT_LABEL}={}", Component::Run.name());
     let (api, params) = (cluster.all::<ConfigMap>(), ListParams::default().labels(&labels).limit(MOST_RUNS));
     match cluster.ask("looking for runs in all namespaces", api.list(&params)).await {
@@ -180,7 +188,7 @@ async fn config_maps(cluster: &Cluster) -> Result<Vec<ConfigMap>, KubernetesErro
 }
 
 /// Whether a ConfigMap is what a run keeps, by its name and labels.
-fn is_own(map: &ConfigMap) -> bool {
+pub(super) fn is_own(map: &ConfigMap) -> bool {
     map.name_any() == RUN_CONFIG_MAP && map.labels().get(MANAGED_BY_LABEL).is_some_and(|manager| manager == MANAGER)
 }
 
@@ -206,5 +214,5 @@ pub(super) fn selector(run: &str) -> String {
 
 /// All of a run, as it is removed.
 pub(super) fn all_of<'a>(namespace: &'a str, run: &'a str, limit: Duration) -> Remove<'a> {
-    Remove { namespace, application: APP, instance: run, managed_by: MANAGER, limit }
+    Remove { namespace, application: APP, instance: run, managed_by: MANAGER, last: "ConfigMap/run", limit }
 }

@@ -54,6 +54,8 @@ pub struct Remove<'a> {
     pub instance: &'a str,
     /// Who made it, by label.
     pub managed_by: &'a str,
+    /// The object, as `Kind/name`, by which the others are found: it goes when they are gone, so that this may be repeated.
+    pub last: &'a str,
     /// Longest wait until it is gone.
     pub limit: Duration,
 }
@@ -99,7 +101,8 @@ pub async fn remove(cluster: &Cluster, what: &Remove<'_>, tell: Tell<'_>) -> Res
     loop {
         let present = present(cluster, what, tell, since.elapsed() < LOOK).await?;
         for (name, object) in &present {
-            if !asked.contains_key(name) {
+            let is_its_turn = name != what.last || present.len() == 1;
+            if is_its_turn && !asked.contains_key(name) {
                 delete(cluster, name, object).await?;
                 asked.insert(name.clone(), object.clone());
             }
@@ -112,7 +115,7 @@ pub async fn remove(cluster: &Cluster, what: &Remove<'_>, tell: Tell<'_>) -> Res
             }
             !gone
         });
-        if asked.is_empty() {
+        if present.is_empty() {
             break;
         }
         if since.elapsed() > what.limit {
