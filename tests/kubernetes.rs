@@ -91,6 +91,7 @@ fn a_run_is_started_watched_collected_and_removed() {
     {
         assert!(told.contains(&format!("removed {thing}\n")), "{thing}: {told}");
     }
+    assert!(told.ends_with("removed ConfigMap/run\nremoved Namespace/apollo-bench-one\n"), "{told}");
     assert_eq!(server.everything(), Vec::<String>::new());
     let (out, _) = done(&server, &format!("stop --namespace {NAMESPACE}"));
     assert!(out.contains("there is nothing of a run in the namespace apollo-bench-one"), "{out}");
@@ -145,6 +146,53 @@ fn what_others_have_in_the_namespace_under_the_same_instance_stays() {
     server.cluster.faults.refuse("Job/node", 403, "Forbidden", "no", json!({}));
     fails(&server, &format!("start {} --namespace team", RUN.replace("one", "team")), 1);
     assert_eq!(everything(), theirs);
+}
+
+#[test]
+fn of_two_who_start_a_run_at_once_the_second_is_refused_and_removes_nothing_of_the_first() {
+    let server = PlayingApiServer::start();
+    server.make_namespace("team");
+    let labels = json!({
+        "app.kubernetes.io/name": "apollo-network-benchmark", "app.kubernetes.io/instance": "one",
+        "app.kubernetes.io/managed-by": "apollo-bench",
+    });
+    let first = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "labels": labels } });
+    server.cluster.store.put("team", "configmaps", "nodes", first);
+    // It was not there when the second one looked, and is when it writes.
+    server.cluster.faults.refuse("ConfigMap/run", 409, "AlreadyExists", "configmaps \"run\" already exists", json!({}));
+    let (line, _) = fails(&server, &format!("start {RUN} --namespace team"), 2);
+    assert!(line.contains("there is a run in the namespace team already"), "{line}");
+    assert_eq!(server.everything(), ["namespaces/team", "configmaps/nodes"]);
+}
+
+#[test]
+fn a_run_whose_record_can_not_be_read_is_listed_and_can_be_removed() {
+    let server = PlayingApiServer::start();
+    done(&server, &format!("start {RUN}"));
+    let spoil = |map: &mut Value| map["data"]["run.json"] = json!("{}");
+    server.cluster.store.change(NAMESPACE, "configmaps", "run", spoil).unwrap();
+    let (list, _) = done(&server, "list");
+    assert!(list.contains(NAMESPACE) && list.contains("can't be read"), "{list}");
+    done(&server, &format!("stop --namespace {NAMESPACE}"));
+    assert_eq!(server.everything(), Vec::<String>::new());
+}
+
+#[test]
+fn nodes_that_could_not_be_reached_for_a_while_stay_and_are_collected_later() {
+    let server = PlayingApiServer::start();
+    done(&server, &format!("start {}", RUN.replace("ready-timeout-seconds 30", "ready-timeout-seconds 15")));
+    wait_for("the end of the window", || {
+        let status: Value = serde_json::from_str(&done(&server, "status --json").0).unwrap();
+        ["draining", "collectable"].contains(&status["phase"].as_str()?).then_some(())
+    });
+    "node-1-x1yz".clone_into(&mut server.cluster.faults.unreachable.lock().unwrap());
+    let (code, _, err) = run(server.command("collect --json --output").arg(server.folder.path().join("first")));
+    assert_eq!(code, Some(1), "{err}");
+    assert!(err.contains("the nodes are alive and left up"), "{err}");
+    assert!(server.pods(NAMESPACE).iter().all(|pod| pod["status"]["phase"] == "Running"));
+    server.cluster.faults.unreachable.lock().unwrap().clear();
+    let (code, result, err) = run(server.command("collect --json --output").arg(server.folder.path().join("second")));
+    assert_eq!(code, Some(0), "{result}{err}");
 }
 
 #[test]
@@ -357,8 +405,9 @@ fn a_namespace_that_is_held_by_finalizers_is_named_and_stopping_may_be_repeated(
         "{line}"
     );
     server.cluster.faults.held.store(false, Ordering::Relaxed);
-    done(&server, &format!("stop --namespace {NAMESPACE}"));
+    done(&server, "stop");
     assert_eq!(server.everything(), Vec::<String>::new());
+    assert_eq!(done(&server, "stop").0, "there is nothing of a run in context playing\n");
 }
 
 #[test]
