@@ -239,13 +239,16 @@ struct Node {
 fn environment(objects: &[Value]) -> BTreeMap<String, String> {
     let mut variables = strings(&find(objects, "ConfigMap", "nodes")["data"]);
     let container = &find(objects, "Job", "node")["spec"]["template"]["spec"]["containers"][0];
-    let own = list(&container["env"]);
-    assert_eq!(own.len(), 1);
-    assert_eq!(own[0]["name"], "APOLLO_ID");
-    let path = "metadata.annotations['batch.kubernetes.io/job-completion-index']";
-    assert_eq!(own[0]["valueFrom"]["fieldRef"]["fieldPath"], path);
+    let own: Vec<(&str, &str)> = list(&container["env"])
+        .iter()
+        .map(|own| (own["name"].as_str().unwrap(), own["valueFrom"]["fieldRef"]["fieldPath"].as_str().unwrap()))
+        .collect();
+    let index = "metadata.annotations['batch.kubernetes.io/job-completion-index']";
+    assert_eq!(own, [("APOLLO_ID", index), ("APOLLO_P2P_ADDRESS", "status.podIP")]);
     assert_eq!((&container["command"], &container["args"]), (&json!(["apollo-bench"]), &json!(["node"])));
-    assert_eq!(variables.insert("APOLLO_ID".into(), "0".into()), None);
+    for (name, value) in [("APOLLO_ID", "0"), ("APOLLO_P2P_ADDRESS", "127.0.0.1")] {
+        assert_eq!(variables.insert(name.into(), value.into()), None);
+    }
     variables
 }
 
@@ -538,6 +541,7 @@ fn bad_arguments_get_one_line_that_says_what_to_do() {
         (&format!("{image} --namespace kube-system"), "a namespace of its own"),
         (&format!("{image} --namespace a.b"), "--namespace a.b"),
         (&format!("{image} --num-nodes 2000"), "the addresses of at most"),
+        (&format!("{image} --num-nodes 151 --latency 5"), "at most 150 nodes"),
         (&format!("{image} --num-nodes 0"), "--num-nodes 0"),
         (&format!("{image} --cpu-requests 8000m"), "is more than --cpu-limits 7500m"),
         (&format!("{image} --memory-requests 11Gi"), "is more than --memory-limits 10Gi"),

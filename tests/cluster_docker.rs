@@ -85,8 +85,13 @@ fn flags(pod: &Value, config: &Value, id: u16) -> Vec<String> {
     }
     for variable in container["env"].as_array().unwrap() {
         let path = variable["valueFrom"]["fieldRef"]["fieldPath"].as_str().unwrap();
-        assert_eq!(path, "metadata.annotations['batch.kubernetes.io/job-completion-index']");
-        flags.push(format!("--env={}={id}", variable["name"].as_str().unwrap()));
+        let value = match path {
+            "metadata.annotations['batch.kubernetes.io/job-completion-index']" => id.to_string(),
+            // Docker gives a container its address when it starts: it listens at any.
+            "status.podIP" => "0.0.0.0".to_owned(),
+            other => panic!("{other}"),
+        };
+        flags.push(format!("--env={}={value}", variable["name"].as_str().unwrap()));
     }
     flags
 }

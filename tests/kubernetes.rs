@@ -62,7 +62,7 @@ fn a_run_is_started_watched_collected_and_removed() {
     let status: Value = serde_json::from_str(&status).unwrap();
     assert_eq!(status["pods"].as_array().unwrap().len(), 4, "{status:#}");
     let phase = status["phase"].as_str().unwrap();
-    assert!(["starting", "warm-up", "measuring"].contains(&phase), "{phase}");
+    assert!(["starting", "warm-up", "measuring", "draining", "collectable"].contains(&phase), "{phase}");
 
     let output = server.folder.path().join("result");
     let (code, result, err) = run(server.command("collect --json --output").arg(&output));
@@ -91,6 +91,7 @@ fn a_run_is_started_watched_collected_and_removed() {
     {
         assert!(told.contains(&format!("removed {thing}\n")), "{thing}: {told}");
     }
+    assert!(told.ends_with("removed ConfigMap/run\nremoved Namespace/apollo-bench-one\n"), "{told}");
     assert_eq!(server.everything(), Vec::<String>::new());
     let (out, _) = done(&server, &format!("stop --namespace {NAMESPACE}"));
     assert!(out.contains("there is nothing of a run in the namespace apollo-bench-one"), "{out}");
@@ -120,6 +121,78 @@ fn a_namespace_of_somebody_else_stays_as_it_was() {
     done(&server, "stop --namespace team");
     assert_eq!(server.everything(), ["namespaces/team"]);
     assert!(server.object("", "namespaces", "team")["metadata"]["labels"].is_null());
+}
+
+#[test]
+fn what_others_have_in_the_namespace_under_the_same_instance_stays() {
+    let server = PlayingApiServer::start();
+    server.make_namespace("team");
+    let labels = json!({ "app.kubernetes.io/instance": "team", "app.kubernetes.io/managed-by": "Helm" });
+    for (plural, kind) in [("pods", "Pod"), ("persistentvolumeclaims", "PersistentVolumeClaim")] {
+        let object = json!({
+            "apiVersion": "v1", "kind": kind, "metadata": { "labels": labels }, "status": { "phase": "Succeeded" },
+        });
+        server.cluster.store.put("team", plural, "theirs", object);
+    }
+    let theirs = ["namespaces/team", "persistentvolumeclaims/theirs", "pods/theirs"];
+    let everything = || {
+        let mut all = server.everything();
+        all.sort();
+        all
+    };
+    // Nothing but its name says which run it was.
+    done(&server, "stop --namespace team");
+    assert_eq!(everything(), theirs);
+    server.cluster.faults.refuse("Job/node", 403, "Forbidden", "no", json!({}));
+    fails(&server, &format!("start {} --namespace team", RUN.replace("one", "team")), 1);
+    assert_eq!(everything(), theirs);
+}
+
+#[test]
+fn of_two_who_start_a_run_at_once_the_second_is_refused_and_removes_nothing_of_the_first() {
+    let server = PlayingApiServer::start();
+    server.make_namespace("team");
+    let labels = json!({
+        "app.kubernetes.io/name": "apollo-network-benchmark", "app.kubernetes.io/instance": "one",
+        "app.kubernetes.io/managed-by": "apollo-bench",
+    });
+    let first = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "labels": labels } });
+    server.cluster.store.put("team", "configmaps", "nodes", first);
+    // It was not there when the second one looked, and is when it writes.
+    server.cluster.faults.refuse("ConfigMap/run", 409, "AlreadyExists", "configmaps \"run\" already exists", json!({}));
+    let (line, _) = fails(&server, &format!("start {RUN} --namespace team"), 2);
+    assert!(line.contains("there is a run in the namespace team already"), "{line}");
+    assert_eq!(server.everything(), ["namespaces/team", "configmaps/nodes"]);
+}
+
+#[test]
+fn a_run_whose_record_can_not_be_read_is_listed_and_can_be_removed() {
+    let server = PlayingApiServer::start();
+    done(&server, &format!("start {RUN}"));
+    let spoil = |map: &mut Value| map["data"]["run.json"] = json!("{}");
+    server.cluster.store.change(NAMESPACE, "configmaps", "run", spoil).unwrap();
+    let (list, _) = done(&server, "list");
+    assert!(list.contains(NAMESPACE) && list.contains("can't be read"), "{list}");
+    done(&server, &format!("stop --namespace {NAMESPACE}"));
+    assert_eq!(server.everything(), Vec::<String>::new());
+}
+
+#[test]
+fn nodes_that_could_not_be_reached_for_a_while_stay_and_are_collected_later() {
+    let server = PlayingApiServer::start();
+    done(&server, &format!("start {}", RUN.replace("ready-timeout-seconds 30", "ready-timeout-seconds 15")));
+    wait_for("the end of the window", || {
+        let status: Value = serde_json::from_str(&done(&server, "status --json").0).unwrap();
+        ["draining", "collectable"].contains(&status["phase"].as_str()?).then_some(())
+    });
+    "node-1-x1yz".clone_into(&mut server.cluster.faults.unreachable.lock().unwrap());
+    let (code, _, err) = run(server.command("collect --json --output").arg(server.folder.path().join("first")));
+    assert_eq!(code, Some(1), "{err}");
+    assert!(err.contains("the nodes are alive and left up"), "{err}");
+    assert!(server.pods(NAMESPACE).iter().all(|pod| pod["status"]["phase"] == "Running"));
+    server.cluster.faults.unreachable.lock().unwrap().clear();
+    let (code, result, err) = run(server.command("collect --json --output").arg(server.folder.path().join("second")));
+    assert_eq!(code, Some(0), "{result}{err}");
 }
 
 #[test]
@@ -165,6 +238,15 @@ fn a_refused_object_is_named_in_the_servers_words_and_what_was_made_before_is_re
         assert!(told.contains("removed Namespace/apollo-bench-one\n"), "{told}");
         assert_eq!(server.everything(), Vec::<String>::new());
     }
+}
+
+#[test]
+fn links_that_are_not_as_asked_for_are_measured_from_outside_and_refuse_the_start() {
+    let server = PlayingApiServer::start();
+    // Nothing shapes the loopback, so that the measurement of the links finds no latency.
+    let (line, _) = fails(&server, &format!("start {RUN} --latency 400"), 1);
+    assert!(line.contains("its latency was") && line.contains("not 400 ms"), "{line}");
+    assert_eq!(server.everything(), Vec::<String>::new());
 }
 
 #[test]
@@ -258,6 +340,19 @@ fn logs_that_are_cut_in_the_middle_of_a_line_come_whole_and_once() {
 }
 
 #[test]
+fn the_logs_end_where_no_pod_has_come_to_its_node() {
+    let server = PlayingApiServer::start();
+    for node in ["node-0", "node-1"] {
+        server.cluster.faults.set(node, Fate::InitFails);
+    }
+    fails(&server, &format!("start {RUN} --keep-on-failure"), 1);
+    wait_for("the pods' end", || {
+        server.pods(NAMESPACE).iter().filter(|pod| pod["status"]["phase"] == "Failed").count().eq(&2).then_some(())
+    });
+    done(&server, "logs --component node");
+}
+
+#[test]
 fn ports_stay_open_through_the_restart_of_a_pod_and_refusals_of_the_server() {
     let server = PlayingApiServer::start();
     done(&server, &format!("start {RUN}"));
@@ -310,8 +405,9 @@ fn a_namespace_that_is_held_by_finalizers_is_named_and_stopping_may_be_repeated(
         "{line}"
     );
     server.cluster.faults.held.store(false, Ordering::Relaxed);
-    done(&server, &format!("stop --namespace {NAMESPACE}"));
+    done(&server, "stop");
     assert_eq!(server.everything(), Vec::<String>::new());
+    assert_eq!(done(&server, "stop").0, "there is nothing of a run in context playing\n");
 }
 
 #[test]

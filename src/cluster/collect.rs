@@ -20,10 +20,10 @@ use super::{
 use crate::{
     kubernetes::{KubernetesError, LogLine, PodState, Read, list_pods, read},
     lab::{
-        default_folder, more_files, print_run,
+        default_folder, print_run,
         remote::{Attachment, Begun, RemoteError},
     },
-    report::{RunFolder, RunSummary},
+    report::{FolderError, RunFolder, RunSummary},
 };
 
 /// Logs that are read at once.
@@ -34,7 +34,7 @@ const LINES: usize = 1024;
 const LOG_LIMIT: u64 = 512 << 20;
 
 /// Longest wait for nodes to answer when some are known to be dead, in seconds.
-const SHORT_WAIT: u64 = 5;
+const SHORT_WAIT: u64 = 20;
 
 pub(super) async fn collect(args: &CollectArgs) -> Result<ExitCode, KubernetesError> {
     let there = RunThere::find(&args.connect).await?;
@@ -46,29 +46,27 @@ pub(super) async fn collect(args: &CollectArgs) -> Result<ExitCode, KubernetesEr
             hint("status", &record.namespace, &args.connect)
         )));
     };
+    let pods = list_pods(&there.cluster, &record.namespace, &there.selector()).await?;
     let root = args.output.clone().unwrap_or_else(default_folder);
     let folder = RunFolder::resume(&root).map_err(|error| KubernetesError::Usage(error.to_string()))?;
-    more_files();
-    let pods = list_pods(&there.cluster, &record.namespace, &there.selector()).await?;
     let dead = deaths(&pods, record.workload.num_nodes);
     let alive = (0..record.workload.num_nodes).any(|id| node(&pods, id).is_some_and(|pod| !pod.ended));
     let collected = if alive {
         from_nodes(args, &there, begun, &pods, dead, &folder).await
     } else {
         let reason = format!("no node is alive any more, and all counts are lost: {}", dead.join("; "));
-        without_nodes(&there, &pods, reason, &folder)
+        without_nodes(args, &there, &pods, reason, &folder).await
     };
-    let mut run = match collected {
+    let run = match collected {
         Ok(run) => run,
         Err(error) => {
-            folder.discard();
+            // What was begun to be collected is gone on with.
+            if !folder.begun().is_file() {
+                folder.discard();
+            }
             return Err(error);
         }
     };
-    if !alive {
-        let missing = keep_logs(&there, &folder).await?;
-        run.verdict.warnings.extend(missing);
-    }
     folder.write_json(&folder.summary(), &run).map_err(|error| KubernetesError::Failed(error.to_string()))?;
     print_run(&run, &folder, args.print).map_err(KubernetesError::Failed)?;
     if !args.keep_nodes {
@@ -131,6 +129,7 @@ async fn from_nodes(
     };
     let mut network = attachment.attach().await.map_err(|error| said(&error, there, args))?;
     let mut run = network.collect(Some(begun)).await.map_err(|error| said(&error, there, args))?;
+    let lost_nodes = !dead.is_empty();
     for line in dead {
         // What the cluster says of a dead node says more than that it is silent.
         if !run.verdict.reasons.contains(&line) {
@@ -139,15 +138,21 @@ async fn from_nodes(
         }
     }
     // Before the nodes end: a pod that has ended may be gone soon.
-    let missing = keep_logs(there, folder).await?;
-    run.verdict.warnings.extend(missing);
-    if !args.keep_nodes {
+    run.verdict.warnings.extend(keep_logs(args, there, folder).await?);
+    // A node that did not answer for a while still has its counts.
+    let lost_for_good = lost_nodes || lookout.died.borrow().is_some();
+    if !args.keep_nodes && (run.verdict.valid || lost_for_good) {
         for line in network.end().await {
             // Whoever is dead can't be ended.
             if run.verdict.valid {
                 tell(&format!("warning: {line}"));
             }
         }
+    } else if !args.keep_nodes {
+        tell(&format!(
+            "the nodes are alive and left up: '{}' may be repeated into another folder",
+            hint("collect", &record.namespace, &args.connect)
+        ));
     }
     network.close(None).await;
     Ok(run)
@@ -164,7 +169,8 @@ fn said(error: &RemoteError, there: &RunThere, args: &CollectArgs) -> Kubernetes
 }
 
 /// The folder of a run of which no node is left.
-fn without_nodes(
+async fn without_nodes(
+    args: &CollectArgs,
     there: &RunThere,
     pods: &[PodState],
     reason: String,
@@ -173,12 +179,16 @@ fn without_nodes(
     let mut manifest = facts(there, pods);
     manifest.insert("backend".into(), "kubernetes".into());
     manifest.insert("arguments".into(), there.arguments.clone());
-    folder.write_json(&folder.manifest(), &manifest).map_err(|error| KubernetesError::Failed(error.to_string()))?;
-    Ok(RunSummary::failed(there.record.workload.clone(), reason))
+    let failed = |error: FolderError| KubernetesError::Failed(error.to_string());
+    folder.write_json(&folder.manifest(), &manifest).map_err(failed)?;
+    let mut run = RunSummary::failed(there.record.workload.clone(), reason);
+    folder.write_json(&folder.summary(), &run).map_err(failed)?;
+    run.verdict.warnings.extend(keep_logs(args, there, folder).await?);
+    Ok(run)
 }
 
-/// Every pod's log, whole, into the folder. Gives a line for each that is not.
-async fn keep_logs(there: &RunThere, folder: &RunFolder) -> Result<Vec<String>, KubernetesError> {
+/// Every pod's log, whole, into the folder. Gives a line for each that is not; fails only when it is interrupted.
+async fn keep_logs(args: &CollectArgs, there: &RunThere, folder: &RunFolder) -> Result<Vec<String>, KubernetesError> {
     let selector = there.selector();
     let what = Read { namespace: &there.record.namespace, selector: &selector, at_once: LOGS_AT_ONCE };
     let (sender, mut lines) = mpsc::channel::<LogLine>(LINES);
@@ -193,9 +203,19 @@ async fn keep_logs(there: &RunThere, folder: &RunFolder) -> Result<Vec<String>, 
     let both = async { tokio::join!(read(&there.cluster, &what, sender), writing) };
     let (missing, mut problems) = tokio::select! {
         both = both => both,
-        () = interrupt.comes() => return Ok(vec!["interrupted: the logs are not whole".into()]),
+        () = interrupt.comes() => return Err(KubernetesError::Failed(format!(
+            "interrupted; {} has the result, with a part of the logs; the nodes go on: '{}' collects the run again, into \
+             another folder",
+            folder.root().display(),
+            hint("collect", &there.record.namespace, &args.connect)
+        ))),
     };
-    problems.extend(missing?.into_iter().map(|(label, why)| format!("the log of {label} is not whole: {why}")));
+    match missing {
+        Ok(missing) => {
+            problems.extend(missing.into_iter().map(|(label, why)| format!("the log of {label} is not whole: {why}")));
+        }
+        Err(error) => problems.push(format!("the logs could not be brought: {error}")),
+    }
     Ok(problems)
 }
 

@@ -20,6 +20,9 @@ pub const VERSION_LABEL: &str = "app.kubernetes.io/version";
 /// Annotation of a pod of an Indexed Job: the number of its node.
 pub const INDEX_ANNOTATION: &str = "batch.kubernetes.io/job-completion-index";
 
+/// Label of the same name and value, from Kubernetes 1.28 on.
+pub const INDEX_LABEL: &str = INDEX_ANNOTATION;
+
 /// Value of [`APP_LABEL`] and [`PART_OF_LABEL`].
 pub const APP: &str = "apollo-network-benchmark";
 /// Value of [`MANAGED_BY_LABEL`].

@@ -26,6 +26,9 @@ const PROBE_PORT: u16 = 9999;
 /// Longest variable of the environment that Linux takes, in bytes, with its name and its end.
 const LONGEST_VARIABLE: usize = 128 << 10;
 
+/// Most nodes of a run whose links are measured. What is measured of every link is kept in a ConfigMap, which holds 1 MiB.
+const MOST_SHAPED: u64 = 150;
+
 /// Longest life of a node, in seconds.
 const LONGEST_LIFE: u64 = 31_622_400;
 
@@ -96,6 +99,13 @@ impl ClusterPlan {
         check_pods(&args.pods)?;
         check_ports(args.metric_port, args.p2p_port)?;
         let shape = args.shape.shape().map_err(|error| UsageError(error.to_string()))?;
+        if !shape.is_free() && args.run.num_nodes > MOST_SHAPED {
+            return Err(UsageError(format!(
+                "--num-nodes {}: every link of a shaped run is measured, and the cluster can keep those of at most \
+                 {MOST_SHAPED} nodes: give fewer, or leave out the flags that say what the links should be",
+                args.run.num_nodes
+            )));
+        }
         let secret = match &args.grafana_secret {
             Some(text) if text.is_empty() => {
                 return Err(UsageError(
@@ -140,6 +150,7 @@ impl ClusterPlan {
             warm_up_seconds: args.run.warm_up_seconds,
             window_seconds: args.run.timeout,
             trials,
+            longest_seconds: args.run.longest_seconds(&workload),
             drain_seconds: args.run.drain_seconds,
             collect_within_seconds: args.collect_within_seconds,
             // A pod may come as late as that, and lives for its own time from then on.

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinHandle, time::sleep};
 
 use super::{
-    names::{Component, selector_text},
+    names::{Component, INDEX_LABEL, selector_text},
     record::RunRecord,
 };
 use crate::{
@@ -28,7 +28,8 @@ impl NodePorts {
             let target = ForwardTarget {
                 name: format!("node-{id}"),
                 namespace: record.namespace.clone(),
-                selector: selector_text(&record.name, Component::Node),
+                // Alone: each port would list the pods of all the others.
+                selector: format!("{},{INDEX_LABEL}={id}", selector_text(&record.name, Component::Node)),
                 index: Some(id),
                 port: record.metric_port,
             };

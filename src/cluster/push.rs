@@ -15,28 +15,17 @@ use crate::{
 /// Longest complaint of a program that is passed on, in characters.
 const LONGEST: usize = 500;
 
-/// Where the image is put together.
-fn folder() -> PathBuf {
-    std::env::temp_dir().join(format!("apollo-bench-image-{}", std::process::id()))
-}
-
-/// Takes away what [`push`] has put together.
-pub(super) fn forget() {
-    let _ = fs::remove_dir_all(folder());
-}
-
-/// Makes the image and pushes it under its name. Gives it by its digest.
+/// Makes the image in a folder and pushes it under its name. Gives it by its digest.
 ///
 /// # Errors
 /// When it can't be built, there is nothing to push with, or the registry refuses.
-pub(super) fn push(image: &ImageSource) -> Result<PinnedImage, KubernetesError> {
+pub(super) fn push(image: &ImageSource, folder: &Path) -> Result<PinnedImage, KubernetesError> {
     let name = image.image().name();
     let pushed = match image {
         ImageSource::Given(image) => return Ok(image.clone()),
-        ImageSource::Host(_) => build_and_push(name, &folder()),
-        ImageSource::Stream(_, stream) => write_and_push(stream, name, &folder()),
+        ImageSource::Host(_) => build_and_push(name, folder),
+        ImageSource::Stream(_, stream) => write_and_push(stream, name, folder),
     };
-    forget();
     format!("{name}@{}", pushed?)
         .parse()
         .map_err(|error| KubernetesError::Failed(format!("the registry's digest of {name}: {error}")))

@@ -38,6 +38,8 @@ pub struct RunRecord {
     pub window_seconds: Option<u64>,
     /// Trials of mode explore; 0 in the others.
     pub trials: usize,
+    /// From its start the run lasts at most for so long: warm-up, window and drain, or all trials.
+    pub longest_seconds: u64,
     /// Longest wait for late messages.
     pub drain_seconds: u64,
     /// How long the nodes wait to be collected.

@@ -1,6 +1,6 @@
 //! A run that is in a cluster, found again by what the cluster keeps of it.
 
-use std::{collections::BTreeMap, future::Future, process::ExitCode};
+use std::{collections::BTreeMap, future::Future, process::ExitCode, time::Duration};
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{ResourceExt, api::ListParams};
@@ -22,8 +22,8 @@ use super::{
 };
 use crate::{
     command_line::BAD_USAGE,
-    kubernetes::{Access, Cluster, KubernetesError},
-    lab::remote::Begun,
+    kubernetes::{Access, Cluster, KubernetesError, Remove},
+    lab::{more_files, remote::Begun},
 };
 
 /// Most runs that are looked at in one cluster.
@@ -31,6 +31,8 @@ const MOST_RUNS: u32 = 500;
 
 /// Runs a command to its end: 0 when it is done, 2 for what the user can mend, else 1.
 pub(super) fn run(work: impl Future<Output = Result<ExitCode, KubernetesError>>) -> ExitCode {
+    // Each port to a pod and each of its logs is a connection.
+    more_files();
     let runtime = match runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -127,11 +129,7 @@ impl RunThere {
                 "there is no run in context {}: 'apollo-bench cluster start' starts one",
                 cluster.context()
             ))),
-            (Some(last), _) => {
-                let mut names: Vec<String> = maps.iter().chain([&last]).filter_map(ResourceExt::namespace).collect();
-                names.sort();
-                Err(KubernetesError::Usage(format!("there are several runs: give --namespace ({})", names.join(", "))))
-            }
+            (Some(last), _) => Err(several(maps.iter().chain([&last]).filter_map(ResourceExt::namespace).collect())),
         }
     }
 
@@ -158,14 +156,26 @@ impl RunThere {
     }
 }
 
-/// All runs that there are.
-pub(super) async fn all(connect: &ConnectArgs) -> Result<Vec<RunThere>, KubernetesError> {
-    let cluster = Cluster::connect(&access(connect)).await?;
-    let maps = config_maps(&cluster).await?;
-    maps.iter().map(|map| RunThere::read(cluster.clone(), map)).collect()
+/// Which run is meant is not known.
+pub(super) fn several(mut namespaces: Vec<String>) -> KubernetesError {
+    namespaces.sort();
+    KubernetesError::Usage(format!("there are several runs: give --namespace ({})", namespaces.join(", ")))
 }
 
-async fn config_maps(cluster: &Cluster) -> Result<Vec<ConfigMap>, KubernetesError> {
+/// All runs that there are; of one that can't be read its namespace, and why.
+pub(super) async fn all(
+    connect: &ConnectArgs,
+) -> Result<Vec<Result<RunThere, (String, KubernetesError)>>, KubernetesError> {
+    let cluster = Cluster::connect(&access(connect)).await?;
+    let maps = config_maps(&cluster).await?;
+    let read = |map: &ConfigMap| {
+        RunThere::read(cluster.clone(), map).map_err(|error| (map.namespace().unwrap_or_default(), error))
+    };
+    Ok(maps.iter().map(read).collect())
+}
+
+/// What the runs of all namespaces keep of themselves.
+pub(super) async fn config_maps(cluster: &Cluster) -> Result<Vec<ConfigMap>, KubernetesError> {
     let labels = format!("{MANAGED_BY_LABEL}={MANAGER},{COMPONENT_LABEL}={}", Component::Run.name());
     let (api, params) = (cluster.all::<ConfigMap>(), ListParams::default().labels(&labels).limit(MOST_RUNS));
     match cluster.ask("looking for runs in all namespaces", api.list(&params)).await {
@@ -178,7 +188,7 @@ async fn config_maps(cluster: &Cluster) -> Result<Vec<ConfigMap>, KubernetesErro
 }
 
 /// Whether a ConfigMap is what a run keeps, by its name and labels.
-fn is_own(map: &ConfigMap) -> bool {
+pub(super) fn is_own(map: &ConfigMap) -> bool {
     map.name_any() == RUN_CONFIG_MAP && map.labels().get(MANAGED_BY_LABEL).is_some_and(|manager| manager == MANAGER)
 }
 
@@ -200,4 +210,9 @@ fn read_key<T: DeserializeOwned>(
 /// The labels of all of a run.
 pub(super) fn selector(run: &str) -> String {
     format!("{APP_LABEL}={APP},{INSTANCE_LABEL}={run}")
+}
+
+/// All of a run, as it is removed.
+pub(super) fn all_of<'a>(namespace: &'a str, run: &'a str, limit: Duration) -> Remove<'a> {
+    Remove { namespace, application: APP, instance: run, managed_by: MANAGER, last: "ConfigMap/run", limit }
 }

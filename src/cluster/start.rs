@@ -1,6 +1,11 @@
 //! `apollo-bench cluster start`: from nothing to nodes that have their start, or to nothing again.
 
-use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    fs,
+    path::PathBuf,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
@@ -14,15 +19,16 @@ use super::{
     objects,
     plan::{ClusterPlan, ImageSource},
     ports::{Lookout, NodePorts, on_stderr},
-    push::{forget, push},
+    push::push,
     remote::run_args,
-    session::{Interrupt, access, hint, selector, tell},
+    session::{Interrupt, access, all_of, hint, selector, tell},
 };
 use crate::{
-    kubernetes::{Apply, Cluster, KubernetesError, Remove, Until, Wait, apply, remove, wait},
+    kubernetes::{Apply, Cluster, KubernetesError, Until, Wait, apply, create, remove, wait},
     lab::remote::{Attachment, Begun, RemoteError},
     node::StartOrder,
     report::RunFolder,
+    secret::secret,
 };
 
 /// What seldom mends itself, such as an image that can't be pulled, may last for so long.
@@ -48,20 +54,21 @@ pub(super) async fn start(args: &StartArgs) -> Result<ExitCode, KubernetesError>
         cluster.version()
     ));
     if plan.image.is_to_be_pushed() {
-        let image = plan.image.clone();
+        let (image, scratch) = (plan.image.clone(), Scratch::new("image")?);
+        let folder = scratch.0.clone();
         // It works on a thread of its own, so that an interrupt is heard.
-        let pushing = tokio::task::spawn_blocking(move || push(&image));
+        let pushing = tokio::task::spawn_blocking(move || push(&image, &folder));
         let pushed = tokio::select! {
             pushed = pushing => pushed.map_err(|error| KubernetesError::Failed(error.to_string()))??,
-            () = interrupt.comes() => {
-                forget();
-                return Err(KubernetesError::Failed("interrupted before the start".into()));
-            }
+            () = interrupt.comes() => return Err(KubernetesError::Failed("interrupted before the start".into())),
         };
         plan.record.image = pushed.name().to_owned();
         plan.image = ImageSource::Given(pushed);
     }
     let objects = objects_of(&plan, own.is_foreign())?;
+    if !claim(&cluster, &objects, own).await? {
+        return Err(there_already(&plan));
+    }
     let begun = tokio::select! {
         begun = prepare(&cluster, &plan, &objects) => begun,
         () = interrupt.comes() => Err(KubernetesError::Failed("interrupted before the start".into())),
@@ -114,10 +121,7 @@ async fn place(cluster: &Cluster, plan: &ClusterPlan) -> Result<Place, Kubernete
     };
     let maps = cluster.api::<k8s_openapi::api::core::v1::ConfigMap>(namespace);
     if cluster.ask("reading the namespace", maps.get_opt(RUN_CONFIG_MAP)).await?.is_some() {
-        return Err(KubernetesError::Usage(format!(
-            "there is a run in the namespace {namespace} already: '{}' removes it, or give another --name or --namespace",
-            hint("stop", namespace, connect)
-        )));
+        return Err(there_already(plan));
     }
     let is =
         |found: &Namespace, label: &str, value: &str| found.labels().get(label).is_some_and(|found| found == value);
@@ -132,6 +136,27 @@ async fn place(cluster: &Cluster, plan: &ClusterPlan) -> Result<Place, Kubernete
         }
         _ => Place::Foreign,
     })
+}
+
+fn there_already(plan: &ClusterPlan) -> KubernetesError {
+    let (namespace, connect) = (&plan.record.namespace, &plan.args.connect);
+    KubernetesError::Usage(format!(
+        "there is a run in the namespace {namespace} already: '{}' removes it, or give another --name or --namespace",
+        hint("stop", namespace, connect)
+    ))
+}
+
+/// Makes what only one of several who start a run at once can make. Gives whether it was this one.
+async fn claim(cluster: &Cluster, objects: &[DynamicObject], place: Place) -> Result<bool, KubernetesError> {
+    let (kind, name) = if place == Place::New { ("Namespace", None) } else { ("ConfigMap", Some(RUN_CONFIG_MAP)) };
+    let is = |object: &&DynamicObject| {
+        object.types.as_ref().is_some_and(|types| types.kind == kind)
+            && name.is_none_or(|name| object.name_any() == name)
+    };
+    match objects.iter().find(is) {
+        Some(object) => create(cluster, object, FIELD_MANAGER).await,
+        None => Err(KubernetesError::Failed(format!("there is no {kind} among the objects"))),
+    }
 }
 
 /// What is applied. A namespace of somebody else stays as it is.
@@ -172,7 +197,7 @@ async fn prepare(cluster: &Cluster, plan: &ClusterPlan, objects: &[DynamicObject
     tell(&format!("applied {} objects", objects.len()));
     let record = &plan.record;
     let count = usize::try_from(record.workload.num_nodes).unwrap_or(usize::MAX);
-    let limit = Duration::from_secs(record.ready_timeout_seconds);
+    let (since, limit) = (Instant::now(), Duration::from_secs(record.ready_timeout_seconds));
     let expected = [(JOB, count, Until::Running), (PROMETHEUS, 1, Until::Ready), (GRAFANA, 1, Until::Ready)];
     let pods = Wait {
         namespace: &record.namespace,
@@ -183,11 +208,19 @@ async fn prepare(cluster: &Cluster, plan: &ClusterPlan, objects: &[DynamicObject
     };
     wait(cluster, &pods, &tell).await?;
     tell("all pods are there; waiting until the nodes are connected");
-    begin(cluster, plan).await
+    begin(cluster, plan, limit.saturating_sub(since.elapsed())).await
 }
 
 /// A folder that is gone when this is dropped.
 struct Scratch(PathBuf);
+
+impl Scratch {
+    /// Whose name nobody else can know beforehand: others may write in the folder of temporary files too.
+    fn new(purpose: &str) -> Result<Self, KubernetesError> {
+        let random = secret().map_err(|error| KubernetesError::Failed(format!("no random numbers: {error}")))?;
+        Ok(Self(std::env::temp_dir().join(format!("apollo-bench-{purpose}-{random}"))))
+    }
+}
 
 impl Drop for Scratch {
     fn drop(&mut self) {
@@ -195,16 +228,19 @@ impl Drop for Scratch {
     }
 }
 
-async fn begin(cluster: &Cluster, plan: &ClusterPlan) -> Result<Begun, KubernetesError> {
+/// Gives the nodes their start, when they are connected `within` this time.
+async fn begin(cluster: &Cluster, plan: &ClusterPlan, within: Duration) -> Result<Begun, KubernetesError> {
     let ports = NodePorts::open(cluster, &plan.record, on_stderr()).await?;
     let lookout = Lookout::new(cluster, &plan.record);
     // What is written here on the way goes to the cluster in the end.
-    let scratch = Scratch(std::env::temp_dir().join(format!("apollo-bench-start-{}", std::process::id())));
+    let scratch = Scratch::new("start")?;
+    let mut run = run_args(&plan.record);
+    run.ready_timeout_seconds = within.as_secs().max(1);
     let folder = RunFolder::create(&scratch.0).map_err(|error| KubernetesError::Failed(error.to_string()))?;
     let attachment = Attachment {
         backend: "kubernetes".into(),
         endpoints: ports.endpoints()?,
-        run: run_args(&plan.record),
+        run,
         folder,
         arguments: Value::Null,
         more: Map::new(),
@@ -244,9 +280,7 @@ async fn undo(cluster: &Cluster, plan: &ClusterPlan, args: &StartArgs) {
         tell(&format!("what was made is kept; '{stop}' removes it"));
         return;
     }
-    let what =
-        Remove { namespace: &record.namespace, instance: &record.name, managed_by: MANAGER, limit: REMOVE_LIMIT };
-    match remove(cluster, &what, &tell).await {
+    match remove(cluster, &all_of(&record.namespace, &record.name, REMOVE_LIMIT), &tell).await {
         Ok(_) => tell("nothing of it is left"),
         Err(error) => tell(&format!("not all of it could be removed: {error}; '{stop}' tries again")),
     }

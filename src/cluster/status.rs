@@ -69,6 +69,13 @@ pub(super) async fn list(connect: &ConnectArgs) -> Result<ExitCode, KubernetesEr
     let mut table = empty_table();
     table.set_header(["run", "namespace", "nodes", "phase"]);
     for there in &runs {
+        let there = match there {
+            Ok(there) => there,
+            Err((namespace, error)) => {
+                table.add_row(["?", namespace, "?", &format!("can't be read: {error}")]);
+                continue;
+            }
+        };
         let record = &there.record;
         let pods = list_pods(&there.cluster, &record.namespace, &there.selector()).await?;
         let (phase, until) = phase(there, &pods, unix_nanos());
@@ -86,7 +93,8 @@ pub(super) async fn list(connect: &ConnectArgs) -> Result<ExitCode, KubernetesEr
 fn phase(there: &RunThere, pods: &[PodState], now: u64) -> (&'static str, Option<u64>) {
     let nodes: Vec<&PodState> = pods.iter().filter(|pod| pod.component == JOB).collect();
     let count = usize::try_from(there.record.workload.num_nodes).unwrap_or(usize::MAX);
-    if nodes.len() >= count && nodes.iter().all(|pod| pod.ended) {
+    // After a while the cluster takes the pods away.
+    if (nodes.len() >= count || there.begun.is_some()) && nodes.iter().all(|pod| pod.ended) {
         return ("over", None);
     }
     let Some(begun) = &there.begun else {
@@ -99,14 +107,13 @@ fn phase(there: &RunThere, pods: &[PodState], now: u64) -> (&'static str, Option
     match to {
         _ if now < start.start_unix_nanos => ("starting", Some(start.start_unix_nanos)),
         _ if now < from => ("warm-up", Some(from)),
-        None => ("trials", None),
         Some(to) if now < to => ("measuring", Some(to)),
-        Some(to) => {
-            let drained = to.saturating_add(seconds(there.record.drain_seconds));
-            if now < drained {
-                ("draining", Some(drained))
+        to => {
+            let over = start.start_unix_nanos.saturating_add(seconds(there.record.longest_seconds));
+            if now < over {
+                (if to.is_some() { "draining" } else { "trials" }, Some(over))
             } else {
-                ("collectable", Some(drained.saturating_add(seconds(there.record.collect_within_seconds))))
+                ("collectable", Some(over.saturating_add(seconds(there.record.collect_within_seconds))))
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use kube::{
     ResourceExt,
-    api::{DynamicObject, Patch, PatchParams},
+    api::{DynamicObject, Patch, PatchParams, PostParams},
 };
 
 use super::{connect::Cluster, error::KubernetesError};
@@ -37,4 +37,17 @@ pub async fn apply(cluster: &Cluster, objects: &[DynamicObject], how: Apply<'_>)
         cluster.ask(&name(object), api.patch(&id, &params, &Patch::Apply(object))).await?;
     }
     Ok(())
+}
+
+/// Makes an object that must not be there yet. Gives whether it was made: of several who try, one is told so.
+///
+/// # Errors
+/// When the server refuses for another reason than that it is there.
+pub async fn create(cluster: &Cluster, object: &DynamicObject, field_manager: &str) -> Result<bool, KubernetesError> {
+    let params = PostParams { field_manager: Some(field_manager.into()), ..PostParams::default() };
+    match cluster.ask(&name(object), cluster.like(object)?.create(&params, object)).await {
+        Ok(_) => Ok(true),
+        Err(KubernetesError::Refused { code: 409, .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
 }

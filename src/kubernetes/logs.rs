@@ -82,6 +82,8 @@ pub(super) struct ContainerLog {
 enum End {
     /// There is no more, and this is behind the last line.
     Whole(String),
+    /// Nothing came for a while, which a container may well say.
+    Idle,
     /// It was cut, and why.
     Cut(String),
     /// Nobody listens any more.
@@ -130,6 +132,7 @@ impl ContainerLog {
                 }
                 // The node's own end of a long stream, or the container's: the next look tells.
                 End::Whole(_) => sleep(Duration::from_millis(200)).await,
+                End::Idle => failures = 0,
                 End::Cut(why) => {
                     if position.last != before.last || position.equal != before.equal {
                         failures = 0;
@@ -149,16 +152,18 @@ impl ContainerLog {
         Ok(())
     }
 
-    /// The container as it is now; none when its pod is gone.
+    /// The container as it is now; none when it is gone or will never be.
     async fn status(&self) -> Result<Option<ContainerStatus>, String> {
         let pod =
             self.cluster.ask("reading a pod", self.api.get_opt(&self.pod)).await.map_err(|error| error.to_string())?;
         let Some(status) = pod.map(|pod| pod.status.unwrap_or_default()) else { return Ok(None) };
         let ended = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
         let mut all = status.init_container_statuses.into_iter().chain(status.container_statuses).flatten();
-        let found = all.find(|container| container.name == self.container);
-        // A pod that was evicted may have no containers any more.
-        Ok(if ended && found.is_none() { None } else { Some(found.unwrap_or_default()) })
+        let found = all.find(|container| container.name == self.container).unwrap_or_default();
+        let state = found.state.as_ref();
+        let ran = state.is_some_and(|state| state.running.is_some() || state.terminated.is_some());
+        // Of a pod that was evicted, or has failed before this container's turn, it will never begin.
+        Ok((ran || !ended).then_some(found))
     }
 
     /// One stream, from the position on.
@@ -188,7 +193,7 @@ impl ContainerLog {
                 }
                 Ok(Next::End(rest)) => return End::Whole(rest),
                 Ok(Next::Broken(why)) => return End::Cut(why),
-                Err(_) => return End::Cut("the stream is silent".into()),
+                Err(_) => return End::Idle,
             }
         }
     }

@@ -18,7 +18,7 @@ mod trouble;
 mod wait;
 mod watch;
 
-pub use apply::{Apply, apply};
+pub use apply::{Apply, apply, create};
 pub use connect::{Access, Cluster};
 pub use error::KubernetesError;
 pub use follow::{Follow, LogLine, Read, follow, read};

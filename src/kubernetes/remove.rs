@@ -10,7 +10,7 @@ use kube::{
 use tokio::time::{Instant, sleep};
 
 use super::{
-    INSTANCE, MANAGED_BY, Tell,
+    INSTANCE, MANAGED_BY, NAME, Tell,
     apply::name,
     connect::Cluster,
     error::KubernetesError,
@@ -46,12 +46,16 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What is removed.
 #[derive(Clone, Debug)]
 pub struct Remove<'a> {
-    /// Where it is.
+    /// Where it is. All labels must fit: others name their instances by the same label, and would lose their own.
     pub namespace: &'a str,
+    /// The application, by label.
+    pub application: &'a str,
     /// The instance, by label.
     pub instance: &'a str,
     /// Who made it, by label.
     pub managed_by: &'a str,
+    /// The object, as `Kind/name`, by which the others are found: it goes when they are gone, so that this may be repeated.
+    pub last: &'a str,
     /// Longest wait until it is gone.
     pub limit: Duration,
 }
@@ -65,12 +69,8 @@ pub struct Removed {
 
 impl Remove<'_> {
     fn selector(&self) -> String {
-        format!("{INSTANCE}={},{MANAGED_BY}={}", self.instance, self.managed_by)
-    }
-
-    /// Pods that a controller has made, and volumes, need not bear the label of who made them.
-    fn loose_selector(&self) -> String {
-        format!("{INSTANCE}={}", self.instance)
+        let Self { application, instance, managed_by, .. } = self;
+        format!("{NAME}={application},{INSTANCE}={instance},{MANAGED_BY}={managed_by}")
     }
 
     fn is_own(&self, namespace: &Namespace) -> bool {
@@ -101,7 +101,8 @@ pub async fn remove(cluster: &Cluster, what: &Remove<'_>, tell: Tell<'_>) -> Res
     loop {
         let present = present(cluster, what, tell, since.elapsed() < LOOK).await?;
         for (name, object) in &present {
-            if !asked.contains_key(name) {
+            let is_its_turn = name != what.last || present.len() == 1;
+            if is_its_turn && !asked.contains_key(name) {
                 delete(cluster, name, object).await?;
                 asked.insert(name.clone(), object.clone());
             }
@@ -114,7 +115,7 @@ pub async fn remove(cluster: &Cluster, what: &Remove<'_>, tell: Tell<'_>) -> Res
             }
             !gone
         });
-        if asked.is_empty() {
+        if present.is_empty() {
             break;
         }
         if since.elapsed() > what.limit {
@@ -143,10 +144,8 @@ async fn present(
     for (group, version, kind) in KINDS {
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
         let api = cluster.of_kind(&resource, Some(what.namespace));
-        let selector =
-            if matches!(*kind, "Pod" | "PersistentVolumeClaim") { what.loose_selector() } else { what.selector() };
-        let (doing, params) =
-            (format!("listing {}", resource.plural), ListParams::default().labels(&selector).limit(PAGE));
+        let doing = format!("listing {}", resource.plural);
+        let params = ListParams::default().labels(&what.selector()).limit(PAGE);
         match cluster.ask(&doing, api.list(&params)).await {
             Ok(list) => {
                 for mut object in list.items {

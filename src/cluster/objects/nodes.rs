@@ -39,6 +39,13 @@ const HOST: &str = "kubernetes.io/hostname";
 /// The port of the HTTP endpoint, by its name.
 const METRICS: &str = "metrics";
 
+/// Variables that differ from node to node.
+const ID: &str = "APOLLO_ID";
+const P2P_ADDRESS: &str = "APOLLO_P2P_ADDRESS";
+
+/// The field of a pod that is its address.
+const POD_IP: &str = "status.podIP";
+
 /// Longest that a kubelet waits for an answer, besides the latency that was asked for, in seconds.
 const PROBE_SECONDS: i32 = 5;
 
@@ -66,8 +73,10 @@ fn environment(plan: &ClusterPlan) -> BTreeMap<String, String> {
         (format!("APOLLO_{name}"), value.to_owned())
     };
     let mut variables: BTreeMap<String, String> = plan.node.to_command_line().into_iter().map(variable).collect();
-    // Each pod has its own, from its index.
-    variables.remove("APOLLO_ID");
+    // Each pod has its own.
+    for own in [ID, P2P_ADDRESS] {
+        variables.remove(own);
+    }
     variables
 }
 
@@ -150,7 +159,11 @@ fn node(plan: &ClusterPlan, ports: &[Port]) -> Container {
     Container {
         args: Some(vec!["node".into()]),
         command: Some(vec!["apollo-bench".into()]),
-        env: Some(vec![from_field("APOLLO_ID", format!("metadata.annotations['{INDEX_ANNOTATION}']"))]),
+        env: Some(vec![
+            from_field(ID, format!("metadata.annotations['{INDEX_ANNOTATION}']")),
+            // Whoever measures the links asks the nodes for it: their names are not known outside the cluster.
+            from_field(P2P_ADDRESS, POD_IP.into()),
+        ]),
         env_from: Some(vec![EnvFromSource {
             config_map_ref: Some(ConfigMapEnvSource { name: NODES_CONFIG_MAP.into(), ..ConfigMapEnvSource::default() }),
             ..EnvFromSource::default()
@@ -180,7 +193,7 @@ fn shape(plan: &ClusterPlan) -> Container {
     Container {
         args: Some(args),
         command: Some(vec!["apollo-bench".into()]),
-        env: Some(vec![from_field("POD_IP", "status.podIP".into())]),
+        env: Some(vec![from_field("POD_IP", POD_IP.into())]),
         security_context: Some(may),
         // As much as the node has, which is not counted twice: so that it is in the pod's own class of quality.
         ..container(SHAPE_CONTAINER, plan.image.image(), node_resources(plan), &[])

@@ -84,7 +84,9 @@ fn make_pod(cluster: &Cluster, owner: &Value, pod: &str, label: &str, index: Opt
     let template = &owner["spec"]["template"];
     let mut metadata = template["metadata"].clone();
     if let Some(index) = index {
-        metadata["annotations"][INDEX] = json!(index.to_string());
+        for kind in ["annotations", "labels"] {
+            metadata[kind][INDEX] = json!(index.to_string());
+        }
     }
     metadata["ownerReferences"] =
         json!([{ "kind": owner["kind"], "name": owner["metadata"]["name"], "uid": owner["metadata"]["uid"] }]);
@@ -96,7 +98,10 @@ fn make_pod(cluster: &Cluster, owner: &Value, pod: &str, label: &str, index: Opt
     for claim in owner["spec"]["volumeClaimTemplates"].as_array().into_iter().flatten() {
         let name = format!("{}-{pod}", text(&claim["metadata"]["name"]));
         let mut claim = claim.clone();
-        claim["metadata"]["labels"] = metadata["labels"].clone();
+        // As the real controller does: the claim's own labels, and those that select.
+        for (label, value) in owner["spec"]["selector"]["matchLabels"].as_object().unwrap() {
+            claim["metadata"]["labels"][label] = value.clone();
+        }
         cluster.store.put(&namespace, "persistentvolumeclaims", &name, claim);
     }
 }
@@ -181,7 +186,8 @@ fn fated(cluster: &Cluster, pod: &Value, fate: &Fate) -> Value {
                 &["tc: RTNETLINK answers: Operation not permitted".into()],
             );
             json!({
-                "phase": "Pending",
+                "phase": "Failed",
+                "containerStatuses": container(pod, &json!({ "waiting": { "reason": "PodInitializing" } }), false),
                 "initContainerStatuses": [{
                     "name": "shape", "image": image, "imageID": "", "ready": false, "restartCount": 0,
                     "state": { "terminated": { "exitCode": 2, "reason": "Error" } },

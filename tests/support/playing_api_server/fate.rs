@@ -50,6 +50,8 @@ pub struct Faults {
     pub cut_log_after: AtomicUsize,
     /// So many port-forwards are refused.
     pub refuse_forwards: AtomicUsize,
+    /// The pod of this name can't be reached through the server.
+    pub unreachable: Mutex<String>,
     /// Objects of this kind, and namespaces, do not go while this is set.
     pub held: AtomicBool,
     /// Counts of what was asked.

@@ -30,7 +30,8 @@ const PROTOCOL: &str = "v4.channel.k8s.io";
 
 pub fn answer(cluster: &Arc<Cluster>, target: &Target, mut request: Request) -> Answer {
     cluster.faults.forwards.fetch_add(1, Ordering::Relaxed);
-    if take(&cluster.faults.refuse_forwards) {
+    let unreachable = cluster.faults.unreachable.lock().unwrap().clone();
+    if take(&cluster.faults.refuse_forwards) || target.name.as_ref() == Some(&unreachable) {
         return refused(500, "InternalError", "error dialing backend: No agent available");
     }
     let (namespace, pod) = (target.namespace.as_deref().unwrap(), target.name.as_deref().unwrap());

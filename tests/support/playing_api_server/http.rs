@@ -120,6 +120,10 @@ async fn answer(State(cluster): State<Arc<Cluster>>, request: Request) -> Answer
         (&Method::GET, None) if target.name.is_some() => get(&cluster, &target),
         (&Method::GET, None) if target.asked("watch").is_some() => watch::answer(cluster, target),
         (&Method::GET, None) => list(&cluster, &target),
+        (&Method::POST, None) => {
+            let body = to_bytes(request.into_body(), 8 << 20).await.unwrap();
+            create(&cluster, target, &body)
+        }
         (&Method::PATCH, None) => {
             let kind = request.headers().get("content-type").map(|kind| kind.to_str().unwrap().to_owned());
             let body = to_bytes(request.into_body(), 8 << 20).await.unwrap();
@@ -147,6 +151,17 @@ fn list(cluster: &Cluster, target: &Target) -> Answer {
     ok(&json!({
         "apiVersion": api_version, "kind": format!("{kind}List"), "metadata": { "resourceVersion": version }, "items": items,
     }))
+}
+
+/// A new object, which must not be there.
+fn create(cluster: &Cluster, mut target: Target, body: &[u8]) -> Answer {
+    let object: Value = serde_json::from_slice(body).unwrap();
+    let name = object["metadata"]["name"].as_str().unwrap().to_owned();
+    if cluster.store.get(target.place(), &target.plural, &name).is_some() {
+        return refused(409, "AlreadyExists", &format!("{} \"{name}\" already exists", target.plural));
+    }
+    target.name = Some(name);
+    apply(cluster, &target, Some("application/apply-patch+yaml"), body)
 }
 
 /// Server-side apply: a whole object in the name of a field manager.

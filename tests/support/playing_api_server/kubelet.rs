@@ -182,6 +182,7 @@ fn environment(store: &Store, pod: &Value) -> BTreeMap<String, String> {
     for variable in container["env"].as_array().into_iter().flatten() {
         let name = variable["name"].as_str().unwrap().to_owned();
         let value = match variable["valueFrom"]["fieldRef"]["fieldPath"].as_str() {
+            Some("status.podIP") => "127.0.0.1".to_owned(),
             Some(path) => {
                 let annotation = path.trim_start_matches("metadata.annotations['").trim_end_matches("']");
                 pod["metadata"]["annotations"][annotation].as_str().unwrap().to_owned()
@@ -213,7 +214,6 @@ fn node(inner: &mut Inner, store: &Store, pod: &Value) -> Running {
         ("APOLLO_P2P_PORT", (base + count + id).to_string()),
         ("APOLLO_PROBE_PORT", (base + id).to_string()),
         ("APOLLO_METRIC_ADDRESS", "127.0.0.1".to_owned()),
-        ("APOLLO_P2P_ADDRESS", "127.0.0.1".to_owned()),
         ("APOLLO_WORKER_THREADS", "1".to_owned()),
     ] {
         environment.insert(name.into(), value);
