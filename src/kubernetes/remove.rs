@@ -102,7 +102,8 @@ pub async fn remove(cluster: &Cluster, what: &Remove<'_>, tell: Tell<'_>) -> Res
         let present = present(cluster, what, tell, since.elapsed() < LOOK).await?;
         for (name, object) in &present {
             let is_its_turn = name != what.last || present.len() == 1;
-            if is_its_turn && !asked.contains_key(name) {
+            // One that was there again, as a claim that its controller makes anew, is asked to go again.
+            if is_its_turn && object.metadata.deletion_timestamp.is_none() {
                 delete(cluster, name, object).await?;
                 asked.insert(name.clone(), object.clone());
             }
@@ -169,9 +170,6 @@ async fn present(
 }
 
 async fn delete(cluster: &Cluster, name: &str, object: &DynamicObject) -> Result<(), KubernetesError> {
-    if object.metadata.deletion_timestamp.is_some() {
-        return Ok(());
-    }
     let api = cluster.like(object)?;
     // In the background: what belongs to it goes by the cluster's own means, and is waited for by its labels.
     match cluster.ask(name, api.delete(&object.name_any(), &DeleteParams::background())).await {
