@@ -30,6 +30,13 @@ in
       (checked // { cargoDenyExtraArgs = "--all-features"; });
   options-page = import ./options-page.nix { inherit self pkgs; };
   options-known = import ./options-known.nix { inherit pkgs packages; };
-  examples = import ./examples.nix { inherit self nixpkgs pkgs; };
+  examples = import ./examples.nix {
+    inherit
+      self
+      nixpkgs
+      pkgs
+      packages
+      ;
+  };
 }
 // import ../nixos-tests { inherit self pkgs lib; }

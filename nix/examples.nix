@@ -3,6 +3,7 @@
   self,
   nixpkgs,
   pkgs,
+  packages,
 }:
 let
   inherit (pkgs) lib;
@@ -67,6 +68,16 @@ let
       --- Grafana, dashboards
       ${told (builtins.toJSON config.services.grafana.provision.dashboards.settings)}
     '';
+  nodes =
+    config:
+    let
+      starts = map (service: toString (service.serviceConfig.ExecStart or "")) (
+        lib.attrValues config.systemd.services
+      );
+    in
+    map (start: "${told start} --check\n") (
+      lib.filter (lib.hasInfix "/bin/broadcast_network_stress_test_node") starts
+    );
   tell =
     name: config:
     assert lib.assertMsg (lib.all (item: item.assertion) config.assertions) (
@@ -79,14 +90,18 @@ let
 in
 pkgs.runCommand "examples"
   {
-    # The program itself has looked at the settings of every node.
-    settings = lib.concatMap (
-      config: lib.filter (check: lib.hasSuffix "-settings" check.name) config.system.checks
-    ) (lib.attrValues machines);
+    # What the units start is the program that is built here.
+    nativeBuildInputs = [ packages.default ];
+    checks = lib.concatStrings (lib.concatMap nodes (lib.attrValues machines));
     text = lib.concatStrings (lib.mapAttrsToList tell machines);
-    passAsFile = [ "text" ];
+    passAsFile = [
+      "text"
+      "checks"
+    ];
   }
   ''
     cat "$textPath"
+    # The program itself looks at the settings of every node.
+    bash -e "$checksPath"
     cp "$textPath" $out
   ''
