@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use apollo_network_benchmark::dashboards::{dashboards, files, rules};
+use apollo_network_benchmark::dashboards::{dashboards, json, rules};
 use serde_json::Value;
 use support::{BENCH, Lab, Running, body_of, free_ports, get, lives, program, wait_for};
 
@@ -237,8 +237,8 @@ fn grafana_is_started_with_its_files_and_kill_9_of_the_runner_leaves_nothing_beh
         assert!(env.contains(&format!("{name}={}\n", observe.join(path).display())), "{env}");
     }
     assert!(read("provisioning/datasources/apollo.yml").contains(&format!(":{}\"", run.prometheus_port)));
-    for (name, text) in files().iter().filter(|(name, _)| name.ends_with(".json")) {
-        assert_eq!(&read(&format!("dashboards/{name}")), text);
+    for (name, dashboard) in dashboards() {
+        assert_eq!(read(&format!("dashboards/{name}")), json(&dashboard));
     }
     let manifest: Value = serde_json::from_slice(&fs::read(run.lab.output().join("manifest.json")).unwrap()).unwrap();
     assert!(manifest["observe"]["grafana"].as_str().unwrap().ends_with("/d/apollo-overview"), "{manifest:#}");
