@@ -16,23 +16,15 @@ use super::{
     observe::Observation,
     profile::{self, Means},
     remote::Elsewhere,
+    run::{DEFAULT_WINDOW, DEFAULTS},
     schedule::{Action, Groups, Schedule},
 };
 use crate::{
     network::{PeerAddress, peer_id},
-    node::{
-        Bootstrap, ControlArgs, Load, NodeArgs, Turn, UsageError, Workload, WorkloadDefaults, unix_nanos, value_name,
-    },
+    node::{Bootstrap, ControlArgs, Load, NodeArgs, UsageError, Workload, unix_nanos, value_name},
     report::{RunFolder, WorkloadSummary},
     shaping::{InterfacePlan, LinkPlan, PeerRule, Shape, ShapeFlags},
 };
-
-/// What `local` sends when it is not told.
-const DEFAULTS: WorkloadDefaults =
-    WorkloadDefaults { message_size_bytes: 1024, heartbeat_millis: 100, round_duration_seconds: 3, broadcaster: 0 };
-
-/// Length of the measured window when it is not given.
-pub(super) const DEFAULT_WINDOW: u64 = 20;
 
 /// Most nodes on one machine: their connections grow with the square, and the list of peers must fit a command line.
 const MOST_NODES: u64 = 1000;
@@ -233,19 +225,7 @@ impl Plan {
 
 /// Puts the defaults in effect into the arguments, which go to the nodes and into the manifest.
 fn fill_in(args: &mut LocalArgs, workload: &Workload) {
-    let given = &mut args.workload;
-    match &workload.load {
-        Load::Steady { turn, message_size, heartbeat } => {
-            given.message_size_bytes = Some(*message_size);
-            given.heartbeat_millis = u64::try_from(heartbeat.as_millis()).ok();
-            match turn {
-                Turn::All => {}
-                Turn::One(id) => given.broadcaster = Some(*id),
-                Turn::RoundRobin { round } => given.round_duration_seconds = Some(round.as_secs()),
-            }
-        }
-        Load::Explore { broadcaster, .. } => given.broadcaster = Some(*broadcaster),
-    }
+    workload.fill_in(&mut args.workload);
     let processors = std::thread::available_parallelism().map_or(1, usize::from) as u64;
     let share = u16::try_from((processors / args.num_nodes).clamp(1, 1024)).unwrap_or(1);
     args.worker_threads = args.worker_threads.or(Some(share));

@@ -5,16 +5,16 @@ use serde::Serialize;
 
 use crate::{
     network::Protocol,
-    node::{Load, Mode, NetworkArgs, Turn, UsageError, Workload, WorkloadArgs, WorkloadDefaults, value_name},
+    node::{Load, Mode, NetworkArgs, UsageError, Workload, WorkloadArgs, WorkloadDefaults, value_name},
     report::WorkloadSummary,
 };
 
 /// What is sent when it is not told.
-const DEFAULTS: WorkloadDefaults =
+pub(super) const DEFAULTS: WorkloadDefaults =
     WorkloadDefaults { message_size_bytes: 1024, heartbeat_millis: 100, round_duration_seconds: 3, broadcaster: 0 };
 
 /// Length of the measured window when it is not given.
-const DEFAULT_WINDOW: u64 = 20;
+pub(super) const DEFAULT_WINDOW: u64 = 20;
 
 /// A network and its traffic.
 #[derive(Clone, Debug, Args, Serialize)]
@@ -74,19 +74,9 @@ impl RunArgs {
     /// One line that names the argument and the way out.
     pub fn resolve(&mut self) -> Result<Workload, UsageError> {
         let workload = Workload::resolve(self.mode, self.num_nodes, &self.workload, Some(&DEFAULTS))?;
-        let given = &mut self.workload;
-        match &workload.load {
-            Load::Steady { turn, message_size, heartbeat } => {
-                given.message_size_bytes = Some(*message_size);
-                given.heartbeat_millis = u64::try_from(heartbeat.as_millis()).ok();
-                match turn {
-                    Turn::All => {}
-                    Turn::One(id) => given.broadcaster = Some(*id),
-                    Turn::RoundRobin { round } => given.round_duration_seconds = Some(round.as_secs()),
-                }
-                self.timeout = self.timeout.or(Some(DEFAULT_WINDOW));
-            }
-            Load::Explore { broadcaster, .. } => given.broadcaster = Some(*broadcaster),
+        workload.fill_in(&mut self.workload);
+        if matches!(workload.load, Load::Steady { .. }) {
+            self.timeout = self.timeout.or(Some(DEFAULT_WINDOW));
         }
         Ok(workload)
     }

@@ -90,6 +90,22 @@ pub struct WorkloadDefaults {
 }
 
 impl Workload {
+    /// Puts what is in effect into the arguments, which go to the nodes and into what is kept of a run.
+    pub fn fill_in(&self, args: &mut WorkloadArgs) {
+        match &self.load {
+            Load::Steady { turn, message_size, heartbeat } => {
+                args.message_size_bytes = Some(*message_size);
+                args.heartbeat_millis = u64::try_from(heartbeat.as_millis()).ok();
+                match turn {
+                    Turn::All => {}
+                    Turn::One(id) => args.broadcaster = Some(*id),
+                    Turn::RoundRobin { round } => args.round_duration_seconds = Some(round.as_secs()),
+                }
+            }
+            Load::Explore { broadcaster, .. } => args.broadcaster = Some(*broadcaster),
+        }
+    }
+
     /// Checks the arguments against each other and fills in `defaults`, where there are any.
     ///
     /// # Errors

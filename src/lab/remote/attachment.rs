@@ -28,6 +28,7 @@ use crate::{
         observers::Observers,
         plan::{self, Plan},
         progress::Progress,
+        run::DEFAULT_WINDOW,
         schedule::Schedule,
     },
     network::peer_id,
@@ -139,7 +140,7 @@ impl Attachment {
         let explore = first.mode == Mode::Explore;
         let window = match start.and_then(|start| start.measure_millis) {
             Some(millis) => Some(Duration::from_millis(millis)),
-            None => self.run.timeout.or((!explore).then_some(plan::DEFAULT_WINDOW)).map(Duration::from_secs),
+            None => self.run.timeout.or((!explore).then_some(DEFAULT_WINDOW)).map(Duration::from_secs),
         };
         let args = LocalArgs {
             num_nodes: first.num_nodes,

@@ -25,20 +25,7 @@ pub fn run(cluster: &Arc<Cluster>) {
     for pod in cluster.store.list(None, "pods") {
         live(cluster, &pod);
     }
-    for plural in [
-        "jobs",
-        "statefulsets",
-        "pods",
-        "services",
-        "configmaps",
-        "secrets",
-        "roles",
-        "rolebindings",
-        "serviceaccounts",
-        "persistentvolumeclaims",
-        "events",
-        "namespaces",
-    ] {
+    for plural in INSIDE.into_iter().chain(["namespaces"]) {
         for object in cluster.store.list(None, plural) {
             if !object["metadata"]["deletionTimestamp"].is_null() {
                 go(cluster, plural, &object);
@@ -50,6 +37,21 @@ pub fn run(cluster: &Arc<Cluster>) {
 fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
+
+/// What there may be in a namespace.
+const INSIDE: [&str; 11] = [
+    "jobs",
+    "statefulsets",
+    "pods",
+    "services",
+    "configmaps",
+    "secrets",
+    "roles",
+    "rolebindings",
+    "serviceaccounts",
+    "persistentvolumeclaims",
+    "events",
+];
 
 fn make_pods(cluster: &Cluster, job: &Value) {
     let count = job["spec"]["completions"].as_u64().unwrap();
@@ -205,19 +207,7 @@ fn go(cluster: &Cluster, plural: &str, object: &Value) {
     let held = cluster.faults.held.load(Ordering::Relaxed);
     match plural {
         "namespaces" => {
-            for plural in [
-                "jobs",
-                "statefulsets",
-                "pods",
-                "services",
-                "configmaps",
-                "secrets",
-                "roles",
-                "rolebindings",
-                "serviceaccounts",
-                "persistentvolumeclaims",
-                "events",
-            ] {
+            for plural in INSIDE {
                 for inside in store.list(Some(&name), plural) {
                     go(cluster, plural, &inside);
                 }
