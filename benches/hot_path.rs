@@ -13,7 +13,7 @@ use apollo_network_benchmark::{
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use hdrhistogram::Histogram;
 
-const EXTENSION: Extension = Extension { run_id: 1, trial: 0, send_lag_micros: 17 };
+const EXTENSION: Extension = Extension { run_id: 1, trial: 0, send_lag_micros: 17, life: 1, sent_before: 0 };
 
 fn wire_format(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("message");
@@ -37,20 +37,20 @@ fn tracker(criterion: &mut Criterion) {
         let mut index = 0;
         bencher.iter(|| {
             index += 1;
-            tracker.record(3, index)
+            tracker.record(3, index, None)
         });
     });
     group.bench_function("duplicate", |bencher| {
         let mut tracker = DeliveryTracker::new(Base::Zero);
-        tracker.record(3, 0);
-        bencher.iter(|| tracker.record(3, black_box(0)));
+        tracker.record(3, 0, None);
+        bencher.iter(|| tracker.record(3, black_box(0), None));
     });
     group.bench_function("one in a hundred lost", |bencher| {
         let mut tracker = DeliveryTracker::new(Base::Zero);
         let mut index = 0;
         bencher.iter(|| {
             index += if index % 100 == 0 { 2 } else { 1 };
-            tracker.record(3, index)
+            tracker.record(3, index, None)
         });
     });
     group.finish();

@@ -7,8 +7,9 @@ use apollo_network_benchmark::{
     command_line::{VERSION, parse, say, write_man_pages},
     image::{ImageArgs, command as image},
     lab::{
-        LocalArgs, ReapArgs, local, reap_docker,
+        LocalArgs, ReapArgs, ReportArgs, local, reap_docker,
         remote::{RemoteArgs, remote},
+        report,
     },
     node::NodeCommand,
     shaping::{self, ShapeArgs},
@@ -39,6 +40,12 @@ enum Command {
     /// --controlled, and the same --num-nodes, --mode and workload.
     #[command(after_help = REMOTE_HELP)]
     Remote(Box<RemoteArgs>),
+    /// Print the result of a run again, derived from the files in its folder
+    ///
+    /// Makes the result from what each life of each node counted and the runner observed, and compares it with the
+    /// summary.json of the folder. Exit codes: 0 the run is valid; 1 it is not, or its summary says something else; 2 bad
+    /// usage.
+    Report(ReportArgs),
     /// Run the network on Kubernetes
     Cluster(ClusterArgs),
     /// Run one node, as the program broadcast_network_stress_test_node does
@@ -138,6 +145,7 @@ fn main() -> ExitCode {
     match cli.command {
         Command::Local(args) => local(&args),
         Command::Remote(args) => remote(&args),
+        Command::Report(args) => report(&args),
         Command::Cluster(args) => cluster::command(&args),
         Command::Node(command) => command.run(),
         Command::Shape(args) => shaping::command(&args),

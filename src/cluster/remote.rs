@@ -2,7 +2,7 @@
 
 use super::record::RunRecord;
 use crate::{
-    lab::{LinkArgs, ObserveArgs, SeeingArgs, remote::RunArgs},
+    lab::{DEFAULT_QUIET, LinkArgs, ObserveArgs, SeeingArgs, remote::RunArgs},
     shaping::ShapeFlags,
 };
 
@@ -17,6 +17,7 @@ pub(super) fn run_args(record: &RunRecord) -> RunArgs {
         timeout: record.window_seconds,
         warm_up_seconds: record.warm_up_seconds,
         drain_seconds: record.drain_seconds,
+        drain_quiet_seconds: DEFAULT_QUIET,
         ready_timeout_seconds: record.ready_timeout_seconds,
         hang_timeout_seconds: HANG_SECONDS,
         shape: ShapeFlags {

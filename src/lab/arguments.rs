@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use super::{backend::Backend, docker::DockerArgs, observe::ObserveArgs, schedule::Fault};
+use super::{backend::Backend, docker::DockerArgs, observe::ObserveArgs, run::DEFAULT_QUIET, schedule::Fault};
 use crate::{
     network::Protocol,
     node::{Mode, NetworkArgs, ProfileMode, WorkloadArgs},
@@ -30,9 +30,13 @@ pub struct LocalArgs {
     /// Traffic before the measured window that is not counted, in seconds; mode explore has none
     #[arg(long, value_name = "S", default_value_t = 2, value_parser = clap::value_parser!(u64).range(0..=86_400))]
     pub warm_up_seconds: u64,
-    /// Longest wait for late messages after the window, in seconds
+    /// Maximum time to wait for late messages after the window, in seconds
     #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=86_400))]
     pub drain_seconds: u64,
+    /// The wait ends earlier when nothing came for this long and no queue, session, socket or connection attempt of any
+    /// node is pending, in seconds
+    #[arg(long, value_name = "S", default_value_t = DEFAULT_QUIET, value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    pub drain_quiet_seconds: u64,
     /// Longest wait for all nodes to be ready, in seconds
     #[arg(long, value_name = "S", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub ready_timeout_seconds: u64,

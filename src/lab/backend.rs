@@ -63,11 +63,6 @@ impl Nodes {
         each!(self, nodes => nodes.died())
     }
 
-    /// Whether a node has ended in order, with exit code 0.
-    pub(super) fn ended_well(&self, id: u64) -> bool {
-        each!(self, nodes => nodes.ended_well(id))
-    }
-
     /// Why what a node says is not of this run, if it is not.
     pub(super) fn objection(&self, summary: &NodeSummary, order: Option<&StartOrder>) -> Option<String> {
         match self {

@@ -113,6 +113,21 @@ impl Faults {
         !self.returning.is_empty()
     }
 
+    /// Whether a node is paused now.
+    pub(super) fn pauses_any(&self) -> bool {
+        !self.paused.is_empty()
+    }
+
+    /// The last reports of lives that are over.
+    pub(super) fn lives(&self) -> &[NodeSummary] {
+        &self.lives
+    }
+
+    /// Nodes that were ever killed.
+    pub(super) fn killed(&self) -> &BTreeSet<u64> {
+        &self.killed
+    }
+
     /// Nodes that were killed and did not come back.
     pub(super) fn gone(&self) -> BTreeSet<u64> {
         self.dead.keys().copied().collect()
@@ -181,7 +196,13 @@ impl Faults {
             let known = last.ok().or(earlier);
             hands.nodes.kill(*id).await?;
             blind = blind.max(answered.elapsed());
-            self.lives.extend(known);
+            if let Some(life) = known {
+                let number = 1 + self.lives.iter().filter(|life| life.node == *id).count();
+                let folder = &hands.plan.folder;
+                let written = folder.write_json(&folder.life_summary(*id, number), &life);
+                written.map_err(|error| error.to_string())?;
+                self.lives.push(life);
+            }
             self.killed.insert(*id);
             self.dead.insert(*id, gone_since);
         }

@@ -13,7 +13,7 @@ use super::{
     plan::Plan,
     remote::Endpoint,
 };
-use crate::node::NodeArgs;
+use crate::node::{NodeArgs, SendPlan};
 
 /// Version of the manifest's JSON.
 const MANIFEST_SCHEMA_VERSION: u32 = 1;
@@ -32,6 +32,8 @@ pub(super) struct Manifest<'a> {
     image: Option<&'a super::docker::Image>,
     arguments: Given<&'a LocalArgs, &'a Value>,
     nodes: Given<&'a [NodeArgs], &'a [Value]>,
+    /// Offset of each node's schedule within the heartbeat, in nanoseconds, by id; empty in mode explore.
+    send_offsets_nanos: BTreeMap<u64, u64>,
     /// Where nodes that run elsewhere are asked, by id.
     #[serde(skip_serializing_if = "Option::is_none")]
     endpoints: Option<&'a BTreeMap<u64, Endpoint>>,
@@ -83,12 +85,19 @@ impl<'a> Manifest<'a> {
             image: plan.docker.as_ref().map(|docker| docker.image()),
             arguments: Given::new(&plan.args, elsewhere.map(|elsewhere| &elsewhere.arguments)),
             nodes: Given::new(&plan.nodes, elsewhere.map(|elsewhere| elsewhere.configurations.as_slice())),
+            send_offsets_nanos: send_offsets(plan),
             endpoints: elsewhere.map(|elsewhere| &elsewhere.endpoints),
             host: host(),
             observe: plan.observation.as_ref().map(Observation::addresses),
             more: elsewhere.map(|elsewhere| &elsewhere.more),
         }
     }
+}
+
+fn send_offsets(plan: &Plan) -> BTreeMap<u64, u64> {
+    let schedule = plan.workload.send_plan(0, 0, None);
+    let offsets = |schedule: &SendPlan| (0..schedule.num_nodes).map(|id| (id, schedule.offset_nanos(id))).collect();
+    schedule.as_ref().map(offsets).unwrap_or_default()
 }
 
 fn host() -> Host {

@@ -7,6 +7,7 @@ mod arguments;
 mod backend;
 mod certify;
 mod client;
+mod derive;
 mod docker;
 mod experiment;
 mod faults;
@@ -26,9 +27,11 @@ mod seen;
 
 pub use arguments::{FaultArgs, LinkArgs, LocalArgs, PrintArgs, ProfileArgs, SeeingArgs};
 pub use backend::Backend;
+pub use derive::{ReportArgs, report};
 pub use docker::{DockerArgs, MemoryLimit, ReapArgs, reap_docker};
 pub use observe::ObserveArgs;
 pub(crate) use plan::default_folder;
+pub(crate) use run::DEFAULT_QUIET;
 pub use run::RunArgs;
 pub use schedule::Fault;
 
@@ -41,7 +44,7 @@ use self::backend::StartError;
 
 use crate::{
     command_line::{BAD_USAGE, say},
-    report::{RunFolder, RunSummary, link_table, per_node_table, phase_table, run_table, trial_table},
+    report::{RunFolder, RunSummary, frontier_table, link_table, per_node_table, phase_table, run_table, trial_table},
 };
 
 /// Shows the files of `--profile-mode dhat`.
@@ -125,11 +128,13 @@ pub fn print_run(run: &RunSummary, folder: &RunFolder, how: PrintArgs) -> Result
     }
     if !run.trials.is_empty() {
         say(&trial_table(&run.trials));
+        say(&frontier_table(&run.frontier));
     }
     if let Some(certificate) = run.links.as_ref().filter(|_| how.per_link) {
         say(&link_table(certificate));
     }
-    if how.per_node {
+    // A run of trials has no figures of a node over all of them.
+    if how.per_node && run.totals.is_some() {
         say(&per_node_table(&run.nodes));
     }
     if !run.phases.is_empty() {

@@ -156,11 +156,6 @@ impl Processes {
         self.nodes.iter().find(|node| node.ended.is_some() && !node.killed).map(NodeProcess::obituary)
     }
 
-    /// Whether a node has ended in order, with exit code 0.
-    pub(super) fn ended_well(&self, id: u64) -> bool {
-        self.nodes.iter().any(|node| node.args.id == id && node.ended.is_some_and(|status| status.success()))
-    }
-
     /// The process id of a node that runs.
     pub(super) fn process(&self, id: u64) -> Option<u32> {
         self.nodes.iter().find(|node| node.args.id == id)?.child.id()

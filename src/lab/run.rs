@@ -13,6 +13,9 @@ use crate::{
 pub(super) const DEFAULTS: WorkloadDefaults =
     WorkloadDefaults { message_size_bytes: 1024, heartbeat_millis: 100, round_duration_seconds: 3, broadcaster: 0 };
 
+/// Seconds without an arrival after which the wait for late messages may end, when they are not given.
+pub(crate) const DEFAULT_QUIET: u64 = 2;
+
 /// Length of the measured window when it is not given.
 pub(super) const DEFAULT_WINDOW: u64 = 20;
 
@@ -34,7 +37,7 @@ pub struct RunArgs {
     /// Traffic before the measured window that is not counted, in seconds; mode explore has none
     #[arg(long, value_name = "S", default_value_t = 2, value_parser = clap::value_parser!(u64).range(0..=86_400))]
     pub warm_up_seconds: u64,
-    /// Longest wait for late messages after the window, in seconds
+    /// Maximum time to wait for late messages after the window, in seconds
     #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=86_400))]
     pub drain_seconds: u64,
     /// Most messages in each queue between the schedule, the network and a peer

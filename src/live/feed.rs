@@ -206,10 +206,11 @@ impl Feed {
             latest.values().map(field).fold(0, |sum: u64, one| sum.saturating_add(one))
         };
         let sent = sum(|node| node.measured.sent);
-        let expected = sent.saturating_mul(self.num_nodes.saturating_sub(1));
+        let intended = sum(|node| node.measured.intended);
+        let expected = intended.saturating_mul(self.num_nodes.saturating_sub(1));
         let delivered = sum(|node| node.measured.received);
         self.state.figures = Figures {
-            intended: sum(|node| node.measured.intended),
+            intended,
             sent,
             expected,
             delivered,

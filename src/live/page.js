@@ -148,13 +148,20 @@ function showFigures(figures) {
 
 const describe = (id, text) => byId(id).setAttribute('aria-label', text);
 
-/** Percentiles in a line, those that are there. */
+/** Percentiles in a line, those that are there; one among what never came with its lower bound. */
 function spread(delay) {
   const names = { p50: 'p50', p90: 'p90', p99: 'p99', p999: 'p99.9', max: 'max' };
+  const bounds = Object.keys(names).map((key, at) => [key, delay.quantiles?.[at]?.at_least_micros ?? null]);
+  const bound = Object.fromEntries(bounds);
   return Object.entries(names)
     .filter(([key]) => `${key}_micros` in delay)
-    .map(([key, name]) => `${name} ${micros(delay[`${key}_micros`])}`)
+    .map(([key, name]) => `${name} ${bound[key] === null ? micros(delay[`${key}_micros`]) : `> ${micros(bound[key])}`}`)
     .join(', ');
+}
+
+function sustained(verdict) {
+  const words = { true: 'yes', false: 'no', null: 'unknown' };
+  return words[verdict.sustained] + (verdict.reason === '' ? '' : ` (${verdict.reason})`);
 }
 
 function showCharts(message) {
@@ -262,17 +269,23 @@ function showResult(result) {
   list(byId('reasons'), verdict.reasons);
   list(byId('warnings').querySelector('ul'), verdict.warnings);
   byId('warnings').hidden = verdict.warnings.length === 0;
-  fill(bodyOf('totals'), [
+  // A run of trials has no totals: each trial has its own.
+  const window = totals === null ? [] : [
     ['Window', `${number(totals.window_seconds)} s`],
-    ['Sent', `${number(totals.sent)} of ${number(totals.intended)} intended`],
-    ['Late, missed', `${number(totals.late)} after the next one was due, ${number(totals.missed)} never`],
+    ['Sent', `${number(totals.sent)} of ${number(totals.intended)} intended, ${number(totals.late)} late`],
+    ['Not sent', `${number(totals.missed)} missed, ${number(totals.dropped)} dropped before the wire`],
     ['Delivered', `${number(totals.delivered)} of ${number(totals.expected)} (${percent(totals.delivery_ratio)})`],
+    ['Sustained', sustained(totals.sustained)],
+    ['Backlog at the end', `${number(totals.backlog_at_end)} deliveries`],
     ['Duplicates', `${number(totals.duplicates)} (${number(totals.reordered)} out of order)`],
     ['Messages', `${number(totals.sent_per_second)}/s sent, ${perSecond(totals.sent_bytes_per_second)}`],
-    ['Throughput', `${perSecond(totals.delivered_bytes_per_second)} delivered`],
+    ['Throughput', `${perSecond(totals.delivered_bytes_per_second)} delivered in the window`],
     ['Delay', spread(totals.delay)],
     ['Send lag', spread(totals.send_lag)],
     ['Processor time', `${seconds(totals.cpu_seconds)} of all nodes`],
+  ];
+  fill(bodyOf('totals'), [
+    ...window,
     ['Runner', result.runner_cpu_percent === null ? NONE : `${result.runner_cpu_percent.toFixed(2)} % of a core`],
     ['Peak memory', `${bytes(result.peak_memory_bytes)} of all nodes`],
     ['Ready after', seconds(result.ready_seconds)],

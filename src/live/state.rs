@@ -198,7 +198,7 @@ fn percentiles(delay: &DelaySummary) -> Percentiles {
 pub(super) struct LiveResult {
     verdict: Verdict,
     ready_seconds: Option<f64>,
-    totals: Totals,
+    totals: Option<Totals>,
     phases: Vec<PhaseRow>,
     peak_memory_bytes: u64,
     runner_cpu_percent: Option<f64>,
@@ -208,8 +208,8 @@ impl LiveResult {
     fn of(run: &RunSummary) -> Self {
         let bare = |delay: &mut DelaySummary| delay.histogram = HistogramText::default();
         let (mut totals, mut phases) = (run.totals.clone(), run.phases.clone());
-        let of_window = [&mut totals.delay, &mut totals.network_delay, &mut totals.send_lag];
-        of_window.into_iter().chain(phases.iter_mut().map(|phase| &mut phase.delay)).for_each(bare);
+        let of_window = totals.iter_mut().flat_map(|t| [&mut t.delay, &mut t.network_delay, &mut t.send_lag]);
+        of_window.chain(phases.iter_mut().map(|phase| &mut phase.delay)).for_each(bare);
         Self {
             verdict: run.verdict.clone(),
             ready_seconds: run.ready_seconds,
@@ -268,21 +268,25 @@ impl State {
         self.detail.clear();
         self.part = 1.0;
         self.elapsed_seconds = self.began.elapsed().as_secs_f64();
-        let totals = &run.totals;
+        // A run of trials ends with the figures of the last one on the page.
+        let totals = run.totals.as_ref();
         let others = run.workload.num_nodes.saturating_sub(1);
-        let rate = |count: u64| (totals.window_seconds > 0.0).then(|| count as f64 / totals.window_seconds);
-        self.figures = Figures {
-            intended: totals.intended,
-            sent: totals.sent,
-            expected: totals.expected,
-            delivered: totals.delivered,
-            delivery_ratio: totals.delivery_ratio,
-            delay: percentiles(&totals.delay),
-            pending: 0,
-            offered_per_second: rate(totals.intended.saturating_mul(others)),
-            delivered_per_second: rate(totals.delivered),
-            delivered_bytes_per_second: (totals.window_seconds > 0.0).then_some(totals.delivered_bytes_per_second),
-        };
+        if let Some(totals) = totals {
+            let measured = totals.window_seconds > 0.0;
+            let rate = |count: u64| measured.then(|| count as f64 / totals.window_seconds);
+            self.figures = Figures {
+                intended: totals.intended,
+                sent: totals.sent,
+                expected: totals.expected,
+                delivered: totals.delivered,
+                delivery_ratio: totals.delivery_ratio,
+                delay: percentiles(&totals.delay),
+                pending: 0,
+                offered_per_second: rate(totals.intended.saturating_mul(others)),
+                delivered_per_second: rate(totals.delivered_in_window),
+                delivered_bytes_per_second: measured.then_some(totals.delivered_bytes_per_second),
+            };
+        }
         let dead = |state| matches!(state, NodeCondition::Dead);
         let dead: BTreeSet<u64> = self.nodes.iter().filter(|node| dead(node.state)).map(|node| node.node).collect();
         let row = |row: &crate::report::NodeRow| NodeState {

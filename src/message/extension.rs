@@ -1,7 +1,7 @@
 //! What our own nodes add inside the payload, unseen by a peer that fills it with zeros.
 
-/// "ANB1": no payload of zeros starts like this.
-const MAGIC: [u8; 4] = *b"ANB1";
+/// "ANB2": no payload of zeros starts like this.
+const MAGIC: [u8; 4] = *b"ANB2";
 
 /// The sender's remarks at the start of the payload; written only when all of it fits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -12,11 +12,16 @@ pub struct Extension {
     pub trial: u32,
     /// Microseconds from the intended send time to the moment the message was really composed.
     pub send_lag_micros: u64,
+    /// Start of the sender's process, in nanoseconds since the Unix epoch: a restarted sender has a larger number.
+    pub life: u64,
+    /// Messages that this process has sent before this one. Indices that the sender skipped are not among them, so a
+    /// receiver can tell a message that is missing from one that was never sent.
+    pub sent_before: u64,
 }
 
 impl Extension {
     /// Bytes of the payload that it takes.
-    pub const SIZE: usize = 4 + 8 + 4 + 8;
+    pub const SIZE: usize = 4 + 8 + 4 + 8 + 8 + 8;
 
     /// Puts it at the start of `payload`; a payload without room stays as it is.
     pub fn write_to(&self, payload: &mut [u8]) {
@@ -25,6 +30,8 @@ impl Extension {
         room[4..12].copy_from_slice(&self.run_id.to_be_bytes());
         room[12..16].copy_from_slice(&self.trial.to_be_bytes());
         room[16..24].copy_from_slice(&self.send_lag_micros.to_be_bytes());
+        room[24..32].copy_from_slice(&self.life.to_be_bytes());
+        room[32..40].copy_from_slice(&self.sent_before.to_be_bytes());
     }
 
     /// Reads it from the start of `payload`; none when there is none.
@@ -38,6 +45,8 @@ impl Extension {
             run_id: u64_at(4),
             trial: u32::from_be_bytes([room[12], room[13], room[14], room[15]]),
             send_lag_micros: u64_at(16),
+            life: u64_at(24),
+            sent_before: u64_at(32),
         })
     }
 }
@@ -55,7 +64,7 @@ mod tests {
     #[test]
     fn a_payload_without_room_is_left_alone() {
         let mut payload = [0; Extension::SIZE - 1];
-        Extension { run_id: 1, trial: 2, send_lag_micros: 3 }.write_to(&mut payload);
+        Extension { run_id: 1, trial: 2, ..Extension::default() }.write_to(&mut payload);
         assert_eq!(payload, [0; Extension::SIZE - 1]);
     }
 }

@@ -14,6 +14,18 @@ pub const WINDOW_LIMIT: u64 = 1 << 17;
 
 const FIRST_WINDOW: u64 = 1 << 9;
 
+/// Processes of one sender that are told apart; messages of earlier ones are taken as all there were.
+const MAX_LIVES: usize = 8;
+
+/// The sender's own count of its messages, which it sends along: indices that it skipped are not in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The sender's process; a later one has a larger number.
+    pub life: u64,
+    /// Messages that this process has sent before this one.
+    pub sent_before: u64,
+}
+
 /// What an arrival was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrival {
@@ -51,14 +63,74 @@ pub struct SenderCounts {
     pub gaps: u64,
     /// Arrivals too late to be told from duplicates.
     pub undecided: u64,
-    /// Indices below the highest that have not come: late, or lost.
+    /// Messages before the latest that have not come: late, or lost. Of a sender that states its own count those that it
+    /// sent, else all indices below the highest.
     pub pending: u64,
     /// Highest index that came.
     pub highest: Option<u64>,
 }
 
+/// The messages of one process of a sender, by its own count.
+#[derive(Clone, Copy, Debug)]
+struct Life {
+    life: u64,
+    /// Count before the first message that this receiver was there for.
+    first: u64,
+    /// Count up to the latest message that came.
+    last: u64,
+}
+
+/// How many messages a sender states to have sent.
+#[derive(Debug, Default)]
+struct Stated {
+    /// At most [`MAX_LIVES`], ascending.
+    lives: Vec<Life>,
+    /// Messages without a claim, and those of lives that are no longer told apart.
+    others: u64,
+}
+
+impl Stated {
+    fn record(&mut self, base: Base, claim: Option<Claim>) {
+        let Some(Claim { life, sent_before }) = claim else {
+            self.others += 1;
+            return;
+        };
+        let last = sent_before.saturating_add(1);
+        match self.lives.binary_search_by_key(&life, |known| known.life) {
+            Ok(at) => {
+                let known = &mut self.lives[at];
+                known.first = known.first.min(sent_before);
+                known.last = known.last.max(last);
+            }
+            // A straggler of a process before those that are told apart.
+            Err(0) if self.lives.len() >= MAX_LIVES => self.others += 1,
+            Err(at) => {
+                // The receiver was there when a later process began, and may have come after the first one did.
+                let first = if base == Base::LowestSeen && self.lives.is_empty() { sent_before } else { 0 };
+                self.lives.insert(at, Life { life, first, last });
+                if self.lives.len() > MAX_LIVES {
+                    let oldest = self.lives.remove(0);
+                    self.others = self.others.saturating_add(oldest.last - oldest.first);
+                }
+            }
+        }
+    }
+
+    /// Messages that are stated; none when no message carried a claim.
+    fn count(&self) -> Option<u64> {
+        let add = |sum: u64, life: &Life| sum.saturating_add(life.last - life.first);
+        (!self.lives.is_empty()).then(|| self.lives.iter().fold(self.others, add))
+    }
+}
+
 #[derive(Debug)]
 struct SenderTracker {
+    from: Base,
+    /// It is known from which index on the sender is counted.
+    begun: bool,
+    stated: Stated,
+    /// A leap beyond all that a ring can hold, which a second message must confirm.
+    leap: Option<u64>,
     base: u64,
     /// One above the highest index that came.
     next: u64,
@@ -74,14 +146,14 @@ struct SenderTracker {
 }
 
 impl SenderTracker {
-    fn new(base: Base, first: u64) -> Self {
-        let (base, next) = match base {
-            Base::Zero => (0, 0),
-            Base::LowestSeen => (first, first),
-        };
+    fn new(from: Base) -> Self {
         Self {
-            base,
-            next,
+            from,
+            begun: from == Base::Zero,
+            stated: Stated::default(),
+            leap: None,
+            base: 0,
+            next: 0,
             ring: vec![0; (FIRST_WINDOW / 64) as usize],
             forgot_missing: false,
             unique: 0,
@@ -157,11 +229,36 @@ impl SenderTracker {
         self.next = next;
     }
 
-    fn record(&mut self, index: u64) -> Arrival {
-        let Some(after) = index.checked_add(1) else {
+    /// Whether an index is so far ahead that it may be made up. Where the receiver does not know when the sender began, a
+    /// second message beside it makes it credible: a single one must not push all honest messages out of the ring.
+    fn is_doubtful(&mut self, index: u64) -> bool {
+        if self.from == Base::Zero || index < self.next.saturating_add(WINDOW_LIMIT) {
+            self.leap = None;
+            return false;
+        }
+        let confirmed = self.leap.is_some_and(|leap| index != leap && index.abs_diff(leap) < WINDOW_LIMIT);
+        self.leap = (!confirmed).then_some(index);
+        !confirmed
+    }
+
+    fn record(&mut self, index: u64, claim: Option<Claim>) -> Arrival {
+        let arrival = self.place_of(index);
+        if matches!(arrival, Arrival::InOrder | Arrival::Ahead | Arrival::Reordered) {
+            // A count above the index is no count.
+            self.stated.record(self.from, claim.filter(|claim| claim.sent_before <= index));
+        }
+        arrival
+    }
+
+    fn place_of(&mut self, index: u64) -> Arrival {
+        let after = index.checked_add(1).filter(|_| !self.is_doubtful(index));
+        let Some(after) = after else {
             self.undecided += 1;
             return Arrival::Undecided;
         };
+        if !self.begun {
+            (self.base, self.next, self.begun) = (index, index, true);
+        }
         if index >= self.next {
             let skipped = index > self.next;
             self.gaps += u64::from(skipped);
@@ -197,8 +294,8 @@ impl SenderTracker {
             reordered: self.reordered,
             gaps: self.gaps,
             undecided: self.undecided,
-            pending: (self.next - self.base) - self.unique,
-            highest: self.next.checked_sub(1),
+            pending: self.stated.count().unwrap_or(self.next - self.base).saturating_sub(self.unique),
+            highest: self.next.checked_sub(1).filter(|_| self.begun),
         }
     }
 }
@@ -217,13 +314,13 @@ impl DeliveryTracker {
         Self { base, senders: BTreeMap::new() }
     }
 
-    /// Counts the arrival of message `index` of `sender`.
-    pub fn record(&mut self, sender: u64, index: u64) -> Arrival {
+    /// Counts the arrival of message `index` of `sender`, with the sender's own count where it states one.
+    pub fn record(&mut self, sender: u64, index: u64, claim: Option<Claim>) -> Arrival {
         let base = self.base;
-        self.senders.entry(sender).or_insert_with(|| SenderTracker::new(base, index)).record(index)
+        self.senders.entry(sender).or_insert_with(|| SenderTracker::new(base)).record(index, claim)
     }
 
-    /// Indices of all senders that are late or lost, as of now.
+    /// Messages of all senders that are late or lost, as of now.
     pub fn pending(&self) -> u64 {
         self.senders().fold(0, |sum, (_, counts)| sum.saturating_add(counts.pending))
     }
@@ -245,7 +342,7 @@ mod tests {
     fn counts_after(base: Base, indices: &[u64]) -> SenderCounts {
         let mut tracker = DeliveryTracker::new(base);
         for index in indices {
-            tracker.record(7, *index);
+            tracker.record(7, *index, None);
         }
         let (sender, counts) = tracker.senders().next().unwrap();
         assert_eq!(sender, 7);
@@ -276,9 +373,9 @@ mod tests {
     fn a_duplicate_older_than_the_ring_is_still_one_while_all_came() {
         let mut tracker = DeliveryTracker::new(Base::Zero);
         for index in 0..1_000_000 {
-            tracker.record(0, index);
+            tracker.record(0, index, None);
         }
-        assert_eq!(tracker.record(0, 5), Arrival::Duplicate);
+        assert_eq!(tracker.record(0, 5, None), Arrival::Duplicate);
         assert_eq!(tracker.senders[&0].capacity(), FIRST_WINDOW);
     }
 
@@ -286,22 +383,83 @@ mod tests {
     fn past_the_limit_a_late_arrival_is_called_undecided() {
         let mut tracker = DeliveryTracker::new(Base::Zero);
         for index in 1..WINDOW_LIMIT + 10 {
-            tracker.record(0, index);
+            tracker.record(0, index, None);
         }
-        assert_eq!(tracker.record(0, 0), Arrival::Undecided);
-        assert_eq!(tracker.record(0, 20), Arrival::Duplicate);
+        assert_eq!(tracker.record(0, 0, None), Arrival::Undecided);
+        assert_eq!(tracker.record(0, 20, None), Arrival::Duplicate);
         assert_eq!(tracker.pending(), 1);
+    }
+
+    fn claims(base: Base, steps: &[(u64, u64, u64)]) -> SenderCounts {
+        let mut tracker = DeliveryTracker::new(base);
+        for &(index, life, sent_before) in steps {
+            tracker.record(7, index, Some(Claim { life, sent_before }));
+        }
+        tracker.senders().next().unwrap().1
+    }
+
+    #[test]
+    fn an_index_that_was_never_sent_is_not_pending() {
+        // The sender skipped index 1, sent index 2 in vain, and was restarted between 3 and 50.
+        let steps = [(0, 1, 0), (3, 1, 2), (50, 2, 0), (51, 2, 1)];
+        let counts = claims(Base::Zero, &steps);
+        assert_eq!((counts.unique, counts.pending), (4, 1));
+        let late = [&steps[..], &[(2, 1, 1)]].concat();
+        assert_eq!(claims(Base::Zero, &late).pending, 0);
+    }
+
+    #[test]
+    fn a_receiver_that_came_later_misses_only_messages_since() {
+        assert_eq!(claims(Base::LowestSeen, &[(100, 1, 90), (101, 1, 91), (103, 1, 93)]).pending, 1);
+        assert_eq!(claims(Base::LowestSeen, &[(100, 1, 90), (150, 2, 0)]).pending, 0);
+        assert_eq!(claims(Base::LowestSeen, &[(100, 1, 90), (150, 2, 1)]).pending, 1);
+    }
+
+    #[test]
+    fn a_sender_that_restarts_over_and_over_takes_no_more_memory() {
+        let steps: Vec<_> = (0..100).map(|life| (life, life, 0)).chain([(200, 0, 3)]).collect();
+        let mut tracker = DeliveryTracker::new(Base::Zero);
+        for &(index, life, sent_before) in &steps {
+            tracker.record(7, index, Some(Claim { life, sent_before }));
+        }
+        assert_eq!((tracker.pending(), tracker.senders[&7].stated.lives.len()), (0, MAX_LIVES));
+    }
+
+    #[test]
+    fn a_single_made_up_index_leaves_honest_messages_what_they_are() {
+        for made_up in [WINDOW_LIMIT + 20, 1 << 40, u64::MAX - 1, u64::MAX] {
+            let mut tracker = DeliveryTracker::new(Base::LowestSeen);
+            tracker.record(0, 10, None);
+            assert_eq!(tracker.record(0, made_up, None), Arrival::Undecided, "{made_up}");
+            assert_eq!(tracker.record(0, made_up, None), Arrival::Undecided, "the same again confirms nothing");
+            assert_eq!(tracker.record(0, 11, None), Arrival::InOrder);
+            assert_eq!(tracker.pending(), 0);
+
+            let mut later = DeliveryTracker::new(Base::LowestSeen);
+            assert_eq!(later.record(0, made_up, None), Arrival::Undecided, "{made_up}");
+            assert_eq!(later.record(0, 11, None), Arrival::InOrder);
+            assert_eq!(later.pending(), 0);
+        }
+    }
+
+    #[test]
+    fn a_true_leap_is_believed_at_its_second_message() {
+        let mut tracker = DeliveryTracker::new(Base::LowestSeen);
+        tracker.record(0, 0, None);
+        assert_eq!(tracker.record(0, 1 << 30, None), Arrival::Undecided);
+        assert_eq!(tracker.record(0, (1 << 30) + 1, None), Arrival::Ahead);
+        assert_eq!(tracker.record(0, (1 << 30) + 2, None), Arrival::InOrder);
     }
 
     #[test]
     fn a_hostile_leap_costs_neither_time_nor_memory() {
         let mut tracker = DeliveryTracker::new(Base::Zero);
-        tracker.record(0, 0);
-        assert_eq!(tracker.record(0, u64::MAX), Arrival::Undecided);
-        assert_eq!(tracker.record(0, u64::MAX - 1), Arrival::Ahead);
+        tracker.record(0, 0, None);
+        assert_eq!(tracker.record(0, u64::MAX, None), Arrival::Undecided);
+        assert_eq!(tracker.record(0, u64::MAX - 1, None), Arrival::Ahead);
         assert_eq!(tracker.pending(), u64::MAX - 2);
         assert_eq!(tracker.senders[&0].capacity(), WINDOW_LIMIT);
-        tracker.record(1, u64::MAX - 1);
+        tracker.record(1, u64::MAX - 1, None);
         assert_eq!(tracker.pending(), u64::MAX, "the sum saturates");
     }
 
@@ -323,7 +481,7 @@ mod tests {
                     _ => u64::saturating_sub(next, jump),
                 };
                 let first = model.is_empty();
-                let arrival = tracker.record(9, index);
+                let arrival = tracker.record(9, index, None);
                 if arrival == Arrival::Undecided {
                     // Only what lies below the lowest seen and below the ring may be undecided here.
                     prop_assert!(!zero);

@@ -48,7 +48,8 @@ pub const NETWORK_EVENTS: &[&str] = &[
 ];
 
 /// Why an arrival was not counted as a message of the run.
-pub const MALFORMED_REASONS: &[&str] = &["not_a_message", "unknown_sender", "wrong_sender", "other_run", "other_trial"];
+pub const MALFORMED_REASONS: &[&str] =
+    &["not_a_message", "unknown_sender", "wrong_sender", "other_run", "other_trial", "impossible_index"];
 
 macro_rules! metrics {
     ($($(#[doc = $help:literal])+ $name:ident: $type:ty $([$label:literal: $values:expr])?;)*) => {

@@ -4,6 +4,7 @@
 //! nothing of schedules or of counting.
 
 mod address;
+mod backlog;
 mod dialing;
 mod events;
 mod gossip;
@@ -16,6 +17,7 @@ mod swarm;
 mod transport;
 
 pub use address::{PeerAddress, PeerAddressError};
+pub use backlog::Backlog;
 pub use gossip::GossipSettings;
 pub use identity::{MAX_NODES, Roster, keypair, peer_id};
 pub use readiness::Readiness;
@@ -47,16 +49,42 @@ pub struct Outgoing {
     pub intended_unix_nanos: u64,
     /// When the next message is due; later than that, this one is late.
     pub next_unix_nanos: u64,
+    /// When it was handed to the network, in nanoseconds since the Unix epoch; 0 before.
+    pub handed_over_unix_nanos: u64,
     /// The trial of explore mode it belongs to.
     pub trial: u32,
-    /// The whole message.
+    /// The whole message; empty once it was handed over.
     pub bytes: Vec<u8>,
+}
+
+impl Outgoing {
+    /// Nanoseconds from the intended to the real send time.
+    pub fn send_lag_nanos(&self) -> u64 {
+        self.handed_over_unix_nanos.saturating_sub(self.intended_unix_nanos)
+    }
+
+    /// Whether the next message was due when this one was handed over.
+    pub fn is_late(&self) -> bool {
+        self.handed_over_unix_nanos >= self.next_unix_nanos
+    }
+}
+
+/// What the queues to the peers made of a broadcast.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Handover {
+    /// Copies that a queue took; gossipsub's copies count as one.
+    pub queued: u64,
+    /// Copies that a full queue, or none, dropped.
+    pub dropped: u64,
 }
 
 /// What the node does at both ends of the network. Called on the network's tasks: it must be quick.
 pub trait Traffic: Send + Sync + 'static {
-    /// Just before a message is handed over: stamps it and counts it as sent. `false` when it is too late to send it.
+    /// Just before a message is handed over: stamps it. `false` when it is too late to send it.
     fn about_to_send(&self, message: &mut Outgoing) -> bool;
+
+    /// A message of `size` bytes was handed over: counts it as sent, or as dropped when no queue took it.
+    fn handed_over(&self, message: &Outgoing, size: u64, handover: Handover);
 
     /// A message came. `source` is the peer that made it, by its signature or its session; none when unsigned.
     fn received(&self, source: Option<PeerId>, bytes: &[u8]);
@@ -87,6 +115,8 @@ pub struct NetworkConfig {
     pub queue_bytes: usize,
     /// Most messages that wait for one peer.
     pub queue_messages: usize,
+    /// Copies that wait in this network's queues and sessions.
+    pub backlog: Backlog,
     /// Largest message while this network lasts, in bytes; queues are as long as it allows.
     pub message_size: usize,
 }

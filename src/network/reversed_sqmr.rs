@@ -10,7 +10,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use futures::{AsyncReadExt, AsyncWriteExt};
 use libp2p::{PeerId, Stream};
 use tokio::sync::{
@@ -20,7 +19,8 @@ use tokio::sync::{
 use tracing::debug;
 
 use super::{
-    NetworkConfig, Traffic,
+    Backlog, Handover, NetworkConfig, Traffic,
+    backlog::Held,
     sqmr::{Active, PROTOCOL, frame_response, read_query, read_response, timed, write_query},
     streams::{self, Opener},
 };
@@ -37,7 +37,7 @@ const MAX_QUERY: usize = 4096;
 
 struct Session {
     peer: PeerId,
-    responses: mpsc::Sender<Bytes>,
+    responses: mpsc::Sender<Held>,
 }
 
 /// The broadcaster's side: all open queries.
@@ -46,6 +46,7 @@ pub(super) struct Sessions {
     open: Arc<Mutex<HashMap<u64, Session>>>,
     next: Arc<AtomicU64>,
     queue_length: usize,
+    backlog: Backlog,
     metrics: Metrics,
     /// Told when a query is opened or ends.
     pub(super) changed: Arc<Notify>,
@@ -57,6 +58,7 @@ impl Sessions {
             open: Arc::default(),
             next: Arc::default(),
             queue_length: config.queue_length(),
+            backlog: config.backlog.clone(),
             metrics: metrics.clone(),
             changed: Arc::default(),
         }
@@ -109,10 +111,10 @@ impl Sessions {
         served
     }
 
-    async fn respond(&self, stream: &mut Stream, responses: &mut mpsc::Receiver<Bytes>) -> io::Result<()> {
+    async fn respond(&self, stream: &mut Stream, responses: &mut mpsc::Receiver<Held>) -> io::Result<()> {
         while let Some(response) = responses.recv().await {
             let started = Instant::now();
-            stream.write_all(&response).await?;
+            stream.write_all(&response.bytes).await?;
             stream.flush().await?;
             self.metrics.broadcast_message_send_delay_seconds.observe(started.elapsed().as_secs_f64());
         }
@@ -120,21 +122,26 @@ impl Sessions {
     }
 
     /// Queues a message on every open query.
-    pub(super) fn broadcast(&self, message: &[u8]) {
+    pub(super) fn broadcast(&self, message: &[u8]) -> Handover {
         let open = self.lock();
         if open.is_empty() {
             self.metrics.network_dropped_broadcast_messages.of("no_peers_connected").inc();
         }
         let response = frame_response(message);
+        let mut handover = Handover::default();
         for session in open.values() {
-            if let Err(error) = session.responses.try_send(response.clone()) {
-                let reason = match error {
-                    TrySendError::Full(_) => "peer_queue_full",
-                    TrySendError::Closed(_) => "session_failed",
-                };
-                self.metrics.network_dropped_broadcast_messages.of(reason).inc();
-            }
+            let reason = match session.responses.try_send(self.backlog.hold(response.clone())) {
+                Ok(()) => {
+                    handover.queued += 1;
+                    continue;
+                }
+                Err(TrySendError::Full(_)) => "peer_queue_full",
+                Err(TrySendError::Closed(_)) => "session_failed",
+            };
+            handover.dropped += 1;
+            self.metrics.network_dropped_broadcast_messages.of(reason).inc();
         }
+        handover
     }
 
     /// The peer is gone, and its queries with it.

@@ -22,7 +22,8 @@ use tokio::{
 use tracing::debug;
 
 use super::{
-    NetworkConfig, Traffic,
+    Backlog, Handover, NetworkConfig, Traffic,
+    backlog::Held,
     streams::{self, Opener},
 };
 use crate::{message::MAX_MESSAGE_SIZE, metrics::Metrics};
@@ -153,12 +154,14 @@ pub(super) struct Querier {
     opener: Opener,
     metrics: Metrics,
     queue_length: usize,
-    peers: HashMap<PeerId, mpsc::Sender<Bytes>>,
+    backlog: Backlog,
+    peers: HashMap<PeerId, mpsc::Sender<Held>>,
 }
 
 impl Querier {
     pub(super) fn new(opener: Opener, config: &NetworkConfig, metrics: &Metrics) -> Self {
-        Self { opener, metrics: metrics.clone(), queue_length: config.queue_length(), peers: HashMap::new() }
+        let (queue_length, backlog) = (config.queue_length(), config.backlog.clone());
+        Self { opener, metrics: metrics.clone(), queue_length, backlog, peers: HashMap::new() }
     }
 
     /// A peer has connected: its queue and the task that works it off.
@@ -176,22 +179,27 @@ impl Querier {
     }
 
     /// Queues a message for every connected peer.
-    pub(super) fn broadcast(&self, message: Vec<u8>) {
+    pub(super) fn broadcast(&self, message: Vec<u8>) -> Handover {
         if self.peers.is_empty() {
             self.metrics.network_dropped_broadcast_messages.of("no_peers_connected").inc();
         }
         let message = Bytes::from(message);
+        let mut handover = Handover::default();
         for queue in self.peers.values() {
-            if queue.try_send(message.clone()).is_err() {
+            if queue.try_send(self.backlog.hold(message.clone())).is_ok() {
+                handover.queued += 1;
+            } else {
+                handover.dropped += 1;
                 self.metrics.network_dropped_broadcast_messages.of("peer_queue_full").inc();
             }
         }
+        handover
     }
 }
 
 async fn query_all(
     peer: PeerId,
-    mut messages: mpsc::Receiver<Bytes>,
+    mut messages: mpsc::Receiver<Held>,
     sessions: Arc<Semaphore>,
     opener: Opener,
     metrics: Metrics,
@@ -203,7 +211,7 @@ async fn query_all(
         tokio::spawn(async move {
             let started = Instant::now();
             let _active = Active::new(&metrics.network_active_outbound_sessions);
-            match timed(query(peer, &message, &opener)).await {
+            match timed(query(peer, &message.bytes, &opener)).await {
                 Ok(()) => metrics.broadcast_message_send_delay_seconds.observe(started.elapsed().as_secs_f64()),
                 Err(error) => {
                     debug!(%peer, %error, "outbound session failed");

@@ -29,7 +29,7 @@ use tokio::{
 use tracing::{debug, warn};
 
 use super::{
-    NetworkConfig, NetworkError, Outgoing, Protocol, Readiness, Traffic,
+    Handover, NetworkConfig, NetworkError, Outgoing, Protocol, Readiness, Traffic,
     dialing::Dialer,
     events, gossip,
     identity::keypair,
@@ -271,24 +271,29 @@ impl Driver {
         if !self.traffic.about_to_send(&mut message) {
             return;
         }
-        match &self.broadcast {
-            Broadcast::Gossip => self.publish(message.bytes),
-            Broadcast::Query(querier) => querier.broadcast(message.bytes),
-            Broadcast::Respond { sessions, .. } => sessions.broadcast(&message.bytes),
-        }
+        let bytes = std::mem::take(&mut message.bytes);
+        let size = bytes.len() as u64;
+        let handover = match &self.broadcast {
+            Broadcast::Gossip => self.publish(bytes),
+            Broadcast::Query(querier) => querier.broadcast(bytes),
+            Broadcast::Respond { sessions, .. } => sessions.broadcast(&bytes),
+        };
+        self.traffic.handed_over(&message, size, handover);
     }
 
-    fn publish(&mut self, bytes: Vec<u8>) {
-        let Some(gossip) = self.swarm.behaviour_mut().gossip.as_mut() else { return };
+    fn publish(&mut self, bytes: Vec<u8>) -> Handover {
+        let Some(gossip) = self.swarm.behaviour_mut().gossip.as_mut() else { return Handover::default() };
         let started = Instant::now();
         match gossip.publish(gossip::topic(), bytes) {
             Ok(_) => {
                 let elapsed = started.elapsed().as_secs_f64();
                 self.metrics.broadcast_message_send_delay_seconds.observe(elapsed);
+                Handover { queued: 1, dropped: 0 }
             }
             Err(error) => {
                 debug!(%error, "not published");
                 self.metrics.network_dropped_broadcast_messages.of(events::drop_reason(&error)).inc();
+                Handover { queued: 0, dropped: 1 }
             }
         }
     }

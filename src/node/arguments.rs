@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::{
+    clock::unix_nanos,
     profile::ProfileMode,
+    schedule::SendPhase,
+    state::check_distance,
     workload::{Mode, Workload, value_name},
 };
 use crate::network::{GossipSettings, PeerAddress, Protocol};
-
-/// The first of January 2020: an earlier start is one in seconds, or of a clock that is not set.
-const YEAR_2020_MILLIS: u64 = 1_577_836_800_000;
 
 /// The arguments do not make a run: one line that says which, and the way out.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -36,6 +36,12 @@ pub struct WorkloadArgs {
     /// Time from one message of a sender to its next, in modes all, one and rr
     #[arg(long, env = "APOLLO_HEARTBEAT_MILLIS", value_name = "MS")]
     pub heartbeat_millis: Option<u64>,
+    /// Offset of each node's schedule in mode all: none, or a seeded fraction of the heartbeat
+    #[arg(long, env = "APOLLO_SEND_PHASE", value_enum, default_value = "spread")]
+    pub send_phase: SendPhase,
+    /// Seed of the offsets with --send-phase spread, the same for all nodes
+    #[arg(long, env = "APOLLO_SEND_PHASE_SEED", value_name = "NUMBER", default_value_t = 0)]
+    pub send_phase_seed: u64,
     /// Length of a node's turn, in mode rr
     #[arg(long, env = "APOLLO_ROUND_DURATION_SECONDS", value_name = "S")]
     pub round_duration_seconds: Option<u64>,
@@ -216,12 +222,10 @@ impl NodeArgs {
             }));
         }
         self.network.gossip.validate().map_err(UsageError)?;
-        if let Some(millis) = self.control.start_at_unix_millis
-            && millis < YEAR_2020_MILLIS
-        {
-            return Err(UsageError(format!(
-                "--start-at-unix-millis {millis} is before the year 2020: give milliseconds since the Unix epoch"
-            )));
+        if let Some(millis) = self.control.start_at_unix_millis {
+            // Seconds in place of milliseconds are in the year 1970.
+            let start = millis.saturating_mul(1_000_000);
+            check_distance(&format!("--start-at-unix-millis {millis}"), start, unix_nanos()).map_err(UsageError)?;
         }
         Ok(workload)
     }
@@ -252,6 +256,8 @@ impl NodeArgs {
             "buffer-size": self.buffer_size,
             "timeout": self.timeout,
             "verbosity": self.verbosity,
+            "send-phase": value_name(&workload.send_phase),
+            "send-phase-seed": workload.send_phase_seed,
             "explore-cool-down-duration-seconds": workload.explore_cool_down_duration_seconds,
             "explore-run-duration-seconds": workload.explore_run_duration_seconds,
             "explore-min-throughput-byte-per-seconds": workload.explore_min_throughput_byte_per_seconds,
@@ -339,7 +345,7 @@ mod tests {
         let words = "node --id=1 --num-nodes=4 --metric-port=7 --p2p-port=8 --mode=one --network-protocol=reversed-sqmr \
                      --bootstrap=/ip4/127.0.0.1/udp/1/quic-v1/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN \
                      --buffer-size=9 --timeout=10 --verbosity=5 --broadcaster=2 --message-size-bytes=77 \
-                     --heartbeat-millis=3 --round-duration-seconds=12 --explore-cool-down-duration-seconds=13 \
+                     --heartbeat-millis=3 --send-phase=aligned --send-phase-seed=24 --round-duration-seconds=12 --explore-cool-down-duration-seconds=13 \
                      --explore-run-duration-seconds=14 --explore-min-throughput-byte-per-seconds=15.5 \
                      --explore-min-message-size-bytes=16 --quic --queue-bytes=100000 --gossipsub-metrics \
                      --tokio-metrics --gossipsub-mesh-n=7 --gossipsub-mesh-n-low=6 --gossipsub-mesh-n-high=13 \
@@ -384,7 +390,7 @@ mod tests {
             ("--buffer-size 0", "--buffer-size"),
             ("--timeout 0", "--timeout"),
             ("--metric-port 0", "--metric-port"),
-            ("--start-at-unix-millis 1700000000", "give milliseconds"),
+            ("--start-at-unix-millis 1700000000", "give a start within a year"),
             ("--mode some", "some"),
             ("--gossipsub-mesh-n 2", "--gossipsub-mesh-n 2"),
             ("--gossipsub-mesh-outbound-min 4", "--gossipsub-mesh-outbound-min 4"),

@@ -15,6 +15,9 @@ const SMALLEST: usize = 1024;
 /// Longest drain after a trial; the rest of the cool-down belongs to the rebuilt network.
 const LONGEST_DRAIN: Duration = Duration::from_secs(10);
 
+/// Traffic of a trial before its window opens, at most; it takes up to a quarter of the cool-down.
+const MAX_WARM_UP: Duration = Duration::from_secs(2);
+
 /// What one trial sends.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrialPlan {
@@ -47,6 +50,8 @@ pub fn trials(min_message_size: usize, min_throughput: f64) -> Vec<TrialPlan> {
 /// When a trial does what, in nanoseconds since the Unix epoch. Every node finds the same times from the run's start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrialTimes {
+    /// Traffic begins that is not measured.
+    pub warm_up_unix_nanos: u64,
     /// The measured window opens.
     pub from_unix_nanos: u64,
     /// It closes.
@@ -56,8 +61,8 @@ pub struct TrialTimes {
 }
 
 impl TrialTimes {
-    /// The times of trial `number`, from 0, of a run that starts at `start`: a cool-down, then the window.
-    /// The first half of the next cool-down, at most ten seconds, drains the network; then it is rebuilt.
+    /// The times of trial `number`, from 0, of a run that starts at `start`: a cool-down, whose end is the trial's warm-up,
+    /// then the window. The first half of the next cool-down, at most ten seconds, drains the network; then it is rebuilt.
     pub fn new(start_unix_nanos: u64, number: usize, cool_down: Duration, run: Duration) -> Self {
         let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let drain = nanos((cool_down / 2).min(LONGEST_DRAIN));
@@ -65,7 +70,13 @@ impl TrialTimes {
         let begin = start_unix_nanos.saturating_add(cycle.saturating_mul(number as u64));
         let from = begin.saturating_add(nanos(cool_down));
         let to = from.saturating_add(nanos(run));
-        Self { from_unix_nanos: from, to_unix_nanos: to, drained_unix_nanos: to.saturating_add(drain) }
+        let warm_up_unix_nanos = from.saturating_sub(nanos((cool_down / 4).min(MAX_WARM_UP)));
+        Self {
+            warm_up_unix_nanos,
+            from_unix_nanos: from,
+            to_unix_nanos: to,
+            drained_unix_nanos: to.saturating_add(drain),
+        }
     }
 }
 
@@ -92,6 +103,7 @@ mod tests {
     fn a_trial_drains_in_the_first_half_of_the_next_cool_down() {
         let seconds = |count: u64| count * 1_000_000_000;
         let times = |number| TrialTimes::new(seconds(5), number, Duration::from_secs(4), Duration::from_secs(10));
+        assert_eq!(times(0).warm_up_unix_nanos, seconds(8));
         assert_eq!(times(0).from_unix_nanos, seconds(9));
         assert_eq!(times(0).to_unix_nanos, seconds(19));
         assert_eq!(times(0).drained_unix_nanos, seconds(21));

@@ -13,25 +13,26 @@ use tokio::{
     net::TcpListener,
     runtime::{self, Runtime},
     signal::unix::{SignalKind, signal},
-    sync::{Notify, Semaphore, watch},
+    sync::{Notify, Semaphore, mpsc, watch},
     time::{MissedTickBehavior, interval},
 };
 use tracing::{info, warn};
 
 use super::{
     arguments::NodeArgs,
-    http, logging,
+    clock::unix_nanos,
+    http, logging, pending,
     profile::Profiler,
     recorder::Recorder,
     session::Session,
     state::{Phase, StartOrder},
-    summary::{NODE_SCHEMA_VERSION, NodeSummary, TrialSummary, WindowUsage, write_json},
+    summary::{NODE_SCHEMA_VERSION, NodeSummary, PendingWork, TrialSummary, WindowUsage, write_json},
     workload::{Load, Workload},
 };
 use crate::{
     command_line::BAD_USAGE,
     metrics::{DROP_REASONS, Labelled, MALFORMED_REASONS, Metrics, NETWORK_EVENTS, SystemSampler, usage},
-    network::{NetworkConfig, Readiness, Roster, peer_id},
+    network::{Backlog, NetworkConfig, Outgoing, Readiness, Roster, peer_id},
     probe::Responder,
 };
 
@@ -61,6 +62,8 @@ pub(super) struct Node {
     /// One for each probe under way.
     pub(super) probes: Semaphore,
     life: Mutex<Life>,
+    backlog: Backlog,
+    outgoing: Mutex<Option<mpsc::WeakSender<Outgoing>>>,
     libp2p_registry: Mutex<Option<prometheus_client::registry::Registry>>,
 }
 
@@ -70,15 +73,13 @@ pub(super) struct Life {
     pub(super) readiness: watch::Receiver<Readiness>,
     pub(super) trials: Vec<TrialSummary>,
     usage_at_start: Option<WindowUsage>,
-    cpu_at_end: Option<f64>,
+    usage_at_end: Option<WindowUsage>,
 }
 
 impl Life {
-    /// What was used inside the window: processor time to its end, bytes up to now, since what the window sent goes on
-    /// to travel while the network drains.
+    /// What was used while the window was open, up to `now` when it still is.
     pub(super) fn used_in_window(&self, now: WindowUsage) -> Option<WindowUsage> {
-        let cpu_seconds = self.cpu_at_end.unwrap_or(now.cpu_seconds);
-        Some(WindowUsage { cpu_seconds, ..now }.since(&self.usage_at_start?))
+        Some(self.usage_at_end.unwrap_or(now).since(&self.usage_at_start?))
     }
 }
 
@@ -151,8 +152,10 @@ fn start(args: NodeArgs) -> Result<(), Failure> {
             readiness: watch::channel(Readiness { expected_peers: usize::MAX, ..Readiness::default() }).1,
             trials: vec![],
             usage_at_start: None,
-            cpu_at_end: None,
+            usage_at_end: None,
         }),
+        backlog: Backlog::default(),
+        outgoing: Mutex::new(None),
         libp2p_registry: Mutex::new(None),
         args,
     });
@@ -323,6 +326,8 @@ impl Node {
     /// Everything counted so far.
     pub(super) fn summary(&self) -> NodeSummary {
         let readiness = self.readiness();
+        // Taken before the counts, so that none of them is younger.
+        let (phase, counted_unix_nanos) = (self.phase(), unix_nanos());
         let counts = self.recorder.counts();
         let mut configuration = serde_json::to_value(&self.args).unwrap_or_default();
         if let Some(fields) = configuration.as_object_mut() {
@@ -340,8 +345,10 @@ impl Node {
             peer_id: peer_id(self.args.id).to_string(),
             process: std::process::id(),
             configuration,
-            phase: life.phase,
+            phase,
             readiness,
+            counted_unix_nanos,
+            pending_work: matches!(phase, Phase::Draining | Phase::Finished).then(|| self.pending_work()),
             start: self.order.borrow().clone(),
             measured: counts.measured,
             outside: counts.outside,
@@ -400,12 +407,12 @@ impl Node {
     fn window_opened(&self, usage: WindowUsage) {
         let mut life = self.life();
         life.usage_at_start = Some(usage);
-        life.cpu_at_end = None;
+        life.usage_at_end = None;
     }
 
     pub(super) fn window_closes(&self) {
         let now = self.usage_now();
-        self.life().cpu_at_end = Some(now.cpu_seconds);
+        self.life().usage_at_end = Some(now);
         if let (Some(profiler), Load::Steady { .. }) = (&self.profiler, &self.workload.load) {
             profiler.traffic_ends();
         }
@@ -425,7 +432,23 @@ impl Node {
             gossip: args.network.gossip.clone(),
             queue_bytes: usize::try_from(args.network.queue_bytes).unwrap_or(usize::MAX),
             queue_messages: usize::try_from(args.buffer_size).unwrap_or(usize::MAX),
+            backlog: self.backlog.clone(),
             message_size,
         }
+    }
+
+    /// What this node has taken and not got rid of.
+    fn pending_work(&self) -> PendingWork {
+        let queue = self.outgoing().as_ref().and_then(mpsc::WeakSender::upgrade);
+        let waiting = queue.map_or(0, |queue| queue.max_capacity() - queue.capacity());
+        PendingWork {
+            queued: self.backlog.count().saturating_add(waiting as u64),
+            socket_bytes: (!self.args.network.quic).then(|| pending::socket_bytes(self.args.metric_port)).flatten(),
+        }
+    }
+
+    /// The queue between the schedule and the network, while there is one.
+    pub(super) fn outgoing(&self) -> MutexGuard<'_, Option<mpsc::WeakSender<Outgoing>>> {
+        self.outgoing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

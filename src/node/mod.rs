@@ -8,6 +8,7 @@ mod http;
 mod life;
 mod logging;
 mod pacer;
+mod pending;
 mod profile;
 mod recorder;
 mod schedule;
@@ -23,11 +24,12 @@ pub use command::NodeCommand;
 pub use explore::{TrialPlan, TrialTimes, trials};
 pub use profile::ProfileMode;
 pub use recorder::Recorder;
-pub use schedule::{Slot, Slots};
+pub use schedule::{SendPhase, SendPlan, Slot, Slots};
+pub use session::SEND_GRACE;
 pub use state::{MOST_BOUNDARIES, Phase, StartOrder};
 pub use summary::{
-    HistogramText, NODE_SCHEMA_VERSION, NodeSummary, PhaseSender, PhaseSummary, SenderSummary, TrialSummary,
-    WindowSummary, WindowUsage, write_json,
+    ArrivalSummary, HistogramText, NODE_SCHEMA_VERSION, NodeSummary, PendingWork, PhaseSender, PhaseSummary,
+    SenderSummary, THIRDS, TrialSummary, WINDOW_PARTS, WindowSummary, WindowUsage, write_json,
 };
 pub use windows::Span;
 pub use workload::{Load, Mode, Turn, Workload, WorkloadDefaults, value_name};

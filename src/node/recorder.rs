@@ -9,15 +9,25 @@ use libp2p::PeerId;
 
 use super::{
     clock::unix_nanos,
-    schedule::Slot,
+    schedule::{SendPlan, Slot},
     summary::{PhaseSummary, SenderSummary, WindowSummary},
     windows::{Arrived, Span, Windows},
 };
 use crate::{
-    message::{Arrival, Base, DeliveryTracker, Extension, HEADER_SIZE, Message},
+    message::{Arrival, Base, Claim, DeliveryTracker, Extension, HEADER_SIZE, Message},
     metrics::Metrics,
-    network::{Outgoing, Roster, Traffic},
+    network::{Handover, Outgoing, Roster, Traffic},
 };
+
+/// The clocks of two hosts are less far apart than this, in nanoseconds: a runner refuses a quarter of a second.
+const CLOCK_MARGIN: u64 = 60_000_000_000;
+
+/// The largest index that a message may have that comes at `now`, in nanoseconds since the Unix epoch: by the schedule, or
+/// else that of a sender that has sent every millisecond since 1970.
+fn largest_index(plan: Option<&SendPlan>, now: u64) -> u64 {
+    let now = now.saturating_add(CLOCK_MARGIN);
+    plan.map_or(now / 1_000_000, |plan| plan.largest_index(now))
+}
 
 /// The most arrivals before its start that a node remembers, in case it is one that comes back: below 4 MiB.
 const MOST_EARLY: usize = 1 << 16;
@@ -28,6 +38,9 @@ struct State {
     windows: Windows,
     send_deadline: u64,
     trial: u32,
+    plan: Option<SendPlan>,
+    /// Messages that this node has handed to the network since its counts began.
+    sent: u64,
     /// What came before the start, as long as that can be one of a node that comes back.
     early: Option<Vec<Arrived>>,
 }
@@ -39,12 +52,14 @@ impl State {
             windows: Windows::new(span),
             send_deadline: span.send_deadline,
             trial: span.trial,
+            plan: span.plan.clone(),
+            sent: 0,
             early: None,
         }
     }
 
     fn count(&mut self, message: &Arrived) -> Arrival {
-        let arrival = self.tracker.record(message.sender, message.index);
+        let arrival = self.tracker.record(message.sender, message.index, message.claim);
         self.windows.received(message, arrival);
         arrival
     }
@@ -148,7 +163,7 @@ impl Recorder {
     pub fn unsent(&self) -> u64 {
         let state = self.lock();
         let counts = &state.windows.measured.counts;
-        counts.intended.saturating_sub(counts.sent)
+        counts.intended.saturating_sub(counts.sent).saturating_sub(counts.dropped)
     }
 
     /// Whether no window ever ends the sending.
@@ -183,11 +198,17 @@ impl Recorder {
             now,
             size,
             send_lag: message.extension.map(|extension| extension.send_lag_micros),
+            claim: message.extension.map(|Extension { life, sent_before, .. }| Claim { life, sent_before }),
         };
         let mut state = self.lock();
-        if message.extension.is_some_and(|extension| extension.trial != state.trial) {
+        let refused = if message.extension.is_some_and(|extension| extension.trial != state.trial) {
+            Some("other_trial")
+        } else {
+            (arrived.index > largest_index(state.plan.as_ref(), now)).then_some("impossible_index")
+        };
+        if let Some(reason) = refused {
             drop(state);
-            self.metrics.receive_message_malformed_count.of("other_trial").inc();
+            self.metrics.receive_message_malformed_count.of(reason).inc();
             return;
         }
         let arrival = state.count(&arrived);
@@ -223,18 +244,36 @@ impl Recorder {
 impl Traffic for Recorder {
     fn about_to_send(&self, message: &mut Outgoing) -> bool {
         let now = unix_nanos();
-        let lag_nanos = now.saturating_sub(message.intended_unix_nanos);
-        let late = now >= message.next_unix_nanos;
-        let size = message.bytes.len() as u64;
-        {
-            let mut state = self.lock();
+        let sent_before = {
+            let state = self.lock();
             if now > state.send_deadline {
                 return false;
             }
-            state.windows.sent(message.intended_unix_nanos, size, late, lag_nanos / 1000);
-        }
-        let extension = Extension { run_id: self.run_id, trial: message.trial, send_lag_micros: lag_nanos / 1000 };
+            state.sent
+        };
+        message.handed_over_unix_nanos = now;
+        let extension = Extension {
+            run_id: self.run_id,
+            trial: message.trial,
+            send_lag_micros: message.send_lag_nanos() / 1000,
+            life: self.born,
+            sent_before,
+        };
         extension.write_to(&mut message.bytes[HEADER_SIZE..]);
+        true
+    }
+
+    fn handed_over(&self, message: &Outgoing, size: u64, handover: Handover) {
+        let (late, lag_nanos) = (message.is_late(), message.send_lag_nanos());
+        {
+            let mut state = self.lock();
+            if handover.queued == 0 {
+                state.windows.dropped(message.intended_unix_nanos);
+                return;
+            }
+            state.sent += 1;
+            state.windows.sent(message.intended_unix_nanos, size, late, lag_nanos / 1000, handover.dropped);
+        }
         let metrics = &self.metrics;
         metrics.broadcast_message_count.inc();
         metrics.broadcast_message_bytes_sum.inc_by(size);
@@ -242,7 +281,6 @@ impl Traffic for Recorder {
         if late {
             metrics.broadcast_message_late_count.inc();
         }
-        true
     }
 
     // Runs on the network's tasks: reading the header and counting takes about as long as handing the message to
@@ -279,7 +317,7 @@ mod tests {
     }
 
     fn message(sender: u64, index: u64, intended: u64) -> Vec<u8> {
-        compose(sender, index, intended, 100, &Extension { run_id: 7, trial: 0, send_lag_micros: 0 })
+        compose(sender, index, intended, 100, &Extension { run_id: 7, ..Extension::default() })
     }
 
     #[test]
@@ -356,7 +394,7 @@ mod tests {
         recorder.received(Some(peer_id(3)), &message(3, 0, 0));
         recorder.received(Some(peer_id(0)), &message(0, 0, 0));
         recorder.received(Some(peer_id(1)), b"nonsense");
-        let other = compose(1, 0, 0, 100, &Extension { run_id: 8, trial: 0, send_lag_micros: 0 });
+        let other = compose(1, 0, 0, 100, &Extension { run_id: 8, ..Extension::default() });
         recorder.received(Some(peer_id(1)), &other);
         assert_eq!(recorder.counts().measured, Windows::new(&span(0, 0)).measured.summary());
         let refused = |reason| recorder.metrics.receive_message_malformed_count.of(reason).get();
@@ -370,7 +408,7 @@ mod tests {
     fn a_stray_of_another_trial_does_not_stand_for_a_message_of_this_one() {
         let recorder = recorder();
         recorder.begin(&Span { trial: 1, ..Span::everything(Base::Zero) });
-        let of_trial = |trial| compose(1, 0, 0, 100, &Extension { run_id: 7, trial, send_lag_micros: 0 });
+        let of_trial = |trial| compose(1, 0, 0, 100, &Extension { run_id: 7, trial, ..Extension::default() });
         recorder.received(Some(peer_id(1)), &of_trial(0));
         recorder.received(Some(peer_id(1)), &of_trial(1));
         assert_eq!((recorder.counts().measured.received, recorder.counts().measured.duplicates), (1, 0));
@@ -386,27 +424,79 @@ mod tests {
         assert_eq!(measured.delay_micros.decode().unwrap().max(), 0);
     }
 
+    fn outgoing(intended: u64) -> Outgoing {
+        Outgoing {
+            intended_unix_nanos: intended,
+            next_unix_nanos: intended + SECOND,
+            handed_over_unix_nanos: 0,
+            trial: 0,
+            bytes: message(0, 0, intended),
+        }
+    }
+
+    /// Hands a message over to queues that do with it as `handover` says; its extension, if it was not too late.
+    fn send(recorder: &Recorder, intended: u64, handover: Handover) -> Option<Extension> {
+        let mut message = outgoing(intended);
+        recorder.about_to_send(&mut message).then(|| {
+            recorder.handed_over(&message, message.bytes.len() as u64, handover);
+            Message::decode(&message.bytes).unwrap().extension.unwrap()
+        })
+    }
+
+    const TAKEN: Handover = Handover { queued: 2, dropped: 0 };
+
     #[test]
     fn what_is_sent_after_its_successor_was_due_is_late_and_after_the_deadline_not_sent() {
         let recorder = recorder();
         let now = unix_nanos();
-        let outgoing = |intended| Outgoing {
-            intended_unix_nanos: intended,
-            next_unix_nanos: intended + SECOND,
-            trial: 0,
-            bytes: message(0, 0, intended),
-        };
         recorder.begin(&Span { send_deadline: now + 60 * SECOND, ..Span::everything(Base::Zero) });
-        assert!(recorder.about_to_send(&mut outgoing(now)));
-        let mut late = outgoing(now - 3 * SECOND);
-        assert!(recorder.about_to_send(&mut late));
-        let lag = Message::decode(&late.bytes).unwrap().extension.unwrap().send_lag_micros;
+        assert!(send(&recorder, now, TAKEN).is_some());
+        let lag = send(&recorder, now - 3 * SECOND, TAKEN).unwrap().send_lag_micros;
         assert!((3_000_000..4_000_000).contains(&lag), "{lag}");
         let measured = recorder.counts().measured;
         assert_eq!((measured.sent, measured.late), (2, 1));
 
         recorder.begin(&Span { send_deadline: now - SECOND, ..Span::everything(Base::Zero) });
-        assert!(!recorder.about_to_send(&mut outgoing(now)));
+        assert_eq!(send(&recorder, now, TAKEN), None);
         assert_eq!(recorder.counts().measured.sent, 0);
+    }
+
+    #[test]
+    fn a_message_that_no_queue_took_is_dropped_and_not_sent() {
+        let recorder = recorder();
+        recorder.begin(&Span::everything(Base::Zero));
+        let now = unix_nanos();
+        let handovers =
+            [TAKEN, Handover { queued: 0, dropped: 2 }, Handover { queued: 1, dropped: 1 }, Handover::default()];
+        let stated = handovers.map(|handover| send(&recorder, now, handover).unwrap().sent_before);
+        assert_eq!(stated, [0, 1, 1, 2], "only messages that were sent count");
+        let measured = recorder.counts().measured;
+        assert_eq!((measured.sent, measured.dropped, measured.dropped_copies), (2, 2, 1));
+    }
+
+    #[test]
+    fn an_index_that_no_schedule_has_reached_is_refused() {
+        let recorder = recorder();
+        let now = unix_nanos();
+        let impossible = || recorder.metrics.receive_message_malformed_count.of("impossible_index").get();
+        recorder.received(Some(peer_id(1)), &message(1, u64::MAX - 1, now));
+        assert_eq!(impossible(), 1);
+        let plan = SendPlan {
+            num_nodes: 3,
+            turn: crate::node::Turn::All,
+            heartbeat_nanos: SECOND / 10,
+            origin_unix_nanos: now - SECOND,
+            from_unix_nanos: now - SECOND,
+            to_unix_nanos: None,
+            spread_seed: None,
+        };
+        recorder.begin(&Span { plan: Some(plan), ..Span::everything(Base::Zero) });
+        recorder.received(Some(peer_id(1)), &message(1, 10_000, now));
+        assert_eq!(impossible(), 2);
+        for index in 0..10 {
+            recorder.received(Some(peer_id(1)), &message(1, index, now));
+        }
+        let counts = recorder.counts();
+        assert_eq!((counts.measured.received, counts.measured.undecided, counts.pending), (10, 0, 0));
     }
 }

@@ -21,8 +21,8 @@ use crate::{
     network::{Network, NetworkError, Outgoing, Readiness},
 };
 
-/// How long after the end of its window a message that is late may still be sent.
-const SEND_GRACE: u64 = 1_000_000_000;
+/// Time after the end of the window in which a late message may still be sent, in nanoseconds.
+pub const SEND_GRACE: u64 = 1_000_000_000;
 
 /// Pause between two looks at a schedule that should be over by the deadline at the latest.
 const PACER_POLL: Duration = Duration::from_millis(5);
@@ -51,6 +51,7 @@ impl Session {
         let node = self.node.clone();
         let config = node.network_config(message_size);
         let (sender, receiver) = mpsc::channel(config.queue_length());
+        *node.outgoing() = Some(sender.downgrade());
         let starting: JoinHandle<Result<Network, NetworkError>> = node.p2p.clone().spawn(async move {
             let mut registry = node.args.network.gossipsub_metrics.then(Default::default);
             let traffic = node.recorder.clone();
@@ -152,8 +153,11 @@ impl Session {
         let (from, to) = (order.from_unix_nanos(), order.to_unix_nanos());
         let deadline = to.map_or(u64::MAX, |to| to.saturating_add(SEND_GRACE));
         let (born, now) = (node.recorder.born_unix_nanos(), unix_nanos());
+        // Nodes that start on their own share nothing but the wall clock: their turns and beats follow it.
+        let origin = if given || !matches!(turn, Turn::RoundRobin { .. }) { order.start_unix_nanos } else { 0 };
+        let Some(plan) = node.workload.send_plan(origin, order.start_unix_nanos, to) else { return Ok(()) };
         if given {
-            // Who comes after the start has not missed what was sent before.
+            // A node that comes after the start has not missed the messages of before.
             let base = if order.start_unix_nanos < now { Base::LowestSeen } else { Base::Zero };
             node.recorder.begin(&Span {
                 base,
@@ -162,14 +166,12 @@ impl Session {
                 to_unix_nanos: to.unwrap_or(u64::MAX),
                 send_deadline: deadline,
                 boundaries: order.boundaries_unix_nanos(),
+                plan: Some(plan.clone()),
                 rejoined_from: order.rejoining.then(|| order.gone_since_unix_nanos.unwrap_or(born)),
             });
         }
-        // Nodes that start on their own share nothing but the wall clock: their turns and beats follow it.
-        let origin = if given || !matches!(turn, Turn::RoundRobin { .. }) { order.start_unix_nanos } else { 0 };
-        let mut slots = Slots::new(id, num_nodes, turn, heartbeat, origin, order.start_unix_nanos, to).peekable();
-        // A node that comes after the start goes on where its schedule is by now, with the index that belongs there.
-        while given && slots.next_if(|slot| slot.intended_unix_nanos < now).is_some() {}
+        // A node that comes after the start goes on at the place of the schedule that belongs to now.
+        let mut slots = plan.slots(id, if given { now } else { 0 }).peekable();
         let mut offered = 0.0;
         if slots.peek().is_some() {
             let throughput = message_size as f64 / heartbeat.as_secs_f64();
@@ -239,7 +241,8 @@ impl Session {
         for (number, plan) in trials.iter().enumerate() {
             let times = TrialTimes::new(start, number, cool_down, run);
             if times.from_unix_nanos < unix_nanos() {
-                // A node that comes after the start takes part from the next trial on.
+                // A node that comes after the opening takes part from the next trial on.
+                warn!(trial = number, "this node was not there when the window opened, and takes no part");
                 continue;
             }
             if !std::mem::take(&mut first) {
@@ -266,7 +269,8 @@ impl Session {
         let node = self.node.clone();
         let id = node.args.id;
         let number = u32::try_from(number).unwrap_or(u32::MAX);
-        let heartbeat = Duration::from_millis(plan.heartbeat_millis);
+        let send_plan = plan.send_plan(node.args.num_nodes, broadcaster, &times);
+        let joined_unix_nanos = unix_nanos();
         // Nothing of a trial is sent after its window: what is late by then is missed.
         let TrialTimes { from_unix_nanos: from, to_unix_nanos: to, .. } = times;
         node.recorder.begin(&Span {
@@ -274,25 +278,27 @@ impl Session {
             from_unix_nanos: from,
             to_unix_nanos: to,
             send_deadline: to,
+            plan: Some(send_plan.clone()),
             ..Span::everything(Base::Zero)
         });
         node.set_phase(Phase::CoolDown);
         node.metrics.explore_trial.set(number.into());
         if id == broadcaster {
-            let turn = Turn::One(broadcaster);
-            let slots = Slots::new(id, node.args.num_nodes, turn, heartbeat, from, from, Some(to)).peekable();
+            let slots = send_plan.slots(id, 0).peekable();
             node.metrics.broadcast_message_bytes.set(plan.message_size.cast_signed() as i64);
             node.metrics.broadcast_message_throughput.set(plan.throughput());
             let template = Template { sender: id, message_size: plan.message_size, trial: number };
             self.pace(slots, template, outgoing, to)?;
         }
+        sleep_until(times.warm_up_unix_nanos).await;
+        node.set_phase(Phase::WarmUp);
+        if id == broadcaster {
+            node.metrics.broadcast_message_offered_throughput.set(plan.throughput());
+        }
         sleep_until(from).await;
         let readiness = node.readiness();
         if !readiness.is_ready() {
             warn!(trial = number, %readiness, "the network is not ready at the start of the trial");
-        }
-        if id == broadcaster {
-            node.metrics.broadcast_message_offered_throughput.set(plan.throughput());
         }
         node.window_opens();
         node.set_phase(Phase::Measuring);
@@ -303,6 +309,7 @@ impl Session {
         sleep_until(times.drained_unix_nanos).await;
         self.pacer = None;
         node.count_missed();
+        let counted_unix_nanos = unix_nanos();
         let counts = node.recorder.counts();
         let usage = node.life().used_in_window(node.usage_now()).unwrap_or_default();
         let summary = TrialSummary {
@@ -310,6 +317,8 @@ impl Session {
             plan,
             times,
             readiness,
+            joined_unix_nanos,
+            counted_unix_nanos,
             measured: counts.measured,
             pending: counts.pending,
             usage,

@@ -25,6 +25,23 @@ pub enum Phase {
 /// The most boundaries between phases.
 pub const MOST_BOUNDARIES: usize = 64;
 
+/// A start is less far away than this, before or after, in nanoseconds: no run is longer. A start of a clock that was never
+/// set would be a window in another century.
+const MAX_DISTANCE: u64 = 366 * 24 * 3600 * 1_000_000_000;
+
+/// Says in one line why a start is absurd, for a node whose clock shows `now`, both in nanoseconds since the Unix epoch.
+///
+/// # Errors
+/// When it is more than a year away.
+pub(super) fn check_distance(name: &str, start: u64, now: u64) -> Result<(), String> {
+    let days = start.abs_diff(now) / (24 * 3600 * 1_000_000_000);
+    let side = if start < now { "ago" } else { "ahead" };
+    if start.abs_diff(now) <= MAX_DISTANCE {
+        return Ok(());
+    }
+    Err(format!("{name} is {days} days {side} by the clock of this node: give a start within a year"))
+}
+
 /// When traffic starts, and which part of it is measured.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -89,6 +106,7 @@ impl StartOrder {
         if self.start_unix_nanos <= now && !self.rejoining {
             return Err("start_unix_nanos is in the past".into());
         }
+        check_distance("start_unix_nanos", self.start_unix_nanos, now)?;
         match self.gone_since_unix_nanos {
             Some(_) if !self.rejoining => return Err("gone_since_unix_nanos is for a node that is rejoining".into()),
             Some(gone_since) if gone_since > now => return Err("gone_since_unix_nanos is in the future".into()),
@@ -129,6 +147,17 @@ mod tests {
         assert!(says(&with(vec![1]), true).contains("explore"));
         assert!(says(&StartOrder { measure_millis: None, ..with(vec![1]) }, false).contains("needs measure_millis"));
         assert_eq!(StartOrder::at(10).check(10, false), Err("start_unix_nanos is in the past".into()));
+    }
+
+    #[test]
+    fn a_start_in_another_century_is_refused() {
+        let now = 1_790_000_000_000_000_000;
+        for start in [0, 1, now - MAX_DISTANCE - 1, now + MAX_DISTANCE + 1, u64::MAX] {
+            let line = StartOrder { rejoining: true, ..StartOrder::at(start) }.check(now, false).unwrap_err();
+            assert!(line.contains("give a start within a year") && line.lines().count() == 1, "{line}");
+        }
+        let half_a_year_ago = StartOrder { rejoining: true, ..StartOrder::at(now - MAX_DISTANCE / 2) };
+        assert_eq!(half_a_year_ago.check(now, false), Ok(()));
     }
 
     #[test]

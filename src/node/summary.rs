@@ -16,7 +16,7 @@ use super::{
 use crate::{metrics::Usage, network::Readiness};
 
 /// Version of [`NodeSummary`]'s JSON; raised when a field changes its meaning or goes.
-pub const NODE_SCHEMA_VERSION: u32 = 1;
+pub const NODE_SCHEMA_VERSION: u32 = 2;
 
 /// A histogram of microseconds in HDR's own encoding (V2, deflated), as base64.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,13 +48,36 @@ impl HistogramText {
     }
 }
 
-/// The counts of a window: a span of *intended* send times, the same one at senders and receivers.
+/// Equal parts of the measured window, by intended time, in which deliveries are counted: the age of a message that
+/// never came is known to one part. A multiple of [`THIRDS`].
+pub const WINDOW_PARTS: usize = 120;
+
+/// Parts of the measured window between which a growing backlog is looked for.
+pub const THIRDS: usize = 3;
+
+/// First copies of any message that came while the measured window was open, by their time of arrival.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArrivalSummary {
+    /// Deliveries.
+    pub count: u64,
+    /// Bytes of these, headers included.
+    pub bytes: u64,
+}
+
+/// The counts of a window: a span of *intended* send times, the same one at senders and receivers. Every message of the
+/// schedule is sent, dropped, or missed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct WindowSummary {
     /// Messages of this node's schedule that were due.
     pub intended: u64,
-    /// Of these, handed over to the network.
+    /// Of these, handed to the network: at least one copy was queued for a peer.
     pub sent: u64,
+    /// Of these, dropped by the node's own queues before the wire: no copy was queued.
+    #[serde(default)]
+    pub dropped: u64,
+    /// Copies for single peers that the node's own queues dropped, of messages that count as sent.
+    #[serde(default)]
+    pub dropped_copies: u64,
     /// Of those sent, sent after the next one was due.
     pub late: u64,
     /// Bytes of the messages sent, headers included.
@@ -63,6 +86,9 @@ pub struct WindowSummary {
     pub received: u64,
     /// Bytes of these.
     pub received_bytes: u64,
+    /// Of these, messages that came after the window's end.
+    #[serde(default)]
+    pub received_after_end: u64,
     /// Arrivals of a message that had come before.
     pub duplicates: u64,
     /// Different messages that came after a later one of their sender.
@@ -71,6 +97,24 @@ pub struct WindowSummary {
     pub undecided: u64,
     /// Delays that were negative and counted as 0.
     pub negative_delays: u64,
+    /// All first copies that came while the window was open.
+    #[serde(default)]
+    pub arrivals: ArrivalSummary,
+    /// Of `received`, by the [`WINDOW_PARTS`] equal parts of the window that they were intended in; empty for a window
+    /// without an end.
+    #[serde(default)]
+    pub received_by_part: Vec<u64>,
+    /// Of `sent`, by the same parts.
+    #[serde(default)]
+    pub sent_by_part: Vec<u64>,
+    /// For each third of the window, the time that this node's messages of the whole run so far would have been under way
+    /// to one receiver if none had arrived, in microseconds added up.
+    #[serde(default)]
+    pub offered_micros: [u64; THIRDS],
+    /// For each third of the window, the part of that time that remained when messages arrived at this node, in
+    /// microseconds added up. Offered less arrived time, divided by the third's length, is the mean backlog.
+    #[serde(default)]
+    pub arrived_micros: [u64; THIRDS],
     /// Delay of each received message from its intended send time, in microseconds.
     pub delay_micros: HistogramText,
     /// Delay of each received message from when it was really sent, in microseconds; only of senders that tell.
@@ -99,8 +143,11 @@ pub struct PhaseSummary {
     pub to_unix_nanos: u64,
     /// Messages of this node's schedule that were due.
     pub intended: u64,
-    /// Of these, handed over to the network.
+    /// Of these, handed to the network.
     pub sent: u64,
+    /// Of these, dropped by the node's own queues before the wire.
+    #[serde(default)]
+    pub dropped: u64,
     /// Different messages that came from other nodes.
     pub received: u64,
     /// Of these, came after the phase's end.
@@ -112,15 +159,14 @@ pub struct PhaseSummary {
     pub by_sender: Vec<PhaseSender>,
 }
 
-/// What the node used inside a window, by the wall clock.
+/// What the node used while a window was open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct WindowUsage {
     /// Processor time, user and system, in seconds, between the window's opening and its end.
     pub cpu_seconds: f64,
-    /// Bytes written to TCP sockets of the network from the window's opening to the end of the drain; none over QUIC,
-    /// where they can't be seen.
+    /// Bytes written to TCP sockets of the network in that time; none over QUIC, which does not show them.
     pub socket_bytes_sent: Option<u64>,
-    /// Bytes read from them.
+    /// Bytes read from them in that time.
     pub socket_bytes_received: Option<u64>,
 }
 
@@ -166,12 +212,29 @@ pub struct TrialSummary {
     pub times: TrialTimes,
     /// How ready the rebuilt network was when the window opened.
     pub readiness: Readiness,
+    /// When this node's rebuilt network and its counts were there, in nanoseconds since the Unix epoch. Later than the
+    /// opening of the window, and the node has not taken part in all of the trial.
+    #[serde(default)]
+    pub joined_unix_nanos: u64,
+    /// When its counts were taken, in nanoseconds since the Unix epoch.
+    #[serde(default)]
+    pub counted_unix_nanos: u64,
     /// Its counts.
     pub measured: WindowSummary,
     /// Messages below the highest that had not come by its end.
     pub pending: u64,
     /// What was used inside the window.
     pub usage: WindowUsage,
+}
+
+/// Messages that a node has not got rid of, or not read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PendingWork {
+    /// Messages, and copies of messages for single peers, in the node's queues and open sessions.
+    pub queued: u64,
+    /// Bytes in the kernel's queues of the node's p2p sockets: sent and not acknowledged, or received and not read. None
+    /// over QUIC, or where the kernel does not show them.
+    pub socket_bytes: Option<u64>,
 }
 
 /// Everything that a node counted.
@@ -193,6 +256,12 @@ pub struct NodeSummary {
     pub phase: Phase,
     /// How far it is from being ready.
     pub readiness: Readiness,
+    /// When this summary was made, in nanoseconds since the Unix epoch.
+    #[serde(default)]
+    pub counted_unix_nanos: u64,
+    /// What is still under way at this node, once it has stopped sending; none before.
+    #[serde(default)]
+    pub pending_work: Option<PendingWork>,
     /// When traffic starts; none before that is known.
     pub start: Option<StartOrder>,
     /// The measured window; in explore mode that of the trial under way.

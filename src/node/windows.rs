@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use hdrhistogram::Histogram;
 
-use super::summary::{HistogramText, PhaseSender, PhaseSummary, WindowSummary};
-use crate::message::{Arrival, Base};
+use super::{
+    schedule::SendPlan,
+    summary::{HistogramText, PhaseSender, PhaseSummary, THIRDS, WINDOW_PARTS, WindowSummary},
+};
+use crate::message::{Arrival, Base, Claim};
 
 /// What is counted from now on, and where. All times are in nanoseconds since the Unix epoch.
 #[derive(Clone, Debug)]
@@ -22,6 +25,8 @@ pub struct Span {
     pub send_deadline: u64,
     /// Where one phase of the measured window ends and the next begins, ascending, inside of the window.
     pub boundaries: Vec<u64>,
+    /// The schedule that all senders keep, where this node knows it: no index lies beyond it.
+    pub plan: Option<SendPlan>,
     /// For a node that was there before: only messages intended from here on are measured, and those that came before
     /// it was given its start are among them.
     pub rejoined_from: Option<u64>,
@@ -37,8 +42,55 @@ impl Span {
             to_unix_nanos: u64::MAX,
             send_deadline: u64::MAX,
             boundaries: vec![],
+            plan: None,
             rejoined_from: None,
         }
+    }
+}
+
+/// The measured window as a stretch of time, cut into equal parts.
+#[derive(Clone, Copy, Debug)]
+struct Stretch {
+    from: u64,
+    to: u64,
+}
+
+impl Stretch {
+    /// The window, if it has an end.
+    fn new(span: &Span) -> Option<Self> {
+        let (from, to) = (span.from_unix_nanos, span.to_unix_nanos);
+        (to != u64::MAX && from < to).then_some(Self { from, to })
+    }
+
+    /// End of part `number` of `count`; parts are as long as they can be equal.
+    fn end_of(self, number: usize, count: usize) -> u64 {
+        let length = u128::from(self.to - self.from) * (number as u128 + 1) / count as u128;
+        // It is at most the window's length.
+        self.from + length as u64
+    }
+
+    /// The part of a time inside.
+    fn part(self, time: u64) -> usize {
+        let number =
+            u128::from(time.saturating_sub(self.from)) * WINDOW_PARTS as u128 / u128::from(self.to - self.from);
+        (number as usize).min(WINDOW_PARTS - 1)
+    }
+
+    /// Adds to each third of the window the time from `time` to the third's end, as far as it lies inside.
+    fn add_rest(self, time: u64, micros: &mut [u64; THIRDS]) {
+        let mut begin = self.from;
+        for (number, sum) in micros.iter_mut().enumerate() {
+            let end = self.end_of(number, THIRDS);
+            *sum = sum.saturating_add(end.saturating_sub(time.max(begin)) / 1000);
+            begin = end;
+        }
+    }
+}
+
+/// Counts a message in the part of the window that it was intended in.
+fn count_part(parts: &mut [u64], stretch: Option<Stretch>, intended: u64) {
+    if let Some(count) = stretch.and_then(|stretch| parts.get_mut(stretch.part(intended))) {
+        *count += 1;
     }
 }
 
@@ -83,6 +135,7 @@ fn record(histogram: &mut Histogram<u64>, micros: u64) {
 struct Phase {
     intended: u64,
     sent: u64,
+    dropped: u64,
     received: u64,
     received_after_end: u64,
     /// None before the first arrival, and where the phase is the whole window, which has the same delays.
@@ -99,6 +152,7 @@ impl Phase {
             to_unix_nanos,
             intended: self.intended,
             sent: self.sent,
+            dropped: self.dropped,
             received: self.received,
             received_after_end: self.received_after_end,
             delay_micros: self.delay.as_ref().map(HistogramText::encode).unwrap_or_default(),
@@ -119,6 +173,8 @@ pub(super) struct Arrived {
     pub(super) now: u64,
     pub(super) size: u64,
     pub(super) send_lag: Option<u64>,
+    /// The sender's own count, where it states one.
+    pub(super) claim: Option<Claim>,
 }
 
 impl Arrived {
@@ -138,6 +194,8 @@ pub(super) struct Windows {
     pub(super) outside: Window,
     from: u64,
     to: u64,
+    stretch: Option<Stretch>,
+    rejoined_from: u64,
     /// Start of what is measured here: `from`, or later in a node that has come back.
     counted_from: u64,
     boundaries: Vec<u64>,
@@ -147,11 +205,19 @@ pub(super) struct Windows {
 
 impl Windows {
     pub(super) fn new(span: &Span) -> Self {
+        let mut measured = Window::new();
+        let stretch = Stretch::new(span);
+        if stretch.is_some() {
+            measured.counts.received_by_part = vec![0; WINDOW_PARTS];
+            measured.counts.sent_by_part = vec![0; WINDOW_PARTS];
+        }
         Self {
-            measured: Window::new(),
+            measured,
             outside: Window::new(),
             from: span.from_unix_nanos,
             to: span.to_unix_nanos,
+            stretch,
+            rejoined_from: span.rejoined_from.unwrap_or(0),
             counted_from: span.rejoined_from.unwrap_or(0).max(span.from_unix_nanos),
             boundaries: span.boundaries.clone(),
             phases: vec![Arc::default(); span.boundaries.len() + 1],
@@ -169,6 +235,9 @@ impl Windows {
     }
 
     pub(super) fn intended(&mut self, intended: u64) {
+        if let Some(stretch) = self.stretch {
+            stretch.add_rest(intended, &mut self.measured.counts.offered_micros);
+        }
         let (window, phase) = self.place(intended);
         window.counts.intended += 1;
         if let Some((phase, _)) = phase {
@@ -176,20 +245,53 @@ impl Windows {
         }
     }
 
-    pub(super) fn sent(&mut self, intended: u64, size: u64, late: bool, lag_micros: u64) {
+    pub(super) fn sent(&mut self, intended: u64, size: u64, late: bool, lag_micros: u64, dropped_copies: u64) {
+        let stretch = self.stretch;
         let (window, phase) = self.place(intended);
         window.counts.sent += 1;
         window.counts.sent_bytes += size;
         window.counts.late += u64::from(late);
+        window.counts.dropped_copies += dropped_copies;
+        count_part(&mut window.counts.sent_by_part, stretch.filter(|_| phase.is_some()), intended);
         record(&mut window.send_lag, lag_micros);
         if let Some((phase, _)) = phase {
             Arc::make_mut(phase).sent += 1;
         }
     }
 
+    pub(super) fn dropped(&mut self, intended: u64) {
+        let (window, phase) = self.place(intended);
+        window.counts.dropped += 1;
+        if let Some((phase, _)) = phase {
+            Arc::make_mut(phase).dropped += 1;
+        }
+    }
+
+    /// Counts a first copy by its time of arrival.
+    fn arrived(&mut self, message: &Arrived) {
+        // The life of this node before may have counted it.
+        if message.intended < self.rejoined_from {
+            return;
+        }
+        let counts = &mut self.measured.counts;
+        if (self.from..self.to).contains(&message.now) {
+            counts.arrivals.count += 1;
+            counts.arrivals.bytes += message.size;
+        }
+        if let Some(stretch) = self.stretch {
+            // A clock that is behind the sender's must not credit more time than was offered.
+            stretch.add_rest(message.now.max(message.intended), &mut counts.arrived_micros);
+        }
+    }
+
     pub(super) fn received(&mut self, message: &Arrived, arrival: Arrival) {
         let by_phase = !self.boundaries.is_empty();
+        if matches!(arrival, Arrival::InOrder | Arrival::Ahead | Arrival::Reordered) {
+            self.arrived(message);
+        }
+        let (stretch, to) = (self.stretch, self.to);
         let (window, phase) = self.place(message.intended);
+        let inside = phase.is_some();
         let counts = &mut window.counts;
         match arrival {
             Arrival::Duplicate => counts.duplicates += 1,
@@ -199,6 +301,8 @@ impl Windows {
                 counts.received_bytes += message.size;
                 counts.reordered += u64::from(arrival == Arrival::Reordered);
                 counts.negative_delays += u64::from(message.is_negative());
+                counts.received_after_end += u64::from(inside && message.now >= to);
+                count_part(&mut counts.received_by_part, stretch.filter(|_| inside), message.intended);
                 let delay = message.delay_nanos() / 1000;
                 record(&mut window.delay, delay);
                 if let Some(send_lag) = message.send_lag {
@@ -243,7 +347,7 @@ mod tests {
     }
 
     fn arrived(sender: u64, intended: u64, now: u64) -> Arrived {
-        Arrived { sender, index: 0, intended, now, size: 10, send_lag: None }
+        Arrived { sender, index: 0, intended, now, size: 10, send_lag: None, claim: None }
     }
 
     #[test]
@@ -255,7 +359,7 @@ mod tests {
         windows.received(&arrived(2, 1_400, 1_500), Arrival::Duplicate);
         windows.intended(1_599);
         windows.intended(1_600);
-        windows.sent(1_600, 10, false, 0);
+        windows.sent(1_600, 10, false, 0, 0);
         let phases = windows.phases();
         let counts: Vec<_> = phases.iter().map(|p| (p.intended, p.sent, p.received, p.received_after_end)).collect();
         assert_eq!(counts, [(0, 0, 2, 1), (1, 0, 1, 0), (1, 1, 1, 1)]);
@@ -263,6 +367,43 @@ mod tests {
         assert_eq!(spans, [(1_000, 1_300), (1_300, 1_600), (1_600, 2_000)]);
         assert_eq!(phases[0].by_sender, [PhaseSender { sender: 2, received: 2, received_after_end: 1 }]);
         assert_eq!(windows.outside.counts.received, 1);
+    }
+
+    #[test]
+    fn rates_are_of_what_arrived_in_the_window_whenever_it_was_meant_to_be_sent() {
+        let mut windows = Windows::new(&span(vec![]));
+        for (intended, now) in [(900, 999), (900, 1_000), (1_500, 1_999), (1_999, 2_000)] {
+            windows.received(&arrived(1, intended, now), Arrival::InOrder);
+        }
+        windows.received(&arrived(1, 1_500, 1_600), Arrival::Duplicate);
+        let counts = &windows.measured.counts;
+        assert_eq!((counts.arrivals.count, counts.arrivals.bytes), (2, 20));
+        assert_eq!((counts.received, counts.received_after_end), (2, 1));
+        let parts: Vec<usize> =
+            counts.received_by_part.iter().enumerate().filter(|(_, n)| **n > 0).map(|(part, _)| part).collect();
+        assert_eq!(parts, [WINDOW_PARTS / 2, WINDOW_PARTS - 1]);
+    }
+
+    #[test]
+    fn offered_less_arrived_time_is_the_time_that_messages_were_under_way() {
+        let ms = 1_000_000;
+        let window = Span { from_unix_nanos: 3_000 * ms, to_unix_nanos: 6_000 * ms, ..Span::everything(Base::Zero) };
+        let mut windows = Windows::new(&window);
+        // One from the warm-up that takes 1.5 s, one of the second third that never comes, one of a tenth of a second.
+        for intended in [2_000, 4_200, 5_500] {
+            windows.intended(intended * ms);
+        }
+        for (intended, now) in [(2_000, 3_500), (5_500, 5_600)] {
+            windows.received(&arrived(1, intended * ms, now * ms), Arrival::InOrder);
+        }
+        let counts = &windows.measured.counts;
+        let backlog: Vec<u64> = counts
+            .offered_micros
+            .iter()
+            .zip(counts.arrived_micros)
+            .map(|(offered, came)| (offered - came) / 1000)
+            .collect();
+        assert_eq!(backlog, [500, 800, 1_000 + 100]);
     }
 
     #[test]
@@ -303,7 +444,7 @@ mod tests {
             for (sender, intended, now, kind) in messages {
                 match kind {
                     0 => windows.intended(intended),
-                    1 => windows.sent(intended, 10, false, 0),
+                    1 => windows.sent(intended, 10, false, 0, 0),
                     2 => windows.received(&arrived(sender, intended, now), Arrival::Duplicate),
                     _ => windows.received(&arrived(sender, intended, now), Arrival::Reordered),
                 }

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     arguments::{UsageError, WorkloadArgs},
-    explore::{TrialPlan, trials},
+    explore::{TrialPlan, TrialTimes, trials},
+    schedule::{SendPhase, SendPlan, nanos},
 };
 use crate::{
     message::{HEADER_SIZE, MAX_MESSAGE_SIZE},
@@ -29,7 +30,8 @@ pub enum Mode {
 }
 
 /// Who has the turn in a steady workload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Turn {
     /// Every node, always.
     All,
@@ -74,6 +76,8 @@ pub struct Workload {
     pub num_nodes: u64,
     /// What they send.
     pub load: Load,
+    /// Seed of the nodes' offsets within the heartbeat; none when all send at the same instant.
+    pub spread_seed: Option<u64>,
 }
 
 /// What a command takes for arguments that are not given.
@@ -123,7 +127,8 @@ impl Workload {
             Mode::Explore => Self::explore(num_nodes, args, defaults)?,
             Mode::All | Mode::One | Mode::Rr => Self::steady(mode, num_nodes, args, defaults)?,
         };
-        Ok(Self { num_nodes, load })
+        let spread_seed = (args.send_phase == SendPhase::Spread).then_some(args.send_phase_seed);
+        Ok(Self { num_nodes, load, spread_seed })
     }
 
     fn steady(
@@ -189,7 +194,22 @@ impl Workload {
         Ok(Load::Explore { broadcaster, cool_down, run, trials })
     }
 
-    /// Which nodes ever broadcast.
+    /// The schedule of a steady load whose beats and turns are counted from `origin` and whose messages are numbered from
+    /// `from`, both in nanoseconds since the Unix epoch; none in mode explore.
+    pub fn send_plan(&self, origin: u64, from: u64, to: Option<u64>) -> Option<SendPlan> {
+        let Load::Steady { turn, heartbeat, .. } = &self.load else { return None };
+        Some(SendPlan {
+            num_nodes: self.num_nodes,
+            turn: *turn,
+            heartbeat_nanos: nanos(*heartbeat),
+            origin_unix_nanos: origin,
+            from_unix_nanos: from,
+            to_unix_nanos: to,
+            spread_seed: self.spread_seed,
+        })
+    }
+
+    /// The nodes that ever broadcast.
     pub fn broadcasters(&self) -> Broadcasters {
         match &self.load {
             Load::Steady { turn: Turn::One(id), .. } | Load::Explore { broadcaster: id, .. } => Broadcasters::One(*id),
@@ -203,6 +223,26 @@ impl Workload {
             Load::Steady { message_size, .. } => *message_size,
             Load::Explore { trials, .. } => trials.first().map_or(HEADER_SIZE, |trial| trial.message_size),
         }
+    }
+}
+
+impl TrialPlan {
+    /// The schedule of a trial, its warm-up included, in a network of `num_nodes`.
+    pub fn send_plan(&self, num_nodes: u64, broadcaster: u64, times: &TrialTimes) -> SendPlan {
+        SendPlan {
+            num_nodes,
+            turn: Turn::One(broadcaster),
+            heartbeat_nanos: nanos(Duration::from_millis(self.heartbeat_millis)),
+            // A beat falls on the opening of the window whatever the length of the warm-up.
+            origin_unix_nanos: times.from_unix_nanos - self.warm_up_beats(times) * self.heartbeat_millis * 1_000_000,
+            from_unix_nanos: times.warm_up_unix_nanos,
+            to_unix_nanos: Some(times.to_unix_nanos),
+            spread_seed: None,
+        }
+    }
+
+    fn warm_up_beats(&self, times: &TrialTimes) -> u64 {
+        times.from_unix_nanos.saturating_sub(times.warm_up_unix_nanos) / (self.heartbeat_millis.max(1) * 1_000_000)
     }
 }
 

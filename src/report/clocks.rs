@@ -69,7 +69,7 @@ impl Clocks {
     /// What a reader of the delays of `run` must know.
     pub fn warning(&self, run: &RunSummary) -> Option<String> {
         let worst = self.worst?;
-        let medians = run.trials.iter().map(|trial| &trial.totals).chain([&run.totals]);
+        let medians = run.trials.iter().map(|trial| &trial.totals).chain(&run.totals);
         let median = medians.filter_map(|totals| totals.delay.p50_micros).min()?;
         let millis = |micros: u64| micros as f64 / 1000.0;
         (worst.most() as f64 > MATTERS * median as f64).then(|| {
@@ -127,9 +127,9 @@ mod tests {
         let clocks = Clocks::new(vec![row(0, 0, 0, 100), row(1, 1, 800, 100)]);
         let mut run = RunSummary::failed(Default::default(), String::new());
         assert_eq!(clocks.warning(&run), None, "nothing was delivered");
-        run.totals.delay.p50_micros = Some(10_000);
+        run.totals.as_mut().unwrap().delay.p50_micros = Some(10_000);
         assert_eq!(clocks.warning(&run), None);
-        run.totals.delay.p50_micros = Some(9_000);
+        run.totals.as_mut().unwrap().delay.p50_micros = Some(9_000);
         let warning = clocks.warning(&run).unwrap();
         assert!(warning.contains("nodes 0 and 1 were 0.80 ms apart (known to +-0.20 ms)"), "{warning}");
     }

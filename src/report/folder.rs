@@ -1,15 +1,16 @@
 //! The folder that a run leaves behind, written as the run goes.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs::{self, OpenOptions},
     io::{self, Write},
     path::{Path, PathBuf},
 };
 
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 use thiserror::Error;
 
-use crate::node::write_json;
+use crate::node::{NodeSummary, write_json};
 
 /// The folder can't be used.
 #[derive(Debug, Error)]
@@ -17,6 +18,17 @@ pub enum FolderError {
     /// It holds something already.
     #[error("{0} is not empty: give another --output, or empty it")]
     NotEmpty(PathBuf),
+    /// No run has ended in it.
+    #[error("{0} is not the folder of a run that has ended: it has no observations.json")]
+    NoRun(PathBuf),
+    /// A file is not what it should be.
+    #[error("{path}: {error}")]
+    Unreadable {
+        /// What was read.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: serde_json::Error,
+    },
     /// The system refuses.
     #[error("{path}: {error}")]
     Io {
@@ -114,9 +126,83 @@ impl RunFolder {
         self.root.join("trials.jsonl")
     }
 
-    /// What a node said of itself.
+    /// Observations of the runner, which make the result together with the summaries of the nodes.
+    pub fn observations(&self) -> PathBuf {
+        self.root.join("observations.json")
+    }
+
+    /// Summary of a node, of its last life.
     pub fn node_summary(&self, node: u64) -> PathBuf {
         self.root.join(format!("nodes/node-{node}.json"))
+    }
+
+    /// Summary of a life of a node that was killed, from 1.
+    pub fn life_summary(&self, node: u64, life: usize) -> PathBuf {
+        self.root.join(format!("nodes/node-{node}.{life}.json"))
+    }
+
+    /// Writes the summaries that the result is made of: those of `lives` that ended, in their order, and the `latest` of
+    /// nodes that were there at the end. A file of a node that was not is removed: it is that of an ended life.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn write_nodes<'a>(
+        &self,
+        lives: &[NodeSummary],
+        latest: impl Iterator<Item = &'a NodeSummary>,
+    ) -> Result<(), FolderError> {
+        let mut count: BTreeMap<u64, usize> = BTreeMap::new();
+        for life in lives {
+            let number = count.entry(life.node).or_default();
+            *number += 1;
+            self.write_json(&self.life_summary(life.node, *number), life)?;
+        }
+        let mut left: BTreeSet<u64> = count.into_keys().collect();
+        for summary in latest {
+            left.remove(&summary.node);
+            self.write_json(&self.node_summary(summary.node), summary)?;
+        }
+        for node in left {
+            let _ = fs::remove_file(self.node_summary(node));
+        }
+        Ok(())
+    }
+
+    /// The summaries of [`Self::write_nodes`], of each node in the order of its lives.
+    ///
+    /// # Errors
+    /// When a file can't be read, or holds something else.
+    pub fn read_nodes(&self) -> Result<Vec<NodeSummary>, FolderError> {
+        let nodes = self.root.join("nodes");
+        let entries = fs::read_dir(&nodes).map_err(|error| FolderError::Io { path: nodes, error })?;
+        let mut files: Vec<(u64, usize, PathBuf)> = vec![];
+        for entry in entries.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let Some(name) = name.strip_prefix("node-").and_then(|name| name.strip_suffix(".json")) else { continue };
+            let (node, life) = name.split_once('.').map_or((name, None), |(node, life)| (node, Some(life)));
+            let life = life.map_or(Some(usize::MAX), |life| life.parse().ok());
+            files.extend(node.parse().ok().zip(life).map(|(node, life)| (node, life, entry.path())));
+        }
+        files.sort();
+        files.iter().map(|(_, _, path)| self.read_json(path)).collect()
+    }
+
+    /// Reads a value that was written as JSON.
+    ///
+    /// # Errors
+    /// When the file can't be read, or holds something else.
+    pub fn read_json<T: DeserializeOwned>(&self, path: &Path) -> Result<T, FolderError> {
+        let text = fs::read(path).map_err(|error| FolderError::Io { path: path.into(), error })?;
+        serde_json::from_slice(&text).map_err(|error| FolderError::Unreadable { path: path.into(), error })
+    }
+
+    /// The folder of a run that has ended.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn open(root: &Path) -> Result<Self, FolderError> {
+        let folder = Self { root: root.into(), resumed: true };
+        if folder.observations().is_file() { Ok(folder) } else { Err(FolderError::NoRun(root.into())) }
     }
 
     /// The profiles that were made, relative to the folder, in the order of their names.

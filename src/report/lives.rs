@@ -7,7 +7,10 @@ use hdrhistogram::Histogram;
 
 use crate::{
     metrics::Usage,
-    node::{HistogramText, NodeSummary, PhaseSender, PhaseSummary, WindowSummary, WindowUsage},
+    node::{
+        ArrivalSummary, HistogramText, NodeSummary, PhaseSender, PhaseSummary, THIRDS, WINDOW_PARTS, WindowSummary,
+        WindowUsage,
+    },
 };
 
 /// A sum that stops at the largest number.
@@ -54,16 +57,26 @@ pub(super) fn merge_histograms<'a>(
 /// One counted window out of several, histograms and all.
 pub(super) fn join_windows(windows: &[&WindowSummary], node: u64, problems: &mut Vec<String>) -> WindowSummary {
     let sum = |field: fn(&WindowSummary) -> u64| sum(windows.iter().map(|window| field(window)));
+    let parts = |field: fn(&WindowSummary) -> &Vec<u64>| add_parts(windows.iter().map(|window| field(window)));
+    let thirds = |field: fn(&WindowSummary) -> [u64; THIRDS]| add_thirds(windows.iter().map(|window| field(window)));
     let mut histogram = |field: fn(&WindowSummary) -> &HistogramText| {
         HistogramText::encode(&merge_histograms(windows.iter().map(|window| (node, field(window))), problems))
     };
     WindowSummary {
         intended: sum(|w| w.intended),
         sent: sum(|w| w.sent),
+        dropped: sum(|w| w.dropped),
+        dropped_copies: sum(|w| w.dropped_copies),
         late: sum(|w| w.late),
         sent_bytes: sum(|w| w.sent_bytes),
         received: sum(|w| w.received),
         received_bytes: sum(|w| w.received_bytes),
+        received_after_end: sum(|w| w.received_after_end),
+        arrivals: ArrivalSummary { count: sum(|w| w.arrivals.count), bytes: sum(|w| w.arrivals.bytes) },
+        received_by_part: parts(|w| &w.received_by_part),
+        sent_by_part: parts(|w| &w.sent_by_part),
+        offered_micros: thirds(|w| w.offered_micros),
+        arrived_micros: thirds(|w| w.arrived_micros),
         duplicates: sum(|w| w.duplicates),
         reordered: sum(|w| w.reordered),
         undecided: sum(|w| w.undecided),
@@ -72,6 +85,26 @@ pub(super) fn join_windows(windows: &[&WindowSummary], node: u64, problems: &mut
         network_delay_micros: histogram(|w| &w.network_delay_micros),
         send_lag_micros: histogram(|w| &w.send_lag_micros),
     }
+}
+
+/// The sums of counts by part of the window. A list that is too long is cut, since it came from another program.
+pub(super) fn add_parts<'a>(lists: impl Iterator<Item = &'a Vec<u64>>) -> Vec<u64> {
+    let mut sums = vec![];
+    for list in lists {
+        let length = list.len().min(WINDOW_PARTS);
+        if sums.len() < length {
+            sums.resize(length, 0_u64);
+        }
+        for (sum, count) in sums.iter_mut().zip(list) {
+            *sum = sum.saturating_add(*count);
+        }
+    }
+    sums
+}
+
+/// The sums of times by third of the window.
+pub(super) fn add_thirds(lists: impl Iterator<Item = [u64; THIRDS]>) -> [u64; THIRDS] {
+    lists.fold([0; THIRDS], |sums, list| std::array::from_fn(|third| sums[third].saturating_add(list[third])))
 }
 
 /// Whether two summaries cut the window into the same phases.
@@ -104,6 +137,7 @@ fn join_phase(lives: &[&PhaseSummary], node: u64, problems: &mut Vec<String>) ->
         to_unix_nanos: first.to_unix_nanos,
         intended: count(|phase| phase.intended),
         sent: count(|phase| phase.sent),
+        dropped: count(|phase| phase.dropped),
         received: count(|phase| phase.received),
         received_after_end: count(|phase| phase.received_after_end),
         delay_micros,

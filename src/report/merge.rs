@@ -2,200 +2,264 @@
 
 use std::{
     borrow::{Borrow, Cow},
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
 };
 
 use super::{
-    lives::{add_all, join_lives, join_windows, merge_histograms, sum, sum_if_all},
-    phases::{PhaseInput, Phases},
-    summary::{DelaySummary, NodeRow, RUN_SCHEMA_VERSION, RunSummary, Totals, TrialRow, Verdict, WorkloadSummary},
+    lives::{add_all, join_lives, merge_histograms, sum},
+    observed::{Observations, PlannedWindow},
+    phases::Phases,
+    quantiles::DelaySummary,
+    summary::{NodeRow, RUN_SCHEMA_VERSION, RunSummary, Totals, TrialRow, Verdict, WorkloadSummary},
+    sustained,
+    totals::{Frame, Part, totals},
 };
-use crate::node::{HistogramText, NodeSummary, WindowSummary, WindowUsage};
-
-/// A node's counts and usage of one window.
-type Part<'a> = (&'a WindowSummary, WindowUsage);
+use crate::node::{HistogramText, NodeSummary, Phase, TrialSummary, WindowSummary, WindowUsage};
 
 pub(super) fn ratio(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
 }
 
-fn totals(parts: &BTreeMap<u64, Part<'_>>, num_nodes: u64, window_seconds: f64, problems: &mut Vec<String>) -> Totals {
-    let sum = |field: fn(&WindowSummary) -> u64| sum(parts.values().map(|(window, _)| field(window)));
-    let mut delay = |field: fn(&WindowSummary) -> &HistogramText| {
-        let texts = parts.iter().map(|(node, (window, _))| (*node, field(window)));
-        DelaySummary::of(&merge_histograms(texts, problems))
-    };
-    let (intended, sent, delivered) = (sum(|w| w.intended), sum(|w| w.sent), sum(|w| w.received));
-    let expected = sent.saturating_mul(num_nodes.saturating_sub(1));
-    let delivered_bytes = sum(|w| w.received_bytes);
-    // A sum of nothing is -0.0.
-    let cpu_seconds = parts.values().map(|(_, usage)| usage.cpu_seconds).sum::<f64>() + 0.0;
-    let socket_bytes = sum_if_all(parts.values().map(|(_, usage)| usage.socket_bytes_sent));
-    let per_second = |count: u64| if window_seconds > 0.0 { count as f64 / window_seconds } else { 0.0 };
-    Totals {
-        window_seconds,
-        intended,
-        sent,
-        late: sum(|w| w.late),
-        missed: intended.saturating_sub(sent),
-        expected,
-        delivered,
-        delivery_ratio: ratio(delivered, expected),
-        duplicates: sum(|w| w.duplicates),
-        reordered: sum(|w| w.reordered),
-        undecided: sum(|w| w.undecided),
-        negative_delays: sum(|w| w.negative_delays),
-        sent_per_second: per_second(sent),
-        sent_bytes_per_second: per_second(sum(|w| w.sent_bytes)),
-        delivered_bytes_per_second: per_second(delivered_bytes),
-        delay: delay(|w| &w.delay_micros),
-        network_delay: delay(|w| &w.network_delay_micros),
-        send_lag: delay(|w| &w.send_lag_micros),
-        cpu_seconds,
-        cpu_seconds_per_million_deliveries: (delivered > 0).then(|| cpu_seconds * 1e6 / delivered as f64),
-        wire_bytes_per_delivered_byte: socket_bytes.and_then(|bytes| ratio(bytes, delivered_bytes)),
-    }
+/// Trials of a run: what is needed to make a row of each.
+#[derive(Clone, Copy, Debug)]
+pub struct Trials {
+    /// Nodes of the network.
+    pub num_nodes: u64,
+    /// The sender.
+    pub broadcaster: u64,
 }
 
-/// The trials that every node of `nodes` has finished, merged; problems with the nodes' data are added to `problems`.
-pub fn merge_trials<N: Borrow<NodeSummary>>(nodes: &[N], num_nodes: u64, problems: &mut Vec<String>) -> Vec<TrialRow> {
+/// Whether a node has nothing more to report of a trial.
+fn has_passed(node: &NodeSummary, trial: u32) -> bool {
+    node.phase == Phase::Finished || node.trials.iter().any(|known| known.trial >= trial)
+}
+
+/// The trials that every node of `nodes` has behind it, matched by their number; problems with the nodes' data are added to
+/// `problems`. A trial that a node did not take part in is not valid, by the node's name.
+pub fn merge_trials<N: Borrow<NodeSummary>>(nodes: &[N], trials: Trials, problems: &mut Vec<String>) -> Vec<TrialRow> {
     let nodes: Vec<&NodeSummary> = nodes.iter().map(N::borrow).collect();
-    let finished = nodes.iter().map(|node| node.trials.len()).min().unwrap_or(0);
-    (0..finished)
-        .map(|number| {
-            let trials: Vec<_> = nodes.iter().map(|node| &node.trials[number]).collect();
-            let parts = nodes.iter().zip(&trials).map(|(node, trial)| (node.node, (&trial.measured, trial.usage)));
-            let times = trials[0].times;
-            let seconds = times.to_unix_nanos.saturating_sub(times.from_unix_nanos) as f64 / 1e9;
-            TrialRow {
-                trial: trials[0].trial,
-                plan: trials[0].plan,
-                ready: trials.iter().all(|trial| trial.readiness.is_ready()),
-                totals: totals(&parts.collect(), num_nodes, seconds, problems),
-            }
-        })
+    let mut by_number: BTreeMap<u32, BTreeMap<u64, &TrialSummary>> = BTreeMap::new();
+    for node in &nodes {
+        for trial in &node.trials {
+            by_number.entry(trial.trial).or_default().insert(node.node, trial);
+        }
+    }
+    let done = |number: &u32| nodes.iter().all(|node| has_passed(node, *number));
+    by_number
+        .into_iter()
+        .filter(|(number, _)| done(number))
+        .filter_map(|(number, of_nodes)| trial_row(number, &of_nodes, trials, problems))
         .collect()
 }
 
-/// What one node counted and used in the measured window, or in all of its finished trials together.
-fn measured(node: &NodeSummary, explore: bool, problems: &mut Vec<String>) -> (WindowSummary, WindowUsage) {
-    if !explore {
-        return (node.measured.clone(), node.window_usage.unwrap_or_default());
-    }
-    let windows: Vec<_> = node.trials.iter().map(|trial| &trial.measured).collect();
-    let sum = |field: fn(&WindowUsage) -> Option<u64>| sum_if_all(node.trials.iter().map(|trial| field(&trial.usage)));
-    let usage = WindowUsage {
-        cpu_seconds: node.trials.iter().map(|trial| trial.usage.cpu_seconds).sum(),
-        socket_bytes_sent: sum(|usage| usage.socket_bytes_sent),
-        socket_bytes_received: sum(|usage| usage.socket_bytes_received),
+fn trial_row(
+    number: u32,
+    of_nodes: &BTreeMap<u64, &TrialSummary>,
+    trials: Trials,
+    problems: &mut Vec<String>,
+) -> Option<TrialRow> {
+    let Trials { num_nodes, broadcaster } = trials;
+    let model = of_nodes.get(&broadcaster).or_else(|| of_nodes.values().next())?;
+    let (times, plan) = (model.times, model.plan);
+    let window = PlannedWindow {
+        plan: plan.send_plan(num_nodes, broadcaster, &times),
+        from_unix_nanos: times.from_unix_nanos,
+        to_unix_nanos: times.to_unix_nanos,
     };
-    (join_windows(&windows, node.node, problems), usage)
+    let mut own_problems = vec![];
+    let mut parts = BTreeMap::new();
+    for node in 0..num_nodes {
+        let Some(trial) = of_nodes.get(&node) else {
+            own_problems.push(format!("node {node} did not take part"));
+            continue;
+        };
+        if (trial.times, trial.plan) != (times, plan) {
+            own_problems.push(format!("node {node} made another trial of this number"));
+            continue;
+        }
+        if trial.joined_unix_nanos > times.from_unix_nanos {
+            let late = (trial.joined_unix_nanos - times.from_unix_nanos) as f64 / 1e9;
+            own_problems.push(format!("node {node} came {late:.2} s after the window opened"));
+        }
+        if !trial.readiness.is_ready() {
+            own_problems.push(format!("node {node} was not ready: {}", trial.readiness));
+        }
+        parts.insert(node, (&trial.measured, trial.usage));
+    }
+    let frame = Frame {
+        num_nodes,
+        planned: Some(&window),
+        passed_unix_nanos: times.to_unix_nanos,
+        observed_unix_nanos: of_nodes.values().map(|trial| trial.counted_unix_nanos).max().unwrap_or(0),
+        drained: false,
+        message_size: Some(plan.message_size),
+    };
+    let seconds = times.to_unix_nanos.saturating_sub(times.from_unix_nanos) as f64 / 1e9;
+    let totals = totals(&parts, &frame, seconds, problems);
+    if totals.sent == 0 {
+        own_problems.push("no message was sent".into());
+    }
+    Some(TrialRow {
+        trial: number,
+        plan,
+        ready: of_nodes.len() as u64 == num_nodes && of_nodes.values().all(|trial| trial.readiness.is_ready()),
+        problems: own_problems,
+        totals,
+    })
 }
 
-/// What is known of a run at its end.
-#[derive(Clone, Debug, Default)]
+/// All that is known of a run at its end.
+#[derive(Clone, Copy, Debug)]
 pub struct Collected<'a> {
-    /// What the nodes last said. A node that was restarted has one of each life, in their order.
+    /// What the nodes reported last. A node that was restarted has one of each life, in their order.
     pub nodes: &'a [NodeSummary],
-    /// What was asked for.
-    pub workload: WorkloadSummary,
-    /// Whether the run was one of trials.
-    pub explore: bool,
-    /// Length of the measured window that really passed.
-    pub window_seconds: f64,
-    /// Nodes that were killed, restarted or not: of what they sent last, only the receivers know.
-    pub killed: BTreeSet<u64>,
-    /// The phases of the measured window, in their order; none if it was not cut into phases.
-    pub phases: &'a [PhaseInput],
-    /// What speaks against the run already.
-    pub verdict: Verdict,
+    /// What the runner knows.
+    pub observed: &'a Observations,
 }
 
-/// The result of a run from what is known of it.
+/// The result of a run from all that is known of it.
 pub fn merge(collected: Collected<'_>) -> RunSummary {
-    let Collected { nodes, workload, explore, window_seconds, killed, phases, mut verdict } = collected;
+    let Collected { nodes, observed } = collected;
+    let mut verdict = observed.verdict.clone();
+    let workload = observed.workload.clone();
     let num_nodes = workload.num_nodes;
+    let explore = observed.explore_broadcaster.is_some();
     let mut problems = vec![];
     let nodes: Vec<Cow<'_, NodeSummary>> = join_lives(nodes, &mut problems);
-    let trials = merge_trials(&nodes, num_nodes, &mut problems);
-    let window_seconds = if explore {
-        trials.iter().map(|trial| trial.totals.window_seconds).sum::<f64>() + 0.0
-    } else {
-        window_seconds
+    let trials = observed.explore_broadcaster.map(|broadcaster| Trials { num_nodes, broadcaster });
+    let trials = trials.map(|trials| merge_trials(&nodes, trials, &mut problems)).unwrap_or_default();
+    let planned = observed.window.as_ref();
+    let ended = observed.ended_unix_nanos.unwrap_or(0);
+    let frame = Frame {
+        num_nodes,
+        planned,
+        passed_unix_nanos: planned.map_or(0, |planned| planned.to_unix_nanos.min(ended)),
+        observed_unix_nanos: nodes.iter().map(|node| node.counted_unix_nanos).max().unwrap_or(0),
+        drained: observed.drain.is_some(),
+        message_size: workload.message_size_bytes,
     };
-    let by_phase = Phases::new(&nodes, &killed, phases.len(), &mut problems);
-    let mut parts: BTreeMap<u64, (WindowSummary, WindowUsage)> =
-        nodes.iter().map(|node| (node.node, measured(node, explore, &mut problems))).collect();
-    for (node, (window, _)) in &mut parts {
-        by_phase.correct(*node, window, workload.message_size_bytes);
+    let window_seconds =
+        planned.map_or(0, |planned| frame.passed_unix_nanos.saturating_sub(planned.from_unix_nanos)) as f64 / 1e9;
+    let by_phase = Phases::new(&nodes, &observed.killed, observed.phases.len(), &mut problems);
+    let mut windows: BTreeMap<u64, (WindowSummary, WindowUsage)> = BTreeMap::new();
+    for node in &nodes {
+        let mut window = node.measured.clone();
+        by_phase.correct(node.node, &mut window, workload.message_size_bytes);
+        windows.insert(node.node, (window, node.window_usage.unwrap_or_default()));
     }
-    let borrowed = parts.iter().map(|(node, (window, usage))| (*node, (window, *usage))).collect();
-    let totals = totals(&borrowed, num_nodes, window_seconds, &mut problems);
+    let parts: BTreeMap<u64, Part<'_>> =
+        windows.iter().map(|(node, (window, usage))| (*node, (window, *usage))).collect();
+    let totals = (!explore).then(|| totals(&parts, &frame, window_seconds, &mut problems));
+    let phases = by_phase.rows(&observed.phases, &frame, &mut problems);
     let (mut dropped, mut malformed, mut events) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-    let phases = by_phase.rows(phases, num_nodes, &mut problems);
     let mut rows = vec![];
     for node in &nodes {
         add_all(&mut dropped, &node.dropped);
         add_all(&mut malformed, &node.malformed);
         add_all(&mut events, &node.events);
-        let Some((window, usage)) = parts.get(&node.node) else { continue };
-        let mut one =
-            |text: &HistogramText| DelaySummary::of(&merge_histograms([(node.node, text)].into_iter(), &mut problems));
-        rows.push(NodeRow {
-            node: node.node,
-            phase: node.phase,
-            intended: window.intended,
-            sent: window.sent,
-            late: window.late,
-            missed: window.intended.saturating_sub(window.sent),
-            expected: totals.sent.saturating_sub(window.sent),
-            received: window.received,
-            duplicates: window.duplicates,
-            delay: one(&window.delay_micros),
-            send_lag: one(&window.send_lag_micros),
-            cpu_seconds: usage.cpu_seconds,
-            peak_memory_bytes: node.usage.peak_memory_bytes,
-            connected_peers: node.readiness.connected_peers,
-            dropped: node.dropped.clone(),
-        });
+        rows.extend(parts.get(&node.node).map(|part| row(node, *part, &frame, totals.as_ref(), &mut problems)));
     }
     problems.sort();
     problems.dedup();
     verdict.reasons.extend(problems);
+    if verdict.reasons.is_empty() {
+        verdict.reasons.extend(nothing_measured(totals.as_ref(), &trials));
+    }
     verdict.valid = verdict.reasons.is_empty();
-    verdict.warnings.extend(warnings(&totals, &trials, &malformed));
+    verdict.warnings.extend(warnings(totals.as_ref(), observed.drain.is_some(), &trials, &malformed));
     verdict.warnings.extend(by_phase.warnings());
     verdict.warnings.extend(event_warnings(&events, explore));
-    RunSummary {
+    let frontier = sustained::frontier(&trials);
+    let mut run = RunSummary {
         schema_version: RUN_SCHEMA_VERSION,
         version: env!("CARGO_PKG_VERSION").into(),
         workload,
         verdict,
-        ready_seconds: None,
-        links: None,
-        clocks: None,
-        faults: vec![],
-        profiles: vec![],
+        ready_seconds: observed.ready_seconds,
+        links: observed.links.clone(),
+        clocks: observed.clocks.clone(),
+        faults: observed.faults.clone(),
+        profiles: observed.profiles.clone(),
+        drain: observed.drain,
         totals,
         peak_memory_bytes: sum(nodes.iter().map(|node| node.usage.peak_memory_bytes)),
-        runner_cpu_percent: None,
+        runner_cpu_percent: observed.runner_cpu_percent,
         nodes: rows,
         phases,
         trials,
+        best_trial: sustained::best(&frontier),
+        frontier,
         dropped,
         malformed,
         events,
+    };
+    let of_clocks = observed.clocks.as_ref().and_then(|clocks| clocks.warning(&run));
+    run.verdict.warnings.extend(of_clocks);
+    run
+}
+
+/// The row of one node. A run of trials has no figures of all trials together.
+fn row(
+    node: &NodeSummary,
+    (window, usage): Part<'_>,
+    frame: &Frame<'_>,
+    totals: Option<&Totals>,
+    problems: &mut Vec<String>,
+) -> NodeRow {
+    let mut own = |text: &HistogramText| merge_histograms([(node.node, text)].into_iter(), problems);
+    let sending = if totals.is_some() { frame.sending(node.node, Some(window)) } else { Default::default() };
+    let expected = totals.map_or(0, |totals| totals.intended.saturating_sub(sending.intended));
+    let others: Vec<u64> = (0..frame.num_nodes).filter(|id| *id != node.node).collect();
+    let lost = expected.saturating_sub(window.received);
+    let (mut delay, mut send_lag) = (DelaySummary::default(), DelaySummary::default());
+    if totals.is_some() {
+        let missing = frame.missing_deliveries(lost, &others, 1, &window.received_by_part);
+        delay = DelaySummary::of(&own(&window.delay_micros), &missing);
+        let lags = own(&window.send_lag_micros);
+        let never_sent = sending.intended.saturating_sub(lags.len());
+        let never_sent = frame.missing_messages(never_sent, &[node.node], &window.sent_by_part);
+        send_lag = DelaySummary::of(&lags, &never_sent);
+    }
+    NodeRow {
+        node: node.node,
+        phase: node.phase,
+        intended: sending.intended,
+        sent: sending.sent,
+        late: window.late,
+        dropped: sending.dropped,
+        missed: sending.missed(),
+        expected,
+        received: if totals.is_some() { window.received } else { 0 },
+        duplicates: window.duplicates,
+        delay,
+        send_lag,
+        cpu_seconds: usage.cpu_seconds,
+        peak_memory_bytes: node.usage.peak_memory_bytes,
+        connected_peers: node.readiness.connected_peers,
+        drop_reasons: node.dropped.clone(),
+    }
+}
+
+/// Why a run that went well has measured nothing all the same.
+fn nothing_measured(totals: Option<&Totals>, trials: &[TrialRow]) -> Option<String> {
+    match totals {
+        Some(totals) if totals.intended == 0 => Some(
+            "no message was to be sent in the measured window: give a longer --timeout or a shorter --heartbeat-millis"
+                .into(),
+        ),
+        Some(totals) if totals.sent == 0 => Some("no message was sent in the measured window".into()),
+        None if !trials.is_empty() && trials.iter().all(|trial| !trial.problems.is_empty()) => {
+            Some("no trial is valid".into())
+        }
+        _ => None,
     }
 }
 
 impl RunSummary {
     /// The result of a run that came to nothing, for this reason.
     pub fn failed(workload: WorkloadSummary, reason: String) -> Self {
-        merge(Collected {
-            workload,
-            verdict: Verdict { reasons: vec![reason], ..Verdict::default() },
-            ..Collected::default()
-        })
+        let verdict = Verdict { reasons: vec![reason], ..Verdict::default() };
+        merge(Collected { nodes: &[], observed: &Observations { workload, verdict, ..Observations::default() } })
     }
 }
 
@@ -215,38 +279,47 @@ fn event_warnings(events: &BTreeMap<String, u64>, explore: bool) -> Vec<String> 
     told.iter().filter_map(|(event, meaning)| Some(format!("{} {meaning}", events.get(*event)?))).collect()
 }
 
-/// What a reader must know before she believes the numbers.
-fn warnings(totals: &Totals, trials: &[TrialRow], malformed: &BTreeMap<String, u64>) -> Vec<String> {
-    let mut warnings = vec![];
-    if totals.delivered < totals.expected {
-        let lost = totals.expected - totals.delivered;
-        warnings
-            .push(format!("{lost} of {} deliveries did not come: the delays are of those that did", totals.expected));
-    }
-    if totals.delivered > totals.expected {
-        warnings.push("more was delivered than the heard nodes sent: the senders' counts are incomplete".into());
-    }
-    if totals.missed > 0 {
-        let Totals { missed, intended, .. } = totals;
-        warnings.push(format!(
-            "{missed} of {intended} intended messages were never sent: the offered load was not reached"
-        ));
-    }
-    if totals.late > 0 {
-        let Totals { late, sent, .. } = totals;
-        warnings.push(format!("{late} of {sent} messages were sent after the next one was due"));
-    }
-    if totals.undecided > 0 {
-        warnings.push(format!("{} arrivals were too late to be told from duplicates", totals.undecided));
-    }
-    if totals.negative_delays > 0 {
-        warnings.push(format!("{} delays were negative and count as 0: the clocks differ", totals.negative_delays));
-    }
-    for trial in trials.iter().filter(|trial| !trial.ready) {
-        warnings.push(format!("trial {}: the rebuilt network was not ready in time", trial.trial));
+/// Facts that a reader must know before she believes the numbers.
+fn warnings(
+    totals: Option<&Totals>,
+    drained: bool,
+    trials: &[TrialRow],
+    malformed: &BTreeMap<String, u64>,
+) -> Vec<String> {
+    let mut warnings = totals.map(|totals| window_warnings(totals, drained)).unwrap_or_default();
+    for trial in trials {
+        warnings.extend(trial.problems.iter().map(|problem| format!("trial {} is not valid: {problem}", trial.trial)));
     }
     for (reason, count) in malformed {
         warnings.push(format!("{count} arrivals were not counted: {reason}"));
+    }
+    warnings
+}
+
+fn window_warnings(totals: &Totals, drained: bool) -> Vec<String> {
+    let Totals { intended, sent, late, missed, dropped, dropped_copies, expected, delivered, lost, .. } = *totals;
+    let mut warnings = vec![];
+    if lost > 0 {
+        let fate = if drained { "were lost" } else { "had not come when the run ended" };
+        warnings.push(format!(
+            "{lost} of {expected} expected deliveries {fate}: in the delays they are later than all others"
+        ));
+    }
+    if delivered > expected {
+        warnings.push("more was delivered than the schedules asked for: the senders' counts are incomplete".into());
+    }
+    for (count, line) in [
+        (missed, format!("{missed} of {intended} intended messages were never sent: the offered load was not reached")),
+        (dropped, format!("{dropped} of {intended} intended messages were dropped by the senders' own queues")),
+        (dropped_copies, format!("{dropped_copies} copies for single peers were dropped by the senders' own queues")),
+        (late, format!("{late} of {sent} messages were sent after the next one was due")),
+        (totals.undecided, format!("{} arrivals were too late to be told from duplicates", totals.undecided)),
+        (
+            totals.negative_delays,
+            format!("{} delays were negative and count as 0: the clocks differ", totals.negative_delays),
+        ),
+    ] {
+        warnings.extend((count > 0).then_some(line));
     }
     warnings
 }

@@ -1,25 +1,34 @@
 //! Results: many nodes' summaries merged into one, and how a person reads it. Knows no backend.
 
 mod clocks;
+mod drain;
 mod folder;
 mod link_table;
 mod links;
 mod lives;
 mod merge;
+mod observed;
 mod phases;
+mod quantiles;
 mod summary;
+mod sustained;
 mod table;
 #[cfg(test)]
 mod tests;
+mod totals;
 
 pub use clocks::{ClockDifference, ClockOffset, ClockRow, Clocks};
+pub use drain::{DrainEnd, DrainSummary};
 pub use folder::{FolderError, RunFolder};
 pub use link_table::link_table;
 pub use links::{Certificate, InterfaceRow, LinkMeasured, LinkRow, PooledLoss, Tolerance};
-pub use merge::{Collected, merge, merge_trials};
+pub use merge::{Collected, Trials, merge, merge_trials};
+pub use observed::{Observations, PlannedWindow};
 pub use phases::PhaseInput;
+pub use quantiles::{DelaySummary, Quantile};
 pub use summary::{
-    DelaySummary, Deliveries, FaultRow, GroupDeliveries, NodeRow, PhaseRow, RUN_SCHEMA_VERSION, RunSummary, Totals,
-    TrialRow, Verdict, WorkloadSummary,
+    Deliveries, FaultRow, GroupDeliveries, NodeRow, PhaseRow, RUN_SCHEMA_VERSION, RunSummary, Totals, TrialRow,
+    Verdict, WorkloadSummary,
 };
-pub use table::{per_node_table, phase_table, run_table, trial_line, trial_table};
+pub use sustained::{FrontierRow, Sustained};
+pub use table::{frontier_table, per_node_table, phase_table, run_table, trial_line, trial_table};

@@ -5,15 +5,19 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     lives::{merge_histograms, same_phases, sum},
     merge::ratio,
-    summary::{DelaySummary, Deliveries, GroupDeliveries, PhaseRow},
+    quantiles::{DelaySummary, Missing},
+    summary::{Deliveries, GroupDeliveries, PhaseRow},
+    totals::{Frame, Sending},
 };
 use crate::node::{NodeSummary, PhaseSender, PhaseSummary, WindowSummary};
 
 /// What the runner knows of a phase, and the nodes don't.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PhaseInput {
     /// What happened at its start.
     pub events: Vec<String>,
@@ -22,19 +26,12 @@ pub struct PhaseInput {
     pub groups: Option<Vec<Vec<u64>>>,
 }
 
-/// How many messages more than a killed node has told of.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Raise {
-    intended: u64,
-    sent: u64,
-}
-
 /// What all nodes say of the phases.
 pub(super) struct Phases<'a> {
     /// Those that cut the window as the run did.
     nodes: Vec<&'a NodeSummary>,
-    /// By killed node and phase.
-    raises: BTreeMap<u64, Vec<Raise>>,
+    /// Messages that a killed node has sent more than it reported, by node and phase.
+    corrections: BTreeMap<u64, Vec<u64>>,
 }
 
 /// Why what a node says of its phases can't be used.
@@ -49,8 +46,9 @@ fn objection(node: &NodeSummary, phases: &[PhaseSummary]) -> Option<String> {
         return Some(format!("node {id} tells of phases at other times: what it counted in them is left out"));
     }
     let count = |field: fn(&PhaseSummary) -> u64| sum(node.phases.iter().map(field));
-    let adds_up = (count(|phase| phase.intended), count(|phase| phase.sent), count(|phase| phase.received))
-        == (node.measured.intended, node.measured.sent, node.measured.received)
+    let adds_up = [count(|phase| phase.intended), count(|phase| phase.sent), count(|phase| phase.received)]
+        == [node.measured.intended, node.measured.sent, node.measured.received]
+        && count(|phase| phase.dropped) == node.measured.dropped
         && node.phases.iter().all(|phase| {
             let heard = |field: fn(&PhaseSender) -> u64| sum(phase.by_sender.iter().map(field));
             (heard(|sender| sender.received), heard(|sender| sender.received_after_end))
@@ -68,7 +66,7 @@ impl<'a> Phases<'a> {
         count: usize,
         problems: &mut Vec<String>,
     ) -> Self {
-        let mut phases = Self { nodes: vec![], raises: BTreeMap::new() };
+        let mut phases = Self { nodes: vec![], corrections: BTreeMap::new() };
         if count == 0 && killed.is_empty() {
             return phases;
         }
@@ -84,12 +82,12 @@ impl<'a> Phases<'a> {
                 Some(objection) => problems.push(objection),
             }
         }
-        phases.raise(killed);
+        phases.correct_killed(killed);
         phases
     }
 
     /// Every node that hears a message knows that it was sent: of a killed node, as many were sent as anyone got.
-    fn raise(&mut self, killed: &BTreeSet<u64>) {
+    fn correct_killed(&mut self, killed: &BTreeSet<u64>) {
         let mut heard: BTreeMap<(u64, usize), u64> = BTreeMap::new();
         for node in &self.nodes {
             for (number, phase) in node.phases.iter().enumerate() {
@@ -102,39 +100,33 @@ impl<'a> Phases<'a> {
             }
         }
         for node in self.nodes.iter().filter(|node| killed.contains(&node.node)) {
-            let raise = |(number, phase): (usize, &PhaseSummary)| {
-                let sent = heard.get(&(node.node, number)).copied().unwrap_or(0).max(phase.sent);
-                Raise { intended: sent.saturating_sub(phase.intended), sent: sent - phase.sent }
+            let more = |(number, phase): (usize, &PhaseSummary)| {
+                heard.get(&(node.node, number)).copied().unwrap_or(0).saturating_sub(phase.sent)
             };
-            self.raises.insert(node.node, node.phases.iter().enumerate().map(raise).collect());
+            self.corrections.insert(node.node, node.phases.iter().enumerate().map(more).collect());
         }
     }
 
-    fn raised(&self, node: u64, number: usize) -> Raise {
-        self.raises.get(&node).and_then(|raises| raises.get(number)).copied().unwrap_or_default()
+    fn more_sent(&self, node: u64, number: usize) -> u64 {
+        self.corrections.get(&node).and_then(|phases| phases.get(number)).copied().unwrap_or_default()
     }
 
-    fn raised_in_all(&self, node: u64) -> Raise {
-        let raises = self.raises.get(&node).map(Vec::as_slice).unwrap_or_default();
-        Raise {
-            intended: sum(raises.iter().map(|raise| raise.intended)),
-            sent: sum(raises.iter().map(|raise| raise.sent)),
-        }
+    fn more_sent_in_all(&self, node: u64) -> u64 {
+        sum(self.corrections.get(&node).into_iter().flatten().copied())
     }
 
     /// Adds to a node's window what only its receivers know of, of messages of `message_size` bytes.
     pub(super) fn correct(&self, node: u64, window: &mut WindowSummary, message_size: Option<usize>) {
-        let raise = self.raised_in_all(node);
-        let bytes = raise.sent.saturating_mul(message_size.unwrap_or(0) as u64);
-        window.intended = window.intended.saturating_add(raise.intended);
-        window.sent = window.sent.saturating_add(raise.sent);
-        window.sent_bytes = window.sent_bytes.saturating_add(bytes);
+        let more = self.more_sent_in_all(node);
+        window.sent = window.sent.saturating_add(more);
+        window.intended = window.intended.max(window.sent);
+        window.sent_bytes = window.sent_bytes.saturating_add(more.saturating_mul(message_size.unwrap_or(0) as u64));
     }
 
-    /// What a reader must know of the corrections.
+    /// Facts that a reader must know of the corrections.
     pub(super) fn warnings(&self) -> Vec<String> {
-        let raised = self.raises.keys().map(|node| (node, self.raised_in_all(*node).sent));
-        raised
+        let known = self.corrections.keys().map(|node| (node, self.more_sent_in_all(*node)));
+        known
             .filter(|(_, sent)| *sent > 0)
             .map(|(node, sent)| {
                 format!("node {node} was killed: {sent} of its messages are known from their receivers only")
@@ -142,8 +134,25 @@ impl<'a> Phases<'a> {
             .collect()
     }
 
+    /// The messages of each node in a phase: by the schedule also those of nodes that were away.
+    fn sendings(&self, number: usize, span: &PhaseSummary, frame: &Frame<'_>) -> BTreeMap<u64, Sending> {
+        let mut sendings = BTreeMap::new();
+        let scheduled = |node| frame.scheduled(node, span.from_unix_nanos, span.to_unix_nanos);
+        for node in &self.nodes {
+            let Some(phase) = node.phases.get(number) else { continue };
+            let sent = phase.sent.saturating_add(self.more_sent(node.node, number));
+            sendings.insert(node.node, Sending::new(scheduled(node.node), phase.intended, sent, phase.dropped));
+        }
+        if frame.planned.is_some() {
+            for node in 0..frame.num_nodes {
+                sendings.entry(node).or_insert_with(|| Sending::new(scheduled(node), 0, 0, 0));
+            }
+        }
+        sendings
+    }
+
     /// A row for each phase.
-    pub(super) fn rows(&self, inputs: &[PhaseInput], num_nodes: u64, problems: &mut Vec<String>) -> Vec<PhaseRow> {
+    pub(super) fn rows(&self, inputs: &[PhaseInput], frame: &Frame<'_>, problems: &mut Vec<String>) -> Vec<PhaseRow> {
         let Some(model) = self.nodes.first() else { return vec![] };
         let opening = model.phases.first().map_or(0, |phase| phase.from_unix_nanos);
         let seconds = |time: u64| time.saturating_sub(opening) as f64 / 1e9;
@@ -151,72 +160,77 @@ impl<'a> Phases<'a> {
         for (number, (input, span)) in inputs.iter().zip(&model.phases).enumerate() {
             let told: Vec<_> = self.nodes.iter().filter_map(|node| Some((*node, node.phases.get(number)?))).collect();
             let count = |field: fn(&PhaseSummary) -> u64| sum(told.iter().map(|(_, phase)| field(phase)));
-            let raises: Vec<Raise> = told.iter().map(|(node, _)| self.raised(node.node, number)).collect();
-            let intended = count(|phase| phase.intended).saturating_add(sum(raises.iter().map(|raise| raise.intended)));
-            let sent = count(|phase| phase.sent).saturating_add(sum(raises.iter().map(|raise| raise.sent)));
-            let expected = sent.saturating_mul(num_nodes.saturating_sub(1));
+            let sendings = self.sendings(number, span, frame);
+            let of_all = |field: fn(&Sending) -> u64| sum(sendings.values().map(field));
+            let intended = of_all(|one| one.intended);
+            let expected = intended.saturating_mul(frame.receivers());
             let delivered = count(|phase| phase.received);
+            let lost = expected.saturating_sub(delivered);
+            let missing = Missing::new(lost, [(frame.age_micros(span.to_unix_nanos), lost)]);
             rows.push(PhaseRow {
                 number,
                 from_seconds: seconds(span.from_unix_nanos),
                 to_seconds: seconds(span.to_unix_nanos),
                 events: input.events.clone(),
                 intended,
-                sent,
+                sent: of_all(|one| one.sent),
+                dropped: of_all(|one| one.dropped),
+                missed: of_all(|one| one.missed()),
                 expected,
                 delivered,
                 delivery_ratio: ratio(delivered, expected),
                 delivered_after_end: count(|phase| phase.received_after_end),
-                lost: expected.saturating_sub(delivered),
-                delay: delay(&told, problems),
-                groups: input.groups.as_ref().map(|groups| self.split(&told, number, groups, num_nodes)),
+                lost,
+                delay: delay(&told, &missing, problems),
+                groups: input.groups.as_ref().map(|groups| split(&told, &sendings, groups, frame.num_nodes)),
             });
         }
         rows
     }
-
-    fn split(
-        &self,
-        told: &[(&NodeSummary, &PhaseSummary)],
-        number: usize,
-        groups: &[Vec<u64>],
-        num_nodes: u64,
-    ) -> GroupDeliveries {
-        let mut group_of: BTreeMap<u64, usize> = BTreeMap::new();
-        for (group, members) in groups.iter().enumerate() {
-            for node in members {
-                group_of.entry(*node).or_insert(group);
-            }
-        }
-        let group_of = |node: u64| group_of.get(&node).copied().unwrap_or(groups.len());
-        let mut sizes: BTreeMap<usize, u64> = BTreeMap::new();
-        for node in 0..num_nodes {
-            *sizes.entry(group_of(node)).or_default() += 1;
-        }
-        let mut split = GroupDeliveries::default();
-        let add = |count: &mut u64, more: u64| *count = count.saturating_add(more);
-        for (node, phase) in told {
-            let own = group_of(node.node);
-            let size = sizes.get(&own).copied().unwrap_or(0);
-            let sent = phase.sent.saturating_add(self.raised(node.node, number).sent);
-            add(&mut split.within.expected, sent.saturating_mul(size.saturating_sub(1)));
-            add(&mut split.across.expected, sent.saturating_mul(num_nodes.saturating_sub(size)));
-            for from in &phase.by_sender {
-                let part = if group_of(from.sender) == own { &mut split.within } else { &mut split.across };
-                add(&mut part.delivered, from.received);
-                add(&mut part.delivered_after_end, from.received_after_end);
-            }
-        }
-        let lost = |part: Deliveries| Deliveries { lost: part.expected.saturating_sub(part.delivered), ..part };
-        GroupDeliveries { within: lost(split.within), across: lost(split.across) }
-    }
 }
 
-fn delay(told: &[(&NodeSummary, &PhaseSummary)], problems: &mut Vec<String>) -> DelaySummary {
+/// Deliveries within groups and across them.
+fn split(
+    told: &[(&NodeSummary, &PhaseSummary)],
+    sendings: &BTreeMap<u64, Sending>,
+    groups: &[Vec<u64>],
+    num_nodes: u64,
+) -> GroupDeliveries {
+    let mut group_of: BTreeMap<u64, usize> = BTreeMap::new();
+    for (group, members) in groups.iter().enumerate() {
+        for node in members {
+            group_of.entry(*node).or_insert(group);
+        }
+    }
+    let group_of = |node: u64| group_of.get(&node).copied().unwrap_or(groups.len());
+    let mut sizes: BTreeMap<usize, u64> = BTreeMap::new();
+    for node in 0..num_nodes {
+        *sizes.entry(group_of(node)).or_default() += 1;
+    }
+    let mut split = GroupDeliveries::default();
+    let add = |count: &mut u64, more: u64| *count = count.saturating_add(more);
+    for (node, sending) in sendings {
+        let size = sizes.get(&group_of(*node)).copied().unwrap_or(0);
+        add(&mut split.within.expected, sending.intended.saturating_mul(size.saturating_sub(1)));
+        add(&mut split.across.expected, sending.intended.saturating_mul(num_nodes.saturating_sub(size)));
+    }
+    for (node, phase) in told {
+        let own = group_of(node.node);
+        for from in &phase.by_sender {
+            let part = if group_of(from.sender) == own { &mut split.within } else { &mut split.across };
+            add(&mut part.delivered, from.received);
+            add(&mut part.delivered_after_end, from.received_after_end);
+        }
+    }
+    let lost = |part: Deliveries| Deliveries { lost: part.expected.saturating_sub(part.delivered), ..part };
+    GroupDeliveries { within: lost(split.within), across: lost(split.across) }
+}
+
+fn delay(told: &[(&NodeSummary, &PhaseSummary)], missing: &Missing, problems: &mut Vec<String>) -> DelaySummary {
     let texts = told.iter().filter_map(|(node, phase)| {
         // A phase that is the whole window does not repeat its delays; one in which nothing came has none.
         let text = if node.phases.len() == 1 { &node.measured.delay_micros } else { &phase.delay_micros };
         (phase.received > 0 || !text.is_empty()).then_some((node.node, text))
     });
-    DelaySummary::of(&merge_histograms(texts, problems))
+    DelaySummary::of(&merge_histograms(texts, problems), missing)
 }

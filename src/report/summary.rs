@@ -2,14 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use super::{clocks::Clocks, links::Certificate};
-use crate::node::{HistogramText, Phase, TrialPlan};
+use super::{
+    clocks::Clocks,
+    drain::DrainSummary,
+    links::Certificate,
+    quantiles::DelaySummary,
+    sustained::{FrontierRow, Sustained},
+};
+use crate::node::{Phase, TrialPlan};
 
 /// Version of [`RunSummary`]'s JSON; raised when a field changes its meaning or goes.
-pub const RUN_SCHEMA_VERSION: u32 = 1;
+pub const RUN_SCHEMA_VERSION: u32 = 2;
 
 /// Whether the run measured what it was asked to. A valid run may still show a network that loses messages.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,64 +27,36 @@ pub struct Verdict {
     pub warnings: Vec<String>,
 }
 
-/// Percentiles of a distribution of times, in microseconds, beside the distribution itself.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct DelaySummary {
-    /// Values in the distribution; all else is none without any.
-    pub count: u64,
-    /// Median.
-    pub p50_micros: Option<u64>,
-    /// 90th percentile.
-    pub p90_micros: Option<u64>,
-    /// 99th percentile.
-    pub p99_micros: Option<u64>,
-    /// 99.9th percentile.
-    pub p999_micros: Option<u64>,
-    /// Largest value, to 3 significant digits.
-    pub max_micros: Option<u64>,
-    /// Mean.
-    pub mean_micros: Option<f64>,
-    /// All values, in HDR's own encoding.
-    pub histogram: HistogramText,
-}
-
-impl DelaySummary {
-    /// Sums up a histogram of microseconds.
-    pub fn of(histogram: &Histogram<u64>) -> Self {
-        let some = !histogram.is_empty();
-        let at = |quantile: f64| some.then(|| histogram.value_at_quantile(quantile));
-        Self {
-            count: histogram.len(),
-            p50_micros: at(0.5),
-            p90_micros: at(0.9),
-            p99_micros: at(0.99),
-            p999_micros: at(0.999),
-            max_micros: some.then(|| histogram.max()),
-            mean_micros: some.then(|| histogram.mean()),
-            histogram: HistogramText::encode(histogram),
-        }
-    }
-}
-
-/// Counts of a window, over all nodes.
+/// Counts of a window, over all nodes. Every intended message is sent, dropped or missed; every expected delivery is
+/// delivered or lost.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Totals {
     /// Length of the window, in seconds.
     pub window_seconds: f64,
-    /// Messages that the schedules asked for.
+    /// Messages that the schedules asked for, those of killed and silent nodes among them.
     pub intended: u64,
-    /// Of these, handed over to the network.
+    /// Of these, handed to the network.
     pub sent: u64,
     /// Of those sent, sent after the next one was due.
     pub late: u64,
-    /// Never sent.
+    /// Of those intended, dropped before the wire by the senders' own queues.
+    pub dropped: u64,
+    /// Of those intended, neither sent nor dropped: the sender did not get to them in time, or was away.
     pub missed: u64,
-    /// Deliveries that the sent messages should make: one at every other node.
+    /// Copies for single peers that the senders' own queues dropped, of messages that count as sent.
+    pub dropped_copies: u64,
+    /// Deliveries that the intended messages should make: one at every other node.
     pub expected: u64,
-    /// Deliveries that they made.
+    /// Deliveries that they made, whenever.
     pub delivered: u64,
+    /// Expected and not delivered.
+    pub lost: u64,
     /// Delivered of expected; none when nothing was expected.
     pub delivery_ratio: Option<f64>,
+    /// Of the expected deliveries, those that were missing when the window closed.
+    pub backlog_at_end: u64,
+    /// Whether the network carried the load.
+    pub sustained: Sustained,
     /// Arrivals beyond the first of a message at a node.
     pub duplicates: u64,
     /// First arrivals after a later message of the same sender.
@@ -92,21 +69,25 @@ pub struct Totals {
     pub sent_per_second: f64,
     /// Bytes of messages sent per second.
     pub sent_bytes_per_second: f64,
-    /// Bytes of messages delivered per second, over all receivers.
+    /// Bytes of messages that the schedules asked for per second, over all receivers; none for messages of several sizes.
+    pub offered_bytes_per_second: Option<f64>,
+    /// First copies, of any message, that arrived while the window was open, over all receivers.
+    pub delivered_in_window: u64,
+    /// Bytes of these per second.
     pub delivered_bytes_per_second: f64,
-    /// From the intended send time to the arrival; of delivered messages only.
+    /// From the intended send time to the arrival; an expected delivery that never came is later than all others.
     pub delay: DelaySummary,
-    /// From when it was really sent to the arrival; of delivered messages only.
+    /// From when it was really sent to the arrival; likewise.
     pub network_delay: DelaySummary,
-    /// From the intended to the real send time.
+    /// From the intended to the real send time; a message that was never sent is later than all others.
     pub send_lag: DelaySummary,
     /// Processor time of all nodes inside the window, in seconds.
     pub cpu_seconds: f64,
-    /// The same for a million deliveries.
+    /// The same for a million deliveries in the window.
     pub cpu_seconds_per_million_deliveries: Option<f64>,
-    /// Bytes written to all TCP sockets of the network, from the window's opening to the end of the drain, for each
-    /// delivered byte of messages; none over QUIC.
-    pub wire_bytes_per_delivered_byte: Option<f64>,
+    /// Bytes written to all TCP sockets of the network while the window was open, for each byte of messages that arrived
+    /// in that time; none over QUIC.
+    pub socket_bytes_per_delivered_byte: Option<f64>,
 }
 
 /// One node's line of the result.
@@ -122,11 +103,13 @@ pub struct NodeRow {
     pub sent: u64,
     /// Sent after the next one was due.
     pub late: u64,
-    /// Never sent.
+    /// Dropped before the wire by its own queues.
+    pub dropped: u64,
+    /// Neither sent nor dropped.
     pub missed: u64,
-    /// What should have come to it.
+    /// Deliveries that it should have received.
     pub expected: u64,
-    /// What came.
+    /// Deliveries that it received.
     pub received: u64,
     /// Arrivals beyond the first.
     pub duplicates: u64,
@@ -140,8 +123,8 @@ pub struct NodeRow {
     pub peak_memory_bytes: u64,
     /// Peers connected when it was last heard.
     pub connected_peers: usize,
-    /// Messages or copies not sent, by reason.
-    pub dropped: BTreeMap<String, u64>,
+    /// Messages or copies not sent, by reason; of the whole run.
+    pub drop_reasons: BTreeMap<String, u64>,
 }
 
 /// The result of a trial of explore mode.
@@ -153,6 +136,8 @@ pub struct TrialRow {
     pub plan: TrialPlan,
     /// Whether every node's rebuilt network was ready when the window opened.
     pub ready: bool,
+    /// Reasons why the trial is not valid, by node; none for a valid one.
+    pub problems: Vec<String>,
     /// The counts.
     #[serde(flatten)]
     pub totals: Totals,
@@ -161,7 +146,7 @@ pub struct TrialRow {
 /// Deliveries between the nodes of one group, or of different ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deliveries {
-    /// That the sent messages should make.
+    /// That the intended messages should make.
     pub expected: u64,
     /// That they made.
     pub delivered: u64,
@@ -194,9 +179,13 @@ pub struct PhaseRow {
     pub events: Vec<String>,
     /// Messages that the schedules asked for.
     pub intended: u64,
-    /// Of these, handed over to the network.
+    /// Of these, handed to the network.
     pub sent: u64,
-    /// Deliveries that the sent messages should make: one at every other node, there or not.
+    /// Of those intended, dropped before the wire by the senders' own queues.
+    pub dropped: u64,
+    /// Of those intended, neither sent nor dropped.
+    pub missed: u64,
+    /// Deliveries that the intended messages should make: one at every other node, there or not.
     pub expected: u64,
     /// Deliveries that they made, whenever.
     pub delivered: u64,
@@ -206,7 +195,7 @@ pub struct PhaseRow {
     pub delivered_after_end: u64,
     /// Expected and not delivered.
     pub lost: u64,
-    /// From the intended send time to the arrival; of delivered messages only.
+    /// From the intended send time to the arrival; an expected delivery that never came is later than all others.
     pub delay: DelaySummary,
     /// Deliveries within and across groups; none where the network was not cut.
     pub groups: Option<GroupDeliveries>,
@@ -266,8 +255,11 @@ pub struct RunSummary {
     /// What was done to the network while it was measured, by time.
     #[serde(default)]
     pub faults: Vec<FaultRow>,
-    /// The measured window; in explore mode all trials together.
-    pub totals: Totals,
+    /// Wait for late messages after the window; none if the run did not come to it, and in explore mode.
+    #[serde(default)]
+    pub drain: Option<DrainSummary>,
+    /// The measured window; none in explore mode, whose trials have counts of their own.
+    pub totals: Option<Totals>,
     /// Sum over the nodes of the highest resident memory of each, in bytes.
     pub peak_memory_bytes: u64,
     /// Processor time of the runner itself from the start of the window to its end, in percent of one core.
@@ -282,6 +274,12 @@ pub struct RunSummary {
     pub phases: Vec<PhaseRow>,
     /// Trials of explore mode, in their order.
     pub trials: Vec<TrialRow>,
+    /// The valid trial with the highest sustained throughput of each message size, by size.
+    #[serde(default)]
+    pub frontier: Vec<FrontierRow>,
+    /// Number of the trial of the frontier with the highest throughput, and of those the lowest p99; none without any.
+    #[serde(default)]
+    pub best_trial: Option<u32>,
     /// Broadcasts, or copies for one peer, that were not sent, by reason; of the whole run.
     pub dropped: BTreeMap<String, u64>,
     /// Arrivals that were not counted, by reason; of the whole run.

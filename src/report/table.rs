@@ -5,7 +5,12 @@ use comfy_table::{
 };
 
 use super::link_table::links_line;
-use super::summary::{DelaySummary, Deliveries, NodeRow, PhaseRow, RunSummary, TrialRow};
+use super::{
+    drain::DrainEnd,
+    quantiles::{DelaySummary, Quantile},
+    summary::{Deliveries, NodeRow, PhaseRow, RunSummary, Totals, TrialRow},
+    sustained::{FrontierRow, Sustained},
+};
 
 const NONE: &str = "-";
 
@@ -20,7 +25,7 @@ pub(super) fn time(micros: Option<u64>) -> String {
 }
 
 /// Bytes as a person reads them, in powers of 1024.
-fn bytes(count: f64) -> String {
+pub(super) fn bytes(count: f64) -> String {
     let mut count = count;
     for unit in ["B", "KiB", "MiB", "GiB"] {
         if count < 1024.0 {
@@ -31,12 +36,58 @@ fn bytes(count: f64) -> String {
     format!("{count:.1} TiB")
 }
 
-/// A ratio that is 1 only when it is exactly 1: a loss is never rounded away.
-fn delivery(ratio: Option<f64>) -> String {
-    match ratio {
-        None => NONE.into(),
-        Some(1.0) => "1 (exact)".into(),
-        Some(ratio) => format!("{:.6}", if ratio < 1.0 { ratio.min(0.999_999) } else { ratio }),
+/// A ratio that is 1 only when every expected delivery was made: a loss is never rounded away.
+fn delivery(delivered: u64, expected: u64) -> String {
+    match (delivered, expected) {
+        (_, 0) => NONE.into(),
+        _ if delivered == expected => "1 (exact)".into(),
+        _ => {
+            let ratio = delivered as f64 / expected as f64;
+            format!("{:.6}", if delivered < expected { ratio.min(0.999_999) } else { ratio.max(1.000_001) })
+        }
+    }
+}
+
+/// Mark of a percentile that lies among what never came.
+const NEVER_CAME: &str = "*";
+/// Mark of a percentile with fewer than ten values beyond it.
+const FEW_BEYOND: &str = "~";
+
+/// A quantile with its marks.
+fn quantile_text(quantile: Option<&Quantile>) -> String {
+    let Some(quantile) = quantile else { return NONE.into() };
+    let few = if quantile.supported { "" } else { FEW_BEYOND };
+    match (quantile.value_micros, quantile.at_least_micros) {
+        (None, Some(at_least)) => format!("> {}{NEVER_CAME}{few}", time(Some(at_least))),
+        (value, _) => format!("{}{few}", time(value)),
+    }
+}
+
+/// One of the quantiles of a distribution, as a cell.
+fn cell(delay: &DelaySummary, quantile: f64) -> String {
+    quantile_text(delay.quantile(quantile))
+}
+
+/// Explanations of the marks that a text contains.
+fn legend(text: &str) -> String {
+    let mut lines = String::new();
+    // The mark of a time follows its unit; a star elsewhere is none.
+    if text.contains(&format!("s{NEVER_CAME}")) {
+        lines.push_str(&format!(
+            "{NEVER_CAME} this percentile lies among what never came, and is larger than the value\n"
+        ));
+    }
+    if text.contains(&format!("s{FEW_BEYOND}")) || text.contains(&format!("{NEVER_CAME}{FEW_BEYOND}")) {
+        lines.push_str(&format!("{FEW_BEYOND} fewer than ten values lie beyond this percentile\n"));
+    }
+    lines
+}
+
+fn sustained(sustained: &Sustained) -> String {
+    match sustained.sustained {
+        Some(true) => "yes".into(),
+        Some(false) => format!("no ({})", sustained.reason),
+        None => format!("unknown ({})", sustained.reason),
     }
 }
 
@@ -51,19 +102,74 @@ pub(super) fn empty_table() -> Table {
 }
 
 fn percentiles(delay: &DelaySummary) -> String {
-    format!(
-        "p50 {}   p90 {}   p99 {}   p99.9 {}   max {}",
-        time(delay.p50_micros),
-        time(delay.p90_micros),
-        time(delay.p99_micros),
-        time(delay.p999_micros),
-        time(delay.max_micros)
-    )
+    let cell = |quantile| cell(delay, quantile);
+    format!("p50 {}   p90 {}   p99 {}   p99.9 {}   max {}", cell(0.5), cell(0.9), cell(0.99), cell(0.999), cell(1.0))
+}
+
+/// The rows of one window: what got through, how fast, at what cost.
+fn window_rows(run: &RunSummary, totals: &Totals, row: &mut impl FnMut(&str, String)) {
+    row(
+        "sent",
+        format!(
+            "{} of {} intended in {:.1} s ({} late)",
+            totals.sent, totals.intended, totals.window_seconds, totals.late
+        ),
+    );
+    let copies = match totals.dropped_copies {
+        0 => String::new(),
+        copies => format!(", besides {copies} copies for single peers"),
+    };
+    row("not sent", format!("{} missed, {} dropped before the wire{copies}", totals.missed, totals.dropped));
+    row("delivered", format!("{} of {} expected deliveries", totals.delivered, totals.expected));
+    if totals.lost > 0 {
+        let fate = match run.drain.map(|drain| drain.ended) {
+            Some(DrainEnd::Limit) => "lost (not there when --drain-seconds had passed)",
+            Some(_) => "lost (nothing more was under way)",
+            None => "had not come when the run ended",
+        };
+        row("not delivered", format!("{} {fate}", totals.lost));
+    }
+    row("delivery ratio", delivery(totals.delivered, totals.expected));
+    row("sustained", sustained(&totals.sustained));
+    if totals.backlog_at_end > 0 {
+        row("backlog at the end", format!("{} deliveries were missing when the window closed", totals.backlog_at_end));
+    }
+    row("duplicates", format!("{} ({} messages out of order)", totals.duplicates, totals.reordered));
+    let offered =
+        totals.offered_bytes_per_second.map_or_else(String::new, |rate| format!(" of {}/s offered", bytes(rate)));
+    row(
+        "throughput",
+        format!(
+            "{:.1} messages/s sent, {}/s delivered in the window{offered}",
+            totals.sent_per_second,
+            bytes(totals.delivered_bytes_per_second)
+        ),
+    );
+    row("delay", percentiles(&totals.delay));
+    row("send lag", percentiles(&totals.send_lag));
+    if let Some(certificate) = &run.links {
+        row("links", links_line(certificate));
+    }
+    row(
+        "CPU",
+        format!(
+            "{:.2} s in the window, {} s per million deliveries in it",
+            totals.cpu_seconds,
+            optional(totals.cpu_seconds_per_million_deliveries, 1)
+        ),
+    );
+    row("peak memory", format!("{} in all nodes together", bytes(run.peak_memory_bytes as f64)));
+    row(
+        "socket bytes",
+        format!(
+            "{} sent per payload byte delivered, both in the window",
+            optional(totals.socket_bytes_per_delivered_byte, 3)
+        ),
+    );
 }
 
 /// The whole result: what got through, how fast, at what cost; then the verdict.
 pub fn run_table(run: &RunSummary) -> String {
-    let totals = &run.totals;
     let workload = &run.workload;
     let mut table = empty_table();
     let mut row = |name: &str, value: String| {
@@ -77,46 +183,22 @@ pub fn run_table(run: &RunSummary) -> String {
         what.push_str(&format!(", {size} B every {heartbeat} ms"));
     }
     row("workload", what);
-    row(
-        "sent",
-        format!(
-            "{} of {} intended in {:.1} s ({} late, {} missed)",
-            totals.sent, totals.intended, totals.window_seconds, totals.late, totals.missed
-        ),
-    );
-    row("expected", format!("{} deliveries", totals.expected));
-    row("delivered", format!("{} deliveries", totals.delivered));
-    row("delivery ratio", delivery(totals.delivery_ratio));
-    row("duplicates", format!("{} ({} messages out of order)", totals.duplicates, totals.reordered));
-    row(
-        "throughput",
-        format!(
-            "{:.1} messages/s sent, {}/s sent, {}/s delivered",
-            totals.sent_per_second,
-            bytes(totals.sent_bytes_per_second),
-            bytes(totals.delivered_bytes_per_second)
-        ),
-    );
-    row("delay", percentiles(&totals.delay));
-    row("send lag", percentiles(&totals.send_lag));
-    if let Some(certificate) = &run.links {
-        row("links", links_line(certificate));
+    match &run.totals {
+        Some(totals) => window_rows(run, totals, &mut row),
+        None => {
+            let valid = run.trials.iter().filter(|trial| trial.problems.is_empty()).count();
+            row("trials", format!("{} ended, {valid} of them valid", run.trials.len()));
+            let best = run.frontier.iter().find(|row| Some(row.trial) == run.best_trial);
+            row("best setting", best.map_or_else(|| "no trial was sustained".into(), setting));
+            if let Some(certificate) = &run.links {
+                row("links", links_line(certificate));
+            }
+            row("peak memory", format!("{} in all nodes together", bytes(run.peak_memory_bytes as f64)));
+        }
     }
-    row(
-        "CPU",
-        format!(
-            "{:.2} s in the window, {} s per million deliveries",
-            totals.cpu_seconds,
-            optional(totals.cpu_seconds_per_million_deliveries, 1)
-        ),
-    );
-    row("peak memory", format!("{} in all nodes together", bytes(run.peak_memory_bytes as f64)));
-    row(
-        "on the wire",
-        format!("{} bytes per delivered payload byte", optional(totals.wire_bytes_per_delivered_byte, 3)),
-    );
     let mut text = table.to_string();
     text.push('\n');
+    text.push_str(&legend(&text));
     for warning in &run.verdict.warnings {
         text.push_str(&format!("warning: {warning}\n"));
     }
@@ -125,6 +207,39 @@ pub fn run_table(run: &RunSummary) -> String {
     }
     text.push_str(if run.verdict.valid { "The run is valid.\n" } else { "The run is INVALID.\n" });
     text
+}
+
+/// A trial's setting in a few words.
+fn setting(row: &FrontierRow) -> String {
+    format!(
+        "{} every {} ms, {}/s, p99 {} (trial {})",
+        bytes(row.plan.message_size as f64),
+        row.plan.heartbeat_millis,
+        bytes(row.throughput_bytes_per_second),
+        time(row.p99_micros),
+        row.trial
+    )
+}
+
+/// The highest sustained load of each message size; empty without any.
+pub fn frontier_table(frontier: &[FrontierRow]) -> String {
+    if frontier.is_empty() {
+        return String::new();
+    }
+    let mut table = empty_table();
+    let header = ["size", "every", "highest sustained", "p99", "trial"];
+    table.set_header(header);
+    for row in frontier {
+        table.add_row([
+            bytes(row.plan.message_size as f64),
+            format!("{} ms", row.plan.heartbeat_millis),
+            format!("{}/s", bytes(row.throughput_bytes_per_second)),
+            time(row.p99_micros),
+            row.trial.to_string(),
+        ]);
+    }
+    align_numbers(&mut table, header.len());
+    format!("{table}\n")
 }
 
 pub(super) fn align_numbers(table: &mut Table, columns: usize) {
@@ -138,21 +253,24 @@ pub(super) fn align_numbers(table: &mut Table, columns: usize) {
 /// A line for each node.
 pub fn per_node_table(nodes: &[NodeRow]) -> String {
     let mut table = empty_table();
-    let header =
-        ["node", "sent", "late", "missed", "received", "expected", "dup.", "p50", "p99", "max", "CPU s", "memory"];
+    let header = [
+        "node", "sent", "late", "dropped", "missed", "received", "expected", "dup.", "p50", "p99", "max", "CPU s",
+        "memory",
+    ];
     table.set_header(header);
     for node in nodes {
         table.add_row([
             node.node.to_string(),
             node.sent.to_string(),
             node.late.to_string(),
+            node.dropped.to_string(),
             node.missed.to_string(),
             node.received.to_string(),
             node.expected.to_string(),
             node.duplicates.to_string(),
-            time(node.delay.p50_micros),
-            time(node.delay.p99_micros),
-            time(node.delay.max_micros),
+            cell(&node.delay, 0.5),
+            cell(&node.delay, 0.99),
+            cell(&node.delay, 1.0),
             format!("{:.2}", node.cpu_seconds),
             bytes(node.peak_memory_bytes as f64),
         ]);
@@ -177,7 +295,7 @@ fn seconds(value: f64) -> String {
 pub fn phase_table(phases: &[PhaseRow]) -> String {
     let mut table = empty_table();
     let header =
-        ["phase", "span", "what happened", "sent", "expected", "delivered", "after end", "lost", "p50", "p99", "max"];
+        ["phase", "span", "events", "sent", "dropped", "missed", "expected", "delivered", "late", "lost", "p50", "p99"];
     table.set_header(header);
     for phase in phases {
         table.add_row([
@@ -185,18 +303,19 @@ pub fn phase_table(phases: &[PhaseRow]) -> String {
             format!("{}-{} s", seconds(phase.from_seconds), seconds(phase.to_seconds)),
             phase.events.join("; "),
             phase.sent.to_string(),
+            phase.dropped.to_string(),
+            phase.missed.to_string(),
             phase.expected.to_string(),
             phase.delivered.to_string(),
             phase.delivered_after_end.to_string(),
             phase.lost.to_string(),
-            time(phase.delay.p50_micros),
-            time(phase.delay.p99_micros),
-            time(phase.delay.max_micros),
+            cell(&phase.delay, 0.5),
+            cell(&phase.delay, 0.99),
         ]);
         let Some(groups) = &phase.groups else { continue };
         let mut part = |name: &str, part: &Deliveries| {
             let counts = [part.expected, part.delivered, part.delivered_after_end, part.lost].map(|n| n.to_string());
-            let texts = [String::new(), String::new(), name.to_owned(), String::new()];
+            let texts = [String::new(), String::new(), name.to_owned(), String::new(), String::new(), String::new()];
             table.add_row(texts.into_iter().chain(counts));
         };
         part("within groups", &groups.within);
@@ -208,53 +327,66 @@ pub fn phase_table(phases: &[PhaseRow]) -> String {
         if number != PHASE_EVENTS {
             column.set_constraint(ColumnConstraint::ContentWidth);
         }
+        column.set_padding((0, 1));
         if number >= PHASE_TEXTS {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    format!("{table}\n")
+    let text = format!("{table}\n");
+    let legend = legend(&text);
+    text + &legend
 }
 
 /// A trial in one line, for while the run goes on.
 pub fn trial_line(trial: &TrialRow) -> String {
     let totals = &trial.totals;
+    let verdict = match trial.problems.first() {
+        Some(problem) => format!("not valid: {problem}"),
+        None => format!("sustained: {}", sustained(&totals.sustained)),
+    };
     format!(
-        "trial {}: {} every {} ms, {}/s: sent {}, missed {}, delivery {}, p50 {}, p99 {}",
+        "trial {}: {} every {} ms: {}/s of {}/s delivered in the window, p99 {}, {verdict}",
         trial.trial,
         bytes(trial.plan.message_size as f64),
         trial.plan.heartbeat_millis,
-        bytes(trial.plan.throughput()),
-        totals.sent,
-        totals.missed,
-        delivery(totals.delivery_ratio),
-        time(totals.delay.p50_micros),
-        time(totals.delay.p99_micros)
+        bytes(totals.delivered_bytes_per_second),
+        bytes(totals.offered_bytes_per_second.unwrap_or_default()),
+        cell(&totals.delay, 0.99)
     )
 }
 
 /// A line for each trial of explore mode.
 pub fn trial_table(trials: &[TrialRow]) -> String {
     let mut table = empty_table();
-    let header = ["trial", "size", "every", "offered", "sent", "missed", "delivery", "p50", "p99", "max", "CPU s"];
+    let header =
+        ["trial", "size", "every", "offered", "delivered", "ratio", "backlog", "missed", "p50", "p99", "sustained"];
     table.set_header(header);
     for trial in trials {
         let totals = &trial.totals;
+        let sustained = match (trial.problems.is_empty(), totals.sustained.sustained) {
+            (false, _) => "not valid",
+            (true, Some(true)) => "yes",
+            (true, Some(false)) => "no",
+            (true, None) => "unknown",
+        };
         table.add_row([
             trial.trial.to_string(),
             bytes(trial.plan.message_size as f64),
             format!("{} ms", trial.plan.heartbeat_millis),
-            format!("{}/s", bytes(trial.plan.throughput())),
-            totals.sent.to_string(),
-            totals.missed.to_string(),
-            delivery(totals.delivery_ratio),
-            time(totals.delay.p50_micros),
-            time(totals.delay.p99_micros),
-            time(totals.delay.max_micros),
-            format!("{:.2}", totals.cpu_seconds),
+            format!("{}/s", bytes(totals.offered_bytes_per_second.unwrap_or_default())),
+            format!("{}/s", bytes(totals.delivered_bytes_per_second)),
+            delivery(totals.delivered, totals.expected),
+            totals.backlog_at_end.to_string(),
+            totals.missed.saturating_add(totals.dropped).to_string(),
+            cell(&totals.delay, 0.5),
+            cell(&totals.delay, 0.99),
+            sustained.to_owned(),
         ]);
     }
     align_numbers(&mut table, header.len());
-    format!("{table}\n")
+    let text = format!("{table}\n");
+    let legend = legend(&text);
+    text + &legend
 }
 
 #[cfg(test)]
@@ -263,20 +395,18 @@ mod tests {
 
     #[test]
     fn a_loss_is_never_rounded_away() {
-        assert_eq!(delivery(Some(1.0)), "1 (exact)");
-        assert_eq!(delivery(Some(0.999_999_99)), "0.999999");
-        assert_eq!(delivery(None), "-");
+        assert_eq!(delivery(3, 3), "1 (exact)");
+        assert_eq!(delivery(99_999_999, 100_000_000), "0.999999");
+        assert_eq!(delivery(u64::MAX - 1, u64::MAX), "0.999999");
+        assert_eq!(delivery(4, 3), "1.333333");
+        assert_eq!(delivery(0, 0), "-");
     }
 
     #[test]
     fn the_table_of_phases_fits_120_characters_whatever_happened() {
-        let delay = DelaySummary {
-            count: 1,
-            p50_micros: Some(123_450),
-            p99_micros: Some(987_650),
-            max_micros: Some(12_345_678),
-            ..DelaySummary::default()
-        };
+        let quantile = |quantile, micros| Quantile { quantile, at_least_micros: Some(micros), ..Quantile::default() };
+        let quantiles = vec![quantile(0.5, 123_450), quantile(0.99, 987_650), quantile(1.0, 12_345_678)];
+        let delay = DelaySummary { count: 1, quantiles, ..DelaySummary::default() };
         let part = Deliveries { expected: 12_000, delivered: 11_000, delivered_after_end: 10, lost: 1_000 };
         let phase = |number: usize, events: &[&str]| PhaseRow {
             number,
@@ -294,9 +424,20 @@ mod tests {
         let events = ["partition of nodes 0, 1, 2, 3 and 4 from 5, 6, 7, 8 and 9", "kill of node 3"];
         let text = phase_table(&[phase(0, &[]), phase(1, &events)]);
         assert!(text.lines().all(|line| line.chars().count() <= 120), "{text}");
-        for needle in ["10-22.5 s", "within groups", "across the cut", "24000", "987.65 ms", "12.346 s"] {
+        for needle in ["10-22.5 s", "within groups", "across the cut", "24000", "> 987.65 ms*~", "* this percentile"] {
             assert!(text.contains(needle), "{needle}: {text}");
         }
+    }
+
+    #[test]
+    fn marks_are_explained_where_they_stand() {
+        assert_eq!(legend("p50 1.00 ms   p99 3 us"), "");
+        assert!(legend("p99 > 1.44 s*").starts_with("* this percentile"));
+        assert!(legend("p99 1.44 ms~").starts_with("~ fewer"));
+        assert_eq!(legend("max > 2 us*~").lines().count(), 2);
+        let never = Quantile { quantile: 0.99, at_least_micros: Some(1_440_000), supported: true, value_micros: None };
+        assert_eq!(quantile_text(Some(&never)), "> 1.440 s*");
+        assert_eq!(quantile_text(None), "-");
     }
 
     #[test]

@@ -5,13 +5,16 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 use proptest::prelude::*;
 
-use super::{Collected, Deliveries, PhaseInput, PhaseRow, RunSummary, WorkloadSummary, merge};
+use super::{
+    Collected, Deliveries, Observations, PhaseInput, PhaseRow, PlannedWindow, RunSummary, Totals, WorkloadSummary,
+    merge,
+};
 use crate::{
     metrics::Usage,
     network::Readiness,
     node::{
-        HistogramText, NODE_SCHEMA_VERSION, NodeSummary, Phase, PhaseSender, PhaseSummary, StartOrder, WindowSummary,
-        WindowUsage,
+        HistogramText, NODE_SCHEMA_VERSION, NodeSummary, Phase, PhaseSender, PhaseSummary, SendPlan, StartOrder, Turn,
+        WindowSummary, WindowUsage,
     },
 };
 
@@ -49,6 +52,8 @@ fn node(id: u64, phases: Vec<PhaseSummary>, delays: &[u64]) -> NodeSummary {
         configuration: serde_json::Value::Null,
         phase: Phase::Draining,
         readiness: Readiness::default(),
+        counted_unix_nanos: OPENING + 100 * SECOND,
+        pending_work: None,
         start: Some(StartOrder::at(OPENING)),
         measured: WindowSummary {
             intended: count(|phase| phase.intended),
@@ -95,6 +100,7 @@ fn count(id: u64, phases: usize, messages: &[Sent]) -> NodeSummary {
             to_unix_nanos: OPENING + (number as u64 + 1) * SECOND,
             intended: sent,
             sent,
+            dropped: 0,
             received: delays.len() as u64,
             received_after_end: by_sender.iter().map(|from| from.received_after_end).sum(),
             delay_micros: if delays.is_empty() || phases == 1 { HistogramText::default() } else { histogram(delays) },
@@ -109,15 +115,27 @@ fn counts(num_nodes: u64, phases: usize, messages: &[Sent]) -> Vec<NodeSummary> 
     (0..num_nodes).map(|id| count(id, phases, messages)).collect()
 }
 
-fn merged(nodes: &[NodeSummary], num_nodes: u64, killed: &[u64], phases: &[PhaseInput]) -> RunSummary {
-    merge(Collected {
-        nodes,
+fn observations(num_nodes: u64, killed: &[u64], phases: &[PhaseInput]) -> Observations {
+    Observations {
         workload: WorkloadSummary { num_nodes, message_size_bytes: Some(100), ..WorkloadSummary::default() },
-        window_seconds: 1.0,
         killed: killed.iter().copied().collect(),
-        phases,
-        ..Collected::default()
-    })
+        phases: phases.to_vec(),
+        ..Observations::default()
+    }
+}
+
+fn merged(nodes: &[NodeSummary], num_nodes: u64, killed: &[u64], phases: &[PhaseInput]) -> RunSummary {
+    let run = merge(Collected { nodes, observed: &observations(num_nodes, killed, phases) });
+    let empty = run.totals.as_ref().is_some_and(|totals| totals.sent == 0);
+    // Random messages may be none at all, which is a reason of its own and not that of these tests.
+    let reasons = run.verdict.reasons.iter().filter(|reason| !(empty && reason.contains("no message was"))).cloned();
+    let mut verdict = super::Verdict { reasons: reasons.collect(), ..run.verdict.clone() };
+    verdict.valid = verdict.reasons.is_empty();
+    RunSummary { verdict, ..run }
+}
+
+fn totals(run: &RunSummary) -> &Totals {
+    run.totals.as_ref().unwrap()
 }
 
 fn inputs(count: usize, groups: &[Vec<u64>]) -> Vec<PhaseInput> {
@@ -152,14 +170,16 @@ proptest! {
         }
         let run = merged(&counts(5, phases, &messages), 5, &[], &inputs(phases, &groups));
         prop_assert!(run.verdict.valid, "{:?}", run.verdict);
-        let (rows, totals) = (&run.phases, &run.totals);
+        let (rows, totals) = (&run.phases, totals(&run));
         prop_assert_eq!(rows.len(), phases);
         prop_assert_eq!(sum(rows, |row| row.intended), totals.intended);
         prop_assert_eq!(sum(rows, |row| row.sent), totals.sent);
         prop_assert_eq!(sum(rows, |row| row.expected), totals.expected);
         prop_assert_eq!(sum(rows, |row| row.delivered), totals.delivered);
-        prop_assert_eq!(sum(rows, |row| row.lost), totals.expected - totals.delivered);
+        prop_assert_eq!(sum(rows, |row| row.lost), totals.lost);
+        prop_assert_eq!(totals.lost, totals.expected - totals.delivered);
         prop_assert_eq!(sum(rows, |row| row.delay.count), totals.delay.count);
+        prop_assert_eq!(sum(rows, |row| row.delay.missing), totals.delay.missing);
         for row in rows {
             let groups = row.groups.unwrap();
             let both = |field: fn(&Deliveries) -> u64| field(&groups.within) + field(&groups.across);
@@ -186,11 +206,11 @@ proptest! {
         let run = merged(&nodes, 4, &[restarted], &inputs(3, &[vec![0, 1]]));
         prop_assert!(run.verdict.valid, "{:?}", run.verdict);
         prop_assert_eq!(&run.phases, &whole.phases);
-        let counted = |run: &RunSummary| (run.totals.sent, run.totals.delivered, run.totals.delay.clone());
+        let counted = |run: &RunSummary| (totals(run).sent, totals(run).delivered, totals(run).delay.clone());
         prop_assert_eq!(counted(&run), counted(&whole));
         let ids: Vec<u64> = run.nodes.iter().map(|row| row.node).collect();
         prop_assert_eq!(ids, [0, 1, 2, 3]);
-        prop_assert_eq!(run.totals.cpu_seconds, whole.totals.cpu_seconds + 0.5);
+        prop_assert_eq!(totals(&run).cpu_seconds, totals(&whole).cpu_seconds + 0.5);
         prop_assert_eq!(run.peak_memory_bytes, whole.peak_memory_bytes);
         prop_assert_eq!(run.dropped["queue_full"], 6);
         prop_assert_eq!(run.events["connections_closed"], 6);
@@ -222,16 +242,16 @@ proptest! {
         prop_assert!(run.verdict.valid, "{:?}", run.verdict);
         prop_assert_eq!(run.nodes[2].sent, sent.iter().sum::<u64>());
         prop_assert_eq!(run.nodes[2].missed, 0);
-        prop_assert_eq!(sum(&run.phases, |row| row.sent), run.totals.sent);
-        prop_assert_eq!(sum(&run.phases, |row| row.expected), run.totals.expected);
-        prop_assert_eq!(sum(&run.phases, |row| row.intended), run.totals.intended);
+        prop_assert_eq!(sum(&run.phases, |row| row.sent), totals(&run).sent);
+        prop_assert_eq!(sum(&run.phases, |row| row.expected), totals(&run).expected);
+        prop_assert_eq!(sum(&run.phases, |row| row.intended), totals(&run).intended);
         prop_assert!(run.phases.iter().all(|row| row.delivered <= row.expected));
         let line = format!("node 2 was killed: {raised} of its messages are known from their receivers only");
         prop_assert_eq!(run.verdict.warnings.contains(&line), raised > 0);
 
         // Of one that was not killed, its own word counts; and phases need not be asked for to correct a window.
         prop_assert_eq!(merged(&nodes, 4, &[], &inputs(3, &[])).nodes[2].sent, known_before);
-        prop_assert_eq!(merged(&nodes, 4, &[2], &[]).totals, run.totals);
+        prop_assert_eq!(merged(&nodes, 4, &[2], &[]).totals, run.totals.clone());
     }
 }
 
@@ -256,7 +276,7 @@ fn a_window_that_is_one_phase_has_its_delays_from_the_window() {
     let row = &run.phases[0];
     assert_eq!((row.delivered, row.delivered_after_end, row.lost), (1, 1, 0));
     assert_eq!((row.from_seconds, row.to_seconds), (0.0, 1.0));
-    assert_eq!(row.delay, run.totals.delay);
+    assert_eq!(row.delay, totals(&run).delay);
     assert_eq!(row.groups.unwrap().across, Deliveries { expected: 1, delivered: 1, delivered_after_end: 1, lost: 0 });
 }
 
@@ -303,7 +323,7 @@ fn numbers_without_measure_stop_at_the_largest() {
     let twice: Vec<NodeSummary> = nodes.iter().chain(&nodes).cloned().collect();
     for nodes in [nodes, twice] {
         let run = merged(&nodes, 2, &[0, 1], &inputs(2, &[vec![0], vec![1]]));
-        assert_eq!((run.totals.sent, run.peak_memory_bytes), (u64::MAX, u64::MAX));
+        assert_eq!((totals(&run).sent, run.peak_memory_bytes), (u64::MAX, u64::MAX));
         assert_eq!(run.phases[0].groups.unwrap().across.delivered, u64::MAX);
     }
 }
@@ -318,4 +338,89 @@ fn the_last_life_says_where_a_node_is() {
     assert_eq!((run.nodes[1].phase, run.nodes[1].peak_memory_bytes), (Phase::Connecting, 1001));
     assert_eq!(run.nodes[1].sent, 1);
     assert_eq!(run.nodes.len(), 2);
+}
+
+/// Four nodes that send ten messages a second for three seconds.
+fn planned(turn: Turn) -> PlannedWindow {
+    let plan = SendPlan {
+        num_nodes: 4,
+        turn,
+        heartbeat_nanos: SECOND / 10,
+        origin_unix_nanos: OPENING,
+        from_unix_nanos: OPENING,
+        to_unix_nanos: Some(OPENING + 3 * SECOND),
+        spread_seed: Some(1),
+    };
+    PlannedWindow { plan, from_unix_nanos: OPENING, to_unix_nanos: OPENING + 3 * SECOND }
+}
+
+#[test]
+fn the_schedule_of_a_node_that_is_away_goes_on_in_the_accounts() {
+    // Node 0 was heard once, a second into the window; node 3 never.
+    let mut nodes = counts(3, 3, &[]);
+    for phase in &mut nodes[0].phases[..1] {
+        (phase.intended, phase.sent) = (10, 9);
+        phase.dropped = 1;
+    }
+    (nodes[0].measured.intended, nodes[0].measured.sent, nodes[0].measured.dropped) = (10, 9, 1);
+    let observed = Observations {
+        window: Some(planned(Turn::All)),
+        ended_unix_nanos: Some(OPENING + 20 * SECOND),
+        ..observations(4, &[0, 3], &inputs(3, &[vec![0, 1]]))
+    };
+    let run = merge(Collected { nodes: &nodes, observed: &observed });
+    let all = totals(&run);
+    assert_eq!((all.intended, all.sent, all.dropped, all.missed), (120, 9, 1, 110));
+    assert_eq!((all.expected, all.delivered, all.lost), (360, 0, 360));
+    let row = &run.nodes[0];
+    assert_eq!((row.intended, row.sent, row.dropped, row.missed), (30, 9, 1, 20));
+    assert_eq!(run.nodes[1].expected, 90);
+    let intended: Vec<u64> = run.phases.iter().map(|phase| phase.intended).collect();
+    assert_eq!(intended, [40; 3]);
+    assert!(
+        run.phases.iter().all(|row| row.groups.unwrap().across.expected + row.groups.unwrap().within.expected == 120)
+    );
+    assert_eq!(all.sustained.sustained, Some(false));
+}
+
+#[test]
+fn a_run_that_was_cut_short_has_the_messages_of_the_time_that_passed() {
+    let observed = Observations {
+        window: Some(planned(Turn::One(2))),
+        ended_unix_nanos: Some(OPENING + SECOND),
+        ..observations(4, &[], &[])
+    };
+    let run = merge(Collected { nodes: &counts(4, 1, &[]), observed: &observed });
+    let all = totals(&run);
+    assert_eq!((all.intended, all.window_seconds, all.expected), (10, 1.0, 30));
+    assert_eq!(all.sustained.sustained, None, "{:?}", all.sustained);
+}
+
+#[test]
+fn a_window_without_a_message_is_no_measurement() {
+    let plan = SendPlan { heartbeat_nanos: 60 * SECOND, ..planned(Turn::All).plan };
+    let window = PlannedWindow {
+        from_unix_nanos: OPENING + SECOND / 2,
+        plan: SendPlan { spread_seed: None, ..plan },
+        ..planned(Turn::All)
+    };
+    let observed = Observations {
+        window: Some(window),
+        ended_unix_nanos: Some(OPENING + 20 * SECOND),
+        ..observations(4, &[], &[])
+    };
+    let run = merge(Collected { nodes: &counts(4, 1, &[]), observed: &observed });
+    assert!(!run.verdict.valid);
+    assert!(run.verdict.reasons[0].starts_with("no message was to be sent"), "{:?}", run.verdict);
+}
+
+#[test]
+fn observations_survive_their_text() {
+    let observed = Observations {
+        window: Some(planned(Turn::RoundRobin { round: std::time::Duration::from_millis(7) })),
+        ready_seconds: Some(0.1 + 0.2),
+        ..observations(4, &[1], &inputs(2, &[vec![0]]))
+    };
+    let text = serde_json::to_string(&observed).unwrap();
+    assert_eq!(serde_json::from_str::<Observations>(&text).unwrap(), observed);
 }

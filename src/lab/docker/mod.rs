@@ -136,11 +136,6 @@ impl Containers {
         self.nodes.iter().find(|node| node.end().is_some() && !node.killed).map(|node| self.obituary(node))
     }
 
-    /// Whether a node has ended in order, with exit code 0.
-    pub(super) fn ended_well(&self, id: u64) -> bool {
-        self.nodes.iter().any(|node| node.id == id && node.end().is_some_and(|end| end.is_good()))
-    }
-
     /// The last lines of a node's log.
     pub(super) fn log_tail(&self, id: u64) -> String {
         self.nodes.iter().find(|node| node.id == id).map_or_else(String::new, |node| log_tail(&node.log))

@@ -9,8 +9,8 @@ use serde::Serialize;
 use super::{Experiment, SeenNodes};
 use crate::{
     live::{NodeState, Sample},
-    node::NodeSummary,
-    report::{merge_trials, trial_line},
+    node::{Load, NodeSummary},
+    report::{Trials, merge_trials, trial_line},
 };
 
 /// A line of `timeseries.jsonl`.
@@ -36,7 +36,7 @@ impl Experiment<'_> {
     }
 
     pub(super) fn expected(&self) -> u64 {
-        self.sum(|node| node.measured.sent).saturating_mul(self.plan.args.num_nodes - 1)
+        self.sum(|node| node.measured.intended).saturating_mul(self.plan.args.num_nodes - 1)
     }
 
     /// Writes a point of the time series, and says it in a line.
@@ -100,19 +100,19 @@ impl Experiment<'_> {
         if self.latest.len() < self.clients.len() {
             return;
         }
-        let finished = self.latest.values().map(|node| node.trials.len()).min().unwrap_or(0);
-        if finished == self.trials_told {
+        let Load::Explore { broadcaster, .. } = self.plan.workload.load else { return };
+        let nodes: Vec<&NodeSummary> = self.latest.values().collect();
+        let trials = merge_trials(&nodes, Trials { num_nodes: self.plan.args.num_nodes, broadcaster }, &mut vec![]);
+        if trials.len() == self.trials_told {
             return;
         }
-        let nodes: Vec<NodeSummary> = self.latest.values().cloned().collect();
-        let trials = merge_trials(&nodes, self.plan.args.num_nodes, &mut vec![]);
         for trial in trials.iter().skip(self.trials_told) {
             if let Err(error) = self.plan.folder.append_json(&self.plan.folder.trials(), trial) {
                 self.progress.line(&format!("warning: {error}"));
             }
             self.progress.line(&trial_line(trial));
         }
-        self.trials_told = finished;
+        self.trials_told = trials.len();
         if let Some(feed) = self.progress.feed() {
             feed.trials(&trials);
         }

@@ -1,8 +1,11 @@
 //! A run: connect, warm up, measure, drain, collect, report.
 
+mod closing;
+mod drain;
 mod elsewhere;
 mod figures;
 mod opening;
+mod trials;
 
 pub(super) use elsewhere::{Failed, Interrupted, begin, collect, unless_interrupted};
 
@@ -32,8 +35,8 @@ use super::{
 use crate::{
     live::Live,
     metrics::usage,
-    node::{Load, NodeSummary, Phase, StartOrder, TrialTimes, unix_nanos},
-    report::{Certificate, Collected, RunSummary, Verdict, merge},
+    node::{NodeSummary, SEND_GRACE, StartOrder, unix_nanos},
+    report::{DrainSummary, RunSummary},
 };
 
 /// Why a run that was asked to end has ended.
@@ -43,11 +46,6 @@ pub(super) const TERMINATED: &str = "interrupted (SIGTERM)";
 const READY_POLL: Duration = Duration::from_millis(100);
 /// Pace of the live figures.
 const LIVE_POLL: Duration = Duration::from_secs(1);
-/// Pace of the figures while the network drains.
-const DRAIN_POLL: Duration = Duration::from_millis(200);
-/// A network that delivers nothing for this long has drained.
-const QUIET: Duration = Duration::from_secs(2);
-
 /// A runner that comes later than this into the window has not seen all of it, in nanoseconds.
 const COMES_LATE: u64 = 1_000_000_000;
 
@@ -64,8 +62,7 @@ struct Experiment<'a> {
     order: Option<StartOrder>,
     trials_told: usize,
     runner_cpu_percent: Option<f64>,
-    /// More has gone over the wire since the end of the drain than belongs to the window.
-    too_late_for_bytes: bool,
+    drained: Option<DrainSummary>,
     links: Links,
     faults: Faults,
     profiles: Profiles,
@@ -136,7 +133,7 @@ impl<'a> Experiment<'a> {
             order: None,
             trials_told: 0,
             runner_cpu_percent: None,
-            too_late_for_bytes: false,
+            drained: None,
             links: Links::default(),
             faults: Faults::new(plan),
             profiles: Profiles::default(),
@@ -176,8 +173,6 @@ impl Experiment<'_> {
         let end = order.to_unix_nanos().unwrap_or(u64::MAX);
         // Whoever comes late has not carried the window.
         let all_of_it = unix_nanos() < order.from_unix_nanos() + COMES_LATE;
-        let drained = end.saturating_add(self.plan.args.drain_seconds.saturating_mul(1_000_000_000));
-        self.too_late_for_bytes = unix_nanos() > drained;
         self.live_until(end, order.from_unix_nanos()).await?;
         self.profiles.stop().await?;
         self.lift_faults().await?;
@@ -313,6 +308,15 @@ impl Experiment<'_> {
     /// After the window: what the faults have left is lifted, and whoever was started again is back.
     async fn lift_faults(&mut self) -> Result<(), String> {
         let Self { plan, nodes, clients, latest, faults, .. } = self;
+        if faults.pauses_any() {
+            // A node that was paused to the end of the window has not sent its last messages: woken before its deadline,
+            // it would send them all at once.
+            let deadline =
+                self.order.as_ref().and_then(StartOrder::to_unix_nanos).unwrap_or(0).saturating_add(SEND_GRACE);
+            while let Some(left @ 1..) = deadline.checked_sub(unix_nanos()) {
+                sleep(Duration::from_nanos(left)).await;
+            }
+        }
         faults.lift(&mut Hands { plan, nodes, clients, latest }).await?;
         while self.faults.awaits_any() {
             self.welcome().await?;
@@ -322,125 +326,5 @@ impl Experiment<'_> {
         self.all_have_answered();
         self.show_faults();
         Ok(())
-    }
-
-    /// Waits until everything that was sent has come, or nothing comes any more.
-    async fn drain(&mut self) -> Result<(), String> {
-        let limit = Duration::from_secs(self.plan.args.drain_seconds);
-        let begun = Instant::now();
-        let mut last_change = (Instant::now(), (0, 0));
-        loop {
-            let all_answered = self.poll().await?;
-            let figures = self.tell("drain");
-            let counts = (self.sum(|node| node.measured.sent), self.sum(|node| node.measured.received));
-            let all_sent = counts.0 >= self.sum(|node| node.measured.intended);
-            if counts != last_change.1 {
-                last_change = (Instant::now(), counts);
-            }
-            let complete = all_sent && counts.1 >= self.expected();
-            let over = complete || begun.elapsed() >= limit || last_change.0.elapsed() >= QUIET;
-            // Only what every node has said after its window closed is a result; one that hangs fails the poll in time.
-            if over && all_answered && self.latest.values().all(|node| node.phase == Phase::Draining) {
-                return Ok(());
-            }
-            self.progress.update(begun.elapsed().as_secs_f64() / limit.as_secs_f64().max(1e-3), &figures);
-            sleep(DRAIN_POLL).await;
-        }
-    }
-
-    async fn explore(&mut self, order: StartOrder) -> Result<(), String> {
-        let Load::Explore { cool_down, run, trials, .. } = &self.plan.workload.load else { return Ok(()) };
-        self.progress.stage("explore", &format!("{} trials", trials.len()));
-        self.progress.line(&format!(
-            "{} trials, {} s each after {} s",
-            trials.len(),
-            run.as_secs(),
-            cool_down.as_secs()
-        ));
-        let window = self.plan.window.and_then(|window| u64::try_from(window.as_nanos()).ok());
-        let end = window.map(|window| order.start_unix_nanos.saturating_add(window));
-        loop {
-            self.poll().await?;
-            self.tell_trials();
-            if self.trials_told == trials.len() {
-                return Ok(());
-            }
-            if end.is_some_and(|end| unix_nanos() >= end) {
-                let done = self.trials_told;
-                if done == 0 {
-                    return Err("--timeout ended the run before its first trial was over".into());
-                }
-                self.warnings.push(format!("--timeout ended the run after {done} of {} trials", trials.len()));
-                return Ok(());
-            }
-            let number = self.trials_told;
-            let times = TrialTimes::new(order.start_unix_nanos, number, *cool_down, *run);
-            let figures = self.tell(if unix_nanos() < times.from_unix_nanos { "cool-down" } else { "measure" });
-            self.progress.update(number as f64 / trials.len() as f64, &format!("trial {number}: {figures}"));
-            sleep(LIVE_POLL).await;
-        }
-    }
-
-    /// Ends the nodes, and makes the result of what they said.
-    async fn finish(mut self, ended: Result<(), String>) -> RunSummary {
-        self.progress.stage("collect", "");
-        let window_seconds = self.window_seconds();
-        // An invalid run keeps what the nodes that still answer have counted.
-        if ended.is_err() {
-            let answers = self.summaries().await;
-            let of_this_run = |summary: &NodeSummary| self.nodes.objection(summary, self.order.as_ref()).is_none();
-            let answers = answers.into_iter().filter_map(|(id, answer)| Some((id, answer.ok().filter(of_this_run)?)));
-            self.latest.extend(answers);
-        }
-        let certificate = self.links.certificate(self.plan, &self.faults.gone());
-        self.warnings.extend(self.faults.late());
-        let mut reasons: Vec<String> = certificate.as_ref().and_then(Certificate::reason).into_iter().collect();
-        reasons.extend(ended.err());
-        self.warnings.extend(self.observers.last_scrape(self.plan).await);
-        let bad_ends = self.nodes.stop().await;
-        if reasons.is_empty() {
-            reasons.extend(bad_ends);
-        }
-        for client in &self.clients {
-            // A node that ended in order has written its file itself.
-            let path = self.plan.folder.node_summary(client.id);
-            let Some(summary) = self.latest.get(&client.id) else { continue };
-            if !path.is_file() || !self.nodes.ended_well(client.id) {
-                reasons.extend(self.plan.folder.write_json(&path, summary).err().map(|error| error.to_string()));
-            }
-        }
-        if let Err(error) = self.profiles.draw(&mut |line| self.progress.update(0.0, line)) {
-            reasons.push(error);
-        }
-        self.progress.finish();
-        // Their last words count connections that broke because the others ended first; what they said before does not.
-        let (faults, lives, killed) = self.faults.result();
-        let nodes: Vec<NodeSummary> = lives.into_iter().chain(self.latest.into_values()).collect();
-        let verdict = Verdict { valid: false, reasons, warnings: self.warnings };
-        let mut run = merge(Collected {
-            nodes: &nodes,
-            workload: self.plan.summary(),
-            explore: self.plan.is_explore(),
-            window_seconds,
-            killed,
-            phases: &self.plan.schedule.phases(),
-            verdict,
-        });
-        run.faults = faults;
-        run.ready_seconds = self.ready_seconds;
-        run.runner_cpu_percent = self.runner_cpu_percent;
-        run.links = certificate;
-        if self.too_late_for_bytes {
-            run.totals.wire_bytes_per_delivered_byte = None;
-        }
-        run.profiles = self.plan.folder.profile_names();
-        run
-    }
-
-    /// How much of the measured window has passed, in seconds.
-    fn window_seconds(&self) -> f64 {
-        let Some(order) = &self.order else { return 0.0 };
-        let end = order.to_unix_nanos().unwrap_or(u64::MAX).min(unix_nanos());
-        end.saturating_sub(order.from_unix_nanos()) as f64 / 1e9
     }
 }

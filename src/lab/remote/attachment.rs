@@ -28,7 +28,7 @@ use crate::{
         observers::Observers,
         plan::{self, Plan},
         progress::Progress,
-        run::DEFAULT_WINDOW,
+        run::{DEFAULT_QUIET, DEFAULT_WINDOW},
         schedule::Schedule,
     },
     network::peer_id,
@@ -46,9 +46,13 @@ pub struct RunArgs {
     /// Traffic before the measured window that is not counted, in seconds; mode explore has none
     #[arg(long, value_name = "S", default_value_t = 2, value_parser = clap::value_parser!(u64).range(0..=86_400))]
     pub warm_up_seconds: u64,
-    /// Longest wait for late messages after the window, in seconds
+    /// Maximum time to wait for late messages after the window, in seconds
     #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=86_400))]
     pub drain_seconds: u64,
+    /// The wait ends earlier when nothing came for this long and no queue, session, socket or connection attempt of any
+    /// node is pending, in seconds
+    #[arg(long, value_name = "S", default_value_t = DEFAULT_QUIET, value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    pub drain_quiet_seconds: u64,
     /// Longest wait for all nodes to answer, and then for them to be connected, in seconds
     #[arg(long, value_name = "S", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub ready_timeout_seconds: u64,
@@ -149,6 +153,7 @@ impl Attachment {
             timeout: self.run.timeout,
             warm_up_seconds: self.run.warm_up_seconds,
             drain_seconds: self.run.drain_seconds,
+            drain_quiet_seconds: self.run.drain_quiet_seconds,
             ready_timeout_seconds: self.run.ready_timeout_seconds,
             hang_timeout_seconds: self.run.hang_timeout_seconds,
             buffer_size: first.buffer_size,

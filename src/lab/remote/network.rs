@@ -30,7 +30,7 @@ use crate::{
     },
     live::Live,
     node::{NodeSummary, StartOrder, UsageError},
-    report::{ClockOffset, ClockRow, Clocks, LinkMeasured, RunFolder, RunSummary},
+    report::{ClockOffset, ClockRow, Clocks, FolderError, LinkMeasured, Observations, RunFolder, RunSummary},
 };
 
 /// Largest file of a run's beginning, in bytes: every link of a network of 100 nodes is a tenth of it.
@@ -249,11 +249,25 @@ impl Attached {
         let Self { plan, lost, observers, live, .. } = self;
         let mut run = experiment::collect(plan, nodes, &begun, known, lost.clone(), observers, live.as_ref()).await?;
         let clocks = self.clocks_of(&begun).await;
-        run.verdict.warnings.append(&mut self.warnings);
+        let warnings = std::mem::take(&mut self.warnings);
+        run.verdict.warnings.extend(warnings.iter().cloned());
         run.verdict.warnings.extend(clocks.warning(&run));
         run.clocks = Some(clocks);
+        self.complete_observations(&run, warnings).map_err(refused)?;
         self.write_summary(&mut run);
         Ok(run)
+    }
+
+    /// Adds to the observations what became known after the run's end.
+    fn complete_observations(&self, run: &RunSummary, warnings: Vec<String>) -> Result<(), FolderError> {
+        let folder = &self.plan.folder;
+        if !folder.observations().is_file() {
+            return Ok(());
+        }
+        let mut observed: Observations = folder.read_json(&folder.observations())?;
+        observed.clocks = run.clocks.clone();
+        observed.verdict.warnings.extend(warnings);
+        folder.write_json(&folder.observations(), &observed)
     }
 
     async fn clocks_of(&self, begun: &Begun) -> Clocks {

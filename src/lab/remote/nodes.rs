@@ -27,11 +27,6 @@ impl RemoteNodes {
         (summary.start.as_ref() != Some(order)).then(|| started_afresh(summary.node))
     }
 
-    /// What they have counted is asked for over HTTP, and written by the runner.
-    pub(in crate::lab) fn ended_well(&self, _: u64) -> bool {
-        false
-    }
-
     /// Their logs are where they run.
     pub(in crate::lab) fn log_tail(&self, _: u64) -> String {
         String::new()

@@ -1,0 +1,204 @@
+//! Whether a network carried the load that it was offered, and the highest load that it carried.
+
+use serde::{Deserialize, Serialize};
+
+use super::{quantiles::Missing, summary::TrialRow, table::bytes};
+use crate::node::{THIRDS, TrialPlan};
+
+/// A backlog has grown if it has grown by more than this part of the deliveries offered meanwhile. A network that carries
+/// 98 % of its load is at its limit; less would make of a single hiccup of a short window a load that was not sustained.
+const GROWTH_LIMIT: f64 = 0.02;
+
+/// Verdict on the load of a window.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Sustained {
+    /// Whether the backlog did not grow over the window and no message was missed, dropped or lost; none when that is not
+    /// known.
+    pub sustained: Option<bool>,
+    /// Why not; empty for a load that was sustained.
+    pub reason: String,
+    /// Mean number of deliveries under way in each third of the window, messages of the warm-up among them; none when
+    /// that is not known.
+    pub backlog_by_third: Option<[f64; THIRDS]>,
+}
+
+/// The counts that decide.
+pub(super) struct Load<'a> {
+    /// The window that was planned passed whole.
+    pub(super) whole: bool,
+    pub(super) window_seconds: f64,
+    pub(super) expected: u64,
+    pub(super) dropped: u64,
+    pub(super) dropped_copies: u64,
+    pub(super) missed: u64,
+    /// Deliveries that never came, of messages sent or not.
+    pub(super) missing: &'a Missing,
+    pub(super) lost: u64,
+    /// Largest delay that came, in microseconds.
+    pub(super) max_micros: u64,
+    /// The wait for late messages was as long as it was to be.
+    pub(super) drained: bool,
+    /// Time under way that was offered, over all receivers, and the part of it that remained at arrivals, in microseconds.
+    pub(super) offered_micros: [u64; THIRDS],
+    pub(super) arrived_micros: [u64; THIRDS],
+    pub(super) offered_bytes_per_second: Option<f64>,
+    pub(super) delivered_bytes_per_second: f64,
+}
+
+impl Load<'_> {
+    /// Mean deliveries under way in each third.
+    fn backlog(&self) -> Option<[f64; THIRDS]> {
+        let third_micros = self.window_seconds * 1e6 / THIRDS as f64;
+        if !self.whole || third_micros <= 0.0 {
+            return None;
+        }
+        let mut backlog = [0.0; THIRDS];
+        for (mean, (offered, arrived)) in backlog.iter_mut().zip(self.offered_micros.iter().zip(self.arrived_micros)) {
+            *mean = offered.saturating_sub(arrived) as f64 / third_micros;
+        }
+        Some(backlog)
+    }
+
+    /// Messages that were sent and are certainly lost: where the wait was cut short, only those that are twice as old as
+    /// any that came.
+    fn lost_on_the_way(&self) -> u64 {
+        if self.drained { self.lost } else { self.missing.older_than(self.max_micros.saturating_mul(2)).min(self.lost) }
+    }
+
+    /// The verdict.
+    pub(super) fn judge(&self) -> Sustained {
+        let backlog_by_third = self.backlog();
+        let Some([first, .., last]) = backlog_by_third else {
+            let reason = "the window did not pass whole".to_owned();
+            return Sustained { sustained: None, reason, backlog_by_third };
+        };
+        if self.expected == 0 {
+            return Sustained { sustained: None, reason: "nothing was to be delivered".into(), backlog_by_third };
+        }
+        let mut reasons = vec![];
+        // From the middle of the first third to the middle of the last one pass two thirds of the window.
+        let meanwhile = self.expected as f64 * (THIRDS - 1) as f64 / THIRDS as f64;
+        if last - first > GROWTH_LIMIT * meanwhile {
+            let rates = self.offered_bytes_per_second.map(|offered| {
+                let arrived = bytes(self.delivered_bytes_per_second);
+                format!(": {arrived}/s of {}/s arrived", bytes(offered))
+            });
+            let rates = rates.unwrap_or_default();
+            reasons.push(format!("the backlog grew from {first:.0} to {last:.0} deliveries{rates}"));
+        }
+        for (count, reason) in [
+            (self.missed, "messages were missed"),
+            (self.dropped, "messages were dropped before the wire"),
+            (self.dropped_copies, "copies were dropped before the wire"),
+        ] {
+            reasons.extend((count > 0).then(|| format!("{count} {reason}")));
+        }
+        // The deliveries of messages that were never sent are named by their messages.
+        if self.missed == 0 && self.dropped == 0 && self.dropped_copies == 0 {
+            let lost = self.lost_on_the_way();
+            reasons.extend((lost > 0).then(|| format!("{lost} deliveries were lost")));
+        }
+        Sustained { sustained: Some(reasons.is_empty()), reason: reasons.join("; "), backlog_by_third }
+    }
+}
+
+/// The highest sustained load of one message size.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FrontierRow {
+    /// Number of the trial.
+    pub trial: u32,
+    /// Its load.
+    pub plan: TrialPlan,
+    /// Bytes of messages that its broadcaster offered per second.
+    pub throughput_bytes_per_second: f64,
+    /// 99th percentile of the delay, in microseconds.
+    pub p99_micros: Option<u64>,
+}
+
+/// The valid trial with the highest sustained throughput of each message size, by size.
+pub(super) fn frontier(trials: &[TrialRow]) -> Vec<FrontierRow> {
+    let mut rows: Vec<FrontierRow> = vec![];
+    let sustained =
+        trials.iter().filter(|trial| trial.problems.is_empty() && trial.totals.sustained.sustained == Some(true));
+    for trial in sustained {
+        let row = FrontierRow {
+            trial: trial.trial,
+            plan: trial.plan,
+            throughput_bytes_per_second: trial.plan.throughput(),
+            p99_micros: trial.totals.delay.p99_micros,
+        };
+        match rows.iter_mut().find(|known| known.plan.message_size == row.plan.message_size) {
+            Some(known) if known.throughput_bytes_per_second >= row.throughput_bytes_per_second => {}
+            Some(known) => *known = row,
+            None => rows.push(row),
+        }
+    }
+    rows.sort_by_key(|row| row.plan.message_size);
+    rows
+}
+
+/// The row of the frontier with the highest throughput; of equal ones the lowest p99.
+pub(super) fn best(frontier: &[FrontierRow]) -> Option<u32> {
+    let best = frontier.iter().max_by(|one, other| {
+        let throughput = one.throughput_bytes_per_second.total_cmp(&other.throughput_bytes_per_second);
+        throughput.then(other.p99_micros.unwrap_or(u64::MAX).cmp(&one.p99_micros.unwrap_or(u64::MAX)))
+    });
+    best.map(|row| row.trial)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(missing: &Missing) -> Load<'_> {
+        Load {
+            whole: true,
+            window_seconds: 30.0,
+            expected: 3_000,
+            dropped: 0,
+            dropped_copies: 0,
+            missed: 0,
+            missing,
+            lost: 0,
+            max_micros: 1_000,
+            drained: true,
+            offered_micros: [20_000_000; THIRDS],
+            arrived_micros: [10_000_000; THIRDS],
+            offered_bytes_per_second: Some(2e6),
+            delivered_bytes_per_second: 1e6,
+        }
+    }
+
+    #[test]
+    fn a_steady_backlog_is_sustained_and_a_growing_one_is_not() {
+        let none = Missing::default();
+        let steady = load(&none).judge();
+        assert_eq!((steady.sustained, steady.backlog_by_third), (Some(true), Some([1.0; THIRDS])));
+        // 2 % of the 2000 deliveries of two thirds of the window are 40.
+        let grown =
+            |by: u64| Load { offered_micros: [20_000_000, 0, 20_000_000 + by * 10_000_000], ..load(&none) }.judge();
+        assert_eq!(grown(40).sustained, Some(true));
+        let grew = grown(41);
+        assert_eq!(grew.sustained, Some(false));
+        assert_eq!(grew.reason, "the backlog grew from 1 to 42 deliveries: 976.6 KiB/s of 1.9 MiB/s arrived");
+    }
+
+    #[test]
+    fn a_load_with_losses_is_not_sustained_and_an_unfinished_one_is_unknown() {
+        let none = Missing::default();
+        let reason = |load: Load<'_>| (load.judge().sustained, load.judge().reason);
+        assert_eq!(reason(Load { missed: 2, lost: 4, ..load(&none) }), (Some(false), "2 messages were missed".into()));
+        assert_eq!(reason(Load { lost: 1, ..load(&none) }), (Some(false), "1 deliveries were lost".into()));
+        assert_eq!(reason(Load { whole: false, ..load(&none) }).0, None);
+        assert_eq!(reason(Load { expected: 0, ..load(&none) }).0, None);
+    }
+
+    #[test]
+    fn a_delivery_still_under_way_when_a_short_wait_ends_is_not_lost() {
+        let young = Missing::new(3, [(900, 3)]);
+        let cut = Load { lost: 3, drained: false, ..load(&young) }.judge();
+        assert_eq!(cut.sustained, Some(true), "{}", cut.reason);
+        let old = Missing::new(3, [(900, 2), (2_001, 1)]);
+        assert_eq!(Load { lost: 3, drained: false, ..load(&old) }.judge().reason, "1 deliveries were lost");
+    }
+}
