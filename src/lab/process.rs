@@ -23,6 +23,7 @@ use super::{
     plan::Plan,
 };
 use crate::{
+    clock,
     node::NodeArgs,
     shaping::{Interface, InterfacePlan, QdiscCounters},
 };
@@ -276,6 +277,9 @@ fn command(
         if name.to_string_lossy().starts_with("APOLLO_") || name.to_string_lossy().starts_with("LISTEN_") {
             command.env_remove(name);
         }
+    }
+    if let Some(base) = clock::base_for_others() {
+        command.env(clock::BASE_VARIABLE, base.to_string());
     }
     if let Some(endpoint) = endpoint {
         // As systemd hands sockets down: from descriptor 3 on.

@@ -29,7 +29,9 @@ use super::{
     workload::{Load, Workload},
 };
 use crate::{
+    clock,
     command_line::BAD_USAGE,
+    machine::Machine,
     metrics::{DROP_REASONS, Labelled, MALFORMED_REASONS, Metrics, NETWORK_EVENTS, SystemSampler, usage},
     network::{NetworkConfig, Readiness, Roster, peer_id},
     probe::Responder,
@@ -58,6 +60,7 @@ pub(super) struct Node {
     pub(super) quiesce: Notify,
     /// Told when the node is to end.
     pub(super) end: Notify,
+    pub(super) machine: Machine,
     /// One for each probe under way.
     pub(super) probes: Semaphore,
     life: Mutex<Life>,
@@ -107,6 +110,8 @@ pub(super) fn run(args: NodeArgs) -> ExitCode {
 }
 
 fn start(args: NodeArgs) -> Result<(), Failure> {
+    // Before anything looks at the clock.
+    clock::adopt();
     let other = |what: &str, error: &dyn std::fmt::Display| Failure::Other(format!("{what}: {error}"));
     let workload = args.validate().map_err(|error| Failure::Usage(error.to_string()))?;
     let registry = Registry::new();
@@ -145,6 +150,7 @@ fn start(args: NodeArgs) -> Result<(), Failure> {
         profiler,
         quiesce: Notify::new(),
         end: Notify::new(),
+        machine: Machine::default(),
         probes: Semaphore::new(MOST_PROBES),
         life: Mutex::new(Life {
             phase: Phase::Connecting,
@@ -256,6 +262,11 @@ async fn watch_over(node: Arc<Node>) {
     loop {
         tick.tick().await;
         sampler.sample();
+        if let Some(micros) = node.machine.sample() {
+            warn!(seconds = micros as f64 / 1e6, "the wall clock was set");
+        }
+        // Without a common start, nodes share nothing but the wall clock.
+        clock::follow_steps();
         if written.elapsed() >= WRITE_EVERY {
             written = tokio::time::Instant::now();
             if let Err(error) = node.write_summary() {
@@ -282,6 +293,14 @@ impl Node {
     /// How ready the network is.
     pub(super) fn readiness(&self) -> Readiness {
         *self.life().readiness.borrow()
+    }
+
+    /// The run begins: the clock follows the wall clock no more, and what it did before is no part of the run.
+    pub(super) fn settle_clock(&self) {
+        if clock::settled_base().is_none() {
+            clock::settle();
+            self.machine.begin();
+        }
     }
 
     /// Gives the node its start; `false` if it has another.
@@ -354,6 +373,7 @@ impl Node {
             usage: usage(),
             dropped: by_label(&self.metrics.network_dropped_broadcast_messages, DROP_REASONS),
             malformed: by_label(&self.metrics.receive_message_malformed_count, MALFORMED_REASONS),
+            machine: Some(self.machine.report()),
             events: by_label(&self.metrics.network_event_counter, NETWORK_EVENTS),
         }
     }
@@ -398,12 +418,14 @@ impl Node {
     }
 
     fn window_opened(&self, usage: WindowUsage) {
+        self.machine.window_opens();
         let mut life = self.life();
         life.usage_at_start = Some(usage);
         life.cpu_at_end = None;
     }
 
     pub(super) fn window_closes(&self) {
+        self.machine.window_closes();
         let now = self.usage_now();
         self.life().cpu_at_end = Some(now.cpu_seconds);
         if let (Some(profiler), Load::Steady { .. }) = (&self.profiler, &self.workload.load) {

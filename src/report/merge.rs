@@ -7,10 +7,14 @@ use std::{
 
 use super::{
     lives::{add_all, join_lives, join_windows, merge_histograms, sum, sum_if_all},
+    machine,
     phases::{PhaseInput, Phases},
     summary::{DelaySummary, NodeRow, RUN_SCHEMA_VERSION, RunSummary, Totals, TrialRow, Verdict, WorkloadSummary},
 };
-use crate::node::{HistogramText, NodeSummary, WindowSummary, WindowUsage};
+use crate::{
+    machine::MachineReport,
+    node::{HistogramText, NodeSummary, WindowSummary, WindowUsage},
+};
 
 /// A node's counts and usage of one window.
 type Part<'a> = (&'a WindowSummary, WindowUsage);
@@ -107,13 +111,16 @@ pub struct Collected<'a> {
     pub killed: BTreeSet<u64>,
     /// The phases of the measured window, in their order; none if it was not cut into phases.
     pub phases: &'a [PhaseInput],
+    /// The machine as the runner saw it.
+    pub runner: Option<MachineReport>,
     /// What speaks against the run already.
     pub verdict: Verdict,
 }
 
 /// The result of a run from what is known of it.
 pub fn merge(collected: Collected<'_>) -> RunSummary {
-    let Collected { nodes, workload, explore, window_seconds, killed, phases, mut verdict } = collected;
+    let Collected { nodes, workload, explore, window_seconds, killed, phases, runner, mut verdict } = collected;
+    machine::judge(nodes, runner.as_ref(), &mut verdict);
     let num_nodes = workload.num_nodes;
     let mut problems = vec![];
     let nodes: Vec<Cow<'_, NodeSummary>> = join_lives(nodes, &mut problems);
@@ -179,6 +186,7 @@ pub fn merge(collected: Collected<'_>) -> RunSummary {
         totals,
         peak_memory_bytes: sum(nodes.iter().map(|node| node.usage.peak_memory_bytes)),
         runner_cpu_percent: None,
+        runner,
         nodes: rows,
         phases,
         trials,

@@ -5,6 +5,7 @@ mod folder;
 mod link_table;
 mod links;
 mod lives;
+mod machine;
 mod merge;
 mod phases;
 mod summary;

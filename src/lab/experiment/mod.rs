@@ -3,6 +3,7 @@
 mod elsewhere;
 mod figures;
 mod opening;
+mod watch;
 
 pub(super) use elsewhere::{Failed, Interrupted, begin, collect, unless_interrupted};
 
@@ -17,6 +18,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
+use self::watch::Watch;
 use super::{
     backend::{Nodes, StartError},
     certify::{Links, Stage},
@@ -71,6 +73,7 @@ struct Experiment<'a> {
     profiles: Profiles,
     observers: &'a mut Observers,
     warnings: Vec<String>,
+    watch: Watch,
 }
 
 /// Runs the plan, and shows it on the live page, if there is one.
@@ -142,6 +145,7 @@ impl<'a> Experiment<'a> {
             profiles: Profiles::default(),
             observers,
             warnings: vec![],
+            watch: Watch::start(),
         }
     }
 }
@@ -164,7 +168,9 @@ impl Experiment<'_> {
     async fn follow(&mut self, order: StartOrder) -> Result<(), String> {
         if self.plan.is_explore() {
             self.profiles.start(self.plan, &self.nodes)?;
+            self.watch.machine.window_opens();
             self.explore(order).await?;
+            self.watch.machine.window_closes();
             self.profiles.stop().await?;
             return self.certify(Stage::After).await;
         }
@@ -173,12 +179,14 @@ impl Experiment<'_> {
         self.progress.stage("measure", "");
         self.profiles.start(self.plan, &self.nodes)?;
         let (since, cpu) = (Instant::now(), usage().cpu_seconds);
+        self.watch.machine.window_opens();
         let end = order.to_unix_nanos().unwrap_or(u64::MAX);
         // Whoever comes late has not carried the window.
         let all_of_it = unix_nanos() < order.from_unix_nanos() + COMES_LATE;
         let drained = end.saturating_add(self.plan.args.drain_seconds.saturating_mul(1_000_000_000));
         self.too_late_for_bytes = unix_nanos() > drained;
         self.live_until(end, order.from_unix_nanos()).await?;
+        self.watch.machine.window_closes();
         self.profiles.stop().await?;
         self.lift_faults().await?;
         if all_of_it {
@@ -424,6 +432,7 @@ impl Experiment<'_> {
             window_seconds,
             killed,
             phases: &self.plan.schedule.phases(),
+            runner: Some(self.watch.machine.report()),
             verdict,
         });
         run.faults = faults;
