@@ -21,6 +21,7 @@ use super::{
     backend::{Backend, StartError},
     netns::{INTERFACE, Namespace, Network},
     plan::Plan,
+    program::Program,
 };
 use crate::{
     clock,
@@ -79,7 +80,7 @@ impl NodeProcess {
 
 /// How a node is started.
 struct Launcher {
-    program: PathBuf,
+    program: Program,
     subcommand: Option<&'static str>,
     network: Option<Network>,
 }
@@ -87,10 +88,12 @@ struct Launcher {
 impl Launcher {
     fn start(&self, node: &NodeArgs, log: &Path, endpoint: Option<&TcpListener>) -> Result<Child, String> {
         let failed = |error: &dyn std::fmt::Display| {
-            format!("node {} does not start ({}): {error}", node.id, self.program.display())
+            format!("node {} does not start ({}): {error}", node.id, self.program.path().display())
         };
-        let command = || command(&self.program, self.subcommand, node, log, endpoint);
-        let mut command = command().map_err(|error| failed(&error))?;
+        let executable = self.program.executable().map_err(|error| failed(&error))?;
+        let mut command = command(&executable, self.subcommand, node, log, endpoint).map_err(|error| failed(&error))?;
+        // What lists of processes show.
+        command.arg0(self.program.path());
         let namespace = self.network.as_ref().and_then(|network| network.node(node.id));
         match namespace {
             None => command.spawn().map_err(|error| failed(&error)),
@@ -121,13 +124,12 @@ pub(super) struct Processes {
 impl Processes {
     /// Starts every node of the plan, in namespaces if the plan says so.
     pub(super) fn start(plan: &Plan) -> Result<Self, StartError> {
-        let (program, subcommand) = match &plan.args.node_binary {
-            Some(path) => (path.clone(), None),
-            None => {
-                let own = std::env::current_exe();
-                (own.map_err(|error| StartError::Failed(format!("own program: {error}")))?, Some("node"))
-            }
-        };
+        let path = plan.args.node_binary.as_deref();
+        let program = Program::open(path).map_err(|error| match path {
+            Some(path) => StartError::Usage(format!("--node-binary {}: {error}", path.display())),
+            None => StartError::Failed(format!("own program: {error}")),
+        })?;
+        let subcommand = path.is_none().then_some("node");
         let namespaces = plan.args.backend == Backend::Netns;
         let network = namespaces.then(|| Network::new(&plan.interfaces())).transpose().map_err(StartError::Usage)?;
         let mut processes = Self { nodes: vec![], launcher: Launcher { program, subcommand, network } };

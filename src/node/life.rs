@@ -1,7 +1,10 @@
 //! A node from its first port to its last summary.
 
 use std::{
+    ffi::CString,
     net::SocketAddr,
+    os::unix::ffi::OsStrExt,
+    path::Path,
     process::ExitCode,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -110,6 +113,7 @@ pub(super) fn run(args: NodeArgs) -> ExitCode {
 }
 
 fn start(args: NodeArgs) -> Result<(), Failure> {
+    take_name();
     // Before anything looks at the clock.
     clock::adopt();
     let other = |what: &str, error: &dyn std::fmt::Display| Failure::Other(format!("{what}: {error}"));
@@ -166,6 +170,16 @@ fn start(args: NodeArgs) -> Result<(), Failure> {
     // A probe under way is not waited for.
     main.shutdown_background();
     ended
+}
+
+/// Lists of processes show the program's name, however it was started: a runner starts it by a descriptor.
+fn take_name() {
+    let program = std::env::args_os().next().unwrap_or_default();
+    let name = Path::new(&program).file_name().unwrap_or_default();
+    if let Ok(name) = CString::new(name.as_bytes()) {
+        // The kernel cuts it after 15 bytes. Without, it is only harder to recognise.
+        let _ = nix::sys::prctl::set_name(&name);
+    }
 }
 
 /// The runtime that carries the network: one thread, or a pool.
