@@ -169,6 +169,11 @@ fn wait(report: &ProcessorReport) -> Option<(f64, f64)> {
     (report.window_seconds > 0.0).then(|| (longest, longest / report.window_seconds))
 }
 
+/// Whether a quota stopped it for long enough to matter.
+fn throttled(report: &ProcessorReport) -> bool {
+    report.throttled_seconds.is_some_and(|seconds| seconds > THROTTLED_SECONDS)
+}
+
 /// The processors of one machine.
 fn processors(machine: &[&Witness<'_>]) -> Vec<String> {
     let mut warnings = vec![];
@@ -193,6 +198,10 @@ fn processors(machine: &[&Witness<'_>]) -> Vec<String> {
         let late = waiting.iter().any(|(witness, ..)| witness.late > 0);
         let means = if late { "its late and missed messages are" } else { "a part of its delays is" };
         let means = if waiting.len() > 1 { means.replace("its", "their") } else { means.to_owned() };
+        // Whoever is stopped by a quota waits though processors are free: that has a line of its own.
+        let by_quota =
+            |(witness, ..): &(&Witness<'_>, f64, f64)| witness.report.processors.as_ref().is_some_and(throttled);
+        let others = others.filter(|_| !waiting.iter().any(by_quota));
         let cause = others.map_or_else(String::new, |others| others.cause());
         warnings.push(format!(
             "{who} waited for a processor inside the window, {longest}{seconds:.2} s ({:.0} %): {means} the machine's, not \
@@ -212,10 +221,7 @@ fn processors(machine: &[&Witness<'_>]) -> Vec<String> {
                 / (report.processors as f64 * report.window_seconds).max(f64::MIN_POSITIVE)
         ));
     }
-    let throttled = |(_, report): &&(&Witness<'_>, &ProcessorReport)| {
-        report.throttled_seconds.is_some_and(|seconds| seconds > THROTTLED_SECONDS)
-    };
-    let stopped: Vec<_> = seen.iter().filter(throttled).collect();
+    let stopped: Vec<_> = seen.iter().filter(|(_, report)| throttled(report)).collect();
     let worst = stopped.iter().max_by(|one, two| {
         let seconds = |report: &ProcessorReport| report.throttled_seconds.unwrap_or_default();
         seconds(one.1).total_cmp(&seconds(two.1))
