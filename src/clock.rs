@@ -1,23 +1,213 @@
-//! The clock that all nodes of one host share.
+//! The clocks of this machine: the wall clock as it is now, and the clock of a run, which nobody sets.
+//!
+//! The clock of a run is the wall clock at one moment, and the monotonic clock from there on. Schedules and delays follow
+//! it, so that a wall clock that is set during a run neither moves a message nor falsifies a delay.
 
 use std::{
     fs,
-    sync::LazyLock,
-    time::{SystemTime, UNIX_EPOCH},
+    sync::{
+        LazyLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
-/// Nanoseconds since the Unix epoch; 0 on a clock before it. Enough until the year 2554.
+/// Name of the variable in which a runner hands its base to the nodes that it starts, as [`Base`]'s text.
+pub const BASE_VARIABLE: &str = "APOLLO_CLOCK_BASE";
+
+/// A wall clock that is this far from the clock of a run was set.
+pub const SET_BY: Duration = Duration::from_millis(1);
+
+/// Readings of all clocks, of which the quickest counts: between two of them the thread may lose its processor.
+const READINGS: usize = 8;
+/// A reading as quick as this needs no better one, in nanoseconds.
+const QUICK: u64 = 1000;
+
+/// Nanoseconds since the Unix epoch by the wall clock, which may be set at any time; 0 on a clock before the epoch. Enough
+/// until the year 2554.
 pub fn unix_nanos() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
+/// Nanoseconds since the Unix epoch by the clock of the run, which nobody sets.
+pub fn run_nanos() -> u64 {
+    RUN.now()
+}
+
+/// Takes the wall clock again, unless the clock of the run is settled. For a process that waits for its run: the wall clock
+/// may be set until then.
+pub fn follow() {
+    RUN.follow(&Reading::now(), Duration::ZERO);
+}
+
+/// The same if the wall clock was set meanwhile: for nodes that share nothing but the wall clock, and never settle.
+pub fn follow_steps() {
+    RUN.follow(&Reading::now(), SET_BY);
+}
+
+/// Takes the wall clock for the last time: from now on the clock of the run goes by the monotonic clock alone. Gives what it
+/// shows when the monotonic clock shows 0.
+pub fn settle() -> u64 {
+    RUN.settle(&Reading::now())
+}
+
+/// Takes over the base of the runner that started this process, if it left one and runs on this machine.
+pub fn adopt() {
+    let given = std::env::var(BASE_VARIABLE).ok();
+    if let (Some(base), Some(machine)) = (given.as_deref().and_then(Base::parse), machine())
+        && base.machine == machine
+    {
+        RUN.adopt(base.unix_nanos);
+    }
+}
+
+/// Whether the clock of the run is settled, and what it shows when the monotonic clock shows 0.
+pub fn settled_base() -> Option<u64> {
+    RUN.settled.load(Ordering::Acquire).then(|| RUN.base.load(Ordering::Acquire))
+}
+
+/// The base of this process, settled, for processes that it starts; none where the kernel does not name its boot.
+pub fn base_for_others() -> Option<Base> {
+    Some(Base { machine: machine()?.to_owned(), unix_nanos: settle() })
+}
+
+/// The start of a monotonic clock by the clock of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Base {
+    machine: String,
+    unix_nanos: u64,
+}
+
+impl std::fmt::Display for Base {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.unix_nanos, self.machine)
+    }
+}
+
+impl Base {
+    fn parse(text: &str) -> Option<Self> {
+        let (unix_nanos, machine) = text.split_once(' ')?;
+        Some(Self { machine: machine.to_owned(), unix_nanos: unix_nanos.parse().ok()? })
+    }
+}
+
+static RUN: LazyLock<RunClock> = LazyLock::new(|| RunClock::new(&Reading::now()));
+
+/// The clock of a run.
+#[derive(Debug)]
+struct RunClock {
+    /// What it shows when the monotonic clock shows 0, in nanoseconds since the Unix epoch.
+    base: AtomicU64,
+    settled: AtomicBool,
+}
+
+impl RunClock {
+    fn new(reading: &Reading) -> Self {
+        Self { base: AtomicU64::new(reading.base()), settled: AtomicBool::new(false) }
+    }
+
+    fn now(&self) -> u64 {
+        self.base.load(Ordering::Relaxed).saturating_add(nanos(ClockId::CLOCK_MONOTONIC))
+    }
+
+    fn follow(&self, reading: &Reading, beyond: Duration) {
+        let by = u128::from(self.base.load(Ordering::Acquire).abs_diff(reading.base()));
+        if !self.settled.load(Ordering::Acquire) && by >= beyond.as_nanos() {
+            self.base.store(reading.base(), Ordering::Release);
+        }
+    }
+
+    fn settle(&self, reading: &Reading) -> u64 {
+        self.follow(reading, Duration::ZERO);
+        self.settled.store(true, Ordering::Release);
+        self.base.load(Ordering::Acquire)
+    }
+
+    fn adopt(&self, base: u64) {
+        self.base.store(base, Ordering::Release);
+        self.settled.store(true, Ordering::Release);
+    }
+}
+
+/// All clocks of this machine at one moment, in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// The wall clock, since the Unix epoch.
+    pub wall: u64,
+    /// The monotonic clock: nobody sets it, time services make it faster or slower, and it stands still while the machine is
+    /// suspended.
+    pub monotonic: u64,
+    /// The processor's counter as it is, which no time service makes faster or slower.
+    pub raw: u64,
+    /// The monotonic clock with the time in which the machine was suspended.
+    pub boot: u64,
+    /// By how much the moments of these readings may differ.
+    pub error: u64,
+}
+
+impl Reading {
+    /// The clocks now.
+    pub fn now() -> Self {
+        let mut best = Self::once();
+        for _ in 1..READINGS {
+            if best.error <= QUICK {
+                break;
+            }
+            let next = Self::once();
+            if next.error < best.error {
+                best = next;
+            }
+        }
+        best
+    }
+
+    fn once() -> Self {
+        let before = nanos(ClockId::CLOCK_MONOTONIC);
+        let (wall, boot) = (unix_nanos(), nanos(ClockId::CLOCK_BOOTTIME));
+        let raw = nanos(ClockId::CLOCK_MONOTONIC_RAW);
+        let error = nanos(ClockId::CLOCK_MONOTONIC).saturating_sub(before);
+        Self { wall, monotonic: before + error / 2, raw, boot, error }
+    }
+
+    fn base(&self) -> u64 {
+        self.wall.saturating_sub(self.monotonic)
+    }
+}
+
+/// A clock that the kernel has always; 0 if it had not.
+fn nanos(clock: ClockId) -> u64 {
+    let time = clock_gettime(clock).map(Duration::from).unwrap_or_default();
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The kernel's name for this boot of it. Processes with the same one have the same wall clock, in whatever container; none
+/// where the kernel does not name it.
+fn boot_id() -> Option<&'static str> {
+    static BOOT_ID: LazyLock<Option<String>> = LazyLock::new(|| {
+        let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+    });
+    BOOT_ID.as_deref()
+}
+
+/// A name for this boot and its monotonic clock, which a time namespace may shift: processes with the same one have all
+/// clocks in common.
+pub fn machine() -> Option<&'static str> {
+    static MACHINE: LazyLock<Option<String>> = LazyLock::new(|| {
+        let namespace = fs::read_link("/proc/self/ns/time").unwrap_or_default();
+        Some(format!("{} {}", boot_id()?, namespace.display()))
+    });
+    MACHINE.as_deref()
+}
+
 /// What a host's clock shows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClockReading {
-    /// Nanoseconds since the Unix epoch.
+    /// Nanoseconds since the Unix epoch by the clock of the run, which delays are made of.
     pub unix_nanos: u64,
     /// The kernel's name for this boot of it. Who has the same one has the same clock, in whatever container; none where
     /// the kernel does not tell.
@@ -25,12 +215,60 @@ pub struct ClockReading {
 }
 
 impl ClockReading {
-    /// What this host's clock shows now.
+    /// What the clock of the run shows now: before a run, what this host's wall clock shows.
     pub fn now() -> Self {
-        static BOOT_ID: LazyLock<Option<String>> = LazyLock::new(|| {
-            let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-            Some(text.trim().to_owned()).filter(|text| !text.is_empty())
-        });
-        Self { boot_id: BOOT_ID.clone(), unix_nanos: unix_nanos() }
+        follow();
+        Self { boot_id: boot_id().map(str::to_owned), unix_nanos: run_nanos() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn reading(wall: u64) -> Reading {
+        Reading { wall, monotonic: 10 * SECOND, ..Reading::default() }
+    }
+
+    #[test]
+    fn a_wall_clock_that_is_set_moves_the_clock_of_a_run_before_it_is_settled_and_not_afterwards() {
+        let clock = RunClock::new(&reading(100 * SECOND));
+        let base = || clock.base.load(Ordering::Relaxed) / SECOND;
+        assert_eq!(base(), 90);
+        clock.follow(&reading(105 * SECOND), Duration::ZERO);
+        assert_eq!(base(), 95);
+        assert_eq!(clock.settle(&reading(107 * SECOND)), 97 * SECOND);
+        clock.follow(&reading(500 * SECOND), Duration::ZERO);
+        assert_eq!(clock.settle(&reading(500 * SECOND)), 97 * SECOND);
+        let now = clock.now();
+        assert!((97 * SECOND..).contains(&now) && clock.now() >= now);
+    }
+
+    #[test]
+    fn nodes_that_follow_the_wall_clock_follow_its_steps_alone() {
+        let clock = RunClock::new(&reading(100 * SECOND));
+        clock.follow(&reading(100 * SECOND + 999_999), SET_BY);
+        assert_eq!(clock.base.load(Ordering::Relaxed), 90 * SECOND);
+        clock.follow(&reading(98 * SECOND), SET_BY);
+        assert_eq!(clock.base.load(Ordering::Relaxed), 88 * SECOND);
+    }
+
+    #[test]
+    fn a_base_survives_its_text_and_nonsense_is_none() {
+        let base = Base { machine: machine().unwrap().to_owned(), unix_nanos: 42 };
+        assert_eq!(Base::parse(&base.to_string()), Some(base));
+        for nonsense in ["", "42", "x y", "-1 m"] {
+            assert_eq!(Base::parse(nonsense), None, "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn a_reading_holds_the_clocks_of_one_moment() {
+        let (one, two) = (Reading::now(), Reading::now());
+        assert!(two.wall >= one.wall && two.monotonic > one.monotonic && two.boot + two.error >= two.monotonic);
+        let apart = (two.wall - one.wall).abs_diff(two.monotonic - one.monotonic);
+        assert!(apart <= one.error + two.error, "{one:?} {two:?}");
     }
 }

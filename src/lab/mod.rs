@@ -19,6 +19,7 @@ mod observers;
 mod plan;
 mod process;
 mod profile;
+mod program;
 mod progress;
 pub mod remote;
 mod run;

@@ -21,8 +21,10 @@ use super::{
     backend::{Backend, StartError},
     netns::{INTERFACE, Namespace, Network},
     plan::Plan,
+    program::Program,
 };
 use crate::{
+    clock,
     node::NodeArgs,
     shaping::{Interface, InterfacePlan, QdiscCounters},
 };
@@ -78,7 +80,7 @@ impl NodeProcess {
 
 /// How a node is started.
 struct Launcher {
-    program: PathBuf,
+    program: Program,
     subcommand: Option<&'static str>,
     network: Option<Network>,
 }
@@ -86,10 +88,12 @@ struct Launcher {
 impl Launcher {
     fn start(&self, node: &NodeArgs, log: &Path, endpoint: Option<&TcpListener>) -> Result<Child, String> {
         let failed = |error: &dyn std::fmt::Display| {
-            format!("node {} does not start ({}): {error}", node.id, self.program.display())
+            format!("node {} does not start ({}): {error}", node.id, self.program.path().display())
         };
-        let command = || command(&self.program, self.subcommand, node, log, endpoint);
-        let mut command = command().map_err(|error| failed(&error))?;
+        let executable = self.program.executable().map_err(|error| failed(&error))?;
+        let mut command = command(&executable, self.subcommand, node, log, endpoint).map_err(|error| failed(&error))?;
+        // What lists of processes show.
+        command.arg0(self.program.path());
         let namespace = self.network.as_ref().and_then(|network| network.node(node.id));
         match namespace {
             None => command.spawn().map_err(|error| failed(&error)),
@@ -120,13 +124,12 @@ pub(super) struct Processes {
 impl Processes {
     /// Starts every node of the plan, in namespaces if the plan says so.
     pub(super) fn start(plan: &Plan) -> Result<Self, StartError> {
-        let (program, subcommand) = match &plan.args.node_binary {
-            Some(path) => (path.clone(), None),
-            None => {
-                let own = std::env::current_exe();
-                (own.map_err(|error| StartError::Failed(format!("own program: {error}")))?, Some("node"))
-            }
-        };
+        let path = plan.args.node_binary.as_deref();
+        let program = Program::open(path).map_err(|error| match path {
+            Some(path) => StartError::Usage(format!("--node-binary {}: {error}", path.display())),
+            None => StartError::Failed(format!("own program: {error}")),
+        })?;
+        let subcommand = path.is_none().then_some("node");
         let namespaces = plan.args.backend == Backend::Netns;
         let network = namespaces.then(|| Network::new(&plan.interfaces())).transpose().map_err(StartError::Usage)?;
         let mut processes = Self { nodes: vec![], launcher: Launcher { program, subcommand, network } };
@@ -271,6 +274,9 @@ fn command(
         if name.to_string_lossy().starts_with("APOLLO_") || name.to_string_lossy().starts_with("LISTEN_") {
             command.env_remove(name);
         }
+    }
+    if let Some(base) = clock::base_for_others() {
+        command.env(clock::BASE_VARIABLE, base.to_string());
     }
     if let Some(endpoint) = endpoint {
         // As systemd hands sockets down: from descriptor 3 on.

@@ -1,8 +1,14 @@
 //! What the process and its network namespace use, read from the kernel.
 
-use std::time::Instant;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
-use nix::sys::resource::{UsageWho, getrusage};
+use nix::{
+    sys::resource::{UsageWho, getrusage},
+    unistd::{SysconfVar, sysconf},
+};
 use serde::{Deserialize, Serialize};
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
@@ -37,19 +43,37 @@ fn peak_memory_bytes() -> u64 {
     kibibytes.unwrap_or_default() * 1024
 }
 
+/// The shortest interval that a share of processor time is made of: the kernel adds that time up in ticks of up to 10 ms.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(200);
+
 /// Refreshes the `system_*` metrics; call it at a steady pace.
 pub struct SystemSampler {
     metrics: Metrics,
     /// None where the kernel does not show it; its metrics then stay 0.
     system: Option<System>,
     pid: Pid,
-    last: Instant,
+    processors: f64,
+    /// Beginning of the interval that the share of processor time is made of, and the processor time until then.
+    interval: (Instant, f64),
+    /// Bytes received and sent of each interface, as last seen.
+    interfaces: BTreeMap<String, (Grown, Grown)>,
+    segments_sent: Grown,
+    segments_retransmitted: Grown,
 }
 
 impl SystemSampler {
     /// A sampler that writes into `metrics`.
     pub fn new(metrics: Metrics) -> Self {
-        Self { metrics, system: System::new().ok(), pid: Pid::from_u32(std::process::id()), last: Instant::now() }
+        Self {
+            metrics,
+            system: System::new().ok(),
+            pid: Pid::from_u32(std::process::id()),
+            processors: processors(),
+            interval: (Instant::now(), usage().cpu_seconds),
+            interfaces: BTreeMap::new(),
+            segments_sent: Grown::default(),
+            segments_retransmitted: Grown::default(),
+        }
     }
 
     /// Takes one sample.
@@ -63,11 +87,13 @@ impl SystemSampler {
         let metrics = &self.metrics;
         let usage = usage();
         let spent = (usage.cpu_seconds - metrics.system_process_cpu_seconds_total.get()).max(0.0);
-        let elapsed = self.last.elapsed().as_secs_f64();
-        self.last = Instant::now();
         metrics.system_process_cpu_seconds_total.inc_by(spent);
-        if elapsed > 0.0 {
-            metrics.system_process_cpu_usage_percent.set(100.0 * spent / elapsed);
+        let (since, before) = self.interval;
+        let elapsed = since.elapsed();
+        if elapsed >= SHORTEST_INTERVAL {
+            let percent = percent_of_processor(usage.cpu_seconds - before, elapsed, self.processors);
+            metrics.system_process_cpu_usage_percent.set(percent);
+            self.interval = (Instant::now(), usage.cpu_seconds);
         }
         metrics.system_process_peak_memory_bytes.set(usage.peak_memory_bytes.cast_signed());
         let which = ProcessRefreshKind::nothing().with_memory();
@@ -81,38 +107,65 @@ impl SystemSampler {
     fn sample_interfaces(&mut self) {
         // Of this network namespace; what /sys shows is that of whoever mounted it.
         let Ok(text) = std::fs::read_to_string("/proc/net/dev") else { return };
-        for (kind, loopback) in [("loopback", true), ("other", false)] {
-            let of_kind = || interface_bytes(&text).filter(|(name, ..)| (*name == "lo") == loopback);
-            let received: u64 = of_kind().map(|(_, received, _)| received).sum();
-            let sent: u64 = of_kind().map(|(_, _, sent)| sent).sum();
-            raise(&self.metrics.system_network_bytes_sent_total.of(kind), sent);
-            raise(&self.metrics.system_network_bytes_received_total.of(kind), received);
+        self.count_interfaces(&text);
+    }
+
+    fn count_interfaces(&mut self, text: &str) {
+        let mut before = std::mem::take(&mut self.interfaces);
+        for (name, received, sent) in interface_bytes(text) {
+            let kind = if name == "lo" { "loopback" } else { "other" };
+            let (mut last_received, mut last_sent) = before.remove(name).unwrap_or_default();
+            self.metrics.system_network_bytes_received_total.of(kind).inc_by(last_received.by(received));
+            self.metrics.system_network_bytes_sent_total.of(kind).inc_by(last_sent.by(sent));
+            self.interfaces.insert(name.to_owned(), (last_received, last_sent));
         }
     }
 
     fn sample_tcp(&mut self) {
         // Per network namespace: on a host shared with others these are everybody's segments.
-        let Some((sent, again)) = std::fs::read_to_string("/proc/net/snmp").ok().as_deref().and_then(tcp_segments)
-        else {
-            return;
-        };
+        if let Some((sent, again)) = std::fs::read_to_string("/proc/net/snmp").ok().as_deref().and_then(tcp_segments) {
+            self.count_segments(sent.saturating_add(again), again);
+        }
+    }
+
+    fn count_segments(&mut self, sent: u64, again: u64) {
         let metrics = &self.metrics;
-        let sent_before = metrics.system_tcp_segments_sent_total.get();
-        let sent_now = raise(&metrics.system_tcp_segments_sent_total, sent + again);
-        let again_now = raise(&metrics.system_tcp_segments_retransmitted_total, again);
         // The first sample holds all since the machine started, which is no rate.
-        if sent_before > 0 {
-            let rate = if sent_now == 0 { 0.0 } else { 100.0 * again_now as f64 / sent_now as f64 };
+        let first = self.segments_sent.is_new();
+        let (sent, again) = (self.segments_sent.by(sent), self.segments_retransmitted.by(again));
+        metrics.system_tcp_segments_sent_total.inc_by(sent);
+        metrics.system_tcp_segments_retransmitted_total.inc_by(again);
+        if !first {
+            let rate = if sent == 0 { 0.0 } else { (100.0 * again as f64 / sent as f64).min(100.0) };
             metrics.system_tcp_retransmit_rate_percent.set(rate);
         }
     }
 }
 
-/// Brings a counter up to a total that the kernel counts, and says by how much it grew.
-fn raise(counter: &prometheus::IntCounter, total: u64) -> u64 {
-    let growth = total.saturating_sub(counter.get());
-    counter.inc_by(growth);
-    growth
+/// Percent of one processor; never more than there are.
+fn percent_of_processor(cpu_seconds: f64, elapsed: Duration, processors: f64) -> f64 {
+    (100.0 * cpu_seconds / elapsed.as_secs_f64()).clamp(0.0, 100.0 * processors)
+}
+
+/// Processors that are there: a quota is a mean, and may be exceeded for a moment.
+fn processors() -> f64 {
+    sysconf(SysconfVar::_NPROCESSORS_ONLN).ok().flatten().map_or(1.0, |online| online.max(1) as f64)
+}
+
+/// A total that the kernel counts, as it was last seen.
+#[derive(Clone, Copy, Debug, Default)]
+struct Grown(Option<u64>);
+
+impl Grown {
+    fn is_new(self) -> bool {
+        self.0.is_none()
+    }
+
+    /// By how much it grew to `total`: one that is less than before began again at 0.
+    fn by(&mut self, total: u64) -> u64 {
+        let before = self.0.replace(total).unwrap_or_default();
+        total.checked_sub(before).unwrap_or(total)
+    }
 }
 
 /// (interface, bytes received, bytes sent) of each line of `/proc/net/dev`.
@@ -167,5 +220,53 @@ mod tests {
         assert!(metrics.system_process_cpu_seconds_total.get() > 0.0);
         assert!(metrics.system_process_memory_usage_bytes.get() > 1 << 20);
         assert!(metrics.system_process_peak_memory_bytes.get() > 1 << 20);
+    }
+
+    #[test]
+    fn the_share_of_the_processors_is_never_more_than_there_are_from_the_first_sample_on() {
+        let metrics = Metrics::register(&Registry::new()).unwrap();
+        // All that this process has used until now came before the sampler.
+        while usage().cpu_seconds < 0.1 {
+            std::hint::spin_loop();
+        }
+        let mut sampler = SystemSampler::new(metrics.clone());
+        let begun = Instant::now();
+        while begun.elapsed() < 2 * SHORTEST_INTERVAL {
+            sampler.sample();
+            let percent = metrics.system_process_cpu_usage_percent.get();
+            assert!((0.0..=100.0 * processors()).contains(&percent), "{percent}");
+        }
+        assert!(metrics.system_process_cpu_usage_percent.get() > 0.0);
+        assert_eq!(percent_of_processor(37.26, Duration::from_secs(2), 2.0), 200.0);
+        assert_eq!(percent_of_processor(0.5, Duration::from_secs(2), 2.0), 25.0);
+    }
+
+    #[test]
+    fn counters_of_the_kernel_that_begin_again_or_go_are_added_up() {
+        let metrics = Metrics::register(&Registry::new()).unwrap();
+        let mut sampler = SystemSampler::new(metrics.clone());
+        let line = |name: &str, received: u64| format!("{name}: {received} 1 0 0 0 0 0 0 {received} 1 0 0 0 0 0 0\n");
+        let received = || metrics.system_network_bytes_received_total.of("other").get();
+        for (text, total) in [
+            (line("a", 100) + &line("b", 1000), 1100),
+            (line("a", 150), 1150),
+            (line("a", 30) + &line("lo", 7), 1180),
+            (line("a", 40) + &line("b", 5), 1195),
+        ] {
+            sampler.count_interfaces(&text);
+            assert_eq!(received(), total, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_rate_of_retransmissions_is_of_an_interval_and_at_most_all() {
+        let metrics = Metrics::register(&Registry::new()).unwrap();
+        let mut sampler = SystemSampler::new(metrics.clone());
+        let rate = || metrics.system_tcp_retransmit_rate_percent.get();
+        for (sent, again, percent) in [(1000, 900, 0.0), (1100, 910, 10.0), (1100, 910, 0.0), (5, 5, 100.0)] {
+            sampler.count_segments(sent, again);
+            assert_eq!(rate(), percent);
+        }
+        assert_eq!(metrics.system_tcp_segments_sent_total.get(), 1105);
     }
 }

@@ -17,7 +17,7 @@ use super::{
     workload::Load,
 };
 use crate::{
-    clock::ClockReading,
+    clock::{self, ClockReading},
     metrics,
     network::PeerAddress,
     probe::{ProbeOrder, probe},
@@ -96,6 +96,7 @@ async fn measure(State(node): State<Arc<Node>>, Json(order): Json<ProbeOrder>) -
 }
 
 async fn start(State(node): State<Arc<Node>>, Json(order): Json<StartOrder>) -> Response {
+    clock::follow();
     let explore = matches!(node.workload.load, Load::Explore { .. });
     if let Err(line) = order.check(unix_nanos(), explore) {
         return (StatusCode::BAD_REQUEST, format!("{line}\n")).into_response();
@@ -103,5 +104,7 @@ async fn start(State(node): State<Arc<Node>>, Json(order): Json<StartOrder>) -> 
     if (node.phase() != Phase::Connecting && !order.rejoining) || !node.order(order.clone()) {
         return (StatusCode::CONFLICT, "the node has its start already\n").into_response();
     }
+    // The order is an instant of the wall clock; from here on the node goes by the monotonic one.
+    node.settle_clock();
     (StatusCode::ACCEPTED, Json(order)).into_response()
 }

@@ -1,7 +1,10 @@
 //! A node from its first port to its last summary.
 
 use std::{
+    ffi::CString,
     net::SocketAddr,
+    os::unix::ffi::OsStrExt,
+    path::Path,
     process::ExitCode,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -30,7 +33,9 @@ use super::{
     workload::{Load, Workload},
 };
 use crate::{
+    clock,
     command_line::BAD_USAGE,
+    machine::Machine,
     metrics::{DROP_REASONS, Labelled, MALFORMED_REASONS, Metrics, NETWORK_EVENTS, SystemSampler, usage},
     network::{Backlog, NetworkConfig, Outgoing, Readiness, Roster, peer_id},
     probe::Responder,
@@ -59,6 +64,7 @@ pub(super) struct Node {
     pub(super) quiesce: Notify,
     /// Told when the node is to end.
     pub(super) end: Notify,
+    pub(super) machine: Machine,
     /// One for each probe under way.
     pub(super) probes: Semaphore,
     life: Mutex<Life>,
@@ -108,6 +114,9 @@ pub(super) fn run(args: NodeArgs) -> ExitCode {
 }
 
 fn start(args: NodeArgs) -> Result<(), Failure> {
+    take_name();
+    // Before anything looks at the clock.
+    clock::adopt();
     let other = |what: &str, error: &dyn std::fmt::Display| Failure::Other(format!("{what}: {error}"));
     let workload = args.validate().map_err(|error| Failure::Usage(error.to_string()))?;
     let registry = Registry::new();
@@ -146,6 +155,7 @@ fn start(args: NodeArgs) -> Result<(), Failure> {
         profiler,
         quiesce: Notify::new(),
         end: Notify::new(),
+        machine: Machine::default(),
         probes: Semaphore::new(MOST_PROBES),
         life: Mutex::new(Life {
             phase: Phase::Connecting,
@@ -163,6 +173,16 @@ fn start(args: NodeArgs) -> Result<(), Failure> {
     // A probe under way is not waited for.
     main.shutdown_background();
     ended
+}
+
+/// Lists of processes show the program's name, however it was started: a runner starts it by a descriptor.
+fn take_name() {
+    let program = std::env::args_os().next().unwrap_or_default();
+    let name = Path::new(&program).file_name().unwrap_or_default();
+    if let Ok(name) = CString::new(name.as_bytes()) {
+        // The kernel cuts it after 15 bytes. Without, it is only harder to recognise.
+        let _ = nix::sys::prctl::set_name(&name);
+    }
 }
 
 /// The runtime that carries the network: one thread, or a pool.
@@ -259,6 +279,11 @@ async fn watch_over(node: Arc<Node>) {
     loop {
         tick.tick().await;
         sampler.sample();
+        if let Some(micros) = node.machine.sample() {
+            warn!(seconds = micros as f64 / 1e6, "the wall clock was set");
+        }
+        // Without a common start, nodes share nothing but the wall clock.
+        clock::follow_steps();
         if written.elapsed() >= WRITE_EVERY {
             written = tokio::time::Instant::now();
             if let Err(error) = node.write_summary() {
@@ -285,6 +310,14 @@ impl Node {
     /// How ready the network is.
     pub(super) fn readiness(&self) -> Readiness {
         *self.life().readiness.borrow()
+    }
+
+    /// The run begins: the clock follows the wall clock no more, and what it did before is no part of the run.
+    pub(super) fn settle_clock(&self) {
+        if clock::settled_base().is_none() {
+            clock::settle();
+            self.machine.begin();
+        }
     }
 
     /// Gives the node its start; `false` if it has another.
@@ -361,6 +394,7 @@ impl Node {
             usage: usage(),
             dropped: by_label(&self.metrics.network_dropped_broadcast_messages, DROP_REASONS),
             malformed: by_label(&self.metrics.receive_message_malformed_count, MALFORMED_REASONS),
+            machine: Some(self.machine.report()),
             events: by_label(&self.metrics.network_event_counter, NETWORK_EVENTS),
         }
     }
@@ -405,12 +439,14 @@ impl Node {
     }
 
     fn window_opened(&self, usage: WindowUsage) {
+        self.machine.window_opens();
         let mut life = self.life();
         life.usage_at_start = Some(usage);
         life.usage_at_end = None;
     }
 
     pub(super) fn window_closes(&self) {
+        self.machine.window_closes();
         let now = self.usage_now();
         self.life().usage_at_end = Some(now);
         if let (Some(profiler), Load::Steady { .. }) = (&self.profiler, &self.workload.load) {

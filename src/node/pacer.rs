@@ -38,6 +38,7 @@ pub(super) struct Template {
 #[derive(Debug)]
 pub(super) struct Pacer {
     stop: Arc<AtomicBool>,
+    over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -51,15 +52,16 @@ impl Pacer {
         recorder: Arc<Recorder>,
         deadline: u64,
     ) -> std::io::Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let worker = Worker { slots, template, outgoing, recorder, deadline, stop: stop.clone() };
+        let (stop, over) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
+        let (stopped, done) = (stop.clone(), over.clone());
+        let worker = Worker { slots, template, outgoing, recorder, deadline, stop: stopped, over: done };
         let thread = thread::Builder::new().name("pacer".into()).spawn(move || worker.run())?;
-        Ok(Self { stop, thread: Some(thread) })
+        Ok(Self { stop, over, thread: Some(thread) })
     }
 
     /// Whether the schedule is at its end: every slot is queued, or counted and given up.
     pub(super) fn is_over(&self) -> bool {
-        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+        self.over.load(Ordering::Acquire) || self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
     /// Ends the schedule now. What was due and not sent stays counted as intended.
@@ -86,6 +88,7 @@ struct Worker {
     recorder: Arc<Recorder>,
     deadline: u64,
     stop: Arc<AtomicBool>,
+    over: Arc<AtomicBool>,
 }
 
 impl Worker {
@@ -102,6 +105,11 @@ impl Worker {
             }
         }
         self.give_up_the_rest();
+        self.over.store(true, Ordering::Release);
+        // The kernel forgets how long a thread has waited for a processor when it ends, and that is asked later.
+        while !self.stop.load(Ordering::Relaxed) {
+            thread::park();
+        }
     }
 
     /// Sleeps until `time`; `false` when stopped before.

@@ -6,7 +6,7 @@ use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 use tracing::{info, warn};
 
 use super::{
-    clock::{sleep_until, unix_nanos},
+    clock::{sleep_until, sleep_until_shortly_before, unix_nanos},
     explore::{TrialPlan, TrialTimes},
     life::{Failure, Node},
     pacer::{Pacer, Template},
@@ -118,7 +118,13 @@ impl Session {
         let mut orders = node.order.subscribe();
         if !node.args.control.controlled {
             let order = match node.args.control.start_at_unix_millis {
-                Some(millis) => StartOrder::at(millis.saturating_mul(1_000_000)),
+                Some(millis) => {
+                    let start = millis.saturating_mul(1_000_000);
+                    // Clocks of several hosts agree best on an instant when they are looked at shortly before it.
+                    sleep_until_shortly_before(start).await;
+                    node.settle_clock();
+                    StartOrder::at(start)
+                }
                 None => {
                     self.wait_until_ready().await;
                     StartOrder::at(unix_nanos())

@@ -13,7 +13,7 @@ use super::{
     explore::{TrialPlan, TrialTimes},
     state::{Phase, StartOrder},
 };
-use crate::{metrics::Usage, network::Readiness};
+use crate::{machine::MachineReport, metrics::Usage, network::Readiness};
 
 /// Version of [`NodeSummary`]'s JSON; raised when a field changes its meaning or goes.
 pub const NODE_SCHEMA_VERSION: u32 = 2;
@@ -285,6 +285,9 @@ pub struct NodeSummary {
     pub dropped: BTreeMap<String, u64>,
     /// Arrivals that were not counted, by reason; of the whole run.
     pub malformed: BTreeMap<String, u64>,
+    /// The clocks and processors of its machine, as it saw them.
+    #[serde(default)]
+    pub machine: Option<MachineReport>,
     /// Events of the network, by type; of the whole run.
     pub events: BTreeMap<String, u64>,
 }

@@ -7,6 +7,7 @@ use std::{
 
 use super::{
     lives::{add_all, join_lives, merge_histograms, sum},
+    machine,
     observed::{Observations, PlannedWindow},
     phases::Phases,
     quantiles::DelaySummary,
@@ -122,6 +123,7 @@ pub fn merge(collected: Collected<'_>) -> RunSummary {
     let Collected { nodes, observed } = collected;
     let mut verdict = observed.verdict.clone();
     let workload = observed.workload.clone();
+    machine::judge(nodes, observed.runner.as_ref(), &mut verdict);
     let num_nodes = workload.num_nodes;
     let explore = observed.explore_broadcaster.is_some();
     let mut problems = vec![];
@@ -184,6 +186,7 @@ pub fn merge(collected: Collected<'_>) -> RunSummary {
         totals,
         peak_memory_bytes: sum(nodes.iter().map(|node| node.usage.peak_memory_bytes)),
         runner_cpu_percent: observed.runner_cpu_percent,
+        runner: observed.runner.clone(),
         nodes: rows,
         phases,
         trials,

@@ -6,6 +6,7 @@ mod folder;
 mod link_table;
 mod links;
 mod lives;
+mod machine;
 mod merge;
 mod observed;
 mod phases;

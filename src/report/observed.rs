@@ -11,7 +11,7 @@ use super::{
     phases::PhaseInput,
     summary::{FaultRow, Verdict, WorkloadSummary},
 };
-use crate::node::SendPlan;
+use crate::{machine::MachineReport, node::SendPlan};
 
 /// `observations.json`: with the summaries of the nodes it makes the result again.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -40,6 +40,8 @@ pub struct Observations {
     pub faults: Vec<FaultRow>,
     /// Processor time of the runner inside the window, in percent of one core.
     pub runner_cpu_percent: Option<f64>,
+    /// The machine as the runner saw it.
+    pub runner: Option<MachineReport>,
     /// Profiles of the nodes, in the folder of the run.
     pub profiles: Vec<String>,
     /// Reasons and warnings of the runner.

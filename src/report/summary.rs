@@ -11,7 +11,10 @@ use super::{
     quantiles::DelaySummary,
     sustained::{FrontierRow, Sustained},
 };
-use crate::node::{Phase, TrialPlan};
+use crate::{
+    machine::MachineReport,
+    node::{Phase, TrialPlan},
+};
 
 /// Version of [`RunSummary`]'s JSON; raised when a field changes its meaning or goes.
 pub const RUN_SCHEMA_VERSION: u32 = 2;
@@ -264,6 +267,9 @@ pub struct RunSummary {
     pub peak_memory_bytes: u64,
     /// Processor time of the runner itself from the start of the window to its end, in percent of one core.
     pub runner_cpu_percent: Option<f64>,
+    /// The runner's machine as the runner saw it.
+    #[serde(default)]
+    pub runner: Option<MachineReport>,
     /// Profiles of the nodes, in the folder of the run.
     #[serde(default)]
     pub profiles: Vec<String>,

@@ -72,6 +72,7 @@ fn node(id: u64, phases: Vec<PhaseSummary>, delays: &[u64]) -> NodeSummary {
         usage: Usage { cpu_seconds: 1.0, peak_memory_bytes: 1000 + id },
         dropped: BTreeMap::from([("queue_full".to_owned(), 1)]),
         malformed: BTreeMap::new(),
+        machine: None,
         events: BTreeMap::from([("connections_closed".to_owned(), 1)]),
     }
 }

@@ -25,6 +25,7 @@ use super::{
     reaper,
 };
 use crate::{
+    clock,
     lab::backend::StartError,
     node::NodeArgs,
     shaping::{InterfacePlan, QdiscCounters},
@@ -89,6 +90,9 @@ impl Recipe<'_> {
             "--log-opt=max-file=2".into(),
             "--entrypoint=apollo-bench".into(),
         ];
+        if let Some(base) = clock::base_for_others() {
+            args.push(format!("--env={}={base}", clock::BASE_VARIABLE));
+        }
         args.extend(prepared.labels.flags());
         let shaped = !self.interface.is_free();
         if shaped {

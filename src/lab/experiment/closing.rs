@@ -54,6 +54,7 @@ impl Experiment<'_> {
             clocks: None,
             faults,
             runner_cpu_percent: self.runner_cpu_percent,
+            runner: Some(self.watch.machine.report()),
             profiles: folder.profile_names(),
             verdict: Verdict { valid: false, reasons, warnings: self.warnings },
         };

@@ -6,6 +6,7 @@ mod elsewhere;
 mod figures;
 mod opening;
 mod trials;
+mod watch;
 
 pub(super) use elsewhere::{Failed, Interrupted, begin, collect, unless_interrupted};
 
@@ -20,6 +21,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
+use self::watch::Watch;
 use super::{
     backend::{Nodes, StartError},
     certify::{Links, Stage},
@@ -68,6 +70,7 @@ struct Experiment<'a> {
     profiles: Profiles,
     observers: &'a mut Observers,
     warnings: Vec<String>,
+    watch: Watch,
 }
 
 /// Runs the plan, and shows it on the live page, if there is one.
@@ -139,6 +142,7 @@ impl<'a> Experiment<'a> {
             profiles: Profiles::default(),
             observers,
             warnings: vec![],
+            watch: Watch::start(),
         }
     }
 }
@@ -161,7 +165,9 @@ impl Experiment<'_> {
     async fn follow(&mut self, order: StartOrder) -> Result<(), String> {
         if self.plan.is_explore() {
             self.profiles.start(self.plan, &self.nodes)?;
+            self.watch.machine.window_opens();
             self.explore(order).await?;
+            self.watch.machine.window_closes();
             self.profiles.stop().await?;
             return self.certify(Stage::After).await;
         }
@@ -170,10 +176,12 @@ impl Experiment<'_> {
         self.progress.stage("measure", "");
         self.profiles.start(self.plan, &self.nodes)?;
         let (since, cpu) = (Instant::now(), usage().cpu_seconds);
+        self.watch.machine.window_opens();
         let end = order.to_unix_nanos().unwrap_or(u64::MAX);
         // Whoever comes late has not carried the window.
         let all_of_it = unix_nanos() < order.from_unix_nanos() + COMES_LATE;
         self.live_until(end, order.from_unix_nanos()).await?;
+        self.watch.machine.window_closes();
         self.profiles.stop().await?;
         self.lift_faults().await?;
         if all_of_it {
