@@ -21,6 +21,7 @@ use super::{
     backend::{Backend, StartError},
     netns::{INTERFACE, Namespace, Network},
     plan::Plan,
+    runner::mark,
 };
 use crate::{
     node::NodeArgs,
@@ -287,11 +288,11 @@ fn command(
     Ok(command)
 }
 
-/// Lets the kernel kill what is started when the thread that starts it ends.
 /// Makes a program end with this process, however that ends; Ctrl-C at the terminal goes to the runner alone, which ends
 /// the others in order.
 pub(super) fn tether(command: &mut Command) {
     command.kill_on_drop(true).process_group(0);
+    mark(command);
     die_with_parent(command);
 }
 

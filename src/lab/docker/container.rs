@@ -104,7 +104,8 @@ impl Recipe<'_> {
             args.extend(shape(address, &["--plan", &plan, "--user", USER, "--"]));
         }
         args.push("node".into());
-        args.extend(self.node.to_command_line());
+        // No path of this machine is among them.
+        args.extend(self.node.to_command_line().iter().map(|word| word.to_string_lossy().into_owned()));
         Ok(args)
     }
 }
