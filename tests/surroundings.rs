@@ -106,9 +106,9 @@ fn whatever_is_asked_for_is_printed_whole_or_fails_in_one_line() {
 fn a_reader_that_no_longer_reads_does_not_stop_a_run() {
     let lab = Lab::new(2);
     let mut run = Running::start(&mut lab.command(SHORT));
-    // A pipe whose reader is there and whose room is used up; 0o4000 is O_NONBLOCK, on all that Linux runs on here.
+    // A pipe whose reader is there and whose room is used up.
     let path = format!("/proc/{}/fd/2", run.id());
-    let mut pipe = File::options().write(true).custom_flags(0o4000).open(path).unwrap();
+    let mut pipe = File::options().write(true).custom_flags(nix::fcntl::OFlag::O_NONBLOCK.bits()).open(path).unwrap();
     while std::io::Write::write(&mut pipe, &[b'.'; 4096]).is_ok() {}
     let mut stdout = String::new();
     run.0.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
@@ -184,11 +184,13 @@ fn a_hang_up_ends_a_node_in_order_with_its_summary() {
 fn a_node_goes_on_when_its_log_cannot_be_written() {
     let port = free_ports(3);
     let mut command = Command::new(NODE);
-    command.args(lone_node(port, port + 1, "")).arg("--verbosity=5").stdout(full()).stderr(full());
-    let node = Running(command.spawn().unwrap());
+    let mut words = lone_node(port, port + 1, "");
+    let level = words.iter().position(|word| word == "--verbosity").unwrap() + 1;
+    words[level] = "5".into();
+    command.args(words).stdout(full()).stderr(full());
+    let mut node = Running(command.spawn().unwrap());
     wait_for("the node", || support::get(port, "/summary"));
     node.signal("TERM");
-    let mut node = node;
     assert_eq!(node.0.wait().unwrap().code(), Some(0));
 }
 
@@ -217,7 +219,8 @@ fn paths_that_are_not_text_work() {
     let node: Value = serde_json::from_slice(&fs::read(folder.join("nodes/node-1.json")).unwrap()).unwrap();
     assert_eq!(node["configuration"]["id"], 1, "{node:#}");
 
-    let image = Command::new(&own).args(["image", "--json", "--output"]).arg(place.join(odd("image"))).output().unwrap();
+    let image =
+        Command::new(&own).args(["image", "--json", "--output"]).arg(place.join(odd("image"))).output().unwrap();
     // Without tc and ip there is none.
     if image.status.success() {
         let told: Value = serde_json::from_slice(&image.stdout).unwrap();

@@ -15,7 +15,7 @@ use super::{
     names::JOB,
     ports::{Lookout, NodePorts, death},
     remote::run_args,
-    session::{interrupts, RunThere, hint},
+    session::{RunThere, hint, interrupts},
 };
 use crate::{
     kubernetes::{KubernetesError, LogLine, PodState, Read, list_pods, read},
@@ -48,7 +48,8 @@ pub(super) async fn collect(args: &CollectArgs) -> Result<ExitCode, KubernetesEr
         )));
     };
     let pods = list_pods(&there.cluster, &record.namespace, &there.selector()).await?;
-    let folder = RunFolder::resume(args.output.as_deref()).map_err(|error| KubernetesError::Usage(error.to_string()))?;
+    let folder =
+        RunFolder::resume(args.output.as_deref()).map_err(|error| KubernetesError::Usage(error.to_string()))?;
     let dead = deaths(&pods, record.workload.num_nodes);
     let alive = (0..record.workload.num_nodes).any(|id| node(&pods, id).is_some_and(|pod| !pod.ended));
     let collected = if alive {

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use super::{
     commands::LogsArgs,
     names::{COMPONENT_LABEL, JOB},
-    session::{interrupts, RunThere},
+    session::{RunThere, interrupts},
 };
 use crate::{
     kubernetes::{Follow, KubernetesError, LogLine, Read, follow, read},

@@ -6,7 +6,7 @@ use super::{
     commands::PortForwardArgs,
     names::{Component, GRAFANA_PORT, PROMETHEUS_PORT, selector_text},
     ports::on_stderr,
-    session::{interrupts, RunThere},
+    session::{RunThere, interrupts},
 };
 use crate::{
     kubernetes::{ForwardTarget, KubernetesError, forward},

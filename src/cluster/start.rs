@@ -21,7 +21,7 @@ use super::{
     ports::{Lookout, NodePorts, on_stderr},
     push::push,
     remote::run_args,
-    session::{interrupts, access, all_of, hint, selector},
+    session::{access, all_of, hint, interrupts, selector},
 };
 use crate::{
     kubernetes::{Apply, Cluster, KubernetesError, Until, Wait, apply, create, remove, wait},

@@ -282,7 +282,15 @@ impl Follower {
         let name = name.to_owned();
         let task = tokio::spawn(async move {
             let _ = client.wait().await;
-            let _ = sender.send(Some(how_it_ended(&name).await));
+            let mut end = how_it_ended(&name).await;
+            if end.is_none() {
+                // The client ends when the log can't be written any more (a full disk); the container goes on.
+                let mut waiting = client::command(&["wait", &name]);
+                let _ = waiting.stdout(Stdio::null()).stderr(Stdio::null()).status().await;
+                end = how_it_ended(&name).await;
+            }
+            let lost = || End::Lost("docker no longer follows it, although it runs".into());
+            let _ = sender.send(Some(end.unwrap_or_else(lost)));
         });
         Ok(Self { end, task })
     }
@@ -294,15 +302,16 @@ impl Drop for Follower {
     }
 }
 
-async fn how_it_ended(name: &str) -> End {
+/// None for one that still runs.
+async fn how_it_ended(name: &str) -> Option<End> {
     for _ in 0..LOOKS {
         match client::state(name).await {
-            Ok(state) if !state.running => return End::Ended(state),
+            Ok(state) if !state.running => return Some(End::Ended(state)),
             Ok(_) => sleep(LOOK_EVERY).await,
-            Err(words) => return End::Lost(words),
+            Err(words) => return Some(End::Lost(words)),
         }
     }
-    End::Lost("docker no longer follows it, although it runs".into())
+    None
 }
 
 #[cfg(test)]

@@ -19,8 +19,8 @@ use super::{
 use crate::{
     image::{self, ImageError, ImageRequest, ImageStream},
     lab::{backend::StartError, netns::Namespace, plan::Plan, runner::Runner},
-    signals::Interrupts,
     shaping::{Interface, InterfacePlan, ShapingError, ip_batch},
+    signals::Interrupts,
     terminal::tell,
 };
 
