@@ -1,6 +1,7 @@
 //! The three workloads that a change is judged by, each run several times; prints medians.
 //!
 //! `scripts/workloads [RUNS [NODE_BINARY]]`: 3 runs each by default. With nothing else on the machine!
+#![allow(clippy::print_stderr, clippy::print_stdout, reason = "a tool of developers, which prints a table")]
 
 use std::process::{Command, ExitCode};
 

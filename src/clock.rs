@@ -204,6 +204,20 @@ pub fn machine() -> Option<&'static str> {
     MACHINE.as_deref()
 }
 
+/// Nanoseconds that a clock must have left until its last instant: the longest run, and whatever is added to a time of it.
+const ROOM: u64 = 2 * 366 * 86_400 * 1_000_000_000;
+
+/// Checks that times of a run can be counted in nanoseconds since the Unix epoch, in 64 bits.
+///
+/// # Errors
+/// One line for a clock that shows a time outside of that.
+pub fn check() -> Result<(), String> {
+    match unix_nanos() {
+        nanos if nanos > 0 && nanos < u64::MAX - ROOM => Ok(()),
+        _ => Err("the clock of this machine shows a time before 1970 or after 2552: set it (date, timedatectl)".into()),
+    }
+}
+
 /// What a host's clock shows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClockReading {

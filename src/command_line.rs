@@ -2,24 +2,19 @@
 
 use std::{
     fs::{create_dir_all, metadata, read_to_string},
-    io::{Write, stdout},
     path::Path,
     process::ExitCode,
 };
 
 use clap::{Command, Parser, error::ErrorKind};
 
+use crate::terminal::{exit_code, say_styled, tell};
+
 /// Version, revision and date of the sources, as far as the build knew them.
 pub const VERSION: &str = env!("APOLLO_BENCH_VERSION");
 
 /// Exit code for arguments that can't work.
 pub const BAD_USAGE: u8 = 2;
-
-/// Prints a result. A reader that has gone away (`| head`) is no reason to fail.
-pub fn say(text: &str) {
-    let mut out = stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-}
 
 /// Reads a file that an argument names, of at most `limit` bytes.
 ///
@@ -42,7 +37,7 @@ pub fn write_man_pages(folder: &Path, commands: impl IntoIterator<Item = Command
     match write() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}: {error}", folder.display());
+            tell(&format!("error: {}: {error}", folder.display()));
             ExitCode::from(BAD_USAGE)
         }
     }
@@ -55,12 +50,15 @@ pub fn write_man_pages(folder: &Path, commands: impl IntoIterator<Item = Command
 pub fn parse<C: Parser>() -> Result<C, ExitCode> {
     C::try_parse().map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            // A closed standard output is no reason to fail.
-            let _ = error.print();
-            ExitCode::from(if error.use_stderr() { BAD_USAGE } else { 0 })
+            if error.use_stderr() {
+                tell(error.render().to_string().trim_end());
+                return ExitCode::from(BAD_USAGE);
+            }
+            say_styled(&error.render());
+            exit_code(ExitCode::SUCCESS)
         }
         _ => {
-            eprintln!("{}", one_line(&error.to_string()));
+            tell(&one_line(&error.to_string()));
             ExitCode::from(BAD_USAGE)
         }
     })

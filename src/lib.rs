@@ -1,8 +1,9 @@
 //! A benchmark of libp2p networks: the node that broadcasts and receives under load, and the lab around it.
 //!
 //! Imports point downwards only: [`cluster`] → [`lab`] → [`live`] → [`report`] → [`shaping`] → [`node`] → [`network`] → [`machine`] →
-//! [`metrics`] → [`message`]; [`probe`], [`clock`], [`secret`] and [`command_line`] are below all of them.
-//! [`image`] stands beside them: it imports only [`command_line`], and may be imported by [`lab`].
+//! [`metrics`] → [`message`]; [`probe`], [`clock`], [`paths`], [`secret`], [`signals`], [`command_line`] and [`terminal`] are
+//! below all of them.
+//! [`image`] stands beside them: it imports only [`command_line`], [`paths`] and [`terminal`], and may be imported by [`lab`].
 //! So does [`dashboards`], which imports only [`metrics`], for its names.
 //! [`kubernetes`] knows nothing of the others.
 
@@ -19,7 +20,10 @@ pub mod message;
 pub mod metrics;
 pub mod network;
 pub mod node;
+pub mod paths;
 pub mod probe;
 pub mod report;
 pub mod secret;
 pub mod shaping;
+pub mod signals;
+pub mod terminal;

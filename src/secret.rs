@@ -1,16 +1,81 @@
-//! Text that nobody guesses.
+//! Text that nobody guesses, and files that nobody else reads.
 
 use std::{
-    fs::File,
-    io::{self, Read},
+    fs::{DirBuilder, File, OpenOptions},
+    io::{self, Read, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
 };
+
+/// Tries of a name that nobody else has: two are equal once in four thousand million.
+const TRIES: usize = 8;
 
 /// A random number of 128 bits, as text.
 ///
 /// # Errors
 /// Those of reading the kernel's random numbers.
 pub fn secret() -> io::Result<String> {
+    random().map(|number| number.to_string())
+}
+
+fn random() -> io::Result<u128> {
     let mut bytes = [0; 16];
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(u128::from_ne_bytes(bytes).to_string())
+    Ok(u128::from_ne_bytes(bytes))
+}
+
+/// Makes a folder of temporary files that only this user can enter, with a name that begins with `prefix` and that nobody
+/// else can know beforehand: others may write beside it.
+///
+/// # Errors
+/// Those of the file system, with the path.
+pub fn private_folder(prefix: &str) -> Result<PathBuf, (PathBuf, io::Error)> {
+    let parent = std::env::temp_dir();
+    let mut tries = 1;
+    loop {
+        let number = random().map_err(|error| ("/dev/urandom".into(), error))? as u32;
+        let path = parent.join(format!("{prefix}-{number:08x}"));
+        match make_private(&path) {
+            Ok(()) => return Ok(path),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && tries < TRIES => tries += 1,
+            Err(error) => return Err((path, error)),
+        }
+    }
+}
+
+/// Makes a folder that only this user can enter; it must not be there yet.
+///
+/// # Errors
+/// Those of the file system.
+pub fn make_private(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(path)
+}
+
+/// Writes a new file that only this user can read.
+///
+/// # Errors
+/// Those of the file system; a file that is there already is one.
+pub fn write_private(path: &Path, text: &[u8]) -> io::Result<()> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_private_folder_is_new_each_time_and_closed_to_others() {
+        let folders = [private_folder("apollo-test").unwrap(), private_folder("apollo-test").unwrap()];
+        assert_ne!(folders[0], folders[1]);
+        for folder in folders {
+            assert_eq!(std::fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
+            let file = folder.join("key");
+            write_private(&file, b"x").unwrap();
+            assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+            assert!(write_private(&file, b"y").is_err());
+            std::fs::remove_dir_all(folder).unwrap();
+        }
+    }
 }

@@ -1,4 +1,5 @@
 //! `apollo-bench cluster` against a server that plays the API of a cluster, whose pods are real nodes on the loopback.
+#![allow(clippy::print_stderr, clippy::print_stdout, reason = "for whoever reads the log of the test")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 #[path = "support/playing_api_server/mod.rs"]

@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use apollo_network_benchmark::{
     cluster::{self, ClusterArgs},
-    command_line::{VERSION, parse, say, write_man_pages},
+    command_line::{VERSION, parse, write_man_pages},
     image::{ImageArgs, command as image},
     lab::{
         LocalArgs, ReapArgs, ReportArgs, local, reap_docker,
@@ -13,6 +13,7 @@ use apollo_network_benchmark::{
     },
     node::NodeCommand,
     shaping::{self, ShapeArgs},
+    terminal::{exit_code, say},
 };
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
@@ -142,7 +143,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(code) => return code,
     };
-    match cli.command {
+    exit_code(match cli.command {
         Command::Local(args) => local(&args),
         Command::Remote(args) => remote(&args),
         Command::Report(args) => report(&args),
@@ -158,5 +159,5 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Command::Man { folder } => write_man_pages(&folder, [Cli::command(), NodeCommand::command()]),
-    }
+    })
 }

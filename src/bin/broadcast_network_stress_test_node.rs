@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
-use apollo_network_benchmark::{command_line::parse, node::NodeCommand};
+use apollo_network_benchmark::{command_line::parse, node::NodeCommand, terminal::exit_code};
 
 fn main() -> ExitCode {
     match parse::<NodeCommand>() {
-        Ok(command) => command.run(),
+        Ok(command) => exit_code(command.run()),
         Err(code) => code,
     }
 }

@@ -15,15 +15,16 @@ use super::{
     names::JOB,
     ports::{Lookout, NodePorts, death},
     remote::run_args,
-    session::{Interrupt, RunThere, hint, tell},
+    session::{RunThere, hint, interrupts},
 };
 use crate::{
     kubernetes::{KubernetesError, LogLine, PodState, Read, list_pods, read},
     lab::{
-        default_folder, print_run,
+        print_run,
         remote::{Attachment, Begun, RemoteError},
     },
     report::{FolderError, RunFolder, RunSummary},
+    terminal::tell,
 };
 
 /// Logs that are read at once.
@@ -47,8 +48,8 @@ pub(super) async fn collect(args: &CollectArgs) -> Result<ExitCode, KubernetesEr
         )));
     };
     let pods = list_pods(&there.cluster, &record.namespace, &there.selector()).await?;
-    let root = args.output.clone().unwrap_or_else(default_folder);
-    let folder = RunFolder::resume(&root).map_err(|error| KubernetesError::Usage(error.to_string()))?;
+    let folder =
+        RunFolder::resume(args.output.as_deref()).map_err(|error| KubernetesError::Usage(error.to_string()))?;
     let dead = deaths(&pods, record.workload.num_nodes);
     let alive = (0..record.workload.num_nodes).any(|id| node(&pods, id).is_some_and(|pod| !pod.ended));
     let collected = if alive {
@@ -199,11 +200,11 @@ async fn keep_logs(args: &CollectArgs, there: &RunThere, folder: &RunFolder) -> 
         }
         files.close()
     };
-    let mut interrupt = Interrupt::new()?;
+    let mut interrupt = interrupts()?;
     let both = async { tokio::join!(read(&there.cluster, &what, sender), writing) };
     let (missing, mut problems) = tokio::select! {
         both = both => both,
-        () = interrupt.comes() => return Err(KubernetesError::Failed(format!(
+        _ = interrupt.next() => return Err(KubernetesError::Failed(format!(
             "interrupted; {} has the result, with a part of the logs; the nodes go on: '{}' collects the run again, into \
              another folder",
             folder.root().display(),

@@ -7,18 +7,18 @@ use tokio::sync::mpsc;
 use super::{
     commands::LogsArgs,
     names::{COMPONENT_LABEL, JOB},
-    session::{Interrupt, RunThere, tell},
+    session::{RunThere, interrupts},
 };
 use crate::{
-    command_line::say,
     kubernetes::{Follow, KubernetesError, LogLine, Read, follow, read},
+    terminal::{has_reader, say, tell},
 };
 
 /// Lines between the server and the terminal: a terminal that is slow holds up the server, not this program's memory.
 const LINES: usize = 256;
 
 pub(super) async fn logs(args: &LogsArgs) -> Result<ExitCode, KubernetesError> {
-    let mut interrupt = Interrupt::new()?;
+    let mut interrupt = interrupts()?;
     let there = RunThere::find(&args.connect).await?;
     let mut selector = there.selector();
     if let Some(component) = &args.component {
@@ -41,12 +41,15 @@ pub(super) async fn logs(args: &LogsArgs) -> Result<ExitCode, KubernetesError> {
     let printing = async {
         while let Some(line) = lines.recv().await {
             say(&format!("{:<width$} | {}\n", line.label, line.text));
+            if !has_reader() {
+                return;
+            }
         }
     };
     let both = async { tokio::join!(bringing, printing).0 };
     tokio::select! {
         done = both => done.map(|()| ExitCode::SUCCESS),
         // The reader has seen what there was to see.
-        () = interrupt.comes() => Ok(ExitCode::SUCCESS),
+        _ = interrupt.next() => Ok(ExitCode::SUCCESS),
     }
 }

@@ -10,14 +10,17 @@ use super::{
     objects::objects,
     plan::{ClusterPlan, ImageSource},
 };
-use crate::command_line::{BAD_USAGE, say};
+use crate::{
+    command_line::BAD_USAGE,
+    terminal::{say, tell},
+};
 
 /// Prints them, and says on stderr what a reader must know.
 pub(super) fn command(args: &ManifestsArgs) -> ExitCode {
     let plan = match ClusterPlan::new(&args.deployment) {
         Ok(plan) => plan,
         Err(error) => {
-            eprintln!("error: {error}");
+            tell(&format!("error: {error}"));
             return ExitCode::from(BAD_USAGE);
         }
     };
@@ -28,13 +31,13 @@ pub(super) fn command(args: &ManifestsArgs) -> ExitCode {
     match text {
         Ok(text) => {
             for note in notes(&plan) {
-                eprintln!("note: {note}");
+                tell(&format!("note: {note}"));
             }
             say(&text);
             ExitCode::SUCCESS
         }
         Err(line) => {
-            eprintln!("error: {line}");
+            tell(&format!("error: {line}"));
             ExitCode::FAILURE
         }
     }

@@ -6,15 +6,15 @@ use super::{
     commands::PortForwardArgs,
     names::{Component, GRAFANA_PORT, PROMETHEUS_PORT, selector_text},
     ports::on_stderr,
-    session::{Interrupt, RunThere, tell},
+    session::{RunThere, interrupts},
 };
 use crate::{
-    command_line::say,
     kubernetes::{ForwardTarget, KubernetesError, forward},
+    terminal::{say, tell},
 };
 
 pub(super) async fn port_forward(args: &PortForwardArgs) -> Result<ExitCode, KubernetesError> {
-    let mut interrupt = Interrupt::new()?;
+    let mut interrupt = interrupts()?;
     let there = RunThere::find(&args.connect).await?;
     let record = &there.record;
     let wanted = [
@@ -36,6 +36,6 @@ pub(super) async fn port_forward(args: &PortForwardArgs) -> Result<ExitCode, Kub
         say(&format!("{:<12} http://{}\n", component.name(), forward.local));
     }
     tell("open until Ctrl-C");
-    interrupt.comes().await;
+    interrupt.next().await;
     Ok(ExitCode::SUCCESS)
 }

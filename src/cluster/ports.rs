@@ -11,6 +11,7 @@ use super::{
 use crate::{
     kubernetes::{Cluster, Forward, ForwardTarget, KubernetesError, Told, forward, list_pods},
     lab::remote::Endpoint,
+    terminal::tell,
 };
 
 /// Pace at which it is looked whether nodes are still alive.
@@ -94,5 +95,5 @@ pub(super) fn death(pod: &crate::kubernetes::PodState) -> String {
 
 /// A line on stderr for a port that breaks or comes back.
 pub(super) fn on_stderr() -> Told {
-    Arc::new(|line: &str| eprintln!("{line}"))
+    Arc::new(tell)
 }

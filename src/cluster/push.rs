@@ -1,6 +1,7 @@
 //! This machine's own programs, as an image in a registry.
 
 use std::{
+    ffi::{OsStr, OsString},
     fs, io,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -10,6 +11,7 @@ use super::{image::PinnedImage, plan::ImageSource};
 use crate::{
     image::{ImageError, ImageRequest, ImageStream, build, load},
     kubernetes::KubernetesError,
+    terminal::tell,
 };
 
 /// Longest complaint of a program that is passed on, in characters.
@@ -35,19 +37,19 @@ fn failed(error: ImageError) -> KubernetesError {
     KubernetesError::Failed(error.to_string())
 }
 
-fn skopeo_copy(from: &str, name: &str) -> Command {
-    eprintln!("pushing {name} with skopeo");
+fn skopeo_copy(from: &OsStr, name: &str) -> Command {
+    tell(&format!("pushing {name} with skopeo"));
     let mut command = Command::new("skopeo");
     command.arg("copy");
     if is_local(name) {
         command.arg("--dest-tls-verify=false");
     }
-    command.args([from, &format!("docker://{name}")]);
+    command.arg(from).arg(format!("docker://{name}"));
     command
 }
 
 fn docker_push(name: &str) -> Result<String, KubernetesError> {
-    eprintln!("pushing {name} with docker");
+    tell(&format!("pushing {name} with docker"));
     let said = run(Command::new("docker").args(["push", name]), "docker push", name)?;
     let digest = said.split_whitespace().skip_while(|word| *word != "digest:").nth(1);
     digest
@@ -66,10 +68,9 @@ fn nothing_to_push_with() -> KubernetesError {
 fn write_and_push(stream: &ImageStream, name: &str, folder: &Path) -> Result<String, KubernetesError> {
     let told = |path: &Path, error: io::Error| KubernetesError::Failed(format!("{}: {error}", path.display()));
     if on_path("skopeo").is_some() {
-        fs::create_dir_all(folder).map_err(|error| told(folder, error))?;
         let (archive, digest) = (folder.join("image.tar"), folder.join("digest"));
         stream.write(&archive).map_err(failed)?;
-        let mut command = skopeo_copy(&format!("docker-archive:{}", archive.display()), name);
+        let mut command = skopeo_copy(&located("docker-archive:", &archive, ""), name);
         run(command.arg("--digestfile").arg(&digest), "skopeo copy", name)?;
         let text = fs::read_to_string(&digest).map_err(|error| told(&digest, error))?;
         return Ok(text.trim().to_owned());
@@ -88,7 +89,7 @@ fn build_and_push(name: &str, folder: &Path) -> Result<String, KubernetesError> 
     let image = build(&request).map_err(failed)?;
     if on_path("skopeo").is_some() {
         let tag = name.rsplit(':').next().unwrap_or_default();
-        run(&mut skopeo_copy(&source(&image.layout, tag), name), "skopeo copy", name)?;
+        run(&mut skopeo_copy(&located("oci:", &image.layout, &format!(":{tag}")), name), "skopeo copy", name)?;
         // It is copied as it is, so the digest stays.
         return Ok(image.manifest_digest);
     }
@@ -99,8 +100,12 @@ fn build_and_push(name: &str, folder: &Path) -> Result<String, KubernetesError> 
     docker_push(name)
 }
 
-fn source(layout: &Path, tag: &str) -> String {
-    format!("oci:{}:{tag}", layout.display())
+/// A path in the words of skopeo.
+fn located(before: &str, path: &Path, after: &str) -> OsString {
+    let mut words = OsString::from(before);
+    words.push(path);
+    words.push(after);
+    words
 }
 
 /// A registry of this machine, which has no certificate, as for Docker.

@@ -6,10 +6,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{ResourceExt, api::ListParams};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::{
-    runtime,
-    signal::unix::{Signal, SignalKind, signal},
-};
+use tokio::runtime;
 
 use super::{
     arguments::ConnectArgs,
@@ -21,9 +18,12 @@ use super::{
     record::{RUN_SCHEMA_VERSION, RunRecord},
 };
 use crate::{
+    clock,
     command_line::BAD_USAGE,
     kubernetes::{Access, Cluster, KubernetesError, Remove},
     lab::{more_files, remote::Begun},
+    signals::Interrupts,
+    terminal::tell,
 };
 
 /// Most runs that are looked at in one cluster.
@@ -31,12 +31,16 @@ const MOST_RUNS: u32 = 500;
 
 /// Runs a command to its end: 0 when it is done, 2 for what the user can mend, else 1.
 pub(super) fn run(work: impl Future<Output = Result<ExitCode, KubernetesError>>) -> ExitCode {
+    if let Err(line) = clock::check() {
+        tell(&format!("error: {line}"));
+        return ExitCode::FAILURE;
+    }
     // Each port to a pod and each of its logs is a connection.
     more_files();
     let runtime = match runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("error: the runtime does not start: {error}");
+            tell(&format!("error: the runtime does not start: {error}"));
             return ExitCode::FAILURE;
         }
     };
@@ -46,7 +50,7 @@ pub(super) fn run(work: impl Future<Output = Result<ExitCode, KubernetesError>>)
     match done {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error}");
+            tell(&format!("error: {error}"));
             match error {
                 KubernetesError::Usage(_) => ExitCode::from(BAD_USAGE),
                 KubernetesError::Refused { .. } | KubernetesError::Failed(_) => ExitCode::FAILURE,
@@ -55,31 +59,9 @@ pub(super) fn run(work: impl Future<Output = Result<ExitCode, KubernetesError>>)
     }
 }
 
-/// A line for whoever waits.
-pub(super) fn tell(line: &str) {
-    eprintln!("{line}");
-}
-
-/// Ctrl-C and SIGTERM, heard from the moment on at which this is made.
-pub(super) struct Interrupt {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Interrupt {
-    pub(super) fn new() -> Result<Self, KubernetesError> {
-        let heard =
-            |kind| signal(kind).map_err(|error| KubernetesError::Failed(format!("signals can't be heard: {error}")));
-        Ok(Self { interrupt: heard(SignalKind::interrupt())?, terminate: heard(SignalKind::terminate())? })
-    }
-
-    /// Waits for one of them.
-    pub(super) async fn comes(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
+/// The signals that end a command, from the moment on at which this is called.
+pub(super) fn interrupts() -> Result<Interrupts, KubernetesError> {
+    Interrupts::new().map_err(|error| KubernetesError::Failed(format!("signals can't be received: {error}")))
 }
 
 /// The way to the cluster.

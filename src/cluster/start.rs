@@ -21,14 +21,15 @@ use super::{
     ports::{Lookout, NodePorts, on_stderr},
     push::push,
     remote::run_args,
-    session::{Interrupt, access, all_of, hint, selector, tell},
+    session::{access, all_of, hint, interrupts, selector},
 };
 use crate::{
     kubernetes::{Apply, Cluster, KubernetesError, Until, Wait, apply, create, remove, wait},
     lab::remote::{Attachment, Begun, RemoteError},
     node::StartOrder,
     report::RunFolder,
-    secret::secret,
+    secret::private_folder,
+    terminal::tell,
 };
 
 /// What seldom mends itself, such as an image that can't be pulled, may last for so long.
@@ -40,7 +41,7 @@ const REMOVE_LIMIT: Duration = Duration::from_secs(300);
 /// Starts a run, or tries it on the server alone.
 pub(super) async fn start(args: &StartArgs) -> Result<ExitCode, KubernetesError> {
     let mut plan = ClusterPlan::new(&args.deployment).map_err(|error| KubernetesError::Usage(error.to_string()))?;
-    let mut interrupt = Interrupt::new()?;
+    let mut interrupt = interrupts()?;
     let cluster = Cluster::connect(&access(&args.deployment.connect)).await?;
     let own = place(&cluster, &plan).await?;
     let namespace = plan.record.namespace.clone();
@@ -60,7 +61,7 @@ pub(super) async fn start(args: &StartArgs) -> Result<ExitCode, KubernetesError>
         let pushing = tokio::task::spawn_blocking(move || push(&image, &folder));
         let pushed = tokio::select! {
             pushed = pushing => pushed.map_err(|error| KubernetesError::Failed(error.to_string()))??,
-            () = interrupt.comes() => return Err(KubernetesError::Failed("interrupted before the start".into())),
+            _ = interrupt.next() => return Err(KubernetesError::Failed("interrupted before the start".into())),
         };
         plan.record.image = pushed.name().to_owned();
         plan.image = ImageSource::Given(pushed);
@@ -71,7 +72,7 @@ pub(super) async fn start(args: &StartArgs) -> Result<ExitCode, KubernetesError>
     }
     let begun = tokio::select! {
         begun = prepare(&cluster, &plan, &objects) => begun,
-        () = interrupt.comes() => Err(KubernetesError::Failed("interrupted before the start".into())),
+        _ = interrupt.next() => Err(KubernetesError::Failed("interrupted before the start".into())),
     };
     let begun = match begun {
         // From here on it is the cluster's: an interrupt must not part what is there from what is known of it.
@@ -215,10 +216,9 @@ async fn prepare(cluster: &Cluster, plan: &ClusterPlan, objects: &[DynamicObject
 struct Scratch(PathBuf);
 
 impl Scratch {
-    /// Whose name nobody else can know beforehand: others may write in the folder of temporary files too.
     fn new(purpose: &str) -> Result<Self, KubernetesError> {
-        let random = secret().map_err(|error| KubernetesError::Failed(format!("no random numbers: {error}")))?;
-        Ok(Self(std::env::temp_dir().join(format!("apollo-bench-{purpose}-{random}"))))
+        let made = private_folder(&format!("apollo-bench-{purpose}"));
+        made.map(Self).map_err(|(path, error)| KubernetesError::Failed(format!("{}: {error}", path.display())))
     }
 }
 
@@ -236,7 +236,7 @@ async fn begin(cluster: &Cluster, plan: &ClusterPlan, within: Duration) -> Resul
     let scratch = Scratch::new("start")?;
     let mut run = run_args(&plan.record);
     run.ready_timeout_seconds = within.as_secs().max(1);
-    let folder = RunFolder::create(&scratch.0).map_err(|error| KubernetesError::Failed(error.to_string()))?;
+    let folder = RunFolder::create(Some(&scratch.0)).map_err(|error| KubernetesError::Failed(error.to_string()))?;
     let attachment = Attachment {
         backend: "kubernetes".into(),
         endpoints: ports.endpoints()?,

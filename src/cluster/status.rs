@@ -13,9 +13,9 @@ use super::{
     start::clock,
 };
 use crate::{
-    command_line::say,
     kubernetes::{KubernetesError, PodState, list_pods},
     node::unix_nanos,
+    terminal::{say, tell},
 };
 
 /// Where a run is.
@@ -64,7 +64,7 @@ pub(super) async fn status(args: &StatusArgs) -> Result<ExitCode, KubernetesErro
 pub(super) async fn list(connect: &ConnectArgs) -> Result<ExitCode, KubernetesError> {
     let runs = all(connect).await?;
     if runs.is_empty() {
-        eprintln!("there are no runs");
+        tell("there are no runs");
     }
     let mut table = empty_table();
     table.set_header(["run", "namespace", "nodes", "phase"]);

@@ -9,11 +9,11 @@ use super::{
     arguments::ConnectArgs,
     commands::StopArgs,
     names::{APP, APP_LABEL, INSTANCE_LABEL, MANAGED_BY_LABEL, MANAGER, RUN_CONFIG_MAP, namespace_of},
-    session::{access, all_of, config_maps, is_own, several, tell},
+    session::{access, all_of, config_maps, is_own, several},
 };
 use crate::{
-    command_line::say,
     kubernetes::{Cluster, KubernetesError, remove},
+    terminal::{say, tell},
 };
 
 /// Most namespaces that are looked at.

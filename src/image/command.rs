@@ -6,7 +6,10 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{BuiltImage, ImageError, ImageRequest, build, load, megabytes};
-use crate::command_line::{BAD_USAGE, say};
+use crate::{
+    command_line::BAD_USAGE,
+    terminal::{say, tell},
+};
 
 /// An image of this program.
 #[derive(Clone, Debug, Args)]
@@ -41,7 +44,7 @@ pub fn command(args: &ImageArgs) -> ExitCode {
     match run(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            tell(&format!("error: {error}"));
             ExitCode::from(match error {
                 ImageError::Usage(_) => BAD_USAGE,
                 ImageError::Failed(_) => 1,

@@ -25,6 +25,7 @@ use std::{fmt::Display, io, path::Path, path::PathBuf};
 use serde::Serialize;
 use thiserror::Error;
 
+use crate::{paths::as_text, terminal::tell};
 use layout::Layout;
 use name::Name;
 use oci::{Blob, Documents};
@@ -57,8 +58,10 @@ pub struct BuiltImage {
     /// Size of the layer, compressed.
     pub compressed_bytes: u64,
     /// The OCI image layout.
+    #[serde(serialize_with = "as_text")]
     pub layout: PathBuf,
     /// The archive for `docker load`, inside the layout.
+    #[serde(serialize_with = "as_text")]
     pub archive: PathBuf,
 }
 
@@ -126,7 +129,7 @@ fn from_host(request: &ImageRequest) -> Result<BuiltImage, ImageError> {
 
 /// A line for whoever waits or should know.
 fn say(line: impl Display) {
-    eprintln!("{line}");
+    tell(&line.to_string());
 }
 
 fn megabytes(bytes: u64) -> String {

@@ -12,6 +12,7 @@ use std::{
 use serde::Serialize;
 
 use super::{ImageError, docker::load_from, name::Name};
+use crate::paths::as_text;
 
 /// Most that is kept of what the program says, in bytes.
 const SAID_LIMIT: u64 = 16 << 10;
@@ -22,6 +23,7 @@ pub struct ImageStream {
     /// Name and tag of the image in the archive.
     pub name: String,
     /// The program.
+    #[serde(serialize_with = "as_text")]
     pub program: PathBuf,
 }
 

@@ -9,6 +9,7 @@ use super::{backend::Backend, docker::DockerArgs, observe::ObserveArgs, run::DEF
 use crate::{
     network::Protocol,
     node::{Mode, NetworkArgs, ProfileMode, WorkloadArgs},
+    paths::as_text_if_given,
     shaping::ShapeFlags,
 };
 
@@ -78,12 +79,14 @@ pub struct LocalArgs {
     pub docker: bool,
     /// Program to run as a node, in place of the one built into this one
     #[arg(long, value_name = "PATH")]
+    #[serde(serialize_with = "as_text_if_given")]
     pub node_binary: Option<PathBuf>,
     /// Let the nodes speak IPv6 to one another (backend netns)
     #[arg(long, help_heading = "Links")]
     pub ipv6: bool,
-    /// Folder for logs and results; must be empty or new [default: /tmp/broadcast-network-stress-test-TIME]
+    /// Folder for logs and results; must be empty or new [default: /tmp/broadcast-network-stress-test-TIME-NUMBER]
     #[arg(long, value_name = "DIR")]
+    #[serde(serialize_with = "as_text_if_given")]
     pub output: Option<PathBuf>,
     #[command(flatten)]
     #[serde(flatten)]
@@ -170,6 +173,7 @@ pub struct FaultArgs {
     pub given: Vec<Fault>,
     /// File with such a fault on each line
     #[arg(id = "faults", long = "faults", value_name = "FILE")]
+    #[serde(serialize_with = "as_text_if_given")]
     pub file: Option<PathBuf>,
 }
 
@@ -179,6 +183,7 @@ pub struct FaultArgs {
 pub struct LinkArgs {
     /// File that says how single links differ, by node or region (TOML; see the README)
     #[arg(id = "links", long = "links", value_name = "FILE")]
+    #[serde(serialize_with = "as_text_if_given")]
     pub file: Option<PathBuf>,
     /// Seconds for which each shaped link is measured, before the window and after it
     #[arg(long, value_name = "S", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=300))]

@@ -80,7 +80,7 @@ impl<'a> Manifest<'a> {
             version: env!("CARGO_PKG_VERSION"),
             revision: option_env!("APOLLO_BENCH_REVISION"),
             started: Timestamp::now().to_string(),
-            command_line: std::env::args().collect(),
+            command_line: std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect(),
             backend: Given::new(plan.args.backend, elsewhere.map(|elsewhere| elsewhere.backend.as_str())),
             image: plan.docker.as_ref().map(|docker| docker.image()),
             arguments: Given::new(&plan.args, elsewhere.map(|elsewhere| &elsewhere.arguments)),

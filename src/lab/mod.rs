@@ -23,6 +23,7 @@ mod program;
 mod progress;
 pub mod remote;
 mod run;
+mod runner;
 mod schedule;
 mod seen;
 
@@ -31,7 +32,6 @@ pub use backend::Backend;
 pub use derive::{ReportArgs, report};
 pub use docker::{DockerArgs, MemoryLimit, ReapArgs, reap_docker};
 pub use observe::ObserveArgs;
-pub(crate) use plan::default_folder;
 pub(crate) use run::DEFAULT_QUIET;
 pub use run::RunArgs;
 pub use schedule::Fault;
@@ -44,8 +44,11 @@ use tokio::runtime;
 use self::backend::StartError;
 
 use crate::{
-    command_line::{BAD_USAGE, say},
+    clock,
+    command_line::BAD_USAGE,
     report::{RunFolder, RunSummary, frontier_table, link_table, per_node_table, phase_table, run_table, trial_table},
+    signals::{Cause, Interrupts},
+    terminal::{say, tell},
 };
 
 /// Shows the files of `--profile-mode dhat`.
@@ -56,6 +59,9 @@ const INVALID: u8 = 1;
 
 /// Runs a network on this machine and prints what it did: 0 for a valid run, 1 for an invalid one, 2 for bad usage.
 pub fn local(args: &LocalArgs) -> ExitCode {
+    if let Err(line) = clock::check() {
+        return failed(&line);
+    }
     let mut plan = match plan::Plan::new(args) {
         Ok(plan) => plan,
         Err(error) => return bad_usage(&error.to_string()),
@@ -76,12 +82,12 @@ pub fn local(args: &LocalArgs) -> ExitCode {
         Err(line) => return cannot_start(&plan, &line),
     };
     if let Some(live) = &live {
-        eprintln!("Watch this run at {live}");
+        tell(&format!("Watch this run at {live}"));
     }
     // Listens from here on: a Ctrl-C that ends the run ends the page too.
     let interrupt = {
         let _inside = runtime.enter();
-        seen::Interrupt::new()
+        Interrupts::new()
     };
     if plan.args.backend == Backend::Docker
         && let Err(error) = runtime.block_on(docker::prepare(&mut plan))
@@ -103,14 +109,16 @@ pub fn local(args: &LocalArgs) -> ExitCode {
     if let Err(line) = print_run(&run, &plan.folder, args.print) {
         return failed(&line);
     }
-    let terminated = run.verdict.reasons.iter().any(|reason| reason == experiment::TERMINATED);
+    // Nobody is there who would look at it any longer.
+    let ended = [Cause::Terminate, Cause::HangUp].map(Cause::reason);
+    let terminated = run.verdict.reasons.iter().any(|reason| ended.contains(reason));
     runtime.block_on(observers.end(&plan, !terminated));
     if let Some(live) = live {
         if let (true, Ok(mut interrupt)) = (args.seeing.keep_open, interrupt)
-            && !interrupt.is_over()
+            && interrupt.come().is_none()
         {
-            eprintln!("The page stays at {live} until Ctrl-C");
-            runtime.block_on(interrupt.over());
+            tell(&format!("The page stays at {live} until Ctrl-C"));
+            runtime.block_on(interrupt.next());
         }
         live.close();
     }
@@ -175,11 +183,11 @@ fn not_started(plan: &plan::Plan, error: &StartError) -> ExitCode {
 }
 
 fn bad_usage(line: &str) -> ExitCode {
-    eprintln!("error: {line}");
+    tell(&format!("error: {line}"));
     ExitCode::from(BAD_USAGE)
 }
 
 fn failed(line: &str) -> ExitCode {
-    eprintln!("error: {line}");
+    tell(&format!("error: {line}"));
     ExitCode::from(INVALID)
 }

@@ -16,7 +16,7 @@ use crate::{
     dashboards::{self, Host, OVERVIEW_PATH, Scraping, Targets},
     node::{NodeArgs, UsageError},
     report::RunFolder,
-    secret::secret,
+    secret::{make_private, secret, write_private},
 };
 
 /// Seconds between scrapes of a run on this machine.
@@ -115,8 +115,10 @@ impl Observation {
         let write = |path: &str, text: String| {
             let path = root.join(path);
             fs::create_dir_all(path.parent().unwrap_or(&root))?;
-            fs::write(path, text)
+            write_private(&path, text.as_bytes())
         };
+        // Grafana's database has keys and passwords.
+        make_private(&root)?;
         let run = folder.root().file_name().unwrap_or_default().to_string_lossy();
         let targets = Targets::Hosts(hosts);
         let scraping = Scraping { run: &run, seconds: SCRAPE_SECONDS, rules: "rules.yml", targets };

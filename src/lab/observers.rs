@@ -15,7 +15,6 @@ use reqwest::Client;
 use serde::Deserialize;
 use tokio::{
     process::{Child, Command},
-    signal::unix::{SignalKind, signal},
     time::{sleep, timeout},
 };
 
@@ -26,7 +25,7 @@ use super::{
     process::{kill_group, log_tail, tether},
     progress::Progress,
 };
-use crate::dashboards::Host;
+use crate::{dashboards::Host, signals::Interrupts, terminal::tell};
 
 /// Longest wait for each to answer. Grafana makes its database first, which takes processors that the run needs later.
 const PROMETHEUS_PATIENCE: Duration = Duration::from_secs(30);
@@ -169,10 +168,7 @@ impl Observers {
     async fn stay_open(&mut self, plan: &Plan) {
         let addresses = plan.observation.as_ref().map(Observation::addresses);
         let Some(Addresses { prometheus, grafana }) = addresses else { return };
-        let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-        else {
-            return;
-        };
+        let Ok(mut interrupts) = Interrupts::new() else { return };
         let at: Vec<String> = [
             self.prometheus.as_ref().and(prometheus).map(|address| format!("Prometheus at {address}")),
             self.grafana.as_ref().and(grafana).map(|address| format!("Grafana at {address}")),
@@ -180,7 +176,7 @@ impl Observers {
         .into_iter()
         .flatten()
         .collect();
-        eprintln!("The nodes are stopped. What they did can be seen until Ctrl-C: {}", at.join(", "));
+        tell(&format!("The nodes are stopped. What they did can be seen until Ctrl-C: {}", at.join(", ")));
         let all_ended = async {
             let mut left = [&mut self.prometheus, &mut self.grafana];
             while left.iter_mut().any(|watcher| watcher.as_mut().is_some_and(|watcher| watcher.ended().is_none())) {
@@ -188,8 +184,7 @@ impl Observers {
             }
         };
         tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+            _ = interrupts.next() => {}
             () = all_ended => {}
         }
     }

@@ -2,12 +2,9 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
-    path::PathBuf,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
-
-use jiff::Timestamp;
 
 use super::{
     arguments::{LinkArgs, LocalArgs},
@@ -17,6 +14,7 @@ use super::{
     profile::{self, Means},
     remote::Elsewhere,
     run::{DEFAULT_WINDOW, DEFAULTS},
+    runner::kill_orphans,
     schedule::{Action, Groups, Schedule},
 };
 use crate::{
@@ -24,6 +22,7 @@ use crate::{
     node::{Bootstrap, ControlArgs, Load, NodeArgs, UsageError, Workload, unix_nanos, value_name},
     report::{RunFolder, WorkloadSummary},
     shaping::{InterfacePlan, LinkPlan, PeerRule, Shape, ShapeFlags},
+    terminal::tell,
 };
 
 /// Most nodes on one machine: their connections grow with the square, and the list of peers must fit a command line.
@@ -31,6 +30,13 @@ const MOST_NODES: u64 = 1000;
 
 /// Time that a node lives beyond the longest run: only an orphan that escaped every other end meets it.
 const NODE_SLACK: u64 = 120;
+
+/// Longest wait for Docker to remove what killed runs have left.
+const SWEEP_LIMIT: Duration = Duration::from_secs(40);
+
+/// Longest wait for the kernel to close the ports of a process that was killed just now, and the pace of the looks.
+const CLOSE_LIMIT: Duration = Duration::from_secs(1);
+const CLOSE_POLL: Duration = Duration::from_millis(20);
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -94,13 +100,23 @@ impl Plan {
             places.iter().map(|place| node(&args, &workload, &places, place, run_id, window)).collect();
         for node in &nodes {
             node.validate()?;
-            check_ports(node, args.backend)?;
         }
         check_seeing(&args)?;
-        let observation = Observation::new(&args.observe, &nodes)?;
+        let observation = swept(|| {
+            nodes.iter().try_for_each(|node| check_ports(node, args.backend))?;
+            Observation::new(&args.observe, &nodes)
+        })?;
         let addresses = places.iter().filter_map(|place| place.addresses).collect();
-        let root = args.output.clone().unwrap_or_else(default_folder);
-        let folder = RunFolder::create(&root).map_err(|error| UsageError(error.to_string()))?;
+        let folder = RunFolder::create(args.output.as_deref()).map_err(|error| UsageError(error.to_string()))?;
+        if let (Some(observation), None) = (&observation, folder.root().to_str())
+            && observation.grafana.is_some()
+        {
+            folder.discard();
+            return Err(UsageError(format!(
+                "{}: Grafana takes only a path that is UTF-8: give another --output",
+                folder.root().display()
+            )));
+        }
         if profile.is_some() {
             std::fs::create_dir_all(folder.profiles()).map_err(|error| UsageError(error.to_string()))?;
         }
@@ -407,6 +423,33 @@ pub(super) fn check_seeing(args: &LocalArgs) -> Result<(), UsageError> {
     Ok(())
 }
 
+/// Checks ports. Where one is taken, what killed runs have left is removed, and it is checked again.
+fn swept<T>(check: impl Fn() -> Result<T, UsageError>) -> Result<T, UsageError> {
+    if let Ok(free) = check() {
+        return Ok(free);
+    }
+    let killed = kill_orphans();
+    if killed > 0 {
+        tell(&format!("killed what a run that was killed has left: {killed} processes"));
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let removed = runtime.ok().and_then(|runtime| {
+        let sweep = async { tokio::time::timeout(SWEEP_LIMIT, docker::sweep()).await };
+        // Without Docker nothing is left in it.
+        runtime.block_on(sweep).ok()?.ok()?
+    });
+    if let Some(line) = &removed {
+        tell(line);
+    }
+    let since = Instant::now();
+    loop {
+        match check() {
+            Err(_) if since.elapsed() < CLOSE_LIMIT => std::thread::sleep(CLOSE_POLL),
+            checked => return checked,
+        }
+    }
+}
+
 /// A port that is taken is found before anything starts.
 fn check_ports(node: &NodeArgs, backend: Backend) -> Result<(), UsageError> {
     let socket = |port| SocketAddr::new(LOOPBACK, port);
@@ -421,12 +464,4 @@ fn check_ports(node: &NodeArgs, backend: Backend) -> Result<(), UsageError> {
     let p2p = socket(node.p2p_port);
     if node.network.quic { UdpSocket::bind(p2p).map(drop) } else { TcpListener::bind(p2p).map(drop) }
         .map_err(|error| refused("--base-p2p-port", node.p2p_port, error))
-}
-
-/// A new folder for a run that is given none.
-pub(crate) fn default_folder() -> PathBuf {
-    let now = Timestamp::now();
-    let time = now.strftime("%Y-%m-%d-%H-%M-%S");
-    let millis = unix_nanos() / 1_000_000 % 1000;
-    std::env::temp_dir().join(format!("broadcast-network-stress-test-{time}-{millis:03}"))
 }

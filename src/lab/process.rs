@@ -22,6 +22,7 @@ use super::{
     netns::{INTERFACE, Namespace, Network},
     plan::Plan,
     program::Program,
+    runner::mark,
 };
 use crate::{
     clock,
@@ -288,11 +289,11 @@ fn command(
     Ok(command)
 }
 
-/// Lets the kernel kill what is started when the thread that starts it ends.
 /// Makes a program end with this process, however that ends; Ctrl-C at the terminal goes to the runner alone, which ends
 /// the others in order.
 pub(super) fn tether(command: &mut Command) {
     command.kill_on_drop(true).process_group(0);
+    mark(command);
     die_with_parent(command);
 }
 

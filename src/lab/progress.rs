@@ -8,7 +8,10 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::live::Feed;
+use crate::{
+    live::Feed,
+    terminal::{accepts_lines, tell},
+};
 
 /// Pace of the plain lines.
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -41,7 +44,7 @@ impl Progress {
         if let Some(feed) = &mut self.feed {
             feed.stage(stage, message);
         }
-        if let Some(bar) = &self.bar {
+        if let Some(bar) = self.bar.as_ref().filter(|_| accepts_lines()) {
             bar.set_prefix(stage.to_owned());
         }
         self.update(0.0, message);
@@ -53,20 +56,23 @@ impl Progress {
             feed.progress(part, message);
         }
         if let Some(bar) = &self.bar {
-            bar.set_length(1000);
-            bar.set_position((part.clamp(0.0, 1.0) * 1000.0) as u64);
-            bar.set_message(message.to_owned());
+            // A terminal that is stopped (Ctrl-S) must not stop the run.
+            if accepts_lines() {
+                bar.set_length(1000);
+                bar.set_position((part.clamp(0.0, 1.0) * 1000.0) as u64);
+                bar.set_message(message.to_owned());
+            }
         } else if self.last_line.is_none_or(|last| last.elapsed() >= LINE_EVERY) {
             self.last_line = Some(Instant::now());
-            eprintln!("{}: {message}", self.stage);
+            tell(&format!("{}: {message}", self.stage));
         }
     }
 
     /// A line that stays.
     pub(super) fn line(&self, line: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{line}")),
-            None => eprintln!("{line}"),
+            Some(bar) if accepts_lines() => bar.suspend(|| tell(line)),
+            _ => tell(line),
         }
     }
 
@@ -77,7 +83,7 @@ impl Progress {
 
     /// Takes the bar away.
     pub(super) fn finish(&self) {
-        if let Some(bar) = &self.bar {
+        if let Some(bar) = self.bar.as_ref().filter(|_| accepts_lines()) {
             bar.finish_and_clear();
         }
     }

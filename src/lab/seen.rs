@@ -2,12 +2,8 @@
 
 use std::{
     collections::BTreeMap,
-    io,
     time::{Duration, Instant},
 };
-
-use futures::FutureExt;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{client::NodeClient, faults::Faults, plan::Plan};
 use crate::{
@@ -37,32 +33,6 @@ pub(super) fn live(plan: &Plan) -> Result<Option<Live>, String> {
     match here.into_iter().find(|node| [node.metric_port, node.p2p_port].contains(&port)) {
         Some(node) => Err(format!("port {port} can't be used for the live page: node {} needs it; {advice}", node.id)),
         None => Ok(Some(live)),
-    }
-}
-
-/// Ctrl-C and SIGTERM, from when this is made.
-pub(super) struct Interrupt {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Interrupt {
-    /// Begins to listen; inside of a runtime.
-    pub(super) fn new() -> io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-    }
-
-    /// Whether there was one.
-    pub(super) fn is_over(&mut self) -> bool {
-        self.over().now_or_never().is_some()
-    }
-
-    /// Waits for one, if there was none yet.
-    pub(super) async fn over(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
     }
 }
 

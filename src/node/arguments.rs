@@ -1,6 +1,7 @@
 //! The node's command line. Each argument can also be given by the environment: `APOLLO_` and its name in capitals.
 
 use std::{
+    ffi::OsString,
     net::{IpAddr, Ipv4Addr},
     path::PathBuf,
 };
@@ -16,7 +17,10 @@ use super::{
     state::check_distance,
     workload::{Mode, Workload, value_name},
 };
-use crate::network::{GossipSettings, PeerAddress, Protocol};
+use crate::{
+    network::{GossipSettings, PeerAddress, Protocol},
+    paths::as_text_if_given,
+};
 
 /// The arguments do not make a run: one line that says which, and the way out.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -155,6 +159,7 @@ pub struct ControlArgs {
     pub run_id: u64,
     /// Write the summary to this file, every few seconds and at the end
     #[arg(long, env = "APOLLO_SUMMARY", value_name = "FILE")]
+    #[serde(serialize_with = "as_text_if_given")]
     pub summary: Option<PathBuf>,
     /// Address that the metric port listens on
     #[arg(long, env = "APOLLO_METRIC_ADDRESS", value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::UNSPECIFIED))]
@@ -167,6 +172,7 @@ pub struct ControlArgs {
     pub profile_mode: Option<ProfileMode>,
     /// File for the profile: a flame graph as SVG, or JSON for DHAT's viewer
     #[arg(long, env = "APOLLO_PROFILE_OUTPUT", value_name = "FILE", requires = "profile_mode")]
+    #[serde(serialize_with = "as_text_if_given")]
     pub profile_output: Option<PathBuf>,
     /// Answer measurements of the links (UDP) at this port of --p2p-address; with --controlled, make them when asked to by
     /// POST /probe
@@ -233,16 +239,22 @@ impl NodeArgs {
 
 impl NodeArgs {
     /// The arguments as words of a command line, which parse to the same arguments again.
-    pub fn to_command_line(&self) -> Vec<String> {
+    pub fn to_command_line(&self) -> Vec<OsString> {
         let (workload, network, control) = (&self.workload, &self.network, &self.control);
         let gossip = &network.gossip;
         let mut words = vec![];
-        let mut flag = |name: &str, value: Option<String>| words.extend(value.map(|value| format!("--{name}={value}")));
+        let mut flag = |name: &str, value: Option<OsString>| {
+            words.extend(value.map(|value| {
+                let mut word = OsString::from(format!("--{name}="));
+                word.push(value);
+                word
+            }));
+        };
         macro_rules! always {
-            ($($name:literal: $value:expr),* $(,)?) => {$( flag($name, Some($value.to_string())); )*};
+            ($($name:literal: $value:expr),* $(,)?) => {$( flag($name, Some($value.to_string().into())); )*};
         }
         macro_rules! if_given {
-            ($($name:literal: $value:expr),* $(,)?) => {$( flag($name, $value.as_ref().map(ToString::to_string)); )*};
+            ($($name:literal: $value:expr),* $(,)?) => {$( flag($name, $value.as_ref().map(|value| value.to_string().into())); )*};
         }
         let bootstrap: Vec<String> = self.bootstrap.0.iter().map(ToString::to_string).collect();
         always! {
@@ -283,19 +295,20 @@ impl NodeArgs {
             "heartbeat-millis": workload.heartbeat_millis,
             "round-duration-seconds": workload.round_duration_seconds,
             "start-at-unix-millis": control.start_at_unix_millis,
-            "summary": control.summary.as_ref().map(|path| path.display()),
             "probe-port": control.probe_port,
             "profile-mode": control.profile_mode.as_ref().map(value_name),
-            "profile-output": control.profile_output.as_ref().map(|path| path.display()),
             "worker-threads": control.worker_threads,
         }
+        // A path need not be text.
+        flag("summary", control.summary.as_ref().map(Into::into));
+        flag("profile-output", control.profile_output.as_ref().map(Into::into));
         let switches = [
             ("--quic", network.quic),
             ("--gossipsub-metrics", network.gossipsub_metrics),
             ("--tokio-metrics", network.tokio_metrics),
             ("--controlled", control.controlled),
         ];
-        words.extend(switches.iter().filter(|(_, on)| *on).map(|(name, _)| (*name).to_owned()));
+        words.extend(switches.iter().filter(|(_, on)| *on).map(|(name, _)| name.into()));
         words
     }
 }
@@ -354,7 +367,7 @@ mod tests {
                      --ready-timeout-seconds=19 --run-id=20 --summary=/tmp/x.json --metric-address=127.0.0.1 \
                      --p2p-address=::1 --probe-port=23 --profile-mode=mem --profile-output=/tmp/x.svg --worker-threads=21 --log-limit-mib=22";
         let given = Cli::try_parse_from(words.split_whitespace()).unwrap_or_else(|error| panic!("{error}")).node;
-        let written = std::iter::once("node".to_owned()).chain(given.to_command_line());
+        let written = std::iter::once("node".into()).chain(given.to_command_line());
         let again = Cli::try_parse_from(written).unwrap_or_else(|error| panic!("{error}")).node;
         let as_json = |args: &NodeArgs| serde_json::to_value(args).unwrap();
         assert_eq!(as_json(&again), as_json(&given));

@@ -9,7 +9,10 @@ use super::{
     life::run,
     workload::{Load, value_name},
 };
-use crate::command_line::{BAD_USAGE, VERSION, say};
+use crate::{
+    command_line::{BAD_USAGE, VERSION},
+    terminal::{say, tell},
+};
 
 const EXAMPLE: &str = "\
 Example: the second of two nodes, with every argument that is required
@@ -23,7 +26,7 @@ Exit codes: 0 ended by itself, by --timeout or by a signal; 1 failed; 2 bad usag
 /// A node of a libp2p network that broadcasts and receives under load, and counts exactly what came and how late.
 ///
 /// It connects to its peers, waits until they are ready (or for the start it is given), keeps a fixed sending schedule
-/// and serves its counts at the metric port. SIGTERM, SIGINT and --timeout end it cleanly.
+/// and serves its counts at the metric port. SIGTERM, SIGINT, SIGHUP and --timeout end it cleanly.
 #[derive(Debug, Parser)]
 #[command(name = "broadcast_network_stress_test_node", version = VERSION, max_term_width = 120, after_help = EXAMPLE)]
 pub struct NodeCommand {
@@ -61,7 +64,7 @@ fn check(args: &NodeArgs) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("error: {error}");
+            tell(&format!("error: {error}"));
             ExitCode::from(BAD_USAGE)
         }
     }

@@ -15,7 +15,6 @@ use prometheus::Registry;
 use tokio::{
     net::TcpListener,
     runtime::{self, Runtime},
-    signal::unix::{SignalKind, signal},
     sync::{Notify, Semaphore, mpsc, watch},
     time::{MissedTickBehavior, interval},
 };
@@ -39,6 +38,8 @@ use crate::{
     metrics::{DROP_REASONS, Labelled, MALFORMED_REASONS, Metrics, NETWORK_EVENTS, SystemSampler, usage},
     network::{Backlog, NetworkConfig, Outgoing, Readiness, Roster, peer_id},
     probe::Responder,
+    signals::Interrupts,
+    terminal::tell,
 };
 
 /// Pace of the system samples and of the summary file.
@@ -103,11 +104,11 @@ pub(super) fn run(args: NodeArgs) -> ExitCode {
     match start(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Usage(line)) => {
-            eprintln!("error: {line}");
+            tell(&format!("error: {line}"));
             ExitCode::from(BAD_USAGE)
         }
         Err(Failure::Other(line)) => {
-            eprintln!("error: {line}");
+            tell(&format!("error: {line}"));
             ExitCode::FAILURE
         }
     }
@@ -119,6 +120,7 @@ fn start(args: NodeArgs) -> Result<(), Failure> {
     clock::adopt();
     let other = |what: &str, error: &dyn std::fmt::Display| Failure::Other(format!("{what}: {error}"));
     let workload = args.validate().map_err(|error| Failure::Usage(error.to_string()))?;
+    clock::check().map_err(Failure::Other)?;
     let registry = Registry::new();
     let metrics = Metrics::register(&registry).map_err(|error| other("metrics", &error))?;
     metrics.explore_trial.set(-1);
@@ -220,8 +222,7 @@ async fn live(node: Arc<Node>) -> Result<(), Failure> {
             })
         })
         .transpose()?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(|error| Failure::Other(error.to_string()))?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| Failure::Other(error.to_string()))?;
+    let mut interrupts = Interrupts::new().map_err(|error| Failure::Other(error.to_string()))?;
 
     let mut session = Session::new(node.clone());
     let outgoing = session.build_network(node.workload.first_message_size()).await?;
@@ -231,8 +232,7 @@ async fn live(node: Arc<Node>) -> Result<(), Failure> {
 
     let over = async {
         tokio::select! {
-            _ = terminate.recv() => info!("SIGTERM"),
-            _ = interrupt.recv() => info!("SIGINT"),
+            cause = interrupts.next() => info!("{cause}"),
             () = node.end.notified() => info!("told to end"),
             () = tokio::time::sleep(Duration::from_secs(node.args.timeout)) => info!("timeout"),
         }

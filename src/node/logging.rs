@@ -18,7 +18,7 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-use crate::metrics::Metrics;
+use crate::{metrics::Metrics, terminal};
 
 /// Starts logging at the level of `--verbosity`, at most `limit_mib`, and counting. Does nothing the second time.
 pub(super) fn start(verbosity: u8, limit_mib: u64, metrics: &Metrics) {
@@ -40,7 +40,7 @@ pub(super) fn start(verbosity: u8, limit_mib: u64, metrics: &Metrics) {
             && metadata.fields().len() == 1
     });
     let started = tracing_subscriber::registry()
-        .with(layer().with_writer(writer).with_ansi(false).with_filter(level))
+        .with(layer().with_writer(writer).with_ansi(false).log_internal_errors(false).with_filter(level))
         .with(stream_errors.with_filter(handler))
         .try_init();
     if started.is_err() {
@@ -48,7 +48,7 @@ pub(super) fn start(verbosity: u8, limit_mib: u64, metrics: &Metrics) {
     }
 }
 
-/// Writes to standard error until the limit is reached.
+/// Writes to standard error until the limit is reached. A line that can't be written is lost: a node goes on without a log.
 #[derive(Clone)]
 struct BoundedWriter {
     left: Arc<AtomicU64>,
@@ -59,17 +59,16 @@ impl Write for BoundedWriter {
         let size = line.len() as u64;
         let take = |left: u64| (left > 0).then(|| left.saturating_sub(size));
         if let Ok(left) = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
-            let mut stderr = io::stderr().lock();
-            stderr.write_all(line)?;
+            terminal::log(line);
             if left <= size {
-                stderr.write_all(b"the log has reached its limit (--log-limit-mib); nothing more is written\n")?;
+                terminal::log(b"the log has reached its limit (--log-limit-mib); nothing more is written\n");
             }
         }
         Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
+        Ok(())
     }
 }
 

@@ -301,8 +301,8 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> io::Result<()> {
     partial.push(".partial");
     let mut text = serde_json::to_vec_pretty(value)?;
     text.push(b'\n');
-    fs::write(&partial, text)?;
-    fs::rename(&partial, path)
+    let written = fs::write(&partial, text).and_then(|()| fs::rename(&partial, path));
+    written.inspect_err(|_| drop(fs::remove_file(&partial)))
 }
 
 #[cfg(test)]

@@ -2,15 +2,24 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, OpenOptions},
+    fs::{self, File, OpenOptions, TryLockError},
     io::{self, Write},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
+use jiff::Timestamp;
 use serde::{Serialize, de::DeserializeOwned};
 use thiserror::Error;
 
-use crate::node::{NodeSummary, write_json};
+use crate::{
+    node::{NodeSummary, write_json},
+    secret::private_folder,
+};
+
+/// Tries to take a folder that another run removes meanwhile.
+const TRIES: usize = 100;
 
 /// The folder can't be used.
 #[derive(Debug, Error)]
@@ -29,6 +38,9 @@ pub enum FolderError {
         /// What is wrong with it.
         error: serde_json::Error,
     },
+    /// Another program writes into it now.
+    #[error("{0} is in use by another run: give another --output")]
+    InUse(PathBuf),
     /// The system refuses.
     #[error("{path}: {error}")]
     Io {
@@ -39,44 +51,136 @@ pub enum FolderError {
     },
 }
 
-/// Names of the files of a run.
+/// Names of the files of a run. While this or a clone of it is there, no other program takes the folder.
 #[derive(Clone, Debug)]
 pub struct RunFolder {
     root: PathBuf,
     /// It was there before this program ran.
     resumed: bool,
+    /// None for a folder that is only read.
+    held: Option<Arc<Held>>,
+}
+
+/// A folder that is taken.
+#[derive(Debug)]
+struct Held {
+    root: PathBuf,
+    /// The folder itself, locked. The kernel unlocks it when this process ends, however it ends; no child inherits it.
+    _lock: File,
+    /// Folders that were made for it, the outermost first.
+    made: Vec<PathBuf>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // A writer that was killed has left them.
+        for folder in [self.root.clone(), self.root.join("nodes")] {
+            let files = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+            for partial in files.filter(|path| path.extension().is_some_and(|extension| extension == "partial")) {
+                let _ = fs::remove_file(partial);
+            }
+        }
+    }
+}
+
+impl Held {
+    fn take(output: Option<&Path>) -> Result<Self, FolderError> {
+        let failed = |path: &Path, error| FolderError::Io { path: path.into(), error };
+        let Some(root) = output else {
+            let prefix = format!("broadcast-network-stress-test-{}", Timestamp::now().strftime("%Y-%m-%d-%H-%M-%S"));
+            let root = private_folder(&prefix).map_err(|(path, error)| FolderError::Io { path, error })?;
+            return Self::lock(&root, vec![root.clone()])?.ok_or(FolderError::InUse(root));
+        };
+        for _ in 0..TRIES {
+            let made = make(root).map_err(|(path, error)| failed(&path, error))?;
+            if let Some(held) = Self::lock(root, made)? {
+                return Ok(held);
+            }
+        }
+        // A link that leads nowhere, most likely.
+        Err(failed(root, io::ErrorKind::NotFound.into()))
+    }
+
+    /// None if the folder was removed meanwhile.
+    fn lock(root: &Path, made: Vec<PathBuf>) -> Result<Option<Self>, FolderError> {
+        let failed = |error| FolderError::Io { path: root.into(), error };
+        let lock = match File::open(root) {
+            Ok(lock) => lock,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed(error)),
+        };
+        // On a file system without locks, only one can make the folders in it.
+        if matches!(lock.try_lock(), Err(TryLockError::WouldBlock)) {
+            return Err(FolderError::InUse(root.into()));
+        }
+        let locked = lock.metadata().map_err(failed)?;
+        let there = fs::metadata(root).is_ok_and(|there| (there.dev(), there.ino()) == (locked.dev(), locked.ino()));
+        if !there {
+            return Ok(None);
+        }
+        // Relative paths would change their meaning in a node that runs elsewhere.
+        let path = fs::canonicalize(root).map_err(failed)?;
+        let made = made.iter().filter_map(|folder| fs::canonicalize(folder).ok()).collect();
+        Ok(Some(Self { root: path, _lock: lock, made }))
+    }
+}
+
+/// Makes a folder and what is missing above it. Gives what was made, the outermost first.
+fn make(root: &Path) -> Result<Vec<PathBuf>, (PathBuf, io::Error)> {
+    let mut missing: Vec<&Path> =
+        root.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists()).collect();
+    let mut made = vec![];
+    while let Some(folder) = missing.pop() {
+        match fs::create_dir(folder) {
+            Ok(()) => made.push(folder.to_owned()),
+            // Another run has made it just now.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => {
+                made.iter().rev().for_each(|folder| drop(fs::remove_dir(folder)));
+                return Err((folder.into(), error));
+            }
+        }
+    }
+    Ok(made)
 }
 
 impl RunFolder {
-    /// Creates an empty folder with its sub-folders.
+    /// Takes an empty folder, or makes it, with its sub-folders; without `output` a new one among the temporary files,
+    /// which only this user can enter.
     ///
     /// # Errors
-    /// When it is not empty, or can't be written.
-    pub fn create(root: &Path) -> Result<Self, FolderError> {
+    /// When it is not empty, in use, or can't be written.
+    pub fn create(output: Option<&Path>) -> Result<Self, FolderError> {
+        Self::fill(Held::take(output)?)
+    }
+
+    fn fill(held: Held) -> Result<Self, FolderError> {
         let failed = |path: &Path, error: io::Error| FolderError::Io { path: path.into(), error };
-        if fs::read_dir(root).is_ok_and(|mut entries| entries.next().is_some()) {
-            return Err(FolderError::NotEmpty(root.into()));
+        let root = held.root.clone();
+        if fs::read_dir(&root).map_err(|error| failed(&root, error))?.next().is_some() {
+            return Err(FolderError::NotEmpty(root));
         }
-        let folder = Self { root: root.into(), resumed: false };
-        for path in [folder.root.clone(), folder.root.join("logs"), folder.root.join("nodes")] {
-            fs::create_dir_all(&path).map_err(|error| failed(&path, error))?;
+        let folder = Self { root, resumed: false, held: Some(Arc::new(held)) };
+        for path in [folder.root.join("logs"), folder.root.join("nodes")] {
+            if let Err(error) = fs::create_dir(&path) {
+                folder.discard();
+                return Err(failed(&path, error));
+            }
         }
-        // Relative paths would change their meaning in a node that runs elsewhere.
-        let root = fs::canonicalize(root).map_err(|error| failed(root, error))?;
-        Ok(Self { root, resumed: false })
+        Ok(folder)
     }
 
     /// The folder of a run that was begun and has no result yet; a new one otherwise.
     ///
     /// # Errors
-    /// When it holds something else, or can't be written.
-    pub fn resume(root: &Path) -> Result<Self, FolderError> {
-        let folder = Self { root: root.into(), resumed: true };
-        if !folder.begun().is_file() || folder.summary().exists() {
-            return Self::create(root);
+    /// When it holds something else, is in use, or can't be written.
+    pub fn resume(output: Option<&Path>) -> Result<Self, FolderError> {
+        let held = Held::take(output)?;
+        let (begun, summary) = (held.root.join("begun.json"), held.root.join("summary.json"));
+        if begun.is_file() && !summary.exists() {
+            return Ok(Self { root: held.root.clone(), resumed: true, held: Some(Arc::new(held)) });
         }
-        let root = fs::canonicalize(root).map_err(|error| FolderError::Io { path: root.into(), error })?;
-        Ok(Self { root, ..folder })
+        Self::fill(held)
     }
 
     /// Takes away what [`Self::create`] has made, and what was written before a run that never started; anything else in
@@ -90,10 +194,12 @@ impl RunFolder {
         for program in ["prometheus", "grafana"] {
             let _ = fs::remove_file(self.log(program));
         }
-        for path in [self.root.join("logs"), self.root.join("nodes"), self.profiles(), self.root.clone()] {
+        for path in [self.root.join("logs"), self.root.join("nodes"), self.profiles()] {
             // One that holds something is not removed.
             let _ = fs::remove_dir(path);
         }
+        let made = self.held.iter().flat_map(|held| held.made.iter().rev());
+        made.for_each(|folder| drop(fs::remove_dir(folder)));
     }
 
     /// The folder itself.
@@ -201,7 +307,7 @@ impl RunFolder {
     /// # Errors
     /// When it is none.
     pub fn open(root: &Path) -> Result<Self, FolderError> {
-        let folder = Self { root: root.into(), resumed: true };
+        let folder = Self { root: root.into(), resumed: true, held: None };
         if folder.observations().is_file() { Ok(folder) } else { Err(FolderError::NoRun(root.into())) }
     }
 
@@ -250,7 +356,10 @@ impl RunFolder {
         let append = || -> io::Result<()> {
             let mut line = serde_json::to_vec(value)?;
             line.push(b'\n');
-            OpenOptions::new().create(true).append(true).open(path)?.write_all(&line)
+            let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+            let before = file.metadata()?.len();
+            // Half a line would spoil the next one.
+            file.write_all(&line).inspect_err(|_| drop(file.set_len(before)))
         };
         append().map_err(|error| FolderError::Io { path: path.into(), error })
     }

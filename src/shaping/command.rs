@@ -16,7 +16,10 @@ use super::{
     shape::{Shape, ShapeFlags},
     tool::ShapingError,
 };
-use crate::command_line::{BAD_USAGE, say};
+use crate::{
+    command_line::BAD_USAGE,
+    terminal::{say, tell},
+};
 
 /// Shapes what goes through a network interface.
 #[derive(Clone, Debug, Args)]
@@ -78,7 +81,7 @@ pub fn command(args: &ShapeArgs) -> ExitCode {
     match shape(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(line) => {
-            eprintln!("error: {line}");
+            tell(&format!("error: {line}"));
             ExitCode::from(BAD_USAGE)
         }
     }
@@ -119,7 +122,7 @@ fn shape(args: &ShapeArgs) -> Result<(), String> {
         None => {
             let interface = interface()?;
             interface.apply(&plan).map_err(told)?;
-            eprintln!("{}: out {}, in {}", interface.name(), plan.egress, plan.ingress);
+            tell(&format!("{}: out {}, in {}", interface.name(), plan.egress, plan.ingress));
         }
     }
     let Some((program, rest)) = args.command.split_first() else { return Ok(()) };

@@ -117,8 +117,9 @@ fn output(program: &'static str, args: &[&str], input: &str) -> Result<(bool, St
         let mut command = Command::new(program);
         command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // Debian keeps them where the PATH of a plain user does not look.
-        let path = std::env::var("PATH").unwrap_or_default();
-        let mut child = command.env("PATH", format!("{path}:/usr/sbin:/sbin")).spawn()?;
+        let mut path = std::env::var_os("PATH").unwrap_or_default();
+        path.push(":/usr/sbin:/sbin");
+        let mut child = command.env("PATH", path).spawn()?;
         // One that ends early says why by itself.
         if let Some(mut stdin) = child.stdin.take() {
             let _ = stdin.write_all(input.as_bytes());

@@ -1,6 +1,6 @@
 //! The nodes: an Indexed Job, and the Service that gives each of them a name.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ffi::OsString};
 
 use k8s_openapi::{
     api::{
@@ -67,7 +67,9 @@ fn ports(plan: &ClusterPlan) -> [Port; 3] {
 
 /// The arguments that all nodes share, as variables. The list of peers is long: in the pods it would be kept N times.
 fn environment(plan: &ClusterPlan) -> BTreeMap<String, String> {
-    let variable = |word: String| {
+    let variable = |word: OsString| {
+        // No path of this machine is among them.
+        let word = word.to_string_lossy();
         let (flag, value) = word.split_once('=').unwrap_or((&word, "true"));
         let name = flag.trim_start_matches('-').replace('-', "_").to_uppercase();
         (format!("APOLLO_{name}"), value.to_owned())

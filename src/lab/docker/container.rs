@@ -108,7 +108,8 @@ impl Recipe<'_> {
             args.extend(shape(address, &["--plan", &plan, "--user", USER, "--"]));
         }
         args.push("node".into());
-        args.extend(self.node.to_command_line());
+        // No path of this machine is among them.
+        args.extend(self.node.to_command_line().iter().map(|word| word.to_string_lossy().into_owned()));
         Ok(args)
     }
 }
@@ -285,7 +286,15 @@ impl Follower {
         let name = name.to_owned();
         let task = tokio::spawn(async move {
             let _ = client.wait().await;
-            let _ = sender.send(Some(how_it_ended(&name).await));
+            let mut end = how_it_ended(&name).await;
+            if end.is_none() {
+                // The client ends when the log can't be written any more (a full disk); the container goes on.
+                let mut waiting = client::command(&["wait", &name]);
+                let _ = waiting.stdout(Stdio::null()).stderr(Stdio::null()).status().await;
+                end = how_it_ended(&name).await;
+            }
+            let lost = || End::Lost("docker no longer follows it, although it runs".into());
+            let _ = sender.send(Some(end.unwrap_or_else(lost)));
         });
         Ok(Self { end, task })
     }
@@ -297,15 +306,16 @@ impl Drop for Follower {
     }
 }
 
-async fn how_it_ended(name: &str) -> End {
+/// None for one that still runs.
+async fn how_it_ended(name: &str) -> Option<End> {
     for _ in 0..LOOKS {
         match client::state(name).await {
-            Ok(state) if !state.running => return End::Ended(state),
+            Ok(state) if !state.running => return Some(End::Ended(state)),
             Ok(_) => sleep(LOOK_EVERY).await,
-            Err(words) => return End::Lost(words),
+            Err(words) => return Some(End::Lost(words)),
         }
     }
-    End::Lost("docker no longer follows it, although it runs".into())
+    None
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ pub use reaper::{ReapArgs, reap_docker};
 
 pub(super) use arguments::complete;
 pub(super) use prepare::{Image, Prepared, prepare};
+pub(super) use reaper::sweep;
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -70,7 +71,7 @@ impl Containers {
         let made: Vec<_> = stream::iter(made).buffered(AT_ONCE).try_collect().await?;
         let warnings: BTreeSet<&String> = made.iter().flat_map(|(_, warnings)| warnings).collect();
         for warning in warnings {
-            eprintln!("docker: {warning}");
+            crate::terminal::tell(&format!("docker: {warning}"));
         }
         let nodes = made.into_iter().map(|(container, _)| container).collect();
         let mut containers = Self { nodes, memory, prepared };
@@ -288,7 +289,7 @@ impl Containers {
         let lines = self.nodes.iter().filter(bad).map(|node| self.obituary(node)).collect();
         // What was measured is no worse for it.
         if let Err(line) = self.prepared.reaper.finish(true) {
-            eprintln!("warning: {line}");
+            crate::terminal::tell(&format!("warning: {line}"));
         }
         lines
     }

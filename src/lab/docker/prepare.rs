@@ -8,21 +8,20 @@ use std::{
 
 use nix::sys::utsname::uname;
 use serde::Serialize;
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    task::spawn_blocking,
-};
+use tokio::task::spawn_blocking;
 
 use super::{
     arguments::ImageSource,
     client::{self, Daemon, ask},
-    reaper::{self, Reaper, Runner},
+    reaper::{self, Reaper},
     subnet::{self, Subnet},
 };
 use crate::{
     image::{self, ImageError, ImageRequest, ImageStream},
-    lab::{backend::StartError, netns::Namespace, plan::Plan},
+    lab::{backend::StartError, netns::Namespace, plan::Plan, runner::Runner},
     shaping::{Interface, InterfacePlan, ShapingError, ip_batch},
+    signals::Interrupts,
+    terminal::tell,
 };
 
 /// Most subnets that are tried: others may take one between the look and the try.
@@ -70,13 +69,12 @@ impl Labels {
 
 /// Makes everything ready, and gives the nodes their addresses.
 pub(in crate::lab) async fn prepare(plan: &mut Plan) -> Result<(), StartError> {
-    let failed = |error: std::io::Error| StartError::Failed(error.to_string());
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupts = Interrupts::new().map_err(|error| StartError::Failed(error.to_string()))?;
     tokio::select! {
         prepared = make_ready(plan) => prepared,
-        _ = interrupt.recv() => Err(StartError::Failed("interrupted (SIGINT) before the nodes were started".into())),
-        _ = terminate.recv() => Err(StartError::Failed("interrupted (SIGTERM) before the nodes were started".into())),
+        cause = interrupts.next() => {
+            Err(StartError::Failed(format!("{} before the nodes were started", cause.reason())))
+        }
     }
 }
 
@@ -104,8 +102,8 @@ async fn make_ready(plan: &mut Plan) -> Result<(), StartError> {
     let reaper = Reaper::start(&run).map_err(StartError::Failed)?;
     match reaper::sweep().await {
         Ok(None) => {}
-        Ok(Some(line)) => eprintln!("{line}"),
-        Err(words) => eprintln!("warning: what earlier runs have left in Docker can't be removed: {words}"),
+        Ok(Some(line)) => tell(&line),
+        Err(words) => tell(&format!("warning: what earlier runs have left in Docker can't be removed: {words}")),
     }
     let image = match plan.args.containers.image_source() {
         ImageSource::Given(name) => given(name, &labels).await?,
@@ -186,7 +184,7 @@ async fn streamed(stream: ImageStream) -> Result<Image, StartError> {
     if id_of_image(&name).await.is_err() {
         let loaded = spawn_blocking(move || stream.load()).await;
         loaded.map_err(|error| StartError::Failed(format!("the image: {error}")))?.map_err(told)?;
-        eprintln!("the image {name} stays in Docker for later runs (docker rmi {name} removes it)");
+        tell(&format!("the image {name} stays in Docker for later runs (docker rmi {name} removes it)"));
     }
     let id = id_of_image(&name).await.map_err(StartError::Failed)?;
     Ok(Image { name, id })
@@ -205,7 +203,7 @@ async fn of_host(folder: PathBuf) -> Result<Image, StartError> {
         image::load(&built)
     };
     let name = spawn_blocking(built).await.map_err(ended)?.map_err(told)?;
-    eprintln!("the image {name} stays in Docker for later runs (docker rmi {name} removes it)");
+    tell(&format!("the image {name} stays in Docker for later runs (docker rmi {name} removes it)"));
     let id = id_of_image(&name).await.map_err(StartError::Failed)?;
     Ok(Image { name, id })
 }

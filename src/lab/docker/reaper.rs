@@ -6,7 +6,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
     io::{self, Read, Write},
     os::unix::process::CommandExt,
     process::{Child, Command, ExitCode, Stdio},
@@ -15,14 +14,11 @@ use std::{
 };
 
 use clap::Args;
-use nix::{
-    errno::Errno,
-    sys::signal::{SigSet, Signal, kill},
-    unistd::Pid,
-};
+use nix::sys::signal::{SigSet, Signal};
 use tokio::{runtime, time::sleep};
 
 use super::client::ask;
+use crate::{lab::runner::Runner, terminal::tell};
 
 /// Labels of all that is made in Docker.
 pub(super) const RUN: &str = "org.apollo-network-benchmark.run";
@@ -100,7 +96,7 @@ impl Reaper {
 impl Drop for Reaper {
     fn drop(&mut self) {
         if let Err(line) = self.finish(false) {
-            eprintln!("warning: {line}");
+            tell(&format!("warning: {line}"));
         }
     }
 }
@@ -165,7 +161,7 @@ async fn each(command: &[&str], ids: &[String]) -> Result<(), String> {
 }
 
 /// Removes what runs have left whose runner is gone. Says in a line what it was.
-pub(super) async fn sweep() -> Result<Option<String>, String> {
+pub(in crate::lab) async fn sweep() -> Result<Option<String>, String> {
     let label = format!("label={RUN}");
     let format = format!("{{{{.Label \"{RUN}\"}}}} {{{{.Label \"{RUNNER}\"}}}}");
     let containers = ["ps", "--all", "--filter", &label, "--format", &format];
@@ -189,84 +185,4 @@ pub(super) async fn sweep() -> Result<Option<String>, String> {
     Ok((total != Removed::default()).then(|| {
         format!("removed from Docker what a run that was killed has left: {containers} containers, {networks} networks")
     }))
-}
-
-/// A process, told from all others of this machine that had or will have its number.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Runner {
-    process: i32,
-    started: u64,
-    /// Numbers of processes are those of a namespace.
-    namespace: String,
-}
-
-impl Runner {
-    /// This process.
-    pub(super) fn this() -> Result<Self, String> {
-        let process = Pid::this().as_raw();
-        let started = started(process).ok_or("/proc does not tell when this process was started")?;
-        let namespace = namespace().ok_or("/proc does not tell the namespace of this process")?;
-        Ok(Self { process, started, namespace })
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        let mut parts = text.trim().splitn(3, '-');
-        let (process, started) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
-        Some(Self { process, started, namespace: parts.next()?.to_owned() })
-    }
-
-    /// Whether it lives, as far as can be told from here.
-    fn may_live(&self) -> bool {
-        if namespace().as_ref() != Some(&self.namespace) {
-            return true;
-        }
-        match started(self.process) {
-            Some(started) => started == self.started,
-            // A host may hide the processes of others.
-            None => kill(Pid::from_raw(self.process), None) == Err(Errno::EPERM),
-        }
-    }
-}
-
-impl std::fmt::Display for Runner {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}-{}-{}", self.process, self.started, self.namespace)
-    }
-}
-
-/// When a process was started, in ticks of the clock since the machine was; none if it is not there or has ended.
-fn started(process: i32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    let fields: Vec<&str> = stat.rsplit(')').next()?.split_whitespace().collect();
-    if ["Z", "X"].contains(fields.first()?) {
-        return None;
-    }
-    fields.get(19)?.parse().ok()
-}
-
-fn namespace() -> Option<String> {
-    let link = fs::read_link("/proc/self/ns/pid").ok()?;
-    Some(link.to_str()?.chars().filter(char::is_ascii_digit).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_runner_is_known_by_more_than_its_number() {
-        let this = Runner::this().unwrap();
-        assert_eq!(Runner::parse(&this.to_string()), Some(this.clone()));
-        assert!(this.may_live());
-        assert!(!Runner { started: this.started + 1, ..this.clone() }.may_live());
-        // Of another namespace nothing is known.
-        assert!(Runner { started: 1, namespace: "1".into(), ..this.clone() }.may_live());
-        let mut ended = Command::new("true").spawn().unwrap();
-        let process = i32::try_from(ended.id()).unwrap();
-        ended.wait().unwrap();
-        assert!(!Runner { process, ..this }.may_live());
-        for text in ["", "1", "1-2", "x-2-3"] {
-            assert_eq!(Runner::parse(text), None, "{text}");
-        }
-    }
 }

@@ -2,8 +2,6 @@
 
 use std::{collections::BTreeMap, time::Instant};
 
-use tokio::signal::unix::{SignalKind, signal};
-
 use super::{Experiment, Links, clients};
 use crate::{
     lab::{
@@ -16,6 +14,7 @@ use crate::{
     live::Live,
     node::{NodeSummary, StartOrder},
     report::RunSummary,
+    signals::Interrupts,
 };
 
 /// Somebody wants no more of it; the nodes go on.
@@ -30,16 +29,12 @@ pub(in crate::lab) enum Failed {
     Invalid(Box<RunSummary>, bool),
 }
 
-/// What `work` gives, unless Ctrl-C or SIGTERM comes first.
+/// What `work` gives, unless Ctrl-C, SIGTERM or SIGHUP comes first.
 pub(in crate::lab) async fn unless_interrupted<T>(work: impl Future<Output = T>) -> Result<T, Interrupted> {
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return Ok(work.await);
-    };
+    let Ok(mut interrupts) = Interrupts::new() else { return Ok(work.await) };
     tokio::select! {
         done = work => Ok(done),
-        _ = interrupt.recv() => Err(Interrupted),
-        _ = terminate.recv() => Err(Interrupted),
+        _ = interrupts.next() => Err(Interrupted),
     }
 }
 

@@ -16,10 +16,7 @@ use std::{
 };
 
 use futures::future::join_all;
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    time::{sleep, timeout},
-};
+use tokio::time::{sleep, timeout};
 
 use self::watch::Watch;
 use super::{
@@ -39,10 +36,8 @@ use crate::{
     metrics::usage,
     node::{NodeSummary, SEND_GRACE, StartOrder, unix_nanos},
     report::{DrainSummary, RunSummary},
+    signals::Interrupts,
 };
-
-/// Why a run that was asked to end has ended.
-pub(super) const TERMINATED: &str = "interrupted (SIGTERM)";
 
 /// Pace at which readiness and the nodes' processes are looked at.
 const READY_POLL: Duration = Duration::from_millis(100);
@@ -80,13 +75,11 @@ struct Experiment<'a> {
 pub(super) async fn run(plan: &Plan, observers: &mut Observers, live: Option<&Live>) -> Result<RunSummary, StartError> {
     let failed = |error: &dyn std::fmt::Display| StartError::Failed(error.to_string());
     plan.folder.write_json(&plan.folder.manifest(), &Manifest::new(plan)).map_err(|error| failed(&error))?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| failed(&error))?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(|error| failed(&error))?;
+    let mut interrupts = Interrupts::new().map_err(|error| failed(&error))?;
     let mut progress = Progress::new(live.map(Live::feed));
     tokio::select! {
         started = observers.start(plan, &mut progress) => started.map_err(StartError::Failed)?,
-        _ = interrupt.recv() => return Err(StartError::Failed("interrupted (SIGINT)".into())),
-        _ = terminate.recv() => return Err(StartError::Failed(TERMINATED.into())),
+        cause = interrupts.next() => return Err(StartError::Failed(cause.reason())),
     }
     let clients = clients(plan).map_err(StartError::Failed)?;
     let started = Instant::now();
@@ -94,8 +87,7 @@ pub(super) async fn run(plan: &Plan, observers: &mut Observers, live: Option<&Li
     let mut experiment = Experiment { started, ..Experiment::new(plan, clients, nodes, progress, observers) };
     let ended = tokio::select! {
         ended = experiment.stages() => ended,
-        _ = interrupt.recv() => Err("interrupted (SIGINT)".to_owned()),
-        _ = terminate.recv() => Err(TERMINATED.to_owned()),
+        cause = interrupts.next() => Err(cause.reason()),
     };
     let mut run = experiment.finish(ended).await;
     if let Err(error) = plan.folder.write_json(&plan.folder.summary(), &run) {

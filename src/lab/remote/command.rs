@@ -1,6 +1,11 @@
 //! `apollo-bench remote`.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    ffi::{OsStr, OsString},
+    os::unix::ffi::OsStrExt,
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use clap::Args;
 use jiff::Timestamp;
@@ -14,9 +19,12 @@ use super::{
     network::{Attached, RemoteError},
 };
 use crate::{
-    lab::{INVALID, arguments::PrintArgs, bad_usage, failed, more_files, plan::default_folder, print_run},
+    clock,
+    lab::{INVALID, arguments::PrintArgs, bad_usage, failed, more_files, print_run},
     node::StartOrder,
+    paths::as_text_if_given,
     report::{RunFolder, RunSummary},
+    terminal::tell,
 };
 
 /// A run over nodes that run already.
@@ -27,6 +35,7 @@ pub struct RemoteArgs {
     pub nodes: Vec<Endpoint>,
     /// File with such an endpoint on each line; what follows a # is a comment
     #[arg(long, value_name = "FILE")]
+    #[serde(serialize_with = "as_text_if_given")]
     pub nodes_file: Option<PathBuf>,
     /// Give the start and return; the same command without it collects the run
     #[arg(long, conflicts_with_all = ["keep_nodes", "live", "observe", "json"])]
@@ -35,8 +44,9 @@ pub struct RemoteArgs {
     #[arg(long)]
     pub keep_nodes: bool,
     /// Folder for results; empty, new, or of the run that is collected [default:
-    /// /tmp/broadcast-network-stress-test-TIME]
+    /// /tmp/broadcast-network-stress-test-TIME-NUMBER]
     #[arg(long, value_name = "DIR")]
+    #[serde(serialize_with = "as_text_if_given")]
     pub output: Option<PathBuf>,
     #[command(flatten)]
     #[serde(flatten)]
@@ -51,12 +61,14 @@ pub struct RemoteArgs {
 /// Begins a run over nodes that run already, or joins the one that they are in, and collects it: 0 for a valid run, 1 for one
 /// that is not valid or was left, 2 for nodes that can't be used and bad usage.
 pub fn remote(args: &RemoteArgs) -> ExitCode {
+    if let Err(line) = clock::check() {
+        return failed(&line);
+    }
     let endpoints = match endpoints(&args.nodes, args.nodes_file.as_deref()) {
         Ok(endpoints) => endpoints,
         Err(error) => return bad_usage(&error.to_string()),
     };
-    let root = args.output.clone().unwrap_or_else(default_folder);
-    let folder = match RunFolder::resume(&root) {
+    let folder = match RunFolder::resume(args.output.as_deref()) {
         Ok(folder) => folder,
         Err(error) => return bad_usage(&error.to_string()),
     };
@@ -110,24 +122,24 @@ async fn run(args: &RemoteArgs, network: &mut Attached) -> Result<Option<RunSumm
     network.watch().await?;
     let begun = match joined {
         Some(start) => {
-            eprintln!("The nodes are in a run already, {}: it is collected", times(&start));
+            tell(&format!("The nodes are in a run already, {}: it is collected", times(&start)));
             None
         }
         None => Some(network.begin().await?),
     };
     if let (true, Some(begun)) = (args.detach, &begun) {
         let times = times(&begun.start);
-        eprintln!(
+        tell(&format!(
             "The run of {} nodes has begun, {times}. Collect it with\n  {}",
             network.num_nodes(),
             again(args, network.folder())
-        );
+        ));
         return Ok(None);
     }
     let run = network.collect(begun).await?;
     if !args.keep_nodes {
         for line in network.end().await {
-            eprintln!("warning: {line}");
+            tell(&format!("warning: {line}"));
         }
     }
     Ok(Some(run))
@@ -164,15 +176,27 @@ fn times(start: &StartOrder) -> String {
     }
 }
 
+/// A word as a shell takes it; bytes that are not text as bash and others write them.
+fn quoted(word: &OsStr) -> String {
+    let bytes = word.as_bytes();
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_=./:,[]%@+".contains(byte);
+    match word.to_str() {
+        Some(text) if !bytes.is_empty() && bytes.iter().all(plain) => text.to_owned(),
+        Some(text) if !text.chars().any(char::is_control) => format!("'{}'", text.replace('\'', "'\\''")),
+        _ => {
+            let byte = |byte: &u8| if plain(byte) { char::from(*byte).to_string() } else { format!("\\x{byte:02x}") };
+            format!("$'{}'", bytes.iter().map(byte).collect::<String>())
+        }
+    }
+}
+
 /// This command, to collect the run.
 fn again(args: &RemoteArgs, folder: &RunFolder) -> String {
-    let quoted = |word: String| {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_=./:,[]%@+".contains(&byte);
-        if !word.is_empty() && word.bytes().all(plain) { word } else { format!("'{}'", word.replace('\'', "'\\''")) }
-    };
-    let mut words: Vec<String> = std::env::args().filter(|word| word != "--detach").map(quoted).collect();
+    let mut words: Vec<OsString> = std::env::args_os().filter(|word| word != "--detach").collect();
     if args.output.is_none() {
-        words.push(quoted(format!("--output={}", folder.root().display())));
+        let mut output = OsString::from("--output=");
+        output.push(folder.root());
+        words.push(output);
     }
-    words.join(" ")
+    words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
 }

@@ -31,6 +31,8 @@ use crate::{
     live::Live,
     node::{NodeSummary, StartOrder, UsageError},
     report::{ClockOffset, ClockRow, Clocks, FolderError, LinkMeasured, Observations, RunFolder, RunSummary},
+    signals::Interrupts,
+    terminal::tell,
 };
 
 /// Largest file of a run's beginning, in bytes: every link of a network of 100 nodes is a tenth of it.
@@ -46,7 +48,7 @@ pub enum RemoteError {
     /// It can't be done with these nodes, or here; nothing was begun, and nothing was written.
     #[error("{0}")]
     Refused(String),
-    /// Ctrl-C or SIGTERM. The nodes go on, and what was written stays.
+    /// Ctrl-C, SIGTERM or SIGHUP. The nodes go on, and what was written stays.
     #[error("interrupted")]
     Interrupted,
     /// It went wrong before the start was given; the result that says so is in the folder.
@@ -152,7 +154,7 @@ impl Attached {
     pub async fn watch(&mut self) -> Result<(), RemoteError> {
         self.live = seen::live(&self.plan).map_err(refused)?;
         if let Some(live) = &self.live {
-            eprintln!("Watch this run at {live}");
+            tell(&format!("Watch this run at {live}"));
         }
         let Self { plan, observers, live, .. } = self;
         let mut progress = Progress::new(live.as_ref().map(Live::feed));
@@ -327,9 +329,9 @@ impl Attached {
         }
         self.observers.end(&self.plan, run.is_some()).await;
         let Some(live) = self.live else { return };
-        if let (true, Some(_), Ok(mut interrupt)) = (self.plan.args.seeing.keep_open, run, seen::Interrupt::new()) {
-            eprintln!("The page stays at {live} until Ctrl-C");
-            interrupt.over().await;
+        if let (true, Some(_), Ok(mut interrupt)) = (self.plan.args.seeing.keep_open, run, Interrupts::new()) {
+            tell(&format!("The page stays at {live} until Ctrl-C"));
+            interrupt.next().await;
         }
         live.close();
     }
