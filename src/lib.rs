@@ -1,11 +1,12 @@
 //! A benchmark of libp2p networks: the node that broadcasts and receives under load, and the lab around it.
 //!
 //! Imports point downwards only: [`cluster`] → [`lab`] → [`live`] → [`report`] → [`shaping`] → [`node`] → [`network`] → [`metrics`] →
-//! [`message`]; [`probe`], [`clock`], [`secret`] and [`command_line`] are below all of them.
+//! [`message`]; [`probe`], [`clock`], [`secret`], [`access`], [`open_files`] and [`command_line`] are below all of them.
 //! [`image`] stands beside them: it imports only [`command_line`], and may be imported by [`lab`].
 //! So does [`dashboards`], which imports only [`metrics`], for its names.
 //! [`kubernetes`] knows nothing of the others.
 
+pub mod access;
 pub mod clock;
 pub mod cluster;
 pub mod command_line;
@@ -18,6 +19,7 @@ pub mod message;
 pub mod metrics;
 pub mod network;
 pub mod node;
+pub mod open_files;
 pub mod probe;
 pub mod report;
 pub mod secret;

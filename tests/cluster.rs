@@ -17,7 +17,7 @@ use apollo_network_benchmark::{
 };
 use clap::{CommandFactory, Parser};
 use serde_json::{Value, json};
-use support::{BENCH, Running, free_ports, get, program, request, skip, wait_for};
+use support::{Running, bench_command, free_ports, get, program, request, skip, wait_for};
 
 /// Versions of Kubernetes whose schemas everything must fit: the oldest one that has what is used, and newer ones.
 const VERSIONS: [&str; 4] = ["1.29", "1.31", "1.34", "1.37"];
@@ -26,7 +26,7 @@ const VERSIONS: [&str; 4] = ["1.29", "1.31", "1.34", "1.37"];
 const FIXED: &str = "--name example --grafana-secret not-secret --image registry.example/bench:v1";
 
 fn manifests(args: &str) -> Output {
-    let mut command = Command::new(BENCH);
+    let mut command = bench_command();
     command.args(["cluster", "manifests"]).args(args.split(' ').filter(|word| !word.is_empty()));
     command.output().unwrap()
 }
@@ -306,7 +306,7 @@ fn peers_are_known_by_the_names_that_the_service_gives_them() {
 fn a_node_starts_with_the_environment_of_its_container() {
     let ports = free_ports(2);
     let objects = objects(&format!("--num-nodes 1 --metric-port {ports} --p2p-port {}", ports + 1));
-    let node = Running::start(Command::new(BENCH).arg("node").env_clear().envs(environment(&objects)));
+    let node = Running::start(bench_command().arg("node").env_clear().envs(environment(&objects)));
     wait_for("readiness", || get(ports, "/readyz")?.0.starts_with("HTTP/1.1 200").then_some(()));
     let summary: Value = serde_json::from_str(&get(ports, "/summary").unwrap().1).unwrap();
     assert_eq!(summary["configuration"]["control"]["controlled"], true);

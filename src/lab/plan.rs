@@ -20,6 +20,7 @@ use super::{
     schedule::{Action, Groups, Schedule},
 };
 use crate::{
+    access::RunToken,
     network::{PeerAddress, peer_id},
     node::{Bootstrap, ControlArgs, Load, NodeArgs, UsageError, Workload, unix_nanos, value_name},
     report::{RunFolder, WorkloadSummary},
@@ -57,6 +58,8 @@ pub(super) struct Plan {
     pub(super) observation: Option<Observation>,
     /// What is known of nodes that run elsewhere.
     pub(super) elsewhere: Option<Elsewhere>,
+    /// The secret that the nodes take orders with; none for nodes that run elsewhere where no one has given it.
+    pub(super) token: Option<RunToken>,
     /// Measured window; none in explore mode, where it is the longest time for all trials, if there is one.
     pub(super) window: Option<Duration>,
 }
@@ -97,6 +100,11 @@ impl Plan {
             check_ports(node, args.backend)?;
         }
         check_seeing(&args)?;
+        // One in the environment is for whoever wants to ask the nodes, too.
+        let token = match RunToken::given(None).map_err(UsageError)? {
+            Some(token) => token,
+            None => RunToken::random().map_err(|error| UsageError(format!("no random numbers: {error}")))?,
+        };
         let observation = Observation::new(&args.observe, &nodes)?;
         let addresses = places.iter().filter_map(|place| place.addresses).collect();
         let root = args.output.clone().unwrap_or_else(default_folder);
@@ -128,6 +136,7 @@ impl Plan {
             profile,
             observation,
             elsewhere: None,
+            token: Some(token),
             window,
         })
     }
@@ -378,6 +387,9 @@ fn node(
         network: args.network.clone(),
         control: ControlArgs {
             controlled: true,
+            // It is handed over by the environment.
+            token_file: None,
+            host_names: vec![],
             start_at_unix_millis: None,
             ready_timeout_seconds: args.ready_timeout_seconds,
             run_id,

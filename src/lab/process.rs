@@ -23,6 +23,7 @@ use super::{
     plan::Plan,
 };
 use crate::{
+    access::{RunToken, TOKEN_VARIABLE},
     node::NodeArgs,
     shaping::{Interface, InterfacePlan, QdiscCounters},
 };
@@ -78,6 +79,7 @@ impl NodeProcess {
 
 /// How a node is started.
 struct Launcher {
+    token: Option<RunToken>,
     program: PathBuf,
     subcommand: Option<&'static str>,
     network: Option<Network>,
@@ -90,6 +92,9 @@ impl Launcher {
         };
         let command = || command(&self.program, self.subcommand, node, log, endpoint);
         let mut command = command().map_err(|error| failed(&error))?;
+        if let Some(token) = &self.token {
+            command.env(TOKEN_VARIABLE, token.reveal());
+        }
         let namespace = self.network.as_ref().and_then(|network| network.node(node.id));
         match namespace {
             None => command.spawn().map_err(|error| failed(&error)),
@@ -129,7 +134,8 @@ impl Processes {
         };
         let namespaces = plan.args.backend == Backend::Netns;
         let network = namespaces.then(|| Network::new(&plan.interfaces())).transpose().map_err(StartError::Usage)?;
-        let mut processes = Self { nodes: vec![], launcher: Launcher { program, subcommand, network } };
+        let mut processes =
+            Self { nodes: vec![], launcher: Launcher { token: plan.token.clone(), program, subcommand, network } };
         for node in &plan.nodes {
             let log = plan.folder.node_log(node.id);
             let listen = || TcpListener::bind(SocketAddr::new(node.control.metric_address, node.metric_port));

@@ -6,20 +6,22 @@ use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, State},
     http::{StatusCode, header::CONTENT_TYPE},
+    middleware,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 
 use super::{
     clock::unix_nanos,
+    guard::{guard, host_names},
     life::Node,
+    probe_gate::Refusal,
     state::{Phase, StartOrder},
     workload::Load,
 };
 use crate::{
     clock::ClockReading,
     metrics,
-    network::PeerAddress,
     probe::{ProbeOrder, probe},
 };
 
@@ -41,7 +43,9 @@ pub(super) fn router(node: Arc<Node>) -> Router {
     if node.args.control.controlled && node.args.control.probe_port.is_some() {
         router = router.route("/probe", post(measure));
     }
-    router.layer(DefaultBodyLimit::max(BODY_LIMIT)).with_state(node)
+    let names: Arc<[String]> = host_names(&node).into();
+    let guard = middleware::from_fn_with_state((node.clone(), names), guard);
+    router.layer(DefaultBodyLimit::max(BODY_LIMIT)).layer(guard).with_state(node)
 }
 
 async fn metrics_text(State(node): State<Arc<Node>>) -> Response {
@@ -77,10 +81,10 @@ async fn end(State(node): State<Arc<Node>>) -> StatusCode {
 
 async fn measure(State(node): State<Arc<Node>>, Json(order): Json<ProbeOrder>) -> Response {
     let source = node.args.control.p2p_address;
-    let peers = node.args.bootstrap.0.iter().map(PeerAddress::ip).collect::<Vec<_>>();
-    // A peer that is known by name may have any address.
-    if !peers.contains(&None) && !peers.contains(&Some(order.target.ip())) {
-        return (StatusCode::BAD_REQUEST, "the target is no peer of this node\n").into_response();
+    match node.probe_gate.admit(&order, &node.args.bootstrap.0).await {
+        Ok(()) => {}
+        Err(Refusal::Order(line)) => return (StatusCode::BAD_REQUEST, format!("{line}\n")).into_response(),
+        Err(Refusal::TooMany(line)) => return (StatusCode::TOO_MANY_REQUESTS, format!("{line}\n")).into_response(),
     }
     let Ok(_permit) = node.probes.try_acquire() else {
         return (StatusCode::TOO_MANY_REQUESTS, "too many probes at once\n").into_response();

@@ -21,17 +21,21 @@ use tracing::{info, warn};
 use super::{
     arguments::NodeArgs,
     http, logging,
+    probe_gate::ProbeGate,
     profile::Profiler,
     recorder::Recorder,
+    serve::serve,
     session::Session,
     state::{Phase, StartOrder},
     summary::{NODE_SCHEMA_VERSION, NodeSummary, TrialSummary, WindowUsage, write_json},
     workload::{Load, Workload},
 };
 use crate::{
+    access::RunToken,
     command_line::BAD_USAGE,
     metrics::{DROP_REASONS, Labelled, MALFORMED_REASONS, Metrics, NETWORK_EVENTS, SystemSampler, usage},
     network::{NetworkConfig, Readiness, Roster, peer_id},
+    open_files::raise_open_files,
     probe::Responder,
 };
 
@@ -60,6 +64,10 @@ pub(super) struct Node {
     pub(super) end: Notify,
     /// One for each probe under way.
     pub(super) probes: Semaphore,
+    pub(super) probe_gate: ProbeGate,
+    /// The secret of a controlled node's runner; it stays here, and is in no argument, log or summary.
+    pub(super) token: Option<RunToken>,
+    open_files: u64,
     life: Mutex<Life>,
     libp2p_registry: Mutex<Option<prometheus_client::registry::Registry>>,
 }
@@ -109,6 +117,8 @@ pub(super) fn run(args: NodeArgs) -> ExitCode {
 fn start(args: NodeArgs) -> Result<(), Failure> {
     let other = |what: &str, error: &dyn std::fmt::Display| Failure::Other(format!("{what}: {error}"));
     let workload = args.validate().map_err(|error| Failure::Usage(error.to_string()))?;
+    let token = args.token().map_err(|error| Failure::Usage(error.to_string()))?;
+    let open_files = raise_open_files();
     let registry = Registry::new();
     let metrics = Metrics::register(&registry).map_err(|error| other("metrics", &error))?;
     metrics.explore_trial.set(-1);
@@ -146,6 +156,9 @@ fn start(args: NodeArgs) -> Result<(), Failure> {
         quiesce: Notify::new(),
         end: Notify::new(),
         probes: Semaphore::new(MOST_PROBES),
+        probe_gate: ProbeGate::new(args.num_nodes),
+        token,
+        open_files,
         life: Mutex::new(Life {
             phase: Phase::Connecting,
             readiness: watch::channel(Readiness { expected_peers: usize::MAX, ..Readiness::default() }).1,
@@ -202,7 +215,7 @@ async fn live(node: Arc<Node>) -> Result<(), Failure> {
 
     let mut session = Session::new(node.clone());
     let outgoing = session.build_network(node.workload.first_message_size()).await?;
-    tokio::spawn(axum::serve(listener, http::router(node.clone())).into_future());
+    tokio::spawn(serve(listener, http::router(node.clone()), node.open_files));
     tokio::spawn(watch_over(node.clone()));
     info!(id = node.args.id, peer = %peer_id(node.args.id), %address, "node is up");
 

@@ -79,6 +79,9 @@ impl Experiment<'_> {
             waiting = missing.into_iter().map(|(client, _)| client).collect();
             sleep(READY_POLL).await;
         }
+        for checked in join_all(self.clients.iter().map(NodeClient::check_token)).await {
+            checked?;
+        }
         self.ready_seconds = Some(self.started.elapsed().as_secs_f64());
         Ok(())
     }

@@ -14,8 +14,10 @@ use super::{
     network::{Attached, RemoteError},
 };
 use crate::{
-    lab::{INVALID, arguments::PrintArgs, bad_usage, failed, more_files, plan::default_folder, print_run},
+    access::RunToken,
+    lab::{INVALID, arguments::PrintArgs, bad_usage, failed, plan::default_folder, print_run},
     node::StartOrder,
+    open_files::raise_open_files,
     report::{RunFolder, RunSummary},
 };
 
@@ -28,6 +30,9 @@ pub struct RemoteArgs {
     /// File with such an endpoint on each line; what follows a # is a comment
     #[arg(long, value_name = "FILE")]
     pub nodes_file: Option<PathBuf>,
+    /// File with the secret that the nodes were started with [default: the environment variable APOLLO_TOKEN]
+    #[arg(long, env = "APOLLO_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
     /// Give the start and return; the same command without it collects the run
     #[arg(long, conflicts_with_all = ["keep_nodes", "live", "observe", "json"])]
     pub detach: bool,
@@ -55,12 +60,16 @@ pub fn remote(args: &RemoteArgs) -> ExitCode {
         Ok(endpoints) => endpoints,
         Err(error) => return bad_usage(&error.to_string()),
     };
+    let token = match RunToken::given(args.token_file.as_deref()) {
+        Ok(token) => token,
+        Err(line) => return bad_usage(&line),
+    };
     let root = args.output.clone().unwrap_or_else(default_folder);
     let folder = match RunFolder::resume(&root) {
         Ok(folder) => folder,
         Err(error) => return bad_usage(&error.to_string()),
     };
-    more_files();
+    raise_open_files();
     let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&format!("the runtime does not start: {error}")),
@@ -68,6 +77,7 @@ pub fn remote(args: &RemoteArgs) -> ExitCode {
     let attachment = Attachment {
         backend: "remote".into(),
         endpoints,
+        token,
         run: args.run.clone(),
         folder: folder.clone(),
         arguments: serde_json::to_value(args).unwrap_or(Value::Null),
