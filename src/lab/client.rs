@@ -14,7 +14,7 @@ use thiserror::Error;
 use crate::{
     access::{RunToken, TOKEN_VARIABLE},
     clock::ClockReading,
-    network::Readiness,
+    network::ReadinessReport,
     node::{NODE_SCHEMA_VERSION, NodeSummary, StartOrder},
     probe::{ProbeOrder, ProbeResult},
 };
@@ -174,7 +174,7 @@ impl NodeClient {
     }
 
     /// How ready the node is; an error while it does not answer.
-    pub(super) async fn readiness(&self) -> Result<Readiness, String> {
+    pub(super) async fn readiness(&self) -> Result<ReadinessReport, String> {
         self.get("/readyz").await
     }
 

@@ -22,6 +22,7 @@ use super::{
 use crate::{
     clock::ClockReading,
     metrics,
+    network::ReadinessReport,
     probe::{ProbeOrder, probe},
 };
 
@@ -58,9 +59,9 @@ async fn metrics_text(State(node): State<Arc<Node>>) -> Response {
 }
 
 async fn ready(State(node): State<Arc<Node>>) -> Response {
-    let readiness = node.readiness();
-    let status = if readiness.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(readiness)).into_response()
+    let report = ReadinessReport { readiness: node.readiness(), unreached: node.unreached() };
+    let status = if report.readiness.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(report)).into_response()
 }
 
 async fn summary(State(node): State<Arc<Node>>) -> Response {
@@ -103,6 +104,11 @@ async fn start(State(node): State<Arc<Node>>, Json(order): Json<StartOrder>) -> 
     let explore = matches!(node.workload.load, Load::Explore { .. });
     if let Err(line) = order.check(unix_nanos(), explore) {
         return (StatusCode::BAD_REQUEST, format!("{line}\n")).into_response();
+    }
+    let own = node.args.control.run_id;
+    if own != 0 && order.run_id != 0 && order.run_id != own {
+        let line = format!("run_id {} is not the run of this node, which has --run-id {own}\n", order.run_id);
+        return (StatusCode::BAD_REQUEST, line).into_response();
     }
     if (node.phase() != Phase::Connecting && !order.rejoining) || !node.order(order.clone()) {
         return (StatusCode::CONFLICT, "the node has its start already\n").into_response();

@@ -34,7 +34,7 @@ use crate::{
     access::RunToken,
     command_line::BAD_USAGE,
     metrics::{DROP_REASONS, Labelled, MALFORMED_REASONS, Metrics, NETWORK_EVENTS, SystemSampler, usage},
-    network::{NetworkConfig, Readiness, Roster, peer_id},
+    network::{NetworkConfig, Readiness, Roster, UnreachedPeer, peer_id},
     open_files::raise_open_files,
     probe::Responder,
 };
@@ -76,6 +76,7 @@ pub(super) struct Node {
 pub(super) struct Life {
     phase: Phase,
     pub(super) readiness: watch::Receiver<Readiness>,
+    pub(super) unreached: watch::Receiver<Vec<UnreachedPeer>>,
     pub(super) trials: Vec<TrialSummary>,
     usage_at_start: Option<WindowUsage>,
     cpu_at_end: Option<f64>,
@@ -139,10 +140,17 @@ fn start(args: NodeArgs) -> Result<(), Failure> {
         .map_err(|error| Failure::Usage(format!("--profile-mode: {error}")))?;
 
     let roster = Arc::new(Roster::new(args.num_nodes));
-    let recorder = Arc::new(Recorder::new(args.id, args.control.run_id, roster.clone(), metrics.clone()));
+    let mut recorder = Recorder::new(args.id, args.control.run_id, roster.clone(), metrics.clone());
     if args.control.controlled {
+        let message_size = match &workload.load {
+            Load::Steady { message_size, .. } => Some(*message_size),
+            Load::Explore { trials, .. } => trials.iter().map(|trial| trial.message_size).min(),
+        };
+        // Nodes of other programs, which name no run, can't be given a start: they are in no controlled network.
+        recorder = recorder.named_run_only(message_size);
         recorder.remember_early();
     }
+    let recorder = Arc::new(recorder);
     let node = Arc::new(Node {
         registry,
         workload,
@@ -162,6 +170,7 @@ fn start(args: NodeArgs) -> Result<(), Failure> {
         life: Mutex::new(Life {
             phase: Phase::Connecting,
             readiness: watch::channel(Readiness { expected_peers: usize::MAX, ..Readiness::default() }).1,
+            unreached: watch::channel(vec![]).1,
             trials: vec![],
             usage_at_start: None,
             cpu_at_end: None,
@@ -297,6 +306,11 @@ impl Node {
         *self.life().readiness.borrow()
     }
 
+    /// Peers that could not be reached, and why.
+    pub(super) fn unreached(&self) -> Vec<UnreachedPeer> {
+        self.life().unreached.borrow().clone()
+    }
+
     /// Gives the node its start; `false` if it has another.
     pub(super) fn order(&self, order: StartOrder) -> bool {
         let mut taken = false;
@@ -305,6 +319,9 @@ impl Node {
             taken = current.is_none() || (order.rejoining && current.as_ref() == Some(&order));
             let first = current.is_none();
             if first {
+                if order.run_id != 0 {
+                    self.recorder.set_run_id(order.run_id);
+                }
                 *current = Some(order);
             }
             first
@@ -335,7 +352,7 @@ impl Node {
 
     /// Everything counted so far.
     pub(super) fn summary(&self) -> NodeSummary {
-        let readiness = self.readiness();
+        let (readiness, unreached) = (self.readiness(), self.unreached());
         let counts = self.recorder.counts();
         let mut configuration = serde_json::to_value(&self.args).unwrap_or_default();
         if let Some(fields) = configuration.as_object_mut() {
@@ -355,6 +372,7 @@ impl Node {
             configuration,
             phase: life.phase,
             readiness,
+            unreached,
             start: self.order.borrow().clone(),
             measured: counts.measured,
             outside: counts.outside,

@@ -13,7 +13,10 @@ use super::{
     explore::{TrialPlan, TrialTimes},
     state::{Phase, StartOrder},
 };
-use crate::{metrics::Usage, network::Readiness};
+use crate::{
+    metrics::Usage,
+    network::{Readiness, UnreachedPeer},
+};
 
 /// Version of [`NodeSummary`]'s JSON; raised when a field changes its meaning or goes.
 pub const NODE_SCHEMA_VERSION: u32 = 1;
@@ -193,6 +196,9 @@ pub struct NodeSummary {
     pub phase: Phase,
     /// How far it is from being ready.
     pub readiness: Readiness,
+    /// Peers that could not be reached when this was written, with the last cause; a bounded part of them.
+    #[serde(default)]
+    pub unreached: Vec<UnreachedPeer>,
     /// When traffic starts; none before that is known.
     pub start: Option<StartOrder>,
     /// The measured window; in explore mode that of the trial under way.

@@ -49,6 +49,7 @@ fn node(id: u64, phases: Vec<PhaseSummary>, delays: &[u64]) -> NodeSummary {
         configuration: serde_json::Value::Null,
         phase: Phase::Draining,
         readiness: Readiness::default(),
+        unreached: vec![],
         start: Some(StartOrder::at(OPENING)),
         measured: WindowSummary {
             intended: count(|phase| phase.intended),
