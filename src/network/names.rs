@@ -37,6 +37,9 @@ const LOOKUP_TIMEOUT: Duration = Duration::from_secs(4);
 /// Addresses of one name that are tried.
 const MOST_ADDRESSES: usize = 8;
 
+/// Which addresses of a name may be dialled.
+type Wanted = fn(&IpAddr) -> bool;
+
 type Inner = Boxed<(PeerId, StreamMuxerBox)>;
 
 /// A transport that dials names too.
@@ -56,7 +59,7 @@ impl Resolving {
 }
 
 /// The name that an address begins with, and which addresses of it may be dialled.
-fn name_of(address: &Multiaddr) -> Option<(String, fn(&IpAddr) -> bool)> {
+fn name_of(address: &Multiaddr) -> Option<(String, Wanted)> {
     match address.iter().next()? {
         Protocol::Dns(name) => Some((name.into_owned(), |_| true)),
         Protocol::Dns4(name) => Some((name.into_owned(), IpAddr::is_ipv4)),

@@ -67,12 +67,12 @@ fn in_words(error: &io::Error) -> String {
         }
         next = error.source();
         if let Some(error) = error.downcast_ref::<io::Error>() {
-            match error.kind() {
-                io::ErrorKind::ConnectionRefused => return "connection refused".into(),
-                io::ErrorKind::TimedOut => return "timed out".into(),
-                // Our own words.
-                io::ErrorKind::NotFound => return text,
-                _ => {}
+            if let Some(word) = usual(error.kind()) {
+                return word.into();
+            }
+            // Our own words.
+            if error.kind() == io::ErrorKind::NotFound {
+                return text;
             }
             // What an error was made from is not its source.
             if let Some(inner) = error.get_ref() {
@@ -81,7 +81,20 @@ fn in_words(error: &io::Error) -> String {
         }
         innermost = text;
     }
-    format!("protocol: {innermost}")
+    // Transports wrap errors so that only the text of the system's is left, which ends with its number.
+    let number = innermost.rsplit_once("(os error ").and_then(|(_, rest)| rest.strip_suffix(')')?.parse().ok());
+    match number.map(io::Error::from_raw_os_error) {
+        Some(error) => usual(error.kind()).map_or(innermost, str::to_owned),
+        None => format!("protocol: {innermost}"),
+    }
+}
+
+fn usual(kind: io::ErrorKind) -> Option<&'static str> {
+    match kind {
+        io::ErrorKind::ConnectionRefused => Some("connection refused"),
+        io::ErrorKind::TimedOut => Some("timed out"),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -93,6 +106,11 @@ mod tests {
         let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
         let nested = io::Error::other(io::Error::other(refused));
         assert_eq!(in_words(&nested), "connection refused");
+        assert_eq!(in_words(&io::Error::other("Connection refused (os error 111)")), "connection refused");
+        assert_eq!(
+            in_words(&io::Error::other("Network is unreachable (os error 101)")),
+            "Network is unreachable (os error 101)"
+        );
         assert_eq!(in_words(&io::Error::other(TIMEOUT_TEXT)), "timed out");
         assert_eq!(in_words(&io::Error::new(io::ErrorKind::NotFound, "name unknown: x")), "name unknown: x");
         assert_eq!(in_words(&io::Error::other(io::Error::other("no such cipher"))), "protocol: no such cipher");
