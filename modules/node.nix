@@ -41,6 +41,8 @@ let
   buildCanRun = pkgs.stdenv.buildPlatform.canExecute pkgs.stdenv.hostPlatform;
 in
 {
+  imports = [ ./token.nix ];
+
   options.services.apollo-network-benchmark.nodes = mkOption {
     default = { };
     description = "Nodes that run on this machine.";
@@ -80,8 +82,8 @@ in
               type = types.bool;
               default = false;
               description = ''
-                Open the port of the p2p network, that of the HTTP endpoint, and that of `probe-port`. Whoever reaches the
-                endpoint of a controlled node can start and end it: open it in a network of your own only.
+                Open the port of the p2p network, that of the HTTP endpoint, and that of `probe-port`. Anybody who reaches the
+                endpoint can read the metrics; only requests with the token of `tokenFile` start and end a controlled node.
               '';
             };
             restart = mkOption {
@@ -185,17 +187,21 @@ in
 
     systemd.services = lib.mapAttrs' (
       name: node:
+      let
+        token = lib.optionalAttrs node.settings.controlled cfg.tokenUnit;
+      in
       lib.nameValuePair (unit name) {
         description = "Node ${toString node.id} of the benchmark network";
         documentation = [ "man:broadcast_network_stress_test_node(1)" ];
         wantedBy = [ "multi-user.target" ];
         wants = [ "network-online.target" ];
-        after = [ "network-online.target" ] ++ shaped;
+        after = [ "network-online.target" ] ++ shaped ++ token.after or [ ];
         # On links that are not as they are asked for there is nothing to measure.
-        requires = shaped;
+        requires = shaped ++ token.requires or [ ];
+        environment = token.environment or { };
         # Many ends in a short time are many runs, not a loop of failures.
         startLimitIntervalSec = 0;
-        serviceConfig = {
+        serviceConfig = token.serviceConfig or { } // {
           ExecStart = utils.escapeSystemdExecArgs (
             [ program ] ++ arguments node ++ [ "--summary=/var/lib/${unit name}/summary.json" ]
           );

@@ -14,6 +14,8 @@ let
     if lib.isBool value then lib.optional value "--${name}" else [ "--${name}=${toString value}" ];
 in
 {
+  imports = [ ./token.nix ];
+
   options.services.apollo-network-benchmark.runs = mkOption {
     default = { };
     description = ''
@@ -63,13 +65,16 @@ in
         description = "Run ${name} of the benchmark network";
         documentation = [ "man:apollo-bench-remote(1)" ];
         wants = [ "network-online.target" ];
-        after = [ "network-online.target" ];
+        after = [ "network-online.target" ] ++ cfg.tokenUnit.after;
+        inherit (cfg.tokenUnit) requires;
         inherit (run) startAt;
         # A new configuration of the machine does not end the run under way.
         restartIfChanged = false;
         # The default folder of a run is a new one in here.
-        environment.TMPDIR = "/var/lib/${folder}";
-        serviceConfig = {
+        environment = cfg.tokenUnit.environment // {
+          TMPDIR = "/var/lib/${folder}";
+        };
+        serviceConfig = cfg.tokenUnit.serviceConfig // {
           Type = "oneshot";
           ExecStart = utils.escapeSystemdExecArgs (
             [

@@ -55,6 +55,7 @@ in
     Start only when a runner says so (`apollo-bench remote`, or `runs` on some machine). Without it the node starts as
     soon as all its peers are there.
   '';
+  host-names = maybe types.str "Further names at which the endpoint may be asked, separated by commas.";
   start-at-unix-millis = maybe positive "Start at this instant; the same for all nodes.";
   ready-timeout-seconds = maybe positive "Longest wait for the peers before traffic starts all the same.";
   run-id = maybe natural "Number of the run, the same for all nodes.";

@@ -16,6 +16,7 @@ let
     "p2p-port"
     "quic"
     "summary"
+    "token-file"
   ];
   # Profilers are for runs at a desk.
   left = [

@@ -10,6 +10,11 @@ let
 
   run = "${service}-run-measured.service";
 
+  # The same on every machine, and a secret of nobody: these machines see no other network.
+  token = "a-token-of-these-tests-alone";
+  # A file outside of the store, as an operator has one.
+  tokenFile = "/run/apollo-network-benchmark-token";
+
   # Light enough for machines that are emulated: few messages, and much patience.
   light = {
     message-size-bytes = 1024;
@@ -27,6 +32,8 @@ let
     nodes = [${lib.concatMapStringsSep ", " (id: "node${toString id}") (lib.range 0 (numNodes - 1))}]
     runner = node0
 
+    with_token = "--header 'Authorization: Bearer ${token}'"
+
     def ready():
         """Waits until every node is connected to all the others."""
         for node in nodes:
@@ -43,7 +50,7 @@ let
             node.succeed(
                 f"exec 3<>/dev/tcp/{first}/2000; "
                 "before=''${EPOCHREALTIME/./}; "
-                "printf 'GET /clock HTTP/1.0\\r\\n\\r\\n' >&3; "
+                "printf 'GET /clock HTTP/1.0\\r\\nHost: localhost\\r\\nAuthorization: Bearer ${token}\\r\\n\\r\\n' >&3; "
                 "while read -r line <&3; do case $line in *unix_nanos*) break;; esac; done; "
                 "after=''${EPOCHREALTIME/./}; "
                 "[[ $line =~ unix_nanos\\\":\\ ?([0-9]+) ]]; "
@@ -55,7 +62,7 @@ let
         """Waits until every node has a new life, in which it was not started."""
         for node in nodes:
             node.wait_until_succeeds(
-                "curl --silent --fail http://127.0.0.1:2000/summary | grep -E '\"start\": ?null'", timeout=300
+                f"curl --silent --fail {with_token} http://127.0.0.1:2000/summary | grep -E '\"start\": ?null'", timeout=300
             )
         ready()
 
@@ -134,7 +141,9 @@ in
                 pkgs.curl
                 pkgs.iproute2
               ];
+              systemd.tmpfiles.rules = [ "f ${tokenFile} 0600 root root - ${token}" ];
               services.${service} = {
+                inherit tokenFile;
                 peers = map (peer: {
                   id = peer;
                   address = config.nodes."node${toString peer}".networking.primaryIPAddress;

@@ -7,7 +7,7 @@ network.test {
     ready()
     with subtest("a node dies while it is measured"):
         runner.succeed("systemctl start --no-block ${network.run}")
-        node2.wait_until_succeeds("curl --silent --fail http://127.0.0.1:2000/summary | grep -E '\"phase\": ?\"measuring\"'", timeout=300)
+        node2.wait_until_succeeds(f"curl --silent --fail {with_token} http://127.0.0.1:2000/summary | grep -E '\"phase\": ?\"measuring\"'", timeout=300)
         node2.succeed("systemctl kill --signal=SIGKILL ${network.service}-node.service")
         runner.wait_until_succeeds("systemctl is-failed --quiet ${network.run}", timeout=900)
 

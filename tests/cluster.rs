@@ -15,9 +15,10 @@ use apollo_network_benchmark::{
     network::peer_id,
     node::NodeArgs,
 };
+use base64::{Engine, prelude::BASE64_STANDARD};
 use clap::{CommandFactory, Parser};
 use serde_json::{Value, json};
-use support::{BENCH, Running, free_ports, get, program, request, skip, wait_for};
+use support::{Running, TOKEN, bench_command, free_ports, get, program, request, skip, wait_for};
 
 /// Versions of Kubernetes whose schemas everything must fit: the oldest one that has what is used, and newer ones.
 const VERSIONS: [&str; 4] = ["1.29", "1.31", "1.34", "1.37"];
@@ -26,7 +27,7 @@ const VERSIONS: [&str; 4] = ["1.29", "1.31", "1.34", "1.37"];
 const FIXED: &str = "--name example --grafana-secret not-secret --image registry.example/bench:v1";
 
 fn manifests(args: &str) -> Output {
-    let mut command = Command::new(BENCH);
+    let mut command = bench_command();
     command.args(["cluster", "manifests"]).args(args.split(' ').filter(|word| !word.is_empty()));
     command.output().unwrap()
 }
@@ -241,6 +242,7 @@ fn environment(objects: &[Value]) -> BTreeMap<String, String> {
     let container = &find(objects, "Job", "node")["spec"]["template"]["spec"]["containers"][0];
     let own: Vec<(&str, &str)> = list(&container["env"])
         .iter()
+        .filter(|own| own["valueFrom"]["fieldRef"].is_object())
         .map(|own| (own["name"].as_str().unwrap(), own["valueFrom"]["fieldRef"]["fieldPath"].as_str().unwrap()))
         .collect();
     let index = "metadata.annotations['batch.kubernetes.io/job-completion-index']";
@@ -306,7 +308,8 @@ fn peers_are_known_by_the_names_that_the_service_gives_them() {
 fn a_node_starts_with_the_environment_of_its_container() {
     let ports = free_ports(2);
     let objects = objects(&format!("--num-nodes 1 --metric-port {ports} --p2p-port {}", ports + 1));
-    let node = Running::start(Command::new(BENCH).arg("node").env_clear().envs(environment(&objects)));
+    let node =
+        Running::start(bench_command().arg("node").env_clear().env("APOLLO_TOKEN", TOKEN).envs(environment(&objects)));
     wait_for("readiness", || get(ports, "/readyz")?.0.starts_with("HTTP/1.1 200").then_some(()));
     let summary: Value = serde_json::from_str(&get(ports, "/summary").unwrap().1).unwrap();
     assert_eq!(summary["configuration"]["control"]["controlled"], true);
@@ -434,6 +437,20 @@ fn the_same_arguments_give_the_same_bytes_and_secrets_are_secret() {
     assert_eq!(all.len(), 4, "password and key differ from each other and from run to run");
     let run_id = |args: &str| environment(&objects(args))["APOLLO_RUN_ID"].clone();
     assert_ne!(run_id(""), run_id("--namespace other"));
+}
+
+#[test]
+fn the_token_of_the_nodes_is_in_a_secret_alone() {
+    let objects = objects("");
+    let container = &find(&objects, "Job", "node")["spec"]["template"]["spec"]["containers"][0];
+    let variable = list(&container["env"]).iter().find(|variable| variable["name"] == "APOLLO_TOKEN").unwrap();
+    assert_eq!(variable["valueFrom"]["secretKeyRef"], json!({ "name": "run-token", "key": "token" }));
+    let token = strings(&find(&objects, "Secret", "run-token")["data"])["token"].clone();
+    let token = String::from_utf8(BASE64_STANDARD.decode(token).unwrap()).unwrap();
+    assert!(token.len() >= 32 && token != strings(&find(&objects, "Secret", "grafana")["data"])["secret-key"]);
+    for object in objects.iter().filter(|object| object["kind"] != "Secret") {
+        assert!(!object.to_string().contains(&token), "{}", object["kind"]);
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod support;
 use std::{fs, process::Command};
 
 use serde_json::Value;
-use support::{BENCH, Running, free_ports, has_docker, result};
+use support::{Running, bench_command, free_ports, has_docker, result};
 
 const NODES: u16 = 5;
 
@@ -103,7 +103,7 @@ fn the_containers_that_a_job_would_start_make_a_run_that_is_collected() {
     }
     let made = Made { name: std::process::id().to_string() };
     let folder = tempfile::tempdir().unwrap();
-    let image = Command::new(BENCH)
+    let image = bench_command()
         .args(["image", "--load", "--tag", &made.image(), "--output"])
         .arg(folder.path().join("image"))
         .output()
@@ -115,7 +115,7 @@ fn the_containers_that_a_job_would_start_make_a_run_that_is_collected() {
          --heartbeat-millis 50 --cpu-requests 100m --cpu-limits 1 --memory-requests 64Mi --memory-limits 256Mi",
         made.image()
     );
-    let printed = Command::new(BENCH).args(words(&args)).output().unwrap();
+    let printed = bench_command().args(words(&args)).output().unwrap();
     assert!(printed.status.success(), "{}", String::from_utf8_lossy(&printed.stderr));
     let list: Value = serde_json::from_slice(&printed.stdout).unwrap();
     let find = |kind: &str, name: &str| {
@@ -149,7 +149,7 @@ fn the_containers_that_a_job_would_start_make_a_run_that_is_collected() {
     }
 
     let output = folder.path().join("run");
-    let mut remote = Command::new(BENCH);
+    let mut remote = bench_command();
     remote.args(words("remote --json --timeout 3 --warm-up-seconds 1"));
     remote.args((0..NODES).map(|id| format!("--node=127.0.0.1:{}", port + id))).arg("--output").arg(&output);
     let (exit, run) = result(Running::start(&mut remote).output());

@@ -21,11 +21,11 @@ use object::{
 };
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use support::{BENCH, has_docker, wait_for};
+use support::{bench_command, has_docker, wait_for};
 use tempfile::TempDir;
 
 fn image(folder: &Path, args: &[&str]) -> Output {
-    Command::new(BENCH).args(["image", "--json", "--output"]).arg(folder).args(args).output().unwrap()
+    bench_command().args(["image", "--json", "--output"]).arg(folder).args(args).output().unwrap()
 }
 
 /// What it said of an image that it built.

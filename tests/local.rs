@@ -3,14 +3,10 @@
 
 mod support;
 
-use std::{
-    fs,
-    process::{Command, Stdio},
-    time::Duration,
-};
+use std::{fs, process::Stdio, time::Duration};
 
 use serde_json::Value;
-use support::{BENCH, Lab, Running, lives, result, signal, wait_for};
+use support::{Lab, Running, bench_command, lives, result, signal, wait_for};
 
 /// A valid run in which every message reached every other node, none late enough to be missed.
 fn assert_exact(exit: Option<i32>, run: &Value) {
@@ -267,7 +263,7 @@ fn a_taken_port_is_found_before_anything_starts() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
     let output =
-        Command::new(BENCH).args(["local", "--num-nodes=1", &format!("--base-metric-port={port}")]).output().unwrap();
+        bench_command().args(["local", "--num-nodes=1", &format!("--base-metric-port={port}")]).output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{text}");
     assert!(text.starts_with(&format!("error: port {port} of node 0 can't be used")), "{text}");
@@ -288,7 +284,7 @@ fn bad_usage_has_one_line_and_exit_code_2() {
         (vec!["--node-binary=/nonexistent"], "No such file"),
         (vec![&full, "--base-metric-port=20500", "--base-p2p-port=20600"], "is not empty"),
     ] {
-        let output = Command::new(BENCH).arg("local").args(&args).output().unwrap();
+        let output = bench_command().arg("local").args(&args).output().unwrap();
         let text = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{args:?}: {text}");
         assert!(text.contains(says) && text.lines().count() == 1, "{args:?}: {text}");
@@ -298,12 +294,8 @@ fn bad_usage_has_one_line_and_exit_code_2() {
 
 #[test]
 fn a_reader_that_goes_away_is_no_failure() {
-    let mut child = Command::new(BENCH)
-        .args(["completions", "bash"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child =
+        bench_command().args(["completions", "bash"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -312,7 +304,7 @@ fn a_reader_that_goes_away_is_no_failure() {
 #[test]
 fn man_pages_of_both_programs_are_written() {
     let folder = tempfile::tempdir().unwrap();
-    let written = Command::new(BENCH).arg("man").arg(folder.path().join("man1")).output().unwrap();
+    let written = bench_command().arg("man").arg(folder.path().join("man1")).output().unwrap();
     assert!(written.status.success(), "{}", String::from_utf8_lossy(&written.stderr));
     for (page, says) in [("apollo-bench-local.1", "num\\-nodes"), ("broadcast_network_stress_test_node.1", "bootstrap")]
     {
@@ -324,7 +316,7 @@ fn man_pages_of_both_programs_are_written() {
 #[test]
 fn completions_are_printed() {
     for shell in ["bash", "zsh", "fish"] {
-        let output = Command::new(BENCH).args(["completions", shell]).output().unwrap();
+        let output = bench_command().args(["completions", shell]).output().unwrap();
         assert!(String::from_utf8_lossy(&output.stdout).contains("explore-run-duration-seconds"), "{shell}");
     }
 }

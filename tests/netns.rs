@@ -6,7 +6,7 @@ mod support;
 use std::{os::unix::fs::PermissionsExt, process::Command};
 
 use serde_json::Value;
-use support::{BENCH, Lab, Running, lives, result, skip, wait_for};
+use support::{BENCH, Lab, Running, bench_command, lives, result, skip, wait_for};
 
 /// Whether namespaces can be made here; says why not, and fails where nothing may be skipped.
 fn can_make_namespaces() -> bool {
@@ -211,7 +211,7 @@ fn bad_links_and_faults_are_refused_in_one_line() {
         (vec!["--fault=5s partition 0|1-2"], "needs links of their own"),
         (vec!["--backend=netns", "--fault=5s degrade 0:1 jitter=9"], "jitter 9 is above latency 0"),
     ] {
-        let output = Command::new(BENCH).arg("local").args(&args).output().unwrap();
+        let output = bench_command().arg("local").args(&args).output().unwrap();
         let text = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{args:?}: {text}");
         assert!(text.contains(says) && text.lines().count() == 1, "{args:?}: {text}");

@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::{process::Command, time::Duration};
+use std::time::Duration;
 
 use apollo_network_benchmark::{
     network::peer_id,
@@ -11,10 +11,10 @@ use apollo_network_benchmark::{
     report::{Collected, PhaseInput, WorkloadSummary, merge},
 };
 use serde_json::{Value, json};
-use support::{NODE, Running, free_ports, get, lone_node, request, wait_for};
+use support::{Running, free_ports, get, lone_node, node_command, request, wait_for};
 
 fn refused(args: &[String]) -> String {
-    let output = Command::new(NODE).args(args).output().unwrap();
+    let output = node_command().args(args).output().unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2), "{text}");
     assert!(!text.contains("panicked"), "{text}");
@@ -48,7 +48,7 @@ fn arguments_can_be_checked_without_a_node() {
     let check = |extra: &str| {
         let mut args = lone_node(2000, 10_000, extra);
         args.push("--check".into());
-        Command::new(NODE).args(args).output().unwrap()
+        node_command().args(args).output().unwrap()
     };
     let good = check("");
     assert_eq!(good.status.code(), Some(0));
@@ -81,7 +81,7 @@ fn a_taken_port_is_refused() {
 #[test]
 fn every_flag_can_come_from_the_environment() {
     let args = lone_node(1, 2, "");
-    let mut command = Command::new(NODE);
+    let mut command = node_command();
     for pair in args[..args.len() - 1].chunks(2) {
         let name = pair[0].trim_start_matches("--").replace('-', "_").to_uppercase();
         command.env(format!("APOLLO_{name}"), &pair[1]);
@@ -101,7 +101,7 @@ fn a_lone_node_serves_its_endpoint_and_ends_on_sigterm_with_its_summary_written(
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("summary.json");
     let summary = format!("--summary {} --gossipsub-metrics --tokio-metrics", file.display());
-    let node = Running::start(Command::new(NODE).args(lone_node(ports, ports + 1, &summary)));
+    let node = Running::start(node_command().args(lone_node(ports, ports + 1, &summary)));
 
     let (head, text) = wait_for("/metrics", || get(ports, "/metrics"));
     let head = head.to_lowercase();
@@ -134,13 +134,13 @@ fn the_timeout_ends_a_node_with_exit_code_0() {
     let ports = free_ports(3);
     let args: Vec<String> =
         lone_node(ports, ports + 1, "").into_iter().map(|word| if word == "60" { "1".into() } else { word }).collect();
-    assert_eq!(Running::start(Command::new(NODE).args(args)).output().status.code(), Some(0));
+    assert_eq!(Running::start(node_command().args(args)).output().status.code(), Some(0));
 }
 
 #[test]
 fn a_controlled_node_takes_one_start_and_no_other() {
     let ports = free_ports(3);
-    let node = Running::start(Command::new(NODE).args(lone_node(ports, ports + 1, "--controlled")));
+    let node = Running::start(node_command().args(lone_node(ports, ports + 1, "--controlled")));
     wait_for("/healthz", || get(ports, "/healthz"));
     let start = |body: &str| request(ports, "POST", "/start", body).unwrap().0;
     let far = u64::MAX / 2;
@@ -169,7 +169,7 @@ fn node_summary(port: u16) -> Option<NodeSummary> {
 #[test]
 fn the_phases_of_a_start_are_checked_and_counted() {
     let ports = free_ports(3);
-    let _node = Running::start(Command::new(NODE).args(lone_node(ports, ports + 1, "--controlled")));
+    let _node = Running::start(node_command().args(lone_node(ports, ports + 1, "--controlled")));
     wait_for("/healthz", || get(ports, "/healthz"));
     let begin = unix_nanos() + 2_000 * MS;
     let order = |phases: Value| {
@@ -199,7 +199,7 @@ fn mode_explore_has_no_phases() {
     let ports = free_ports(3);
     let args = lone_node(ports, ports + 1, "--controlled --broadcaster 0");
     let args = args.into_iter().map(|word| if word == "all" { "explore".into() } else { word });
-    let _node = Running::start(Command::new(NODE).args(args));
+    let _node = Running::start(node_command().args(args));
     wait_for("/healthz", || get(ports, "/healthz"));
     let far = u64::MAX / 2;
     let (head, body) = start(ports, &json!({"start_unix_nanos": far, "measure_millis": 9, "phase_millis": [1]}));
@@ -217,7 +217,7 @@ fn a_node_that_comes_back_goes_on_where_its_network_is() {
         args[1] = id.to_string();
         let (port, other) = (ports + 3 - id, peer_id(1 - u64::from(id)));
         *args.last_mut().unwrap() = format!("--bootstrap=/ip4/127.0.0.1/tcp/{port}/p2p/{other}");
-        Running::start(Command::new(NODE).args(args))
+        Running::start(node_command().args(args))
     };
     let (_stays, goes) = (run(0), run(1));
     for port in [ports, ports + 1] {
@@ -280,7 +280,7 @@ fn an_empty_list_of_peers_lets_the_others_come() {
                      --broadcaster=1 --network-protocol={protocol} --message-size-bytes=100 --heartbeat-millis=50 \
                      --buffer-size=100 --timeout=60 --verbosity=2"
                 );
-                Running::start(Command::new(NODE).args(args.split_whitespace()))
+                Running::start(node_command().args(args.split_whitespace()))
             })
             .collect();
         let received = wait_for("messages at node 0", || {

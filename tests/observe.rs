@@ -9,13 +9,12 @@ use std::{
     fs::{self, File},
     os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
-    process::Command,
     time::Duration,
 };
 
 use apollo_network_benchmark::dashboards::{dashboards, json, rules};
 use serde_json::Value;
-use support::{BENCH, Lab, Running, body_of, free_ports, get, lives, program, wait_for};
+use support::{Lab, Running, bench_command, body_of, free_ports, get, lives, program, wait_for};
 
 /// A folder for the PATH of a run, with Prometheus in it and nothing else.
 fn path_with(prometheus: &Path) -> tempfile::TempDir {
@@ -254,7 +253,7 @@ fn grafana_is_started_with_its_files_and_kill_9_of_the_runner_leaves_nothing_beh
 fn refused(args: &[&str], path: Option<&Path>) -> String {
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("run");
-    let mut command = Command::new(BENCH);
+    let mut command = bench_command();
     let ports = free_ports(6);
     command.arg("local").args(args).arg("--output").arg(&output);
     command.arg(format!("--base-metric-port={ports}")).arg(format!("--base-p2p-port={}", ports + 3));

@@ -5,7 +5,7 @@ mod support;
 
 use std::process::Command;
 
-use support::{BENCH, Lab, Running, result};
+use support::{Lab, Running, bench_command, result};
 
 /// Whether perf can record here; what it records is then asserted, and its absence where it can't.
 fn perf_records() -> bool {
@@ -39,7 +39,7 @@ fn processor_time_is_a_flame_graph_of_each_node_or_one_line_says_why_not() {
 #[test]
 fn a_profiler_that_is_not_built_in_is_named_with_the_build_that_has_it() {
     for (mode, feature) in [("mem", "profile-mem"), ("dhat", "profile-dhat")] {
-        let output = Command::new(BENCH).args(["local", "--profile", "--profile-mode", mode]).output().unwrap();
+        let output = bench_command().args(["local", "--profile", "--profile-mode", mode]).output().unwrap();
         let text = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{text}");
         assert!(text.contains(&format!("--features {feature}")) && text.lines().count() == 1, "{text}");
@@ -47,7 +47,7 @@ fn a_profiler_that_is_not_built_in_is_named_with_the_build_that_has_it() {
     for (args, says) in
         [(vec!["--profile-mode=mem"], "--profile"), (vec!["--docker", "--profile"], "outside of containers")]
     {
-        let output = Command::new(BENCH).arg("local").args(&args).output().unwrap();
+        let output = bench_command().arg("local").args(&args).output().unwrap();
         let text = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{args:?}: {text}");
         assert!(text.contains(says) && text.lines().count() == 1, "{args:?}: {text}");

@@ -10,7 +10,7 @@ use std::{
 
 use apollo_network_benchmark::network::peer_id;
 use serde_json::Value;
-use support::{BENCH, NODE, Running, free_ports, get, request, result, wait_for};
+use support::{Running, bench_command, free_ports, get, node_command, request, result, wait_for};
 use tempfile::TempDir;
 
 /// Nodes that somebody runs, as a service manager does.
@@ -48,7 +48,7 @@ impl Network {
             format!("/ip4/127.0.0.1/{transport}/p2p/{}", peer_id(id.into()))
         };
         let bootstrap: Vec<String> = (0..self.num_nodes).map(peer).collect();
-        let mut command = Command::new(NODE);
+        let mut command = node_command();
         command.arg(format!("--id={id}")).arg(format!("--num-nodes={}", self.num_nodes));
         command.arg(format!("--metric-port={}", self.ports + id)).arg(format!("--p2p-port={}", p2p + id));
         command.arg(format!("--bootstrap={}", bootstrap.join(",")));
@@ -75,7 +75,7 @@ impl Network {
     }
 
     fn remote_over(&self, endpoints: &str, args: &str) -> Command {
-        let mut command = Command::new(BENCH);
+        let mut command = bench_command();
         command.args(["remote", "--node", endpoints]).args(args.split_whitespace());
         command
     }

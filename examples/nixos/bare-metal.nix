@@ -4,6 +4,8 @@ let
 in
 {
   services.apollo-network-benchmark = {
+    # The same secret on every machine: only who has it starts and ends runs.
+    tokenFile = "/run/keys/apollo-network-benchmark-token";
     peers = [
       {
         id = 0;

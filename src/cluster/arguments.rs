@@ -125,7 +125,7 @@ pub struct DeploymentArgs {
     #[serde(skip)]
     #[allow(missing_docs, reason = "a doc comment here would become help text")]
     pub connect: ConnectArgs,
-    /// Grafana's own key and its administrator's password are made from this [default: random]
+    /// Grafana's own key, its administrator's password and the token of the nodes are made from this [default: random]
     #[arg(long, env = "APOLLO_GRAFANA_SECRET", hide_env_values = true, value_name = "TEXT", help_heading = "Cluster")]
     #[serde(skip)]
     pub grafana_secret: Option<String>,

@@ -121,6 +121,7 @@ async fn from_nodes(
     let attachment = Attachment {
         backend: "kubernetes".into(),
         endpoints: ports.endpoints()?,
+        token: there.token().await?,
         run,
         folder: folder.clone(),
         arguments: there.arguments.clone(),

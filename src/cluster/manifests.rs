@@ -66,7 +66,7 @@ pub fn notes(plan: &ClusterPlan) -> Vec<String> {
         ));
     }
     if plan.args.grafana_secret.is_none() {
-        notes.push("Grafana's key and password are random: --grafana-secret makes them the same each time".to_owned());
+        notes.push("Grafana's key and password and the nodes' token are random: --grafana-secret makes them the same each time".to_owned());
     }
     notes
 }

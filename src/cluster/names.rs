@@ -52,6 +52,11 @@ pub const PROMETHEUS: &str = "prometheus";
 pub const PROMETHEUS_HEADLESS: &str = "prometheus-headless";
 /// Its port.
 pub const PROMETHEUS_PORT: u16 = 9090;
+/// Secret with the token that the nodes of a run take orders with, and its key there.
+pub const TOKEN_SECRET: &str = "run-token";
+/// Key of the token in its Secret.
+pub const TOKEN_KEY: &str = "token";
+
 /// StatefulSet, Service, Secret and ConfigMap of Grafana.
 pub const GRAFANA: &str = "grafana";
 /// Its headless Service.

@@ -8,11 +8,15 @@ use sha2::{Digest, Sha256};
 use super::{
     arguments::{DeploymentArgs, ImagesArgs, PodsArgs},
     image::PinnedImage,
-    names::{LONGEST_NAME, is_dns_label, is_dns_name, is_label_key, is_label_value, namespace_of, node_host},
+    names::{
+        LONGEST_NAME, TOKEN_SECRET, is_dns_label, is_dns_name, is_label_key, is_label_value, namespace_of, node_host,
+    },
     quantity::Quantity,
     record::{RUN_SCHEMA_VERSION, RunRecord},
 };
+
 use crate::{
+    access::RunToken,
     image::{ImageStream, name_of_host_image},
     network::{PeerAddress, peer_id},
     node::{Bootstrap, ControlArgs, Load, NodeArgs, UsageError},
@@ -81,7 +85,7 @@ pub struct ClusterPlan {
     pub image: ImageSource,
     /// The arguments of node 0; the others differ in their id alone.
     pub node: NodeArgs,
-    /// The text that Grafana's key and password are made from.
+    /// The text that Grafana's key and password and the nodes' token are made from.
     pub(super) secret: String,
 }
 
@@ -168,6 +172,11 @@ impl ClusterPlan {
     /// What every link is to be like.
     pub(super) fn shape(&self) -> &Shape {
         &self.record.shape
+    }
+
+    /// The token that the nodes take orders with.
+    pub(super) fn token(&self) -> Result<RunToken, String> {
+        RunToken::parse(&self.derived_secret(TOKEN_SECRET))
     }
 
     /// A text that follows from the secret of this run and does not tell it.
@@ -321,6 +330,9 @@ fn node(args: &DeploymentArgs, namespace: &str, run_id: u64, life: u64) -> Resul
         network: args.run.network.clone(),
         control: ControlArgs {
             controlled: true,
+            // Each pod has it from a Secret.
+            token_file: None,
+            host_names: vec![],
             start_at_unix_millis: None,
             ready_timeout_seconds: args.ready_timeout_seconds,
             run_id,

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, future::Future, process::ExitCode, time::Duration};
 
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::{ResourceExt, api::ListParams};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -13,15 +13,17 @@ use super::{
     kept::kept_start,
     names::{
         APP, APP_LABEL, ARGUMENTS_KEY, COMPONENT_LABEL, Component, INSTANCE_LABEL, MANAGED_BY_LABEL, MANAGER,
-        RUN_CONFIG_MAP, RUN_KEY, START_KEY,
+        RUN_CONFIG_MAP, RUN_KEY, START_KEY, TOKEN_KEY, TOKEN_SECRET,
     },
     record::{RUN_SCHEMA_VERSION, RunRecord},
 };
 use crate::{
+    access::RunToken,
     clock,
     command_line::BAD_USAGE,
     kubernetes::{Access, Cluster, KubernetesError, Remove},
-    lab::{more_files, remote::Begun},
+    lab::remote::Begun,
+    open_files::raise_open_files,
     signals::Interrupts,
     terminal::tell,
 };
@@ -36,7 +38,7 @@ pub(super) fn run(work: impl Future<Output = Result<ExitCode, KubernetesError>>)
         return ExitCode::FAILURE;
     }
     // Each port to a pod and each of its logs is a connection.
-    more_files();
+    raise_open_files();
     let runtime = match runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -130,6 +132,18 @@ impl RunThere {
         })?;
         let arguments = read_key(&data, ARGUMENTS_KEY, &namespace)?;
         Ok(Self { cluster, record, arguments, begun })
+    }
+
+    /// The token that its nodes take orders with; none where the cluster has none, as of an older version of this program.
+    pub(super) async fn token(&self) -> Result<Option<RunToken>, KubernetesError> {
+        let secrets = self.cluster.api::<Secret>(&self.record.namespace);
+        let Some(secret) = self.cluster.ask("reading the token of the run", secrets.get_opt(TOKEN_SECRET)).await?
+        else {
+            return Ok(None);
+        };
+        let bytes = secret.data.unwrap_or_default().remove(TOKEN_KEY).unwrap_or_default().0;
+        let token = RunToken::parse(&String::from_utf8_lossy(&bytes));
+        token.map(Some).map_err(|why| KubernetesError::Failed(format!("the Secret {TOKEN_SECRET}: {why}")))
     }
 
     /// The labels of all of this run.

@@ -240,6 +240,7 @@ async fn begin(cluster: &Cluster, plan: &ClusterPlan, within: Duration) -> Resul
     let attachment = Attachment {
         backend: "kubernetes".into(),
         endpoints: ports.endpoints()?,
+        token: Some(plan.token().map_err(KubernetesError::Failed)?),
         run,
         folder,
         arguments: Value::Null,

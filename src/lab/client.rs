@@ -2,13 +2,19 @@
 
 use std::time::Duration;
 
-use reqwest::{Client, RequestBuilder, Response};
+use reqwest::{
+    Client, RequestBuilder, Response, StatusCode,
+    header::{AUTHORIZATION, HeaderMap, HeaderValue},
+    redirect::Policy,
+};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use thiserror::Error;
 
 use crate::{
+    access::{RunToken, TOKEN_VARIABLE},
     clock::ClockReading,
-    network::Readiness,
+    network::ReadinessReport,
     node::{NODE_SCHEMA_VERSION, NodeSummary, StartOrder},
     probe::{ProbeOrder, ProbeResult},
 };
@@ -16,15 +22,42 @@ use crate::{
 /// Longest wait for an answer: longer than a node may be paused for before the next question.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How long an unused connection is kept: less than a node keeps it, so that no request meets one that closes.
+const KEEP_CONNECTIONS: Duration = Duration::from_secs(5);
+
 /// Largest answer that is read, in bytes: a summary of 10,000 senders and 208 trials is far below.
 const ANSWER_LIMIT: usize = 64 << 20;
 /// Most bytes of a refusal: it is one line.
 const REFUSAL_LIMIT: usize = 4096;
 
+/// Why a node does not answer what it is asked.
+#[derive(Debug, Error)]
+pub(super) enum AskError {
+    /// It was started with another token, or the request had none.
+    #[error(
+        "does not accept this run's token: give the token that the nodes were started with, by --token-file FILE or \
+         {TOKEN_VARIABLE}"
+    )]
+    Token,
+    /// Anything else, in one line.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl From<AskError> for String {
+    fn from(error: AskError) -> Self {
+        match error {
+            AskError::Token => format!("it {error}"),
+            AskError::Other(line) => line,
+        }
+    }
+}
+
 async fn accepted(request: RequestBuilder) -> Result<Response, String> {
     let response = request.send().await.map_err(|error| whole(&error))?;
     match response.status() {
         status if status.is_success() => Ok(response),
+        StatusCode::UNAUTHORIZED => Err(AskError::Token.into()),
         status => {
             let words = body(response, REFUSAL_LIMIT).await.unwrap_or_default();
             let words = String::from_utf8_lossy(&words);
@@ -57,24 +90,30 @@ async fn body(mut response: Response, limit: usize) -> Result<Vec<u8>, String> {
 }
 
 /// Asks for JSON of a bounded size.
-pub(super) async fn get_json<T: DeserializeOwned>(http: &Client, url: &str) -> Result<T, String> {
-    let response = http.get(url).send().await.map_err(|error| whole(&error))?;
+pub(super) async fn get_json<T: DeserializeOwned>(http: &Client, url: &str) -> Result<T, AskError> {
+    let response = http.get(url).send().await.map_err(|error| AskError::Other(whole(&error)))?;
     let status = response.status();
-    let body = body(response, ANSWER_LIMIT).await?;
-    serde_json::from_slice(&body).map_err(|error| match status.is_success() {
-        true => format!("{url}: {error}"),
-        false => format!("{url} answers with {status}"),
+    if status == StatusCode::UNAUTHORIZED {
+        return Err(AskError::Token);
+    }
+    let body = body(response, ANSWER_LIMIT).await.map_err(AskError::Other)?;
+    serde_json::from_slice(&body).map_err(|error| {
+        AskError::Other(match status.is_success() {
+            true => format!("{url}: {error}"),
+            false => format!("{url} answers with {status}"),
+        })
     })
 }
 
 /// What a node has counted, whichever it is.
-pub(super) async fn get_summary(http: &Client, base: &str) -> Result<NodeSummary, String> {
+pub(super) async fn get_summary(http: &Client, base: &str) -> Result<NodeSummary, AskError> {
     let summary: Value = get_json(http, &format!("{base}/summary")).await?;
-    let Some(found) = summary.get("schema_version") else { return Err(format!("{base} is no node of a benchmark")) };
+    let other = |line: String| Err(AskError::Other(line));
+    let Some(found) = summary.get("schema_version") else { return other(format!("{base} is no node of a benchmark")) };
     if *found != NODE_SCHEMA_VERSION {
-        return Err(format!("its summary has schema version {found}, this program reads {NODE_SCHEMA_VERSION}"));
+        return other(format!("its summary has schema version {found}, this program reads {NODE_SCHEMA_VERSION}"));
     }
-    serde_json::from_value(summary).map_err(|error| format!("its summary can't be read: {error}"))
+    serde_json::from_value(summary).map_err(|error| AskError::Other(format!("its summary can't be read: {error}")))
 }
 
 /// A node's endpoint.
@@ -96,21 +135,46 @@ impl NodeClient {
         clients.iter().find(|client| client.id == id).ok_or_else(|| format!("there is no node {id}"))
     }
 
-    /// The HTTP client that all of them share.
-    pub(super) fn http() -> Result<Client, String> {
+    /// The HTTP client that all of them share; each of its requests carries the token, if there is one.
+    pub(super) fn http(token: Option<&RunToken>) -> Result<Client, String> {
+        let mut headers = HeaderMap::new();
+        if let Some(token) = token {
+            let mut value = HeaderValue::from_str(&token.authorization()).map_err(|error| error.to_string())?;
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
         Client::builder()
             .no_proxy()
+            // The token is for the nodes alone.
+            .redirect(Policy::none())
+            .default_headers(headers)
+            .pool_idle_timeout(KEEP_CONNECTIONS)
             .timeout(ANSWER_TIMEOUT)
             .build()
             .map_err(|error| format!("the HTTP client: {error}"))
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, String> {
-        get_json(&self.http, &format!("{}{path}", self.base)).await
+        Ok(get_json(&self.http, &format!("{}{path}", self.base)).await?)
+    }
+
+    /// Checks that the node takes this run's token.
+    ///
+    /// # Errors
+    /// One line that names the node.
+    pub(super) async fn check_token(&self) -> Result<(), String> {
+        let answer = self.http.get(format!("{}/clock", self.base)).send().await;
+        match answer {
+            Ok(response) if response.status() == StatusCode::UNAUTHORIZED => {
+                Err(format!("node {} {}", self.id, AskError::Token))
+            }
+            // Whatever else is wrong shows when there is something to ask.
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     /// How ready the node is; an error while it does not answer.
-    pub(super) async fn readiness(&self) -> Result<Readiness, String> {
+    pub(super) async fn readiness(&self) -> Result<ReadinessReport, String> {
         self.get("/readyz").await
     }
 

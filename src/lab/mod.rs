@@ -38,7 +38,6 @@ pub use schedule::Fault;
 
 use std::process::ExitCode;
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::runtime;
 
 use self::backend::StartError;
@@ -46,6 +45,7 @@ use self::backend::StartError;
 use crate::{
     clock,
     command_line::BAD_USAGE,
+    open_files::raise_open_files,
     report::{RunFolder, RunSummary, frontier_table, link_table, per_node_table, phase_table, run_table, trial_table},
     signals::{Cause, Interrupts},
     terminal::{say, tell},
@@ -71,7 +71,7 @@ pub fn local(args: &LocalArgs) -> ExitCode {
     {
         return cannot_start(&plan, &error);
     }
-    more_files();
+    raise_open_files();
     // One thread, the main one: the nodes are told to die with the thread that started them.
     let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -156,17 +156,6 @@ pub fn print_run(run: &RunSummary, folder: &RunFolder, how: PrintArgs) -> Result
     }
     say(&format!("Everything of this run is in {}\n", folder.root().display()));
     Ok(())
-}
-
-/// Lets this process and the nodes have as many open files as they may: every pair of nodes is a connection, and measures
-/// its link over one.
-pub(crate) fn more_files() {
-    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
-        && soft < hard
-    {
-        // With fewer it goes well up to some size, and then says so.
-        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
-    }
 }
 
 /// Nothing was started: what was asked for can't be done here, and the folder is not left behind.

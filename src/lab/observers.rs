@@ -192,7 +192,7 @@ impl Observers {
 
 /// Waits until Prometheus is ready and has begun to scrape all nodes: a new one takes up to five seconds for that.
 async fn prometheus_answers(watcher: &mut Watcher, port: u16, nodes: usize) -> Result<(), String> {
-    let http: Client = NodeClient::http()?;
+    let http: Client = NodeClient::http(None)?;
     let since = Instant::now();
     loop {
         if let Some(line) = watcher.ended() {
@@ -214,7 +214,7 @@ async fn prometheus_answers(watcher: &mut Watcher, port: u16, nodes: usize) -> R
 
 async fn targets(http: &Client, port: u16) -> Result<Vec<Target>, String> {
     let url = format!("http://127.0.0.1:{port}/api/v1/targets?state=active");
-    get_json::<Answer>(http, &url).await.map(|answer| answer.data.active_targets)
+    Ok(get_json::<Answer>(http, &url).await.map(|answer| answer.data.active_targets)?)
 }
 
 /// Grafana listens when it has set up all else.
@@ -237,7 +237,7 @@ async fn grafana_answers(watcher: &mut Watcher, port: u16) -> Result<(), String>
 }
 
 async fn scraped_since(time: Timestamp, port: u16) -> Result<(), String> {
-    let http = NodeClient::http()?;
+    let http = NodeClient::http(None)?;
     let since = Instant::now();
     loop {
         let answer = targets(&http, port).await;

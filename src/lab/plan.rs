@@ -18,6 +18,7 @@ use super::{
     schedule::{Action, Groups, Schedule},
 };
 use crate::{
+    access::RunToken,
     network::{PeerAddress, peer_id},
     node::{Bootstrap, ControlArgs, Load, NodeArgs, UsageError, Workload, unix_nanos, value_name},
     report::{RunFolder, WorkloadSummary},
@@ -63,6 +64,8 @@ pub(super) struct Plan {
     pub(super) observation: Option<Observation>,
     /// What is known of nodes that run elsewhere.
     pub(super) elsewhere: Option<Elsewhere>,
+    /// The secret that the nodes take orders with; none for nodes that run elsewhere where no one has given it.
+    pub(super) token: Option<RunToken>,
     /// Measured window; none in explore mode, where it is the longest time for all trials, if there is one.
     pub(super) window: Option<Duration>,
 }
@@ -102,6 +105,11 @@ impl Plan {
             node.validate()?;
         }
         check_seeing(&args)?;
+        // One in the environment is for whoever wants to ask the nodes, too.
+        let token = match RunToken::given(None).map_err(UsageError)? {
+            Some(token) => token,
+            None => RunToken::random().map_err(|error| UsageError(format!("no random numbers: {error}")))?,
+        };
         let observation = swept(|| {
             nodes.iter().try_for_each(|node| check_ports(node, args.backend))?;
             Observation::new(&args.observe, &nodes)
@@ -144,6 +152,7 @@ impl Plan {
             profile,
             observation,
             elsewhere: None,
+            token: Some(token),
             window,
         })
     }
@@ -394,6 +403,9 @@ fn node(
         network: args.network.clone(),
         control: ControlArgs {
             controlled: true,
+            // It is handed over by the environment.
+            token_file: None,
+            host_names: vec![],
             start_at_unix_millis: None,
             ready_timeout_seconds: args.ready_timeout_seconds,
             run_id,

@@ -25,6 +25,7 @@ use super::{
     runner::mark,
 };
 use crate::{
+    access::{RunToken, TOKEN_VARIABLE},
     clock,
     node::NodeArgs,
     shaping::{Interface, InterfacePlan, QdiscCounters},
@@ -81,6 +82,7 @@ impl NodeProcess {
 
 /// How a node is started.
 struct Launcher {
+    token: Option<RunToken>,
     program: Program,
     subcommand: Option<&'static str>,
     network: Option<Network>,
@@ -95,6 +97,9 @@ impl Launcher {
         let mut command = command(&executable, self.subcommand, node, log, endpoint).map_err(|error| failed(&error))?;
         // What lists of processes show.
         command.arg0(self.program.path());
+        if let Some(token) = &self.token {
+            command.env(TOKEN_VARIABLE, token.reveal());
+        }
         let namespace = self.network.as_ref().and_then(|network| network.node(node.id));
         match namespace {
             None => command.spawn().map_err(|error| failed(&error)),
@@ -133,7 +138,8 @@ impl Processes {
         let subcommand = path.is_none().then_some("node");
         let namespaces = plan.args.backend == Backend::Netns;
         let network = namespaces.then(|| Network::new(&plan.interfaces())).transpose().map_err(StartError::Usage)?;
-        let mut processes = Self { nodes: vec![], launcher: Launcher { program, subcommand, network } };
+        let mut processes =
+            Self { nodes: vec![], launcher: Launcher { token: plan.token.clone(), program, subcommand, network } };
         for node in &plan.nodes {
             let log = plan.folder.node_log(node.id);
             let listen = || TcpListener::bind(SocketAddr::new(node.control.metric_address, node.metric_port));

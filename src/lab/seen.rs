@@ -8,7 +8,7 @@ use std::{
 use super::{client::NodeClient, faults::Faults, plan::Plan};
 use crate::{
     live::{Live, NodeCondition, NodeState, RunInfo},
-    network::Readiness,
+    network::ReadinessReport,
     node::{Load, NodeSummary},
 };
 
@@ -56,10 +56,13 @@ fn run_info(plan: &Plan) -> RunInfo {
 }
 
 /// Nodes that are not ready yet, among all: a line each.
-pub(super) fn unready(clients: &[NodeClient], missing: &[(NodeClient, Result<Readiness, String>)]) -> Vec<NodeState> {
+pub(super) fn unready(
+    clients: &[NodeClient],
+    missing: &[(NodeClient, Result<ReadinessReport, String>)],
+) -> Vec<NodeState> {
     let missing: BTreeMap<u64, Option<usize>> = missing
         .iter()
-        .map(|(client, answer)| (client.id, answer.as_ref().ok().map(|readiness| readiness.connected_peers)))
+        .map(|(client, answer)| (client.id, answer.as_ref().ok().map(|report| report.readiness.connected_peers)))
         .collect();
     let line = |client: &NodeClient| {
         let (state, connected_peers) = match missing.get(&client.id) {

@@ -23,6 +23,7 @@ use futures::stream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::state::{Message, Seen, State};
+use crate::access::{host_and_port, is_loopback_name};
 
 /// Most browsers that follow a run at once.
 const MOST_STREAMS: usize = 64;
@@ -59,14 +60,9 @@ pub(super) fn router(states: watch::Receiver<Arc<State>>, address: SocketAddr) -
         .with_state(page)
 }
 
-/// Whether a request is for this machine by its own name: a page from elsewhere can let its name point here, and would
-/// then be allowed to read what it gets.
+/// Whether a request is for this page by a name of this machine.
 fn is_own(host: &str, port: u16) -> bool {
-    let (name, given) = match host.rsplit_once(':') {
-        Some((name, digits)) if !digits.ends_with(']') => (name, digits.parse().ok()),
-        _ => (host, Some(80)),
-    };
-    given == Some(port) && (name == "127.0.0.1" || name == "[::1]" || name.eq_ignore_ascii_case("localhost"))
+    host_and_port(host).is_some_and(|(name, given)| given == port && is_loopback_name(name))
 }
 
 async fn guard(Shared(page): Shared<Page>, request: Request, next: Next) -> Response {

@@ -7,11 +7,21 @@ use std::{
 
 use libp2p::{Multiaddr, PeerId};
 
-use super::PeerAddress;
+use super::{PeerAddress, Roster, UnreachedPeer};
 
 /// Wait after the first failed dial; doubled up to [`LONGEST_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_millis(100);
-const LONGEST_WAIT: Duration = Duration::from_secs(2);
+/// Names of pods appear late, and are to be found within two seconds.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// A peer is missed for so long before that is worth a warning: nodes that start together miss each other for a moment.
+const WARN_AFTER: Duration = Duration::from_secs(2);
+/// Warnings about one peer, whose cause may change for ever, and about all peers in a second.
+const WARNINGS_PER_PEER: u32 = 8;
+const WARNINGS_PER_SECOND: u32 = 20;
+
+/// Peers that are reported as not reached: enough to see what is wrong.
+const MOST_REPORTED: usize = 16;
 
 /// How long the peer with the greater id leaves the first dial to the other. Were both to dial at once, each could keep
 /// a different one of the two connections and close the other's.
@@ -23,11 +33,31 @@ struct Peer {
     next: Instant,
     wait: Duration,
     leave: Duration,
+    /// Where it was dialled in vain, and why.
+    failed: Option<Failed>,
+    warnings: u32,
+}
+
+struct Failed {
+    since: Instant,
+    address: String,
+    cause: String,
+    warned: bool,
+}
+
+/// A failed dial, as the dialer takes it.
+pub(super) struct DialOutcome {
+    /// What is reported of unreached peers has changed.
+    pub(super) changed: bool,
+    /// It is worth a warning.
+    pub(super) warn: bool,
 }
 
 /// The expected peers, and which of them are due to be dialled.
 pub(super) struct Dialer {
     peers: HashMap<PeerId, Peer>,
+    /// The second in which the last warnings were given, and how many.
+    warned: (Instant, u32),
 }
 
 impl Dialer {
@@ -45,11 +75,13 @@ impl Dialer {
                     next: now + leave,
                     wait: FIRST_WAIT,
                     leave,
+                    failed: None,
+                    warnings: 0,
                 })
                 .addresses
                 .push(address.clone());
         }
-        Self { peers }
+        Self { peers, warned: (now, 0) }
     }
 
     /// Number of expected peers.
@@ -62,12 +94,50 @@ impl Dialer {
         self.peers.values().filter(|peer| peer.connected).count()
     }
 
-    /// Takes note that a peer has connected.
-    pub(super) fn connected(&mut self, peer: &PeerId) {
-        if let Some(peer) = self.peers.get_mut(peer) {
-            peer.connected = true;
-            peer.wait = FIRST_WAIT;
+    /// Takes note that a peer has connected; says whether it was among those that are not reached.
+    pub(super) fn connected(&mut self, peer: &PeerId) -> bool {
+        let Some(peer) = self.peers.get_mut(peer) else { return false };
+        peer.connected = true;
+        peer.wait = FIRST_WAIT;
+        peer.failed.take().is_some()
+    }
+
+    /// Takes note that a peer was dialled in vain.
+    pub(super) fn failed(&mut self, peer: &PeerId, address: String, cause: String, now: Instant) -> DialOutcome {
+        let nothing = DialOutcome { changed: false, warn: false };
+        let Some(peer) = self.peers.get_mut(peer).filter(|peer| !peer.connected) else { return nothing };
+        let same = peer.failed.as_ref().is_some_and(|failed| failed.cause == cause && failed.address == address);
+        let since = peer.failed.as_ref().map_or(now, |failed| failed.since);
+        let warned = same && peer.failed.as_ref().is_some_and(|failed| failed.warned);
+        if now.duration_since(self.warned.0) >= Duration::from_secs(1) {
+            self.warned = (now, 0);
         }
+        let warn = !warned
+            && now.duration_since(since) >= WARN_AFTER
+            && peer.warnings < WARNINGS_PER_PEER
+            && self.warned.1 < WARNINGS_PER_SECOND;
+        if warn {
+            peer.warnings += 1;
+            self.warned.1 += 1;
+        }
+        peer.failed = Some(Failed { since, address, cause, warned: warned || warn });
+        DialOutcome { changed: !same, warn }
+    }
+
+    /// Peers that were dialled in vain, by id; a bounded part of them.
+    pub(super) fn unreached(&self, roster: &Roster) -> Vec<UnreachedPeer> {
+        let failed = self.peers.iter().filter_map(|(id, peer)| Some((id, peer.failed.as_ref()?)));
+        let mut all: Vec<UnreachedPeer> = failed
+            .take(MOST_REPORTED)
+            .map(|(id, failed)| UnreachedPeer {
+                node: roster.id(id),
+                peer: id.to_string(),
+                address: failed.address.clone(),
+                cause: failed.cause.clone(),
+            })
+            .collect();
+        all.sort_by(|one, other| (one.node, &one.peer).cmp(&(other.node, &other.peer)));
+        all
     }
 
     /// Takes note that a peer is gone.
@@ -110,6 +180,31 @@ mod tests {
     }
 
     #[test]
+    fn a_peer_that_stays_away_is_warned_of_once_for_each_cause_and_reported_at_once() {
+        let mut dialer = Dialer::new(peer_id(0), &addresses(&[0, 1]));
+        let roster = Roster::new(2);
+        let start = Instant::now();
+        let fail = |dialer: &mut Dialer, seconds, cause: &str| {
+            let at = start + Duration::from_secs(seconds);
+            let outcome = dialer.failed(&peer_id(1), "/ip4/127.0.0.1/tcp/1".into(), cause.into(), at);
+            (outcome.changed, outcome.warn)
+        };
+        assert_eq!(fail(&mut dialer, 0, "connection refused"), (true, false));
+        assert_eq!(fail(&mut dialer, 1, "connection refused"), (false, false));
+        assert_eq!(fail(&mut dialer, 2, "connection refused"), (false, true));
+        assert_eq!(fail(&mut dialer, 3, "connection refused"), (false, false));
+        assert_eq!(fail(&mut dialer, 4, "timed out"), (true, true));
+        let unreached = dialer.unreached(&roster);
+        assert_eq!(unreached[0].to_string(), "node 1 at /ip4/127.0.0.1/tcp/1: timed out");
+        for again in 0..100 {
+            fail(&mut dialer, 10 + again, &format!("cause {again}"));
+        }
+        assert_eq!(dialer.peers[&peer_id(1)].warnings, WARNINGS_PER_PEER);
+        assert!(dialer.connected(&peer_id(1)));
+        assert!(dialer.unreached(&roster).is_empty());
+    }
+
+    #[test]
     fn a_lost_peer_is_dialled_again_and_ever_more_rarely() {
         let mut dialer = Dialer::new(peer_id(0), &addresses(&[0, 1]));
         assert_eq!(dialer.expected(), 1);
@@ -117,7 +212,7 @@ mod tests {
         let mut now = Instant::now() + LEAVE_TO_OTHER * 2;
         assert!(dialer.due(now).is_empty());
         dialer.disconnected(&peer_id(1));
-        for wait in [100, 200, 400, 800, 1600, 2000, 2000] {
+        for wait in [100, 200, 400, 800, 1000, 1000] {
             assert_eq!(dialer.due(now).len(), 1);
             now += Duration::from_millis(wait - 1);
             assert!(dialer.due(now).is_empty());

@@ -5,23 +5,27 @@
 
 mod address;
 mod backlog;
+mod budget;
 mod dialing;
 mod events;
 mod gossip;
 mod identity;
+mod names;
 mod readiness;
 mod reversed_sqmr;
 mod sqmr;
 mod streams;
 mod swarm;
 mod transport;
+mod unreached;
 
 pub use address::{PeerAddress, PeerAddressError};
 pub use backlog::Backlog;
 pub use gossip::GossipSettings;
 pub use identity::{MAX_NODES, Roster, keypair, peer_id};
-pub use readiness::Readiness;
+pub use readiness::{Readiness, ReadinessReport};
 pub use swarm::Network;
+pub use unreached::UnreachedPeer;
 
 use std::{net::IpAddr, sync::Arc};
 

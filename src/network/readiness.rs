@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::UnreachedPeer;
+
 /// How far a node is from being ready. Ready means that a broadcast of this node reaches all expected peers; when all
 /// nodes are ready, every broadcast reaches everyone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,5 +32,31 @@ impl std::fmt::Display for Readiness {
             "{} of {} peers connected, {} of {} subscriptions or queries open",
             self.connected_peers, self.expected_peers, self.links, self.expected_links
         )
+    }
+}
+
+/// Readiness, and why peers are missing: the answer of `/readyz`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadinessReport {
+    /// How far the node is.
+    #[serde(flatten)]
+    pub readiness: Readiness,
+    /// Peers that could not be reached, with the last cause; a bounded part of them.
+    #[serde(default)]
+    pub unreached: Vec<UnreachedPeer>,
+}
+
+impl std::fmt::Display for ReadinessReport {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        /// Peers that fit a line.
+        const SHOWN: usize = 3;
+        write!(formatter, "{}", self.readiness)?;
+        for peer in self.unreached.iter().take(SHOWN) {
+            write!(formatter, "; {peer}")?;
+        }
+        match self.unreached.len().saturating_sub(SHOWN) {
+            0 => Ok(()),
+            more => write!(formatter, "; and {more} more"),
+        }
     }
 }

@@ -21,7 +21,8 @@ use tracing::debug;
 use super::{
     Backlog, Handover, NetworkConfig, Traffic,
     backlog::Held,
-    sqmr::{Active, PROTOCOL, frame_response, read_query, read_response, timed, write_query},
+    budget::Budget,
+    sqmr::{Active, PROTOCOL, frame_response, read_body, read_length, read_query, timed, write_query},
     streams::{self, Opener},
 };
 use crate::{message::MAX_MESSAGE_SIZE, metrics::Metrics};
@@ -157,21 +158,37 @@ impl Sessions {
 
 /// The receiver's side of one broadcaster: opens the query, counts every response, and opens it again when it ends.
 /// Ends only when it is aborted.
-pub(super) async fn pull(broadcaster: PeerId, opener: Opener, traffic: Arc<dyn Traffic>, metrics: Metrics) {
+pub(super) async fn pull(
+    broadcaster: PeerId,
+    opener: Opener,
+    traffic: Arc<dyn Traffic>,
+    budget: Budget,
+    metrics: Metrics,
+) {
     loop {
-        if let Err(error) = pull_once(broadcaster, &opener, &*traffic, &metrics).await {
+        if let Err(error) = pull_once(broadcaster, &opener, &*traffic, &budget, &metrics).await {
             debug!(%broadcaster, %error, "query ended");
         }
         tokio::time::sleep(REOPEN_AFTER).await;
     }
 }
 
-async fn pull_once(broadcaster: PeerId, opener: &Opener, traffic: &dyn Traffic, metrics: &Metrics) -> io::Result<()> {
+async fn pull_once(
+    broadcaster: PeerId,
+    opener: &Opener,
+    traffic: &dyn Traffic,
+    budget: &Budget,
+    metrics: &Metrics,
+) -> io::Result<()> {
     let stream = opener.open(broadcaster).await?;
     let _active = Active::new(&metrics.network_active_outbound_sessions);
     let (mut reader, mut writer) = stream.split();
     write_query(&mut writer, &[]).await?;
-    while let Some(response) = read_response(&mut reader, MAX_MESSAGE_SIZE).await? {
+    while let Some(length) = read_length(&mut reader, MAX_MESSAGE_SIZE).await? {
+        let _room = budget.reserve(broadcaster, length).await;
+        let _more = if length > budget.message_size() { Some(budget.oversized(broadcaster).await) } else { None };
+        // Whoever stops in the middle of a response must not keep its room from the others.
+        let response = timed(read_body(&mut reader, length)).await?;
         traffic.received(Some(broadcaster), &response);
     }
     Ok(())

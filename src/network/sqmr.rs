@@ -24,6 +24,7 @@ use tracing::debug;
 use super::{
     Backlog, Handover, NetworkConfig, Traffic,
     backlog::Held,
+    budget::Budget,
     streams::{self, Opener},
 };
 use crate::{message::MAX_MESSAGE_SIZE, metrics::Metrics};
@@ -36,6 +37,9 @@ const MAX_SESSIONS_PER_PEER: usize = 128;
 
 /// Longest that one session of a broadcast may take; a peer that stops reading must not hold it for ever.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Bytes of responses that nobody asked for and that are passed over: one of the largest.
+const MAX_UNASKED: u64 = MAX_MESSAGE_SIZE as u64 + 16;
 
 /// First size of the buffer for a query or response of unknown or claimed length.
 const FIRST_BUFFER: usize = 64 << 10;
@@ -55,11 +59,42 @@ pub(super) async fn write_query(stream: &mut (impl AsyncWrite + Unpin), query: &
 /// Those of the stream; `InvalidData` above `limit` bytes.
 pub(super) async fn read_query(stream: &mut (impl AsyncRead + Unpin), limit: usize) -> io::Result<Vec<u8>> {
     let mut query = Vec::new();
-    stream.take(limit as u64 + 1).read_to_end(&mut query).await?;
+    read_more(stream, &mut query, limit).await?;
     if query.len() > limit {
         return Err(io::Error::new(io::ErrorKind::InvalidData, format!("query of more than {limit} bytes")));
     }
     Ok(query)
+}
+
+/// Reads on, until the end of the stream or one byte beyond `limit` in all.
+async fn read_more(stream: &mut (impl AsyncRead + Unpin), query: &mut Vec<u8>, limit: usize) -> io::Result<()> {
+    let more = (limit + 1).saturating_sub(query.len());
+    stream.take(more as u64).read_to_end(query).await.map(drop)
+}
+
+/// Reads a query that is a message to its end, as room for it permits, and hands it over.
+async fn receive_query(
+    stream: &mut (impl AsyncRead + Unpin),
+    peer: PeerId,
+    traffic: &dyn Traffic,
+    budget: &Budget,
+) -> io::Result<()> {
+    let usual = budget.message_size();
+    let _room = budget.reserve(peer, usual).await;
+    let mut query = Vec::new();
+    read_more(stream, &mut query, usual).await?;
+    if query.len() > usual {
+        let _more = budget.oversized(peer).await;
+        read_more(stream, &mut query, MAX_MESSAGE_SIZE).await?;
+        if query.len() > MAX_MESSAGE_SIZE {
+            let line = format!("query of more than {MAX_MESSAGE_SIZE} bytes");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, line));
+        }
+        traffic.received(Some(peer), &query);
+        return Ok(());
+    }
+    traffic.received(Some(peer), &query);
+    Ok(())
 }
 
 /// A response as it goes over the wire: its length as an unsigned varint, then its bytes.
@@ -74,24 +109,34 @@ pub(super) fn frame_response(response: &[u8]) -> Bytes {
 /// # Errors
 /// Those of the stream; `UnexpectedEof` when it ends inside a response, `InvalidData` for a length that is no varint or
 /// above `limit`.
-pub(super) async fn read_response(stream: &mut (impl AsyncRead + Unpin), limit: usize) -> io::Result<Option<Vec<u8>>> {
-    let Some(length) = read_length(stream).await? else { return Ok(None) };
-    if length > limit {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!("response of {length} bytes, more than {limit}"),
-        ));
+#[cfg(test)]
+async fn read_response(stream: &mut (impl AsyncRead + Unpin), limit: usize) -> io::Result<Option<Vec<u8>>> {
+    match read_length(stream, limit).await? {
+        Some(length) => read_body(stream, length).await.map(Some),
+        None => Ok(None),
     }
+}
+
+/// Reads the body of a response.
+///
+/// # Errors
+/// Those of the stream; `UnexpectedEof` when it ends before `length` bytes.
+pub(super) async fn read_body(stream: &mut (impl AsyncRead + Unpin), length: usize) -> io::Result<Vec<u8>> {
     // The length is the peer's claim: memory is taken as the bytes come.
     let mut response = Vec::with_capacity(length.min(FIRST_BUFFER));
     stream.take(length as u64).read_to_end(&mut response).await?;
     if response.len() < length {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
-    Ok(Some(response))
+    Ok(response)
 }
 
-async fn read_length(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<usize>> {
+/// Reads the length of the next response; none when the server has ended the session.
+///
+/// # Errors
+/// Those of the stream; `UnexpectedEof` when it ends inside the length, `InvalidData` for one that is no varint or above
+/// `limit`.
+pub(super) async fn read_length(stream: &mut (impl AsyncRead + Unpin), limit: usize) -> io::Result<Option<usize>> {
     let mut buffer = unsigned_varint::encode::usize_buffer();
     for at in 0..buffer.len() {
         if stream.read(&mut buffer[at..=at]).await? == 0 {
@@ -99,6 +144,10 @@ async fn read_length(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option
         }
         if unsigned_varint::decode::is_last(buffer[at]) {
             return match unsigned_varint::decode::usize(&buffer[..=at]) {
+                Ok((length, _)) if length > limit => Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    format!("response of {length} bytes, more than {limit}"),
+                )),
                 Ok((length, _)) => Ok(Some(length)),
                 Err(error) => Err(io::Error::new(io::ErrorKind::InvalidData, error)),
             };
@@ -124,13 +173,13 @@ impl Drop for Active {
 }
 
 /// The behaviour that serves queries: each one is an arrival.
-pub(super) fn server(traffic: Arc<dyn Traffic>, metrics: &Metrics) -> streams::Behaviour {
+pub(super) fn server(traffic: Arc<dyn Traffic>, budget: Budget, metrics: &Metrics) -> streams::Behaviour {
     let metrics = metrics.clone();
     let accept = move |peer: PeerId, stream: Stream| {
-        let (traffic, metrics) = (traffic.clone(), metrics.clone());
+        let (traffic, budget, metrics) = (traffic.clone(), budget.clone(), metrics.clone());
         tokio::spawn(async move {
             let _active = Active::new(&metrics.network_active_inbound_sessions);
-            if let Err(error) = timed(serve(stream, peer, &*traffic)).await {
+            if let Err(error) = timed(serve(stream, peer, &*traffic, &budget)).await {
                 debug!(%peer, %error, "inbound session failed");
                 metrics.network_event_counter.of("session_failed").inc();
             }
@@ -139,9 +188,8 @@ pub(super) fn server(traffic: Arc<dyn Traffic>, metrics: &Metrics) -> streams::B
     streams::Behaviour::new(PROTOCOL, Arc::new(accept))
 }
 
-async fn serve(mut stream: Stream, peer: PeerId, traffic: &dyn Traffic) -> io::Result<()> {
-    let query = read_query(&mut stream, MAX_MESSAGE_SIZE).await?;
-    traffic.received(Some(peer), &query);
+async fn serve(mut stream: Stream, peer: PeerId, traffic: &dyn Traffic, budget: &Budget) -> io::Result<()> {
+    receive_query(&mut stream, peer, traffic, budget).await?;
     stream.close().await
 }
 
@@ -226,9 +274,8 @@ async fn query_all(
 async fn query(peer: PeerId, message: &[u8], opener: &Opener) -> io::Result<()> {
     let mut stream = opener.open(peer).await?;
     write_query(&mut stream, message).await?;
-    // The server's end of stream says that it has read all. Responses are not asked for; a few are passed over.
-    while read_response(&mut stream, MAX_MESSAGE_SIZE).await?.is_some() {}
-    Ok(())
+    // The server's end of stream says that it has read all. Responses are not asked for, and take no memory.
+    futures::io::copy(stream.take(MAX_UNASKED), &mut futures::io::sink()).await.map(drop)
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use libp2p::{
     multiaddr::Protocol as Part,
     ping,
     swarm::{
-        self, ListenError, NetworkBehaviour, SwarmEvent,
+        self, DialError, ListenError, NetworkBehaviour, SwarmEvent,
         behaviour::toggle::Toggle,
         dial_opts::{DialOpts, PeerCondition},
     },
@@ -29,16 +29,17 @@ use tokio::{
 use tracing::{debug, warn};
 
 use super::{
-    Handover, NetworkConfig, NetworkError, Outgoing, Protocol, Readiness, Traffic,
+    Handover, NetworkConfig, NetworkError, Outgoing, Protocol, Readiness, Traffic, UnreachedPeer,
+    budget::Budget,
     dialing::Dialer,
     events, gossip,
     identity::keypair,
     reversed_sqmr::{Sessions, pull},
     sqmr::{self, Querier},
     streams::{self, Opener},
-    transport,
+    transport, unreached,
 };
-use crate::metrics::Metrics;
+use crate::{metrics::Metrics, open_files::raise_open_files};
 
 /// A benchmark may be silent for long, in a cool-down or between turns: connections must outlive that.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
@@ -81,6 +82,7 @@ pub struct Network {
     task: JoinHandle<()>,
     stop: Arc<Notify>,
     readiness: watch::Receiver<Readiness>,
+    unreached: watch::Receiver<Vec<UnreachedPeer>>,
 }
 
 struct Driver {
@@ -88,12 +90,14 @@ struct Driver {
     config: NetworkConfig,
     metrics: Metrics,
     traffic: Arc<dyn Traffic>,
+    budget: Budget,
     broadcast: Broadcast,
     dialer: Dialer,
     connected: HashSet<PeerId>,
     subscribed: HashSet<PeerId>,
     refused: HashSet<PeerId>,
     readiness: watch::Sender<Readiness>,
+    unreached: watch::Sender<Vec<UnreachedPeer>>,
     stop: Arc<Notify>,
 }
 
@@ -112,6 +116,7 @@ impl Network {
         let keypair = keypair(config.id);
         let own = keypair.public().to_peer_id();
         let dialer = Dialer::new(own, &config.bootstrap);
+        let budget = Budget::new(&config);
         let mut gossip = None;
         let mut streams = None;
         let broadcast = match config.protocol {
@@ -120,7 +125,7 @@ impl Network {
                 Broadcast::Gossip
             }
             Protocol::Sqmr => {
-                let server = sqmr::server(traffic.clone(), metrics);
+                let server = sqmr::server(traffic.clone(), budget.clone(), metrics);
                 let querier = Querier::new(server.opener(), &config, metrics);
                 streams = Some(server);
                 Broadcast::Query(querier)
@@ -140,7 +145,9 @@ impl Network {
         }
         let behaviours = Behaviours {
             limits: connection_limits::Behaviour::new(
-                ConnectionLimits::default().with_max_established_per_peer(Some(1)),
+                ConnectionLimits::default()
+                    .with_max_established_per_peer(Some(1))
+                    .with_max_pending_incoming(Some(most_pending(&config))),
             ),
             allowed,
             ping: ping::Behaviour::new(ping::Config::new().with_interval(PING_INTERVAL)),
@@ -155,26 +162,35 @@ impl Network {
 
         let expected = Readiness { expected_peers: expected_peers(&config, &dialer), ..Readiness::default() };
         let (readiness, readiness_receiver) = watch::channel(expected);
+        let (unreached, unreached_receiver) = watch::channel(vec![]);
         let stop = Arc::new(Notify::new());
         let driver = Driver {
             swarm,
             config,
             metrics: metrics.clone(),
             traffic,
+            budget,
             broadcast,
             dialer,
             connected: HashSet::new(),
             subscribed: HashSet::new(),
             refused: HashSet::new(),
             readiness,
+            unreached,
             stop: stop.clone(),
         };
-        Ok(Self { task: tokio::spawn(driver.run(outgoing)), stop, readiness: readiness_receiver })
+        let task = tokio::spawn(driver.run(outgoing));
+        Ok(Self { task, stop, readiness: readiness_receiver, unreached: unreached_receiver })
     }
 
     /// How far it is from being ready, now and whenever that changes.
     pub fn readiness(&self) -> watch::Receiver<Readiness> {
         self.readiness.clone()
+    }
+
+    /// Peers that could not be reached, and why, now and whenever that changes.
+    pub fn unreached(&self) -> watch::Receiver<Vec<UnreachedPeer>> {
+        self.unreached.clone()
     }
 
     /// Closes all connections and the port.
@@ -183,6 +199,17 @@ impl Network {
         // An error here means that the task is gone already.
         let _ = self.task.await;
     }
+}
+
+/// Inbound connections that may be under negotiation: as many as all peers could open at once, so far as open files allow.
+/// Connections of strangers beyond are closed at once, and each other one after ten seconds of silence.
+fn most_pending(config: &NetworkConfig) -> u32 {
+    /// For networks of every size.
+    const LEAST: u64 = 256;
+    /// Part of the open files that they may take; the endpoint and established connections need the rest.
+    const SHARE_OF_FILES: u64 = 4;
+    let wanted = LEAST.max(config.roster.peers().len() as u64);
+    u32::try_from(wanted.min(raise_open_files() / SHARE_OF_FILES).max(1)).unwrap_or(u32::MAX)
 }
 
 /// A node without a list of peers waits for all others to come to it.
@@ -306,7 +333,9 @@ impl Driver {
             SwarmEvent::Behaviour(_) => {}
             SwarmEvent::ConnectionEstablished { peer_id, .. } => {
                 self.connected.insert(peer_id);
-                self.dialer.connected(&peer_id);
+                if self.dialer.connected(&peer_id) {
+                    self.update_unreached();
+                }
                 self.on_connected(peer_id);
                 self.update_readiness();
             }
@@ -326,11 +355,27 @@ impl Driver {
                 }
                 self.update_readiness();
             }
+            SwarmEvent::OutgoingConnectionError { peer_id: Some(peer), error, .. } => self.on_failed_dial(peer, &error),
             SwarmEvent::IncomingConnectionError { error: ListenError::Denied { .. }, peer_id: Some(peer), .. } => {
                 self.refuse(peer)
             }
             _ => {}
         }
+    }
+
+    fn on_failed_dial(&mut self, peer: PeerId, error: &DialError) {
+        let Some((address, cause)) = unreached::cause(error) else { return };
+        let outcome = self.dialer.failed(&peer, address.clone(), cause.clone(), Instant::now());
+        if outcome.warn {
+            warn!(node = self.config.roster.id(&peer), %peer, %address, %cause, "a peer is not reached");
+        }
+        if outcome.changed {
+            self.update_unreached();
+        }
+    }
+
+    fn update_unreached(&self) {
+        self.unreached.send_replace(self.dialer.unreached(&self.config.roster));
     }
 
     fn on_connected(&mut self, peer: PeerId) {
@@ -340,7 +385,8 @@ impl Driver {
             Broadcast::Respond { opener, pulls, .. } => {
                 // A peer that is not of the roster may broadcast too.
                 if self.config.roster.id(&peer).is_none_or(|id| self.config.broadcasters.contains(id)) {
-                    let pull = pull(peer, opener.clone(), self.traffic.clone(), self.metrics.clone());
+                    let pull =
+                        pull(peer, opener.clone(), self.traffic.clone(), self.budget.clone(), self.metrics.clone());
                     if let Some(old) = pulls.insert(peer, tokio::spawn(pull).abort_handle()) {
                         old.abort();
                     }

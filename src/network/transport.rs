@@ -11,13 +11,12 @@ use futures::{AsyncRead, AsyncWrite};
 use libp2p::{
     PeerId, Transport as _,
     core::{muxing::StreamMuxerBox, transport::Boxed, upgrade::Version},
-    dns,
     identity::Keypair,
     noise, quic, tcp, yamux,
 };
 use prometheus::IntCounter;
 
-use super::{NetworkConfig, NetworkError, PeerAddress};
+use super::{NetworkConfig, NetworkError, PeerAddress, names::Resolving};
 use crate::metrics::Metrics;
 
 /// Longest that encryption and multiplexing may take on a new connection.
@@ -44,13 +43,10 @@ pub(super) fn build(
             .timeout(UPGRADE_TIMEOUT)
             .boxed()
     };
-    // A bare container has no resolver configuration, and needs none where all addresses are numbers.
     if !config.bootstrap.iter().any(PeerAddress::is_name) {
         return Ok(transport);
     }
-    let transport = dns::tokio::Transport::system(transport)
-        .map_err(|error| NetworkError::Libp2p(format!("names in --bootstrap need a DNS configuration: {error}")))?;
-    Ok(transport.boxed())
+    Ok(Resolving::new(transport).boxed())
 }
 
 /// A TCP stream that counts its bytes.

@@ -18,6 +18,7 @@ use super::{
     workload::{Mode, Workload, value_name},
 };
 use crate::{
+    access::{RunToken, TOKEN_VARIABLE},
     network::{GossipSettings, PeerAddress, Protocol},
     paths::as_text_if_given,
 };
@@ -147,6 +148,15 @@ pub struct ControlArgs {
     /// Start only when told to, by POST /start at the metric port
     #[arg(long, env = "APOLLO_CONTROLLED", conflicts_with = "start_at_unix_millis")]
     pub controlled: bool,
+    /// File with the secret that a controlled node and its runner share, of 16 to 256 characters; without it the environment
+    /// variable APOLLO_TOKEN has the secret. All but /metrics, /healthz and /readyz is answered only to requests with it
+    #[arg(long, env = "APOLLO_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Further names at which the endpoint of a controlled node may be asked, separated by commas. Addresses, localhost, the
+    /// machine's own name and the node's name in --bootstrap always may
+    #[arg(long, env = "APOLLO_HOST_NAMES", value_name = "NAMES", value_delimiter = ',')]
+    #[serde(default)]
+    pub host_names: Vec<String>,
     /// Start at this instant, in milliseconds since the Unix epoch; the same for all nodes. Without it and without
     /// --controlled the node starts as soon as it is ready, and turns and trials follow the wall clock
     #[arg(long, env = "APOLLO_START_AT_UNIX_MILLIS", value_name = "MS")]
@@ -238,6 +248,23 @@ impl NodeArgs {
 }
 
 impl NodeArgs {
+    /// The token of a controlled node; none for a node that nobody controls.
+    ///
+    /// # Errors
+    /// Where a controlled node has none: whoever reached its endpoint could end its run.
+    pub fn token(&self) -> Result<Option<RunToken>, UsageError> {
+        if !self.control.controlled {
+            return Ok(None);
+        }
+        match RunToken::given(self.control.token_file.as_deref()).map_err(UsageError)? {
+            Some(token) => Ok(Some(token)),
+            None => Err(UsageError(format!(
+                "--controlled needs the token that its runner has: give --token-file FILE, or {TOKEN_VARIABLE} in the \
+                 environment (make one by: openssl rand -hex 32)"
+            ))),
+        }
+    }
+
     /// The arguments as words of a command line, which parse to the same arguments again.
     pub fn to_command_line(&self) -> Vec<OsString> {
         let (workload, network, control) = (&self.workload, &self.network, &self.control);
@@ -295,11 +322,13 @@ impl NodeArgs {
             "heartbeat-millis": workload.heartbeat_millis,
             "round-duration-seconds": workload.round_duration_seconds,
             "start-at-unix-millis": control.start_at_unix_millis,
+            "host-names": Some(control.host_names.join(",")).filter(|names| !names.is_empty()),
             "probe-port": control.probe_port,
             "profile-mode": control.profile_mode.as_ref().map(value_name),
             "worker-threads": control.worker_threads,
         }
         // A path need not be text.
+        flag("token-file", control.token_file.as_ref().map(Into::into));
         flag("summary", control.summary.as_ref().map(Into::into));
         flag("profile-output", control.profile_output.as_ref().map(Into::into));
         let switches = [
@@ -365,7 +394,7 @@ mod tests {
                      --gossipsub-mesh-outbound-min=1 --gossipsub-heartbeat-millis=17 --gossipsub-flood-publish=false \
                      --gossipsub-signing=false --gossipsub-idontwant-threshold-bytes=18 --controlled \
                      --ready-timeout-seconds=19 --run-id=20 --summary=/tmp/x.json --metric-address=127.0.0.1 \
-                     --p2p-address=::1 --probe-port=23 --profile-mode=mem --profile-output=/tmp/x.svg --worker-threads=21 --log-limit-mib=22";
+                     --p2p-address=::1 --token-file=/tmp/x.token --host-names=a,b.lan --probe-port=23 --profile-mode=mem --profile-output=/tmp/x.svg --worker-threads=21 --log-limit-mib=22";
         let given = Cli::try_parse_from(words.split_whitespace()).unwrap_or_else(|error| panic!("{error}")).node;
         let written = std::iter::once("node".into()).chain(given.to_command_line());
         let again = Cli::try_parse_from(written).unwrap_or_else(|error| panic!("{error}")).node;

@@ -6,20 +6,23 @@ use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, State},
     http::{StatusCode, header::CONTENT_TYPE},
+    middleware,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 
 use super::{
     clock::unix_nanos,
+    guard::{guard, host_names},
     life::Node,
+    probe_gate::Refusal,
     state::{Phase, StartOrder},
     workload::Load,
 };
 use crate::{
     clock::{self, ClockReading},
     metrics,
-    network::PeerAddress,
+    network::ReadinessReport,
     probe::{ProbeOrder, probe},
 };
 
@@ -41,7 +44,9 @@ pub(super) fn router(node: Arc<Node>) -> Router {
     if node.args.control.controlled && node.args.control.probe_port.is_some() {
         router = router.route("/probe", post(measure));
     }
-    router.layer(DefaultBodyLimit::max(BODY_LIMIT)).with_state(node)
+    let names: Arc<[String]> = host_names(&node).into();
+    let guard = middleware::from_fn_with_state((node.clone(), names), guard);
+    router.layer(DefaultBodyLimit::max(BODY_LIMIT)).layer(guard).with_state(node)
 }
 
 async fn metrics_text(State(node): State<Arc<Node>>) -> Response {
@@ -54,9 +59,9 @@ async fn metrics_text(State(node): State<Arc<Node>>) -> Response {
 }
 
 async fn ready(State(node): State<Arc<Node>>) -> Response {
-    let readiness = node.readiness();
-    let status = if readiness.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(readiness)).into_response()
+    let report = ReadinessReport { readiness: node.readiness(), unreached: node.unreached() };
+    let status = if report.readiness.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(report)).into_response()
 }
 
 async fn summary(State(node): State<Arc<Node>>) -> Response {
@@ -77,10 +82,10 @@ async fn end(State(node): State<Arc<Node>>) -> StatusCode {
 
 async fn measure(State(node): State<Arc<Node>>, Json(order): Json<ProbeOrder>) -> Response {
     let source = node.args.control.p2p_address;
-    let peers = node.args.bootstrap.0.iter().map(PeerAddress::ip).collect::<Vec<_>>();
-    // A peer that is known by name may have any address.
-    if !peers.contains(&None) && !peers.contains(&Some(order.target.ip())) {
-        return (StatusCode::BAD_REQUEST, "the target is no peer of this node\n").into_response();
+    match node.probe_gate.admit(&order, &node.args.bootstrap.0).await {
+        Ok(()) => {}
+        Err(Refusal::Order(line)) => return (StatusCode::BAD_REQUEST, format!("{line}\n")).into_response(),
+        Err(Refusal::TooMany(line)) => return (StatusCode::TOO_MANY_REQUESTS, format!("{line}\n")).into_response(),
     }
     let Ok(_permit) = node.probes.try_acquire() else {
         return (StatusCode::TOO_MANY_REQUESTS, "too many probes at once\n").into_response();
@@ -100,6 +105,11 @@ async fn start(State(node): State<Arc<Node>>, Json(order): Json<StartOrder>) -> 
     let explore = matches!(node.workload.load, Load::Explore { .. });
     if let Err(line) = order.check(unix_nanos(), explore) {
         return (StatusCode::BAD_REQUEST, format!("{line}\n")).into_response();
+    }
+    let own = node.args.control.run_id;
+    if own != 0 && order.run_id != 0 && order.run_id != own {
+        let line = format!("run_id {} is not the run of this node, which has --run-id {own}\n", order.run_id);
+        return (StatusCode::BAD_REQUEST, line).into_response();
     }
     if (node.phase() != Phase::Connecting && !order.rejoining) || !node.order(order.clone()) {
         return (StatusCode::CONFLICT, "the node has its start already\n").into_response();

@@ -24,19 +24,23 @@ use super::{
     arguments::NodeArgs,
     clock::unix_nanos,
     http, logging, pending,
+    probe_gate::ProbeGate,
     profile::Profiler,
     recorder::Recorder,
+    serve::serve,
     session::Session,
     state::{Phase, StartOrder},
     summary::{NODE_SCHEMA_VERSION, NodeSummary, PendingWork, TrialSummary, WindowUsage, write_json},
     workload::{Load, Workload},
 };
 use crate::{
+    access::RunToken,
     clock,
     command_line::BAD_USAGE,
     machine::Machine,
     metrics::{DROP_REASONS, Labelled, MALFORMED_REASONS, Metrics, NETWORK_EVENTS, SystemSampler, usage},
-    network::{Backlog, NetworkConfig, Outgoing, Readiness, Roster, peer_id},
+    network::{Backlog, NetworkConfig, Outgoing, Readiness, Roster, UnreachedPeer, peer_id},
+    open_files::raise_open_files,
     probe::Responder,
     signals::Interrupts,
     terminal::tell,
@@ -68,6 +72,10 @@ pub(super) struct Node {
     pub(super) machine: Machine,
     /// One for each probe under way.
     pub(super) probes: Semaphore,
+    pub(super) probe_gate: ProbeGate,
+    /// The secret of a controlled node's runner; it stays here, and is in no argument, log or summary.
+    pub(super) token: Option<RunToken>,
+    open_files: u64,
     life: Mutex<Life>,
     backlog: Backlog,
     outgoing: Mutex<Option<mpsc::WeakSender<Outgoing>>>,
@@ -78,6 +86,7 @@ pub(super) struct Node {
 pub(super) struct Life {
     phase: Phase,
     pub(super) readiness: watch::Receiver<Readiness>,
+    pub(super) unreached: watch::Receiver<Vec<UnreachedPeer>>,
     pub(super) trials: Vec<TrialSummary>,
     usage_at_start: Option<WindowUsage>,
     usage_at_end: Option<WindowUsage>,
@@ -121,6 +130,8 @@ fn start(args: NodeArgs) -> Result<(), Failure> {
     let other = |what: &str, error: &dyn std::fmt::Display| Failure::Other(format!("{what}: {error}"));
     let workload = args.validate().map_err(|error| Failure::Usage(error.to_string()))?;
     clock::check().map_err(Failure::Other)?;
+    let token = args.token().map_err(|error| Failure::Usage(error.to_string()))?;
+    let open_files = raise_open_files();
     let registry = Registry::new();
     let metrics = Metrics::register(&registry).map_err(|error| other("metrics", &error))?;
     metrics.explore_trial.set(-1);
@@ -141,10 +152,17 @@ fn start(args: NodeArgs) -> Result<(), Failure> {
         .map_err(|error| Failure::Usage(format!("--profile-mode: {error}")))?;
 
     let roster = Arc::new(Roster::new(args.num_nodes));
-    let recorder = Arc::new(Recorder::new(args.id, args.control.run_id, roster.clone(), metrics.clone()));
+    let mut recorder = Recorder::new(args.id, args.control.run_id, roster.clone(), metrics.clone());
     if args.control.controlled {
+        let message_size = match &workload.load {
+            Load::Steady { message_size, .. } => Some(*message_size),
+            Load::Explore { trials, .. } => trials.iter().map(|trial| trial.message_size).min(),
+        };
+        // Nodes of other programs, which name no run, can't be given a start: they are in no controlled network.
+        recorder = recorder.named_run_only(message_size);
         recorder.remember_early();
     }
+    let recorder = Arc::new(recorder);
     let node = Arc::new(Node {
         registry,
         workload,
@@ -159,9 +177,13 @@ fn start(args: NodeArgs) -> Result<(), Failure> {
         end: Notify::new(),
         machine: Machine::default(),
         probes: Semaphore::new(MOST_PROBES),
+        probe_gate: ProbeGate::new(args.num_nodes),
+        token,
+        open_files,
         life: Mutex::new(Life {
             phase: Phase::Connecting,
             readiness: watch::channel(Readiness { expected_peers: usize::MAX, ..Readiness::default() }).1,
+            unreached: watch::channel(vec![]).1,
             trials: vec![],
             usage_at_start: None,
             usage_at_end: None,
@@ -226,7 +248,7 @@ async fn live(node: Arc<Node>) -> Result<(), Failure> {
 
     let mut session = Session::new(node.clone());
     let outgoing = session.build_network(node.workload.first_message_size()).await?;
-    tokio::spawn(axum::serve(listener, http::router(node.clone())).into_future());
+    tokio::spawn(serve(listener, http::router(node.clone()), node.open_files));
     tokio::spawn(watch_over(node.clone()));
     info!(id = node.args.id, peer = %peer_id(node.args.id), %address, "node is up");
 
@@ -320,6 +342,11 @@ impl Node {
         }
     }
 
+    /// Peers that could not be reached, and why.
+    pub(super) fn unreached(&self) -> Vec<UnreachedPeer> {
+        self.life().unreached.borrow().clone()
+    }
+
     /// Gives the node its start; `false` if it has another.
     pub(super) fn order(&self, order: StartOrder) -> bool {
         let mut taken = false;
@@ -328,6 +355,9 @@ impl Node {
             taken = current.is_none() || (order.rejoining && current.as_ref() == Some(&order));
             let first = current.is_none();
             if first {
+                if order.run_id != 0 {
+                    self.recorder.set_run_id(order.run_id);
+                }
                 *current = Some(order);
             }
             first
@@ -358,7 +388,7 @@ impl Node {
 
     /// Everything counted so far.
     pub(super) fn summary(&self) -> NodeSummary {
-        let readiness = self.readiness();
+        let (readiness, unreached) = (self.readiness(), self.unreached());
         // Taken before the counts, so that none of them is younger.
         let (phase, counted_unix_nanos) = (self.phase(), unix_nanos());
         let counts = self.recorder.counts();
@@ -382,6 +412,7 @@ impl Node {
             readiness,
             counted_unix_nanos,
             pending_work: matches!(phase, Phase::Draining | Phase::Finished).then(|| self.pending_work()),
+            unreached,
             start: self.order.borrow().clone(),
             measured: counts.measured,
             outside: counts.outside,

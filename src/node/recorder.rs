@@ -3,7 +3,10 @@
 //! Which window a message belongs to follows from its *intended* send time alone, which sender and receiver both know.
 //! So what was sent in a window and what was received of it are counts of the same messages, however late they come.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
 
 use libp2p::PeerId;
 
@@ -41,8 +44,8 @@ struct State {
     plan: Option<SendPlan>,
     /// Messages that this node has handed to the network since its counts began.
     sent: u64,
-    /// What came before the start, as long as that can be one of a node that comes back.
-    early: Option<Vec<Arrived>>,
+    /// What came before the start, as long as that can be one of a node that comes back, and the run that it named.
+    early: Option<Vec<(Option<u64>, Arrived)>>,
 }
 
 impl State {
@@ -69,11 +72,21 @@ impl State {
 #[derive(Debug)]
 pub struct Recorder {
     id: u64,
-    run_id: u64,
+    run_id: AtomicU64,
+    own_run: OwnRun,
     roster: Arc<Roster>,
     metrics: Metrics,
     born: u64,
     state: Mutex<State>,
+}
+
+/// Which messages a recorder takes for those of its own run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OwnRun {
+    /// All that do not name another run, as of nodes of other programs.
+    NotAnother,
+    /// Only those that name its run. Messages of this run that are too small to name it have this size.
+    Named { small: Option<usize> },
 }
 
 /// A snapshot of the counts.
@@ -96,7 +109,36 @@ impl Recorder {
     /// starts with the lowest index seen. `run_id` 0 takes messages of any run.
     pub fn new(id: u64, run_id: u64, roster: Arc<Roster>, metrics: Metrics) -> Self {
         let state = Mutex::new(State::new(&Span::everything(Base::LowestSeen)));
-        Self { id, run_id, roster, metrics, born: unix_nanos(), state }
+        let (run_id, own_run) = (AtomicU64::new(run_id), OwnRun::NotAnother);
+        Self { id, run_id, own_run, roster, metrics, born: unix_nanos(), state }
+    }
+
+    /// Takes only messages that name its run, as soon as it has one. Where messages of `message_size` bytes are too small to
+    /// name it, those of exactly that size are taken too: they can't be told from those of another run.
+    pub fn named_run_only(self, message_size: Option<usize>) -> Self {
+        let small = message_size.filter(|size| *size < HEADER_SIZE + Extension::SIZE);
+        Self { own_run: OwnRun::Named { small }, ..self }
+    }
+
+    /// Its run; 0 as long as it has none.
+    pub fn run_id(&self) -> u64 {
+        self.run_id.load(Ordering::Relaxed)
+    }
+
+    /// Gives it a run.
+    pub fn set_run_id(&self, run_id: u64) {
+        self.run_id.store(run_id, Ordering::Relaxed);
+    }
+
+    /// Whether a message of `size` bytes that names this run, or none, is of another one.
+    fn is_of_another_run(&self, named: Option<u64>, size: usize) -> bool {
+        let own = self.run_id();
+        match (self.own_run, named) {
+            _ if own == 0 => false,
+            (OwnRun::NotAnother, named) => named.is_some_and(|named| named != 0 && named != own),
+            (OwnRun::Named { .. }, Some(named)) => named != own,
+            (OwnRun::Named { small }, None) => small != Some(size),
+        }
     }
 
     /// When this recorder was made, in nanoseconds since the Unix epoch.
@@ -120,7 +162,11 @@ impl Recorder {
         let early = state.early.take().unwrap_or_default();
         *state = State::new(span);
         if span.rejoined_from.is_some() {
-            for message in &early {
+            // Its run may have become known only with the start.
+            let own = |(named, message): &&(Option<u64>, Arrived)| {
+                !self.is_of_another_run(*named, usize::try_from(message.size).unwrap_or(usize::MAX))
+            };
+            for (_, message) in early.iter().filter(own) {
                 state.count(message);
             }
         }
@@ -177,7 +223,7 @@ impl Recorder {
     }
 
     /// Why an arrival is not a message of this run, if it is not.
-    fn refuse(&self, source: Option<PeerId>, message: &Message) -> Option<&'static str> {
+    fn refuse(&self, source: Option<PeerId>, message: &Message, size: usize) -> Option<&'static str> {
         let sender = message.header.sender;
         let known = if sender == self.id { None } else { self.roster.peer(sender) };
         match (known, source) {
@@ -185,8 +231,8 @@ impl Recorder {
             (Some(peer), Some(source)) if peer != source => return Some("wrong_sender"),
             _ => {}
         }
-        let Extension { run_id, .. } = message.extension.unwrap_or_default();
-        (run_id != 0 && self.run_id != 0 && run_id != self.run_id).then_some("other_run")
+        let named = message.extension.map(|extension| extension.run_id);
+        self.is_of_another_run(named, size).then_some("other_run")
     }
 
     /// Counts a message that came at `now`, in nanoseconds since the Unix epoch.
@@ -215,7 +261,7 @@ impl Recorder {
         if let Some(early) = &mut state.early
             && early.len() < MOST_EARLY
         {
-            early.push(arrived);
+            early.push((message.extension.map(|extension| extension.run_id), arrived));
         }
         drop(state);
 
@@ -253,7 +299,7 @@ impl Traffic for Recorder {
         };
         message.handed_over_unix_nanos = now;
         let extension = Extension {
-            run_id: self.run_id,
+            run_id: self.run_id(),
             trial: message.trial,
             send_lag_micros: message.send_lag_nanos() / 1000,
             life: self.born,
@@ -288,7 +334,7 @@ impl Traffic for Recorder {
     fn received(&self, source: Option<PeerId>, bytes: &[u8]) {
         let now = unix_nanos();
         let refused = match Message::decode(bytes) {
-            Ok(message) => match self.refuse(source, &message) {
+            Ok(message) => match self.refuse(source, &message, bytes.len()) {
                 None => return self.count(&message, bytes.len() as u64, now),
                 Some(reason) => reason,
             },
@@ -402,6 +448,46 @@ mod tests {
         assert_eq!(refused("unknown_sender"), 2);
         assert_eq!(refused("not_a_message"), 1);
         assert_eq!(refused("other_run"), 1);
+    }
+
+    #[test]
+    fn a_recorder_of_named_runs_takes_none_that_names_no_run_or_another() {
+        let metrics = Metrics::register(&Registry::new()).unwrap();
+        let recorder = Recorder::new(0, 7, Arc::new(Roster::new(3)), metrics).named_run_only(Some(100));
+        let named = |index, run_id| compose(1, index, 0, 100, &Extension { run_id, ..Extension::default() });
+        let mut unnamed = named(3, 7);
+        unnamed[HEADER_SIZE..].fill(0);
+        for message in [named(0, 7), named(1, 0), named(2, 8), unnamed, compose(1, 4, 0, 40, &Extension::default())] {
+            recorder.received(Some(peer_id(1)), &message);
+        }
+        assert_eq!(recorder.counts().measured.received, 1);
+        assert_eq!(recorder.metrics.receive_message_malformed_count.of("other_run").get(), 4);
+    }
+
+    #[test]
+    fn messages_too_small_to_name_their_run_are_taken_where_this_run_sends_such() {
+        let metrics = Metrics::register(&Registry::new()).unwrap();
+        let recorder = Recorder::new(0, 7, Arc::new(Roster::new(3)), metrics).named_run_only(Some(59));
+        for (index, size) in [(0, 59), (1, 58), (2, 100)] {
+            recorder.received(Some(peer_id(1)), &compose(1, index, 0, size, &Extension::default()));
+        }
+        assert_eq!(recorder.counts().measured.received, 1);
+    }
+
+    #[test]
+    fn what_came_before_the_run_was_known_is_counted_only_if_it_is_of_that_run() {
+        let metrics = Metrics::register(&Registry::new()).unwrap();
+        let recorder = Recorder::new(0, 0, Arc::new(Roster::new(3)), metrics).named_run_only(Some(100));
+        recorder.remember_early();
+        let now = unix_nanos();
+        for (index, run_id) in [(0, 7), (1, 8), (2, 0)] {
+            let extension = Extension { run_id, ..Extension::default() };
+            recorder.received(Some(peer_id(1)), &compose(1, index, now, 100, &extension));
+        }
+        recorder.set_run_id(7);
+        let rejoined_from = Some(now - SECOND);
+        recorder.begin(&Span { base: Base::LowestSeen, rejoined_from, ..span(now - SECOND, now + SECOND) });
+        assert_eq!(recorder.counts().measured.received, 1);
     }
 
     #[test]

@@ -61,7 +61,9 @@ impl Session {
         });
         match starting.await {
             Ok(Ok(network)) => {
-                self.node.life().readiness = network.readiness();
+                let mut life = self.node.life();
+                (life.readiness, life.unreached) = (network.readiness(), network.unreached());
+                drop(life);
                 self.network = Some(network);
                 Ok(sender)
             }

@@ -58,6 +58,9 @@ pub struct StartOrder {
     /// for each phase too; `n` boundaries make `n + 1` phases.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub phase_millis: Vec<u64>,
+    /// Number of the run, which every message of it names; 0 leaves the node the one that it was started with.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub run_id: u64,
     /// This node was there before and comes back: the start may be in the past.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub rejoining: bool,
@@ -65,6 +68,10 @@ pub struct StartOrder {
     /// to its life before, which may have counted it: it is not counted again. Without it, since this process runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gone_since_unix_nanos: Option<u64>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl StartOrder {
@@ -75,6 +82,7 @@ impl StartOrder {
             warm_up_millis: 0,
             measure_millis: None,
             phase_millis: vec![],
+            run_id: 0,
             rejoining: false,
             gone_since_unix_nanos: None,
         }

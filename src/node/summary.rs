@@ -13,7 +13,11 @@ use super::{
     explore::{TrialPlan, TrialTimes},
     state::{Phase, StartOrder},
 };
-use crate::{machine::MachineReport, metrics::Usage, network::Readiness};
+use crate::{
+    machine::MachineReport,
+    metrics::Usage,
+    network::{Readiness, UnreachedPeer},
+};
 
 /// Version of [`NodeSummary`]'s JSON; raised when a field changes its meaning or goes.
 pub const NODE_SCHEMA_VERSION: u32 = 2;
@@ -262,6 +266,9 @@ pub struct NodeSummary {
     /// What is still under way at this node, once it has stopped sending; none before.
     #[serde(default)]
     pub pending_work: Option<PendingWork>,
+    /// Peers that could not be reached when this was written, with the last cause; a bounded part of them.
+    #[serde(default)]
+    pub unreached: Vec<UnreachedPeer>,
     /// When traffic starts; none before that is known.
     pub start: Option<StartOrder>,
     /// The measured window; in explore mode that of the trial under way.

@@ -54,6 +54,7 @@ fn node(id: u64, phases: Vec<PhaseSummary>, delays: &[u64]) -> NodeSummary {
         readiness: Readiness::default(),
         counted_unix_nanos: OPENING + 100 * SECOND,
         pending_work: None,
+        unreached: vec![],
         start: Some(StartOrder::at(OPENING)),
         measured: WindowSummary {
             intended: count(|phase| phase.intended),

@@ -18,6 +18,23 @@ use tempfile::TempDir;
 pub const BENCH: &str = env!("CARGO_BIN_EXE_apollo-bench");
 pub const NODE: &str = env!("CARGO_BIN_EXE_broadcast_network_stress_test_node");
 
+/// The token of all runs of the tests.
+pub const TOKEN: &str = "a-token-of-the-tests-and-of-nobody-else";
+
+/// The node's program, with the token in its environment.
+pub fn node_command() -> Command {
+    let mut command = Command::new(NODE);
+    command.env("APOLLO_TOKEN", TOKEN);
+    command
+}
+
+/// The runner's program, with the token in its environment.
+pub fn bench_command() -> Command {
+    let mut command = Command::new(BENCH);
+    command.env("APOLLO_TOKEN", TOKEN);
+    command
+}
+
 /// The first of `count` ports in a row that are free, and that no other test of this program gets. Below the range
 /// that the kernel takes for outgoing connections.
 pub fn free_ports(count: u16) -> u16 {
@@ -84,14 +101,20 @@ pub fn can_limit_throughput() -> Result<(), String> {
         .map_err(|words| format!("throughput can't be limited here, or it can't be found out: {words}"))
 }
 
-/// An HTTP answer: status line and headers, and the body.
+/// An HTTP answer to a request with the token: status line and headers, and the body.
 pub fn request(port: u16, method: &str, path: &str, body: &str) -> Option<(String, String)> {
+    let headers = format!("Host: localhost\r\nAuthorization: Bearer {TOKEN}");
+    request_with(port, method, path, &headers, body)
+}
+
+/// An HTTP answer to a request with these headers alone.
+pub fn request_with(port: u16, method: &str, path: &str, headers: &str, body: &str) -> Option<(String, String)> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
     let length = body.len();
     write!(
         stream,
-        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n\
+        "{method} {path} HTTP/1.1\r\n{headers}\r\nConnection: close\r\nContent-Type: application/json\r\n\
          Content-Length: {length}\r\n\r\n{body}"
     )
     .ok()?;
@@ -168,7 +191,7 @@ impl Lab {
     }
 
     pub fn command(&self, args: &str) -> Command {
-        let mut command = Command::new(BENCH);
+        let mut command = bench_command();
         command.args(["local", "--json"]).args(args.split_whitespace());
         command.arg(format!("--num-nodes={}", self.num_nodes));
         command.arg(format!("--base-metric-port={}", self.metric_port));

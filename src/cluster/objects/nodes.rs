@@ -3,12 +3,13 @@
 use std::{collections::BTreeMap, ffi::OsString};
 
 use k8s_openapi::{
+    ByteString,
     api::{
         batch::v1::{Job, JobSpec},
         core::v1::{
             Affinity, Capabilities, ConfigMapEnvSource, Container, EnvFromSource, EnvVar, EnvVarSource,
             ObjectFieldSelector, PodAffinityTerm, PodAntiAffinity, PodDNSConfig, PodDNSConfigOption, PodSpec,
-            ResourceRequirements, SecurityContext, TopologySpreadConstraint,
+            ResourceRequirements, Secret, SecretKeySelector, SecurityContext, TopologySpreadConstraint,
         },
     },
     apimachinery::pkg::apis::meta::v1::LabelSelector,
@@ -20,10 +21,11 @@ use super::{
     service,
 };
 use crate::{
+    access::TOKEN_VARIABLE,
     cluster::{
         names::{
             Component, INDEX_ANNOTATION, JOB, NODE_CONTAINER, NODES_CONFIG_MAP, NODES_SERVICE, SHAPE_CONTAINER,
-            selector,
+            TOKEN_KEY, TOKEN_SECRET, selector,
         },
         plan::ClusterPlan,
     },
@@ -52,6 +54,13 @@ const PROBE_SECONDS: i32 = 5;
 pub(super) fn add(plan: &ClusterPlan, objects: &mut Objects) -> Result<(), serde_json::Error> {
     let ports = ports(plan);
     objects.add(&config_map(plan, NODES_CONFIG_MAP, Component::Node, environment(plan)))?;
+    let token = ByteString(plan.derived_secret(TOKEN_SECRET).into_bytes());
+    objects.add(&Secret {
+        metadata: metadata(plan, TOKEN_SECRET, Component::Node),
+        data: Some([(TOKEN_KEY.to_owned(), token)].into()),
+        type_: Some("Opaque".into()),
+        ..Secret::default()
+    })?;
     objects.add(&service(plan, NODES_SERVICE, Component::Node, true, &ports))?;
     objects.add(&job(plan, &ports))
 }
@@ -154,6 +163,12 @@ fn from_field(name: &str, path: String) -> EnvVar {
     EnvVar { name: name.into(), value_from: Some(source), ..EnvVar::default() }
 }
 
+fn token() -> EnvVar {
+    let key = SecretKeySelector { name: TOKEN_SECRET.into(), key: TOKEN_KEY.into(), ..SecretKeySelector::default() };
+    let source = EnvVarSource { secret_key_ref: Some(key), ..EnvVarSource::default() };
+    EnvVar { name: TOKEN_VARIABLE.into(), value_from: Some(source), ..EnvVar::default() }
+}
+
 fn node(plan: &ClusterPlan, ports: &[Port]) -> Container {
     // A latency is met twice: by what accepts the connection, and by the answer.
     let latency = (plan.shape().latency_millis + plan.shape().jitter_millis) / 1000.0;
@@ -165,6 +180,7 @@ fn node(plan: &ClusterPlan, ports: &[Port]) -> Container {
             from_field(ID, format!("metadata.annotations['{INDEX_ANNOTATION}']")),
             // Whoever measures the links asks the nodes for it: their names are not known outside the cluster.
             from_field(P2P_ADDRESS, POD_IP.into()),
+            token(),
         ]),
         env_from: Some(vec![EnvFromSource {
             config_map_ref: Some(ConfigMapEnvSource { name: NODES_CONFIG_MAP.into(), ..ConfigMapEnvSource::default() }),

@@ -70,8 +70,18 @@ pub(super) fn command<S: AsRef<str>>(args: &[S]) -> Command {
 
 /// Runs a command of Docker to its end.
 pub(super) async fn run<S: AsRef<str>>(args: &[S]) -> Result<Printed, DockerError> {
+    run_with(args, None).await
+}
+
+/// Runs a command of Docker to its end, with a variable in its environment.
+pub(super) async fn run_with<S: AsRef<str>>(
+    args: &[S],
+    variable: Option<(&str, &str)>,
+) -> Result<Printed, DockerError> {
     let named = || args.first().map_or("", AsRef::as_ref);
-    let output = match tokio::time::timeout(TIMEOUT, command(args).output()).await {
+    let mut command = command(args);
+    command.envs(variable);
+    let output = match tokio::time::timeout(TIMEOUT, command.output()).await {
         Err(_) => {
             let line = format!("docker {} did not end within {} s", named(), TIMEOUT.as_secs());
             return Err(DockerError::Refused(line));

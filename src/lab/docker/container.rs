@@ -25,6 +25,7 @@ use super::{
     reaper,
 };
 use crate::{
+    access::{RunToken, TOKEN_VARIABLE},
     clock,
     lab::backend::StartError,
     node::NodeArgs,
@@ -46,6 +47,7 @@ pub(super) struct Recipe<'a> {
     pub(super) node: &'a NodeArgs,
     pub(super) interface: InterfacePlan,
     pub(super) memory: MemoryLimit,
+    pub(super) token: Option<&'a RunToken>,
 }
 
 /// A plan as an argument of `apollo-bench shape`.
@@ -92,6 +94,10 @@ impl Recipe<'_> {
         ];
         if let Some(base) = clock::base_for_others() {
             args.push(format!("--env={}={base}", clock::BASE_VARIABLE));
+        }
+        if self.token.is_some() {
+            // Without a value: the client takes it from its own environment, and no command line shows it.
+            args.push(format!("--env={TOKEN_VARIABLE}"));
         }
         args.extend(prepared.labels.flags());
         let shaped = !self.interface.is_free();
@@ -158,7 +164,8 @@ impl Container {
         let name = prepared.labels.name(&format!("node-{}", node.id));
         let args = recipe.create(&name, prepared).map_err(StartError::Usage)?;
         let failed = |words| StartError::Failed(format!("node {}: {words}", node.id));
-        let printed = client::run(&args).await.map_err(|error| failed(error.line()))?;
+        let secret = recipe.token.map(|token| (TOKEN_VARIABLE, token.reveal()));
+        let printed = client::run_with(&args, secret).await.map_err(|error| failed(error.line()))?;
         ask(&["network", "connect", &prepared.labels.name("control"), &name]).await.map_err(failed)?;
         let container = Self {
             id: node.id,

@@ -66,7 +66,7 @@ impl Containers {
         let memory = plan.args.containers.memory();
         let made = plan.nodes.iter().zip(plan.interfaces()).map(|(node, interface)| {
             let log = plan.folder.node_log(node.id);
-            Container::make(Recipe { node, interface, memory }, &prepared, log)
+            Container::make(Recipe { node, interface, memory, token: plan.token.as_ref() }, &prepared, log)
         });
         let made: Vec<_> = stream::iter(made).buffered(AT_ONCE).try_collect().await?;
         let warnings: BTreeSet<&String> = made.iter().flat_map(|(_, warnings)| warnings).collect();

@@ -99,7 +99,7 @@ pub(super) async fn run(plan: &Plan, observers: &mut Observers, live: Option<&Li
 
 /// The nodes' endpoints.
 fn clients(plan: &Plan) -> Result<Vec<NodeClient>, String> {
-    let http = NodeClient::http()?;
+    let http = NodeClient::http(plan.token.as_ref())?;
     Ok(plan
         .nodes
         .iter()

@@ -62,7 +62,7 @@ impl Experiment<'_> {
             let missing: Vec<_> = waiting
                 .iter()
                 .zip(answers)
-                .filter(|(_, answer)| !answer.as_ref().is_ok_and(crate::network::Readiness::is_ready))
+                .filter(|(_, answer)| !answer.as_ref().is_ok_and(|report| report.readiness.is_ready()))
                 .map(|(client, answer)| (client.clone(), answer))
                 .collect();
             let ready = count - missing.len();
@@ -79,6 +79,9 @@ impl Experiment<'_> {
             waiting = missing.into_iter().map(|(client, _)| client).collect();
             sleep(READY_POLL).await;
         }
+        for checked in join_all(self.clients.iter().map(NodeClient::check_token)).await {
+            checked?;
+        }
         self.ready_seconds = Some(self.started.elapsed().as_secs_f64());
         Ok(())
     }
@@ -88,7 +91,10 @@ impl Experiment<'_> {
         let nodes = u32::try_from(self.clients.len()).unwrap_or(u32::MAX);
         let least = if self.plan.elsewhere.is_some() { START_AHEAD_ELSEWHERE } else { START_AHEAD };
         let ahead = least + START_AHEAD_PER_NODE * nodes;
+        // Nodes that were started by hand may have none: every message is to name its run.
+        let run_id = self.plan.nodes.first().map_or(0, |node| node.control.run_id);
         let order = StartOrder {
+            run_id: if run_id == 0 { unix_nanos() } else { run_id },
             start_unix_nanos: unix_nanos() + u64::try_from(ahead.as_nanos()).unwrap_or(u64::MAX),
             warm_up_millis: if self.plan.is_explore() { 0 } else { self.plan.args.warm_up_seconds * 1000 },
             measure_millis: match (self.plan.window, self.plan.is_explore()) {

@@ -18,6 +18,7 @@ use super::{
     network::{Attached, Elsewhere, RemoteError, refused},
 };
 use crate::{
+    access::RunToken,
     lab::{
         arguments::{FaultArgs, LinkArgs, LocalArgs, PrintArgs, ProfileArgs, SeeingArgs},
         backend::Backend,
@@ -79,6 +80,8 @@ pub struct Attachment {
     pub backend: String,
     /// Every node's endpoint, in any order: they say themselves who they are.
     pub endpoints: Vec<Endpoint>,
+    /// The secret that the nodes were started with.
+    pub token: Option<RunToken>,
     /// How the run goes.
     pub run: RunArgs,
     /// Where it is written; logs of the nodes are for the caller to write there.
@@ -100,7 +103,7 @@ impl Attachment {
     /// # Errors
     /// [`RemoteError::Refused`] in one line that names the nodes; [`RemoteError::Interrupted`].
     pub async fn attach(self) -> Result<Attached, RemoteError> {
-        let http = NodeClient::http().map_err(refused)?;
+        let http = NodeClient::http(self.token.as_ref()).map_err(refused)?;
         let limit = Duration::from_secs(self.run.ready_timeout_seconds);
         let mut progress = Progress::new(None);
         let found = unless_interrupted(find(&http, &self.endpoints, limit, &mut progress)).await;
@@ -203,6 +206,7 @@ impl Attachment {
             profile: None,
             observation,
             elsewhere: Some(elsewhere),
+            token: self.token,
             window,
         })
     }

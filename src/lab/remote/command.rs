@@ -19,9 +19,11 @@ use super::{
     network::{Attached, RemoteError},
 };
 use crate::{
+    access::RunToken,
     clock,
-    lab::{INVALID, arguments::PrintArgs, bad_usage, failed, more_files, print_run},
+    lab::{INVALID, arguments::PrintArgs, bad_usage, failed, print_run},
     node::StartOrder,
+    open_files::raise_open_files,
     paths::as_text_if_given,
     report::{RunFolder, RunSummary},
     terminal::tell,
@@ -37,6 +39,9 @@ pub struct RemoteArgs {
     #[arg(long, value_name = "FILE")]
     #[serde(serialize_with = "as_text_if_given")]
     pub nodes_file: Option<PathBuf>,
+    /// File with the secret that the nodes were started with [default: the environment variable APOLLO_TOKEN]
+    #[arg(long, env = "APOLLO_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
     /// Give the start and return; the same command without it collects the run
     #[arg(long, conflicts_with_all = ["keep_nodes", "live", "observe", "json"])]
     pub detach: bool,
@@ -68,11 +73,15 @@ pub fn remote(args: &RemoteArgs) -> ExitCode {
         Ok(endpoints) => endpoints,
         Err(error) => return bad_usage(&error.to_string()),
     };
+    let token = match RunToken::given(args.token_file.as_deref()) {
+        Ok(token) => token,
+        Err(line) => return bad_usage(&line),
+    };
     let folder = match RunFolder::resume(args.output.as_deref()) {
         Ok(folder) => folder,
         Err(error) => return bad_usage(&error.to_string()),
     };
-    more_files();
+    raise_open_files();
     let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&format!("the runtime does not start: {error}")),
@@ -80,6 +89,7 @@ pub fn remote(args: &RemoteArgs) -> ExitCode {
     let attachment = Attachment {
         backend: "remote".into(),
         endpoints,
+        token,
         run: args.run.clone(),
         folder: folder.clone(),
         arguments: serde_json::to_value(args).unwrap_or(Value::Null),

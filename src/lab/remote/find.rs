@@ -12,7 +12,10 @@ use tokio::time::sleep;
 
 use super::{endpoint::Endpoint, nodes::started_afresh};
 use crate::{
-    lab::{client::get_summary, progress::Progress},
+    lab::{
+        client::{AskError, get_summary},
+        progress::Progress,
+    },
     node::{Mode, NodeArgs, NodeSummary, StartOrder},
 };
 
@@ -67,7 +70,9 @@ pub(super) async fn find(
         for (endpoint, answer) in waiting.into_iter().zip(answers) {
             match answer {
                 Ok(summary) => found.push(read(endpoint, summary)?),
-                Err(error) => silent.push((endpoint, error)),
+                // Waiting does not give the right token.
+                Err(error @ AskError::Token) => return Err(format!("{endpoint} {error}")),
+                Err(AskError::Other(error)) => silent.push((endpoint, error)),
             }
         }
         check(&found)?;
@@ -125,8 +130,9 @@ fn check(found: &[Found]) -> Result<(), String> {
             ));
         }
     }
-    let Some(first) = found.first() else { return Ok(()) };
-    for node in found {
+    // By id, so that the line does not depend on who answers first.
+    let Some(first) = by_id.values().next() else { return Ok(()) };
+    for node in by_id.values() {
         if let Some(line) = difference(first, node, &SAME).into_iter().next() {
             return Err(format!("{line}; all nodes of a run need the same"));
         }

@@ -13,6 +13,7 @@ use std::{
     thread,
 };
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
@@ -186,6 +187,12 @@ fn environment(store: &Store, pod: &Value) -> BTreeMap<String, String> {
             Some(path) => {
                 let annotation = path.trim_start_matches("metadata.annotations['").trim_end_matches("']");
                 pod["metadata"]["annotations"][annotation].as_str().unwrap().to_owned()
+            }
+            None if variable["valueFrom"]["secretKeyRef"].is_object() => {
+                let key = &variable["valueFrom"]["secretKeyRef"];
+                let secret = store.get(namespace, "secrets", key["name"].as_str().unwrap()).unwrap();
+                let data = BASE64_STANDARD.decode(secret["data"][key["key"].as_str().unwrap()].as_str().unwrap());
+                String::from_utf8(data.unwrap()).unwrap()
             }
             None => variable["value"].as_str().unwrap_or_default().to_owned(),
         };

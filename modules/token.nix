@@ -1,0 +1,57 @@
+# The secret that controlled nodes and the runs of them share.
+{ lib, config, ... }:
+let
+  cfg = config.services.apollo-network-benchmark;
+  folder = "apollo-network-benchmark-token";
+  made = "/var/lib/${folder}/token";
+  # The modules for them may not be imported.
+  controlled = lib.any (node: node.enable && node.settings.controlled) (
+    lib.attrValues (cfg.nodes or { })
+  );
+  used = controlled || (cfg.runs or { }) != { };
+in
+{
+  options.services.apollo-network-benchmark = {
+    tokenFile = lib.mkOption {
+      type = lib.types.nullOr lib.types.externalPath;
+      default = null;
+      description = ''
+        File, outside of the store, with the secret that controlled nodes and the runs of them share: 16 to 256 characters, the
+        same on every machine of `peers`. Without one, this machine makes its own at the first start, which fits a network
+        that is all on this machine.
+      '';
+      example = "/run/keys/apollo-network-benchmark-token";
+    };
+    # For the services that need it: settings of a unit that has the secret as a credential.
+    tokenUnit = lib.mkOption {
+      type = lib.types.attrs;
+      internal = true;
+      readOnly = true;
+      description = "Settings of a systemd service that gets the token.";
+      default = {
+        # systemd puts the folder of the credentials in place of %d.
+        environment.APOLLO_TOKEN_FILE = "%d/token";
+        after = lib.optional (cfg.tokenFile == null) "${folder}.service";
+        requires = lib.optional (cfg.tokenFile == null) "${folder}.service";
+        serviceConfig.LoadCredential = [
+          "token:${if cfg.tokenFile == null then made else cfg.tokenFile}"
+        ];
+      };
+    };
+  };
+
+  config.systemd.services.${folder} = lib.mkIf (used && cfg.tokenFile == null) {
+    description = "Token of the benchmark network's nodes and runs";
+    unitConfig.ConditionPathExists = "!${made}";
+    script = ''
+      umask 0077
+      head --bytes 32 /dev/urandom | base64 --wrap 0 > ${made}.new
+      mv ${made}.new ${made}
+    '';
+    serviceConfig = {
+      Type = "oneshot";
+      StateDirectory = folder;
+      StateDirectoryMode = "0700";
+    };
+  };
+}

@@ -1,0 +1,134 @@
+//! Names of peers, looked up anew for every dial by the system's resolver.
+//!
+//! A resolver of our own would remember for half a minute that a pod's name was not there yet, and read /etc/hosts once. The
+//! C library remembers nothing, and reads its files again when they change.
+
+use std::{
+    io,
+    net::{IpAddr, ToSocketAddrs},
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
+    thread,
+    time::Duration,
+};
+
+use futures::{FutureExt, future::BoxFuture};
+use libp2p::{
+    Multiaddr, PeerId,
+    core::{
+        Transport,
+        muxing::StreamMuxerBox,
+        transport::{Boxed, DialOpts, ListenerId, TransportError, TransportEvent},
+    },
+    multiaddr::Protocol,
+};
+use tokio::{
+    sync::{Semaphore, oneshot},
+    time::timeout,
+};
+
+/// Names that are looked up at once, each on a thread of its own: more would only wait for the same server.
+const LOOKUPS_AT_ONCE: usize = 32;
+
+/// Maximum time of one lookup. A server that is silent for longer is asked again with the next dial.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// Addresses of one name that are tried.
+const MOST_ADDRESSES: usize = 8;
+
+/// Which addresses of a name may be dialled.
+type Wanted = fn(&IpAddr) -> bool;
+
+type Inner = Boxed<(PeerId, StreamMuxerBox)>;
+
+/// A transport that dials names too.
+pub(super) struct Resolving {
+    inner: Arc<Mutex<Inner>>,
+    lookups: Arc<Semaphore>,
+}
+
+impl Resolving {
+    pub(super) fn new(inner: Inner) -> Self {
+        Self { inner: Arc::new(Mutex::new(inner)), lookups: Arc::new(Semaphore::new(LOOKUPS_AT_ONCE)) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The name that an address begins with, and which addresses of it may be dialled.
+fn name_of(address: &Multiaddr) -> Option<(String, Wanted)> {
+    match address.iter().next()? {
+        Protocol::Dns(name) => Some((name.into_owned(), |_| true)),
+        Protocol::Dns4(name) => Some((name.into_owned(), IpAddr::is_ipv4)),
+        Protocol::Dns6(name) => Some((name.into_owned(), IpAddr::is_ipv6)),
+        _ => None,
+    }
+}
+
+/// The addresses of a name now.
+async fn look_up(name: String, lookups: Arc<Semaphore>) -> io::Result<Vec<IpAddr>> {
+    let failed = |why: &dyn std::fmt::Display| io::Error::new(io::ErrorKind::NotFound, format!("name unknown: {why}"));
+    let (answer, found) = oneshot::channel();
+    let asked = async {
+        let permit = lookups.acquire_owned().await;
+        let name = name.clone();
+        // A thread, not one of the runtime's: the runtime's end would wait for a server that does not answer.
+        thread::Builder::new().name("lookup".into()).spawn(move || {
+            let _permit = permit;
+            // Whoever asked may have given up.
+            let _ = answer.send((name.as_str(), 0).to_socket_addrs().map(|all| all.map(|one| one.ip()).collect()));
+        })?;
+        found.await.map_err(io::Error::other)?
+    };
+    let found: Vec<IpAddr> = match timeout(LOOKUP_TIMEOUT, asked).await {
+        Ok(found) => found.map_err(|error| failed(&error))?,
+        Err(_) => return Err(failed(&"the name server does not answer in time")),
+    };
+    if found.is_empty() { Err(failed(&"it has no address")) } else { Ok(found) }
+}
+
+impl Transport for Resolving {
+    type Output = (PeerId, StreamMuxerBox);
+    type Error = io::Error;
+    type ListenerUpgrade = <Inner as Transport>::ListenerUpgrade;
+    type Dial = BoxFuture<'static, io::Result<Self::Output>>;
+
+    fn listen_on(&mut self, id: ListenerId, address: Multiaddr) -> Result<(), TransportError<io::Error>> {
+        self.lock().listen_on(id, address)
+    }
+
+    fn remove_listener(&mut self, id: ListenerId) -> bool {
+        self.lock().remove_listener(id)
+    }
+
+    fn dial(&mut self, address: Multiaddr, options: DialOpts) -> Result<Self::Dial, TransportError<io::Error>> {
+        let Some((name, wanted)) = name_of(&address) else { return Ok(self.lock().dial(address, options)?.boxed()) };
+        let (inner, lookups) = (self.inner.clone(), self.lookups.clone());
+        let dial = async move {
+            let mut last = io::Error::new(io::ErrorKind::NotFound, "name unknown: it has no address of that family");
+            let found = look_up(name, lookups).await?;
+            for ip in found.into_iter().filter(wanted).take(MOST_ADDRESSES) {
+                let host = Multiaddr::from(ip);
+                let resolved: Multiaddr = host.iter().chain(address.iter().skip(1)).collect();
+                let dialled = inner.lock().unwrap_or_else(PoisonError::into_inner).dial(resolved, options);
+                let connected = match dialled {
+                    Ok(dial) => dial.await,
+                    Err(error) => Err(io::Error::other(error.to_string())),
+                };
+                match connected {
+                    Ok(connection) => return Ok(connection),
+                    Err(error) => last = error,
+                }
+            }
+            Err(last)
+        };
+        Ok(dial.boxed())
+    }
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<TransportEvent<Self::ListenerUpgrade, io::Error>> {
+        Pin::new(&mut *self.lock()).poll(context)
+    }
+}
