@@ -2,10 +2,13 @@
 
 use std::process::ExitCode;
 
-use apollo_network_benchmark::{command_line::parse, node::NodeCommand};
+use apollo_network_benchmark::{
+    command_line::parse,
+    node::{NodeCommand, with_bare_environment},
+};
 
 fn main() -> ExitCode {
-    match parse::<NodeCommand>() {
+    match parse::<NodeCommand>(with_bare_environment) {
         Ok(command) => command.run(),
         Err(code) => code,
     }

@@ -9,6 +9,7 @@ mod certify;
 mod client;
 mod docker;
 mod experiment;
+mod fault;
 mod faults;
 mod links;
 mod manifest;
@@ -27,10 +28,10 @@ mod seen;
 pub use arguments::{FaultArgs, LinkArgs, LocalArgs, PrintArgs, ProfileArgs, SeeingArgs};
 pub use backend::Backend;
 pub use docker::{DockerArgs, MemoryLimit, ReapArgs, reap_docker};
+pub use fault::Fault;
 pub use observe::ObserveArgs;
 pub(crate) use plan::default_folder;
 pub use run::RunArgs;
-pub use schedule::Fault;
 
 use std::process::ExitCode;
 

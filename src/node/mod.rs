@@ -3,6 +3,7 @@
 mod arguments;
 mod clock;
 mod command;
+mod environment;
 mod explore;
 mod http;
 mod life;
@@ -20,6 +21,7 @@ mod workload;
 pub use arguments::{Bootstrap, ControlArgs, NetworkArgs, NodeArgs, UsageError, WorkloadArgs};
 pub use clock::unix_nanos;
 pub use command::NodeCommand;
+pub use environment::with_bare_environment;
 pub use explore::{TrialPlan, TrialTimes, trials};
 pub use profile::ProfileMode;
 pub use recorder::Recorder;
