@@ -16,7 +16,7 @@ pub const VERSION: &str = env!("APOLLO_BENCH_VERSION");
 /// Exit code for arguments that can't work.
 pub const BAD_USAGE: u8 = 2;
 
-/// Reads a file that an argument names, of at most `limit` bytes.
+/// Reads a file that an argument names, of at most `limit` bytes; without the mark (BOM) that some editors begin it with.
 ///
 /// # Errors
 /// What is wrong with it, in one line without its name.
@@ -25,7 +25,11 @@ pub fn read_text(path: &Path, limit: u64) -> Result<String, String> {
     if size > limit {
         return Err(format!("{size} bytes are more than {limit}"));
     }
-    read_to_string(path).map_err(|error| error.to_string())
+    let text = read_to_string(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::InvalidData => "it is no text in UTF-8".to_owned(),
+        _ => error.to_string(),
+    })?;
+    Ok(text.strip_prefix('\u{feff}').map_or_else(|| text.clone(), str::to_owned))
 }
 
 /// Writes a man page for each command and subcommand: 0, or 2 with the reason.
@@ -43,12 +47,13 @@ pub fn write_man_pages(folder: &Path, commands: impl IntoIterator<Item = Command
     }
 }
 
-/// Reads the command line. What is wrong with it is said in one line, and asked-for help is printed.
+/// Reads the command line; `changed` gets the command before. What is wrong with it is said in one line, and asked-for help is printed.
 ///
 /// # Errors
 /// The exit code: 0 after help or version, 2 for bad usage.
-pub fn parse<C: Parser>() -> Result<C, ExitCode> {
-    C::try_parse().map_err(|error| match error.kind() {
+pub fn parse<C: Parser>(changed: impl FnOnce(Command) -> Command) -> Result<C, ExitCode> {
+    let matches = changed(C::command()).try_get_matches();
+    matches.and_then(|matches| C::from_arg_matches(&matches)).map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             if error.use_stderr() {
                 tell(error.render().to_string().trim_end());

@@ -41,7 +41,7 @@ fn throughput_is_limited_and_certified_both_before_and_after() {
     let (exit, run) =
         lab.run("--backend netns --throughput 5000 --timeout 2 --warm-up-seconds 0 --heartbeat-millis 50");
     assert_eq!(exit, Some(0), "{run:#}");
-    assert_eq!(run["totals"]["delivery_ratio"], 1.0);
+    support::assert_all_delivered(&run);
     assert_eq!(run["links"]["valid"], true);
     assert_eq!(links(&run).len(), 6);
     for link in links(&run) {
@@ -175,7 +175,7 @@ fn a_user_without_privileges_gets_namespaces_of_her_own() {
     let (exit, run) = result(output);
     assert_eq!(exit, Some(0), "{run:#}");
     assert_eq!(run["links"]["valid"], true);
-    assert_eq!(run["totals"]["delivery_ratio"], 1.0);
+    support::assert_all_delivered(&run);
 }
 
 #[test]
@@ -216,4 +216,37 @@ fn bad_links_and_faults_are_refused_in_one_line() {
         assert_eq!(output.status.code(), Some(2), "{args:?}: {text}");
         assert!(text.contains(says) && text.lines().count() == 1, "{args:?}: {text}");
     }
+}
+
+#[test]
+fn what_is_left_of_the_shape_of_an_interface_that_is_gone_is_removed() {
+    if let Err(why) = support::can_limit_throughput() {
+        return skip(&why);
+    }
+    // The interface beside it has a qdisc of somebody else.
+    let script = "set -e
+        ip link add e0 type veth peer name e1; ip link set e0 up; ip link set e1 up
+        tc qdisc add dev e1 root handle 1: htb
+        $BENCH shape --interface e0 --throughput 10000
+        $BENCH shape --interface e0 --show
+        ip link del e0
+        $BENCH shape --interface e0 --remove
+        $BENCH shape --interface e0 --remove
+        ip -oneline link | grep -c apollo || true";
+    let output = Command::new("unshare")
+        .args(["--map-root-user", "--net", "sh", "-c", script])
+        .env("BENCH", BENCH)
+        .env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin")
+        .output()
+        .unwrap();
+    let (out, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{out}\n{error}");
+    let lines: Vec<&str> = out.lines().rev().take(4).collect();
+    assert_eq!(lines[0], "0", "{out}");
+    assert!(
+        lines[1].starts_with("there is no interface e0;") && lines[1].ends_with("nothing to take away there"),
+        "{out}"
+    );
+    assert!(lines[2].starts_with("apollo-in") && lines[2].contains("left of an interface that is gone"), "{out}");
+    assert!(!out.contains("\"e1\""), "{out}");
 }

@@ -11,7 +11,7 @@ use apollo_network_benchmark::{
         remote::{RemoteArgs, remote},
         report,
     },
-    node::NodeCommand,
+    node::{NodeCommand, with_bare_environment},
     shaping::{self, ShapeArgs},
     terminal::{exit_code, say},
 };
@@ -139,7 +139,7 @@ Examples:
 Exit codes: 0 the image is there; 1 it is not; 2 bad usage, or something is missing that can be installed";
 
 fn main() -> ExitCode {
-    let cli: Cli = match parse() {
+    let cli: Cli = match parse(|command| command.mut_subcommand("node", with_bare_environment)) {
         Ok(cli) => cli,
         Err(code) => return code,
     };

@@ -2,10 +2,14 @@
 
 use std::process::ExitCode;
 
-use apollo_network_benchmark::{command_line::parse, node::NodeCommand, terminal::exit_code};
+use apollo_network_benchmark::{
+    command_line::parse,
+    node::{NodeCommand, with_bare_environment},
+    terminal::exit_code,
+};
 
 fn main() -> ExitCode {
-    match parse::<NodeCommand>() {
+    match parse::<NodeCommand>(with_bare_environment) {
         Ok(command) => exit_code(command.run()),
         Err(code) => code,
     }

@@ -10,6 +10,7 @@ mod client;
 mod derive;
 mod docker;
 mod experiment;
+mod fault;
 mod faults;
 mod links;
 mod manifest;
@@ -31,10 +32,10 @@ pub use arguments::{FaultArgs, LinkArgs, LocalArgs, PrintArgs, ProfileArgs, Seei
 pub use backend::Backend;
 pub use derive::{ReportArgs, report};
 pub use docker::{DockerArgs, MemoryLimit, ReapArgs, reap_docker};
+pub use fault::Fault;
 pub use observe::ObserveArgs;
 pub(crate) use run::DEFAULT_QUIET;
 pub use run::RunArgs;
-pub use schedule::Fault;
 
 use std::process::ExitCode;
 

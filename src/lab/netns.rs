@@ -76,7 +76,9 @@ impl Namespace {
         let thread = thread.map_err(|error| format!("a thread for a namespace: {error}"))?;
         let entered = is_ready.recv().map_err(|_| "the thread of a namespace has ended".to_owned())?;
         let tid = entered.map_err(|error| {
-            format!("network namespaces can't be made ({error}): run as root, or in a container with SYS_ADMIN")
+            restricted_by_apparmor().unwrap_or_else(|| {
+                format!("network namespaces can't be made ({error}): run as root, or in a container with SYS_ADMIN")
+            })
         })?;
         let path = format!("/proc/{}/task/{tid}/ns/net", Pid::this());
         Ok(Self { jobs: Some(jobs), thread: Some(thread), path })
@@ -130,7 +132,10 @@ impl Network {
             lines.push(format!("link add v{id} type veth peer name {INTERFACE} address {address} netns {}", node.path));
             lines.push(format!("link set v{id} master br0 up"));
         }
-        let told = |error: ShapingError| error.to_string();
+        let told = |error: ShapingError| match error {
+            ShapingError::NotPermitted { .. } => restricted_by_apparmor().unwrap_or_else(|| error.to_string()),
+            error => error.to_string(),
+        };
         bridge.run(move || ip_batch(&lines))?.map_err(told)?;
         for (id, (node, plan)) in nodes.iter().zip(plans).enumerate() {
             let [v4, v6] = addresses(id as u64);
@@ -176,16 +181,56 @@ pub(super) fn become_root() -> Result<(), String> {
         return Ok(());
     }
     unshare(CloneFlags::CLONE_NEWUSER).map_err(|error| {
-        format!(
-            "network namespaces take root, or a kernel that lets users make user namespaces ({error}): run as root, or see \
-             sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone and \
-             kernel.apparmor_restrict_unprivileged_userns"
-        )
+        refused_by_apparmor(&switch()).unwrap_or_else(|| {
+            format!(
+                "network namespaces take root, or a kernel that lets users make user namespaces ({error}): run as root, or \
+                 see sysctl user.max_user_namespaces and kernel.unprivileged_userns_clone"
+            )
+        })
     })?;
     let map = || -> io::Result<()> {
         fs::write("/proc/self/setgroups", "deny")?;
         fs::write("/proc/self/uid_map", format!("0 {user} 1"))?;
         fs::write("/proc/self/gid_map", format!("0 {group} 1"))
     };
-    map().map_err(|error| format!("the user namespace can't be set up: {error}"))
+    map().map_err(|error| {
+        let refused = refused_by_apparmor(&switch()).filter(|_| error.kind() == io::ErrorKind::PermissionDenied);
+        refused.unwrap_or_else(|| format!("the user namespace can't be set up: {error}"))
+    })
+}
+
+/// The switch of Ubuntu's AppArmor; empty where there is none.
+fn switch() -> String {
+    fs::read_to_string("/proc/sys/kernel/apparmor_restrict_unprivileged_userns").unwrap_or_default()
+}
+
+/// The reason and the way out, where AppArmor takes every capability from a program in a user namespace. The namespace itself
+/// can be made there, so the refusal comes later, as one of a map, of a network namespace or of `ip`.
+fn refused_by_apparmor(switch: &str) -> Option<String> {
+    (switch.trim() == "1").then(|| {
+        "AppArmor keeps users without root from using user namespaces here (kernel.apparmor_restrict_unprivileged_userns \
+         is 1, as on Ubuntu 24.04): run as root, or allow it with 'sudo sysctl -w \
+         kernel.apparmor_restrict_unprivileged_userns=0'"
+            .into()
+    })
+}
+
+/// The same, for this process in the user namespace that it has entered; root's own is not restricted.
+fn restricted_by_apparmor() -> Option<String> {
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let users = map.split_whitespace().nth(2);
+    refused_by_apparmor(&switch()).filter(|_| users == Some("1"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_refusal_of_apparmor_names_its_switch_and_the_way_out_in_one_line() {
+        let line = refused_by_apparmor("1\n").unwrap();
+        assert!(line.contains("sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"), "{line}");
+        assert_eq!(line.lines().count(), 1);
+        assert_eq!(refused_by_apparmor("0\n").or(refused_by_apparmor("")), None);
+    }
 }

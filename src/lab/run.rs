@@ -32,7 +32,7 @@ pub struct RunArgs {
     #[arg(long, env = "APOLLO_NETWORK_PROTOCOL", value_name = "PROTOCOL", value_enum, default_value = "gossipsub")]
     pub network_protocol: Protocol,
     /// Length of the measured window, in seconds [default: 20; in mode explore until all trials are done]
-    #[arg(long, env = "APOLLO_TIMEOUT", value_name = "S", value_parser = clap::value_parser!(u64).range(1..=31_622_400))]
+    #[arg(long, alias = "timeout-seconds", env = "APOLLO_TIMEOUT", value_name = "S", value_parser = clap::value_parser!(u64).range(1..=31_622_400))]
     pub timeout: Option<u64>,
     /// Traffic before the measured window that is not counted, in seconds; mode explore has none
     #[arg(long, value_name = "S", default_value_t = 2, value_parser = clap::value_parser!(u64).range(0..=86_400))]

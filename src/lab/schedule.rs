@@ -1,26 +1,15 @@
-//! What is done to the network while it is measured: faults, each at its time.
-//!
-//! ```text
-//! 5s kill 2                      as kill -9 does
-//! 8s restart 2                   the same node again, with the same identity and place
-//! 5s pause 1-3                   all its threads stop; its connections stay
-//! 7s resume 1-3
-//! 5s partition 0-1 | 2-4         what one group sends does not reach the other; nodes that are not named are a group
-//! 10s heal
-//! 5s degrade 0:1 latency=200     both directions of a link; 0>1 for one, 0:1-4 for several
-//! 9s restore 0:1
-//! ```
+//! The faults of a run, checked against its network, in the order of their times; and the phases between them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     path::Path,
-    str::FromStr,
     time::Duration,
 };
 
 use serde::Serialize;
 
+use super::fault::{Asked, Fault, Link};
 use crate::{
     command_line::read_text,
     node::{MOST_BOUNDARIES, UsageError},
@@ -30,6 +19,10 @@ use crate::{
 
 /// Largest file of faults, in bytes: some thousand lines.
 const FILE_LIMIT: u64 = 64 << 10;
+
+/// Most links that all faults of a run may name, one way: all of a thousand nodes. Each costs memory, and a fault of a few
+/// letters can name all.
+const MOST_LINKS: u64 = 1_000_000;
 
 /// Groups of nodes that can't reach one another.
 pub(super) type Groups = Vec<BTreeSet<u64>>;
@@ -50,9 +43,9 @@ pub(super) enum Action {
     Restore(Directions),
 }
 
-/// A fault and its time.
+/// A fault of a run, and its time.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Fault {
+pub(super) struct PlannedFault {
     /// Time after the opening of the measured window.
     pub(super) at: Duration,
     pub(super) action: Action,
@@ -60,93 +53,60 @@ pub struct Fault {
     text: String,
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for PlannedFault {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.text)
     }
 }
 
-impl Serialize for Fault {
+impl Serialize for PlannedFault {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.text)
     }
 }
 
-fn time(text: &str) -> Option<Duration> {
-    let (number, unit) = match text.strip_suffix("ms") {
-        Some(number) => (number, 0.001),
-        None => (text.strip_suffix('s')?, 1.0),
+/// The nodes and links that a fault means, in a network of so many nodes; at most so many links may follow.
+fn action(asked: &Asked, num_nodes: u64, links_left: &mut u64) -> Result<Action, String> {
+    let nodes = |nodes: &Nodes| nodes.within(num_nodes);
+    let mut directions = |link: &Link| -> Result<Directions, String> {
+        let (from, to) = (nodes(&link.from)?, nodes(&link.to)?);
+        let most = (from.len() as u64).saturating_mul(to.len() as u64);
+        *links_left = links_left.checked_sub(most).ok_or_else(|| {
+            format!("the faults of a run name more than {MOST_LINKS} links: name fewer, or shape all alike by --latency and its kind")
+        })?;
+        let directions = links_between(&from, &to, link.both);
+        if directions.is_empty() { Err("it names no link between two nodes".into()) } else { Ok(directions) }
     };
-    let seconds = number.parse::<f64>().ok()? * unit;
-    // The nodes cut their counts by whole milliseconds.
-    let millis = (seconds * 1000.0).round();
-    (millis >= 1.0 && seconds < 1e8).then(|| Duration::from_millis(millis as u64))
+    Ok(match asked {
+        Asked::Kill(named) => Action::Kill(nodes(named)?),
+        Asked::Restart(named) => Action::Restart(nodes(named)?),
+        Asked::Pause(named) => Action::Pause(nodes(named)?),
+        Asked::Resume(named) => Action::Resume(nodes(named)?),
+        Asked::Partition(named) => Action::Partition(groups(named, num_nodes)?),
+        Asked::Heal => Action::Heal,
+        Asked::Degrade(link, shape) => Action::Degrade(directions(link)?, shape.clone()),
+        Asked::Restore(link) => Action::Restore(directions(link)?),
+    })
 }
 
-fn nodes(text: &str) -> Result<BTreeSet<u64>, String> {
-    let nodes = text.parse::<Nodes>()?.0;
-    if nodes.is_empty() { Err("it names no node".into()) } else { Ok(nodes) }
-}
-
-fn directions(text: &str) -> Result<Directions, String> {
-    let (from, to, both) = match (text.split_once(':'), text.split_once('>')) {
-        (Some((from, to)), _) => (from, to, true),
-        (None, Some((from, to))) => (from, to, false),
-        (None, None) => return Err(format!("'{text}' is no link: write 0:1, or 0>1 for one direction")),
-    };
-    let (from, to) = (nodes(from)?, nodes(to)?);
-    let directions = links_between(&from, &to, both);
-    if directions.is_empty() { Err(format!("'{text}' is no link between two nodes")) } else { Ok(directions) }
-}
-
-fn groups(text: &str) -> Result<Groups, String> {
-    let groups: Groups = text.split('|').map(nodes).collect::<Result<_, _>>()?;
+fn groups(named: &[Nodes], num_nodes: u64) -> Result<Groups, String> {
     let mut seen = BTreeSet::new();
-    for node in groups.iter().flatten() {
-        if !seen.insert(node) {
+    let mut groups = Groups::new();
+    for group in named {
+        let group = group.within(num_nodes)?;
+        if let Some(node) = group.iter().find(|node| !seen.insert(**node)) {
             return Err(format!("node {node} is in two groups"));
         }
+        groups.push(group);
     }
     Ok(groups)
-}
-
-impl FromStr for Fault {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let words: Vec<&str> = text.split_whitespace().collect();
-        let text = words.join(" ");
-        let advice = "write a fault like '5s kill 2', '5s partition 0-1 | 2-4' or '5s degrade 0:1 latency=200,loss=5'";
-        let [at, name, rest @ ..] = &words[..] else { return Err(format!("'{text}': {advice}")) };
-        let failed = |error: String| format!("'{text}': {error}");
-        let at = time(at).ok_or_else(|| failed(format!("'{at}' is no time such as 5s or 1500ms; {advice}")))?;
-        let all = rest.concat();
-        let action = match *name {
-            "kill" => nodes(&all).map(Action::Kill),
-            "restart" => nodes(&all).map(Action::Restart),
-            "pause" => nodes(&all).map(Action::Pause),
-            "resume" => nodes(&all).map(Action::Resume),
-            "partition" => groups(&all).map(Action::Partition),
-            "heal" if all.is_empty() => Ok(Action::Heal),
-            "restore" => directions(&all).map(Action::Restore),
-            "degrade" => match rest {
-                [link, shape] => shape
-                    .parse::<Shape>()
-                    .map_err(|error| error.to_string())
-                    .and_then(|_| Ok(Action::Degrade(directions(link)?, (*shape).to_owned()))),
-                _ => Err(format!("it takes a link and a shape; {advice}")),
-            },
-            _ => Err(format!("'{name}' is none of kill, restart, pause, resume, partition, heal, degrade, restore")),
-        };
-        Ok(Self { at, action: action.map_err(failed)?, text })
-    }
 }
 
 /// All faults of a run, in the order of their times.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(transparent)]
 pub(super) struct Schedule {
-    faults: Vec<Fault>,
+    faults: Vec<PlannedFault>,
 }
 
 impl Schedule {
@@ -166,7 +126,12 @@ impl Schedule {
         }
         // Stable: of one time, in the order that they were given.
         faults.sort_by_key(|fault| fault.at);
-        let mut schedule = Self { faults };
+        let mut links_left = MOST_LINKS;
+        let planned = faults.into_iter().map(|Fault { at, asked, text }| {
+            let action = action(&asked, num_nodes, &mut links_left);
+            action.map(|action| PlannedFault { at, action, text: text.clone() }).map_err(|error| failed(&text, &error))
+        });
+        let mut schedule = Self { faults: planned.collect::<Result<_, _>>().map_err(UsageError)? };
         schedule.check(num_nodes, window).map_err(UsageError)?;
         Ok(schedule)
     }
@@ -174,7 +139,8 @@ impl Schedule {
     fn check(&mut self, num_nodes: u64, window: Option<Duration>) -> Result<(), String> {
         let mut state = State::default();
         for fault in &mut self.faults {
-            let failed = |error: String| format!("fault '{}': {error}", fault.text);
+            let text = fault.text.clone();
+            let failed = |error: String| failed(&text, &error);
             match window {
                 None => return Err(failed("mode explore has no window for it".into())),
                 Some(window) if fault.at >= window => {
@@ -202,7 +168,7 @@ impl Schedule {
     }
 
     /// The faults, by time.
-    pub(super) fn faults(&self) -> &[Fault] {
+    pub(super) fn faults(&self) -> &[PlannedFault] {
         &self.faults
     }
 
@@ -231,7 +197,7 @@ impl Schedule {
         if self.is_empty() {
             return vec![];
         }
-        let mut by_time: BTreeMap<Duration, Vec<&Fault>> = BTreeMap::new();
+        let mut by_time: BTreeMap<Duration, Vec<&PlannedFault>> = BTreeMap::new();
         for fault in &self.faults {
             by_time.entry(fault.at).or_default().push(fault);
         }
@@ -256,6 +222,10 @@ impl Schedule {
     }
 }
 
+fn failed(fault: &str, error: &str) -> String {
+    format!("fault '{fault}': {error}")
+}
+
 fn read(path: &Path) -> Result<Vec<Fault>, UsageError> {
     let failed = |error: String| UsageError(format!("--faults {}: {error}", path.display()));
     let text = read_text(path, FILE_LIMIT).map_err(failed)?;
@@ -276,13 +246,8 @@ struct State {
 impl State {
     /// Checks that an action hits something, and completes its groups.
     fn follow(&mut self, action: &mut Action, num_nodes: u64) -> Result<(), String> {
-        let known = |nodes: &BTreeSet<u64>| match nodes.iter().find(|node| **node >= num_nodes) {
-            Some(node) => Err(format!("node {node} is outside of the network: its nodes are 0 to {}", num_nodes - 1)),
-            None => Ok(()),
-        };
         match action {
             Action::Kill(nodes) | Action::Pause(nodes) => {
-                known(nodes)?;
                 if let Some(node) = nodes.iter().find(|node| self.dead.contains(node) || self.paused.contains(node)) {
                     return Err(format!("node {node} is killed or paused already"));
                 }
@@ -294,7 +259,6 @@ impl State {
             Action::Resume(nodes) => give_back(&mut self.paused, nodes, "was not paused before")?,
             Action::Partition(groups) => {
                 let named: BTreeSet<u64> = groups.iter().flatten().copied().collect();
-                known(&named)?;
                 let rest: BTreeSet<u64> = (0..num_nodes).filter(|node| !named.contains(node)).collect();
                 if !rest.is_empty() {
                     groups.push(rest);
@@ -307,7 +271,6 @@ impl State {
             Action::Heal if !self.cut => return Err("the network is not cut before".into()),
             Action::Heal => self.cut = false,
             Action::Degrade(directions, _) => {
-                known(&directions.iter().flat_map(|(from, to)| [*from, *to]).collect())?;
                 self.degraded.extend(directions.iter());
             }
             Action::Restore(directions) => give_back(&mut self.degraded, directions, "was not degraded before")?,
@@ -353,6 +316,15 @@ mod tests {
     }
 
     #[test]
+    fn all_faults_together_name_a_bounded_number_of_links() {
+        let all = "5s degrade 0-999:0-999 latency=5".parse::<Fault>().unwrap();
+        let schedule = |faults: &[Fault]| Schedule::new(faults, None, 1000, Some(Duration::from_secs(20)));
+        assert!(schedule(std::slice::from_ref(&all)).is_ok());
+        let error = schedule(&[all.clone(), all]).unwrap_err().to_string();
+        assert!(error.contains("more than 1000000 links") && error.lines().count() == 1, "{error}");
+    }
+
+    #[test]
     fn a_fault_that_can_not_hit_is_refused_in_one_line() {
         for (texts, says) in [
             (&["kill 2"][..], "'kill' is no time"),
@@ -373,6 +345,12 @@ mod tests {
             (&["5s degrade 1 latency=5"], "'1' is no link"),
             (&["5s degrade 1:1 latency=5"], "no link between two nodes"),
             (&["5s degrade 0:1 speed=5"], "'speed=5' is none of"),
+            (&["5s degrade 0-9999:0-9999 latency=5"], "node 9999 is outside of the network: its nodes are 0 to 4"),
+            (&["5s restore 0>0-4000000000"], "node 4000000000 is outside"),
+            (&["5s kill 0-4000000000"], "node 4000000000 is outside"),
+            (&["5s pause 0-18446744073709551615"], "node 18446744073709551615 is outside"),
+            (&["5s partition 0-9999 | 0-9999"], "node 9999 is outside"),
+            (&["5s kill 3-1"], "'3-1' is no node id and no range such as 0-3"),
             (&["5s degrade 0:1"], "a link and a shape"),
             (&["5s restore 0:1"], "(0, 1) was not degraded before"),
         ] {
@@ -389,6 +367,8 @@ mod tests {
         let path = folder.path().join("faults");
         std::fs::write(&path, "# a story\n\n5s kill 1   # the first\n8s restart 1\n").unwrap();
         let window = Some(Duration::from_secs(20));
+        assert_eq!(Schedule::new(&[], Some(&path), 5, window).unwrap().faults().len(), 2);
+        std::fs::write(&path, "\u{feff}5s kill 1\r\n8s restart 1\r\n").unwrap();
         assert_eq!(Schedule::new(&[], Some(&path), 5, window).unwrap().faults().len(), 2);
         std::fs::write(&path, "5s kill 1\nno\n").unwrap();
         assert!(Schedule::new(&[], Some(&path), 5, window).unwrap_err().0.contains("line 2: 'no'"));

@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
 };
 
-use clap::Args;
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -100,7 +100,7 @@ pub struct NetworkArgs {
 #[derive(Clone, Debug, Args, Serialize, Deserialize)]
 pub struct NodeArgs {
     /// Id of this node, from 0: its identity follows from it
-    #[arg(long, env = "APOLLO_ID")]
+    #[arg(long, short_alias = 'i', env = "APOLLO_ID")]
     pub id: u64,
     /// Number of nodes in the whole network
     #[arg(long, env = "APOLLO_NUM_NODES", value_name = "N")]
@@ -109,11 +109,10 @@ pub struct NodeArgs {
     #[arg(long, env = "APOLLO_METRIC_PORT", value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub metric_port: u16,
     /// Port of the p2p network
-    #[arg(long, env = "APOLLO_P2P_PORT", value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, short_alias = 'p', env = "APOLLO_P2P_PORT", value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub p2p_port: u16,
-    /// Addresses of the peers, separated by commas: /ip4/127.0.0.1/tcp/10001/p2p/12D3Koo... May be empty (then the
-    /// others come to this node), and may contain this node itself
-    #[arg(long, env = "APOLLO_BOOTSTRAP", value_name = "ADDRESSES", value_parser = parse_bootstrap)]
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would become help text")]
     pub bootstrap: Bootstrap,
     /// Who broadcasts when
     #[arg(long, env = "APOLLO_MODE", value_enum)]
@@ -125,10 +124,10 @@ pub struct NodeArgs {
     #[arg(long, env = "APOLLO_BUFFER_SIZE", value_name = "MESSAGES", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     pub buffer_size: u64,
     /// Seconds after which the node ends by itself, with exit code 0
-    #[arg(long, env = "APOLLO_TIMEOUT", value_name = "S", value_parser = clap::value_parser!(u64).range(1..=31_622_400))]
+    #[arg(long, alias = "timeout-seconds", env = "APOLLO_TIMEOUT", value_name = "S", value_parser = clap::value_parser!(u64).range(1..=31_622_400))]
     pub timeout: u64,
     /// Log level: 0 none, 1 error, 2 warn, 3 info, 4 debug, 5 trace
-    #[arg(long, env = "APOLLO_VERBOSITY", value_name = "LEVEL", value_parser = clap::value_parser!(u8).range(0..=5))]
+    #[arg(long, short_alias = 'v', env = "APOLLO_VERBOSITY", value_name = "LEVEL", value_parser = clap::value_parser!(u8).range(0..=5))]
     pub verbosity: u8,
     #[command(flatten)]
     #[allow(missing_docs, reason = "a doc comment here would become help text")]
@@ -208,10 +207,46 @@ impl ControlArgs {
 #[serde(transparent)]
 pub struct Bootstrap(pub Vec<PeerAddress>);
 
+/// The addresses of one occurrence of the flag.
 fn parse_bootstrap(text: &str) -> Result<Bootstrap, String> {
     let parse = |entry: &str| entry.parse().map_err(|error: crate::network::PeerAddressError| error.to_string());
     let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
     Ok(Bootstrap(entries.map(parse).collect::<Result<_, _>>()?))
+}
+
+// Written out, since an occurrence of the flag may hold no address, one, or several, and all of them make one list.
+impl Args for Bootstrap {
+    fn augment_args(command: Command) -> Command {
+        let help = "Addresses of the peers, separated by commas or each with a flag of its own: \
+                    /ip4/127.0.0.1/tcp/10001/p2p/12D3Koo... May be empty (then the others come to this node), and may \
+                    contain this node itself";
+        command.arg(
+            Arg::new("bootstrap")
+                .long("bootstrap")
+                .env("APOLLO_BOOTSTRAP")
+                .value_name("ADDRESSES")
+                .required(true)
+                .action(ArgAction::Append)
+                .value_parser(parse_bootstrap)
+                .help(help),
+        )
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command).mut_arg("bootstrap", |arg| arg.required(false))
+    }
+}
+
+impl FromArgMatches for Bootstrap {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let given = matches.get_many::<Self>("bootstrap").into_iter().flatten();
+        Ok(Self(given.flat_map(|given| given.0.iter().cloned()).collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
 }
 
 impl NodeArgs {
@@ -380,6 +415,24 @@ mod tests {
         assert!(parse(&list).is_ok());
         assert!(parse("--mode explore --broadcaster 2").is_ok());
         assert!(parse("--mode rr --round-duration-seconds 1").is_ok());
+    }
+
+    #[test]
+    fn the_peers_may_be_given_by_several_flags_and_the_flags_of_apollos_node_are_taken() {
+        let address = |id: u64| format!("/ip4/127.0.0.1/tcp/1/p2p/{}", peer_id(id));
+        let words = format!(
+            "node -i 0 --num-nodes 4 --metric-port 2000 -p 10000 --bootstrap {} --bootstrap {},{} --bootstrap= --mode all \
+             --network-protocol gossipsub --message-size-bytes 1024 --heartbeat-millis 10 --buffer-size 10 \
+             --timeout-seconds 9 -v 2",
+            address(1),
+            address(2),
+            address(3)
+        );
+        let node = Cli::try_parse_from(words.split_whitespace()).unwrap_or_else(|error| panic!("{error}")).node;
+        let peers: Vec<String> = node.bootstrap.0.iter().map(ToString::to_string).collect();
+        assert_eq!(peers, [address(1), address(2), address(3)]);
+        assert_eq!((node.p2p_port, node.timeout, node.verbosity), (10_000, 9, 2));
+        assert!(node.validate().is_ok());
     }
 
     #[test]

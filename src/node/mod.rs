@@ -3,6 +3,7 @@
 mod arguments;
 mod clock;
 mod command;
+mod environment;
 mod explore;
 mod guard;
 mod http;
@@ -24,6 +25,7 @@ mod workload;
 pub use arguments::{Bootstrap, ControlArgs, NetworkArgs, NodeArgs, UsageError, WorkloadArgs};
 pub use clock::unix_nanos;
 pub use command::NodeCommand;
+pub use environment::with_bare_environment;
 pub use explore::{TrialPlan, TrialTimes, trials};
 pub use profile::ProfileMode;
 pub use recorder::Recorder;

@@ -11,7 +11,7 @@ use clap::Args;
 use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
 
 use super::{
-    interface::Interface,
+    interface::{Interface, remove_leftovers},
     plan::InterfacePlan,
     shape::{Shape, ShapeFlags},
     tool::ShapingError,
@@ -90,26 +90,19 @@ pub fn command(args: &ShapeArgs) -> ExitCode {
 fn shape(args: &ShapeArgs) -> Result<(), String> {
     let told = |error: ShapingError| error.to_string();
     let plan = args.plan()?;
-    let interface = || match (&args.interface, args.address) {
-        (Some(name), _) => Interface::named(name).map_err(told),
-        (None, Some(address)) => Interface::with_address(address).map_err(told),
-        (None, None) => Err("give --interface or --address".into()),
+    let find = || match (&args.interface, args.address) {
+        (Some(name), _) => Interface::named(name),
+        (None, Some(address)) => Interface::with_address(address),
+        (None, None) => Err(ShapingError::NoInterface("give --interface or --address".into())),
     };
+    let interface = || find().map_err(told);
     if args.show {
         let counters = interface()?.counters().map_err(told)?;
         say(&format!("{}\n", serde_json::to_string_pretty(&counters).map_err(|error| error.to_string())?));
         return Ok(());
     }
     if args.remove {
-        let interface = interface()?;
-        let removed = interface.remove().map_err(told)?;
-        let what = match (removed.egress, removed.ingress) {
-            (false, false) => "nothing to take away",
-            (true, false) => "what leaves is free again",
-            (false, true) => "what comes in is free again",
-            (true, true) => "what leaves and what comes in is free again",
-        };
-        say(&format!("{}: {what}\n", interface.name()));
+        say(&remove(find()).map_err(told)?);
         return Ok(());
     }
     match &args.change_from {
@@ -142,6 +135,28 @@ fn shape(args: &ShapeArgs) -> Result<(), String> {
         let _ = interface().map(|interface| interface.remove());
     }
     Err(format!("{} can't be started: {error}", program.to_string_lossy()))
+}
+
+/// Takes away what is there, also where the interface has gone before; gives a line for each.
+fn remove(interface: Result<Interface, ShapingError>) -> Result<String, ShapingError> {
+    let (what, leftovers) = match interface {
+        Ok(interface) => {
+            let removed = interface.remove()?;
+            let what = match (removed.egress, removed.ingress) {
+                (false, false) => "nothing to take away",
+                (true, false) => "what leaves is free again",
+                (false, true) => "what comes in is free again",
+                (true, true) => "what leaves and what comes in is free again",
+            };
+            (format!("{}: {what}", interface.name()), removed.leftovers)
+        }
+        // Its qdiscs went with it.
+        Err(ShapingError::NoInterface(why)) => (format!("{why}: nothing to take away there"), remove_leftovers()?),
+        Err(error) => return Err(error),
+    };
+    let taken: Vec<String> =
+        leftovers.iter().map(|name| format!("{name}: left of an interface that is gone, taken away\n")).collect();
+    Ok(format!("{what}\n{}", taken.concat()))
 }
 
 fn become_user(user: Option<u32>) -> Result<(), String> {

@@ -1,4 +1,4 @@
-//! What `tc -s -j qdisc show` says.
+//! What `tc` says of the qdiscs of one interface: `tc qdisc show dev X` in words, `tc -s -j qdisc show dev X` with counters.
 
 use super::batch::is_sink;
 use serde::{Deserialize, Serialize};
@@ -60,6 +60,29 @@ struct Said {
     options: Value,
 }
 
+/// A qdisc of an interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Qdisc {
+    /// netem, tbf ...
+    pub(super) kind: String,
+    /// Its handle, as `tc` writes it.
+    pub(super) handle: String,
+    /// Whether it is the one that everything goes through.
+    pub(super) root: bool,
+}
+
+/// Reads the words of `tc qdisc show dev X`. They are read where a qdisc may be somebody else's: of some kinds `tc` prints JSON
+/// that is none.
+pub(super) fn qdiscs(text: &str) -> Vec<Qdisc> {
+    let qdisc = |line: &str| {
+        let mut words = line.split_whitespace();
+        let (first, kind, handle, place) = (words.next()?, words.next()?, words.next()?, words.next());
+        let root = place == Some("root");
+        (first == "qdisc").then(|| Qdisc { kind: kind.into(), handle: handle.into(), root })
+    };
+    text.lines().filter_map(qdisc).collect()
+}
+
 /// Reads the JSON of `tc -s -j qdisc show`.
 ///
 /// # Errors
@@ -77,6 +100,18 @@ pub fn qdisc_counters(json: &str) -> Result<Vec<QdiscCounters>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_qdiscs_of_tc_are_read() {
+        let text = "qdisc netem 5000: root refcnt 2 limit 1000 delay 5ms\n\
+                    qdisc ingress ffff: parent ffff:fff1 ---------------- \n\
+                    qdisc fq_codel 0: parent :1 limit 10240p flows 1024\n  more of it\n";
+        let qdisc = |kind: &str, handle: &str, root| Qdisc { kind: kind.into(), handle: handle.into(), root };
+        let expected =
+            [qdisc("netem", "5000:", true), qdisc("ingress", "ffff:", false), qdisc("fq_codel", "0:", false)];
+        assert_eq!(qdiscs(text), expected);
+        assert_eq!(qdiscs(""), []);
+    }
 
     #[test]
     fn the_counters_of_tc_are_read() {

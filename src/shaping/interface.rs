@@ -6,10 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     batch::{Devices, batch, is_own_root},
-    counters::{QdiscCounters, qdisc_counters},
+    counters::{Qdisc, QdiscCounters, qdisc_counters, qdiscs},
     plan::InterfacePlan,
     tool::{self, ShapingError},
 };
+
+/// Names of the IFB devices begin so; the interface's index follows.
+const INGRESS: &str = "apollo-in";
+const SINK: &str = "apollo-no";
 
 /// An interface of this network namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +28,8 @@ pub struct RemovedParts {
     pub egress: bool,
     /// The shape of what comes in.
     pub ingress: bool,
+    /// Devices of interfaces that are gone.
+    pub leftovers: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -56,6 +62,48 @@ fn links() -> Result<Vec<Link>, ShapingError> {
     })
 }
 
+/// Of one interface alone: what `tc` prints of the others may be unreadable, and concerns nobody here.
+fn qdiscs_of(interface: &str) -> Result<Vec<Qdisc>, ShapingError> {
+    tool::run("tc", &format!("qdisc show dev {interface}")).map(|text| qdiscs(&text))
+}
+
+fn counters_of(interface: &str) -> Result<Vec<QdiscCounters>, ShapingError> {
+    let line = format!("-s -j qdisc show dev {interface}");
+    let json = tool::run("tc", &line)?;
+    let mut counters =
+        qdisc_counters(&json).map_err(|words| ShapingError::Unreadable { program: "tc", line: line.clone(), words })?;
+    for one in &mut counters {
+        // Asked for one interface, some versions leave its name out.
+        one.device = interface.to_owned();
+    }
+    Ok(counters)
+}
+
+/// Takes away the devices of ours whose interface is gone, with all that was shaped there; gives their names.
+///
+/// # Errors
+/// Those of `ip`.
+pub(super) fn remove_leftovers() -> Result<Vec<String>, ShapingError> {
+    let links = links()?;
+    let is_left = |name: &&str| {
+        let index = name.strip_prefix(INGRESS).or_else(|| name.strip_prefix(SINK));
+        let index = index.and_then(|index| index.parse::<u32>().ok());
+        index.is_some_and(|index| links.iter().all(|link| link.ifindex != index))
+    };
+    let mut removed = vec![];
+    for name in links.iter().map(|link| link.ifname.as_str()).filter(is_left) {
+        match tool::run("ip", &format!("link del {name}")) {
+            // Another program was faster.
+            Err(ShapingError::NoDevice { .. }) => {}
+            done => {
+                done?;
+                removed.push(name.to_owned());
+            }
+        }
+    }
+    Ok(removed)
+}
+
 impl Interface {
     /// The interface of that name.
     ///
@@ -65,7 +113,7 @@ impl Interface {
         let links = links()?;
         links.iter().find(|link| link.ifname == name).map(Self::of).ok_or_else(|| {
             let names: Vec<&str> = links.iter().map(|link| link.ifname.as_str()).collect();
-            ShapingError::Conflict(format!("there is no interface {name}; there are {}", names.join(", ")))
+            ShapingError::NoInterface(format!("there is no interface {name}; there are {}", names.join(", ")))
         })
     }
 
@@ -76,7 +124,7 @@ impl Interface {
     pub fn with_address(address: IpAddr) -> Result<Self, ShapingError> {
         let links = links()?;
         let found = links.iter().find(|link| link.addr_info.iter().any(|info| info.local == Some(address)));
-        found.map(Self::of).ok_or_else(|| ShapingError::Conflict(format!("no interface has the address {address}")))
+        found.map(Self::of).ok_or_else(|| ShapingError::NoInterface(format!("no interface has the address {address}")))
     }
 
     /// Named by the index, since a name of an interface has at most 15 characters.
@@ -85,8 +133,8 @@ impl Interface {
         let devices = Devices {
             interface: ifname.clone(),
             mtu: *mtu,
-            ingress: format!("apollo-in{ifindex}"),
-            sink: format!("apollo-no{ifindex}"),
+            ingress: format!("{INGRESS}{ifindex}"),
+            sink: format!("{SINK}{ifindex}"),
         };
         Self { devices }
     }
@@ -101,14 +149,16 @@ impl Interface {
     /// # Errors
     /// Those of `tc`.
     pub fn counters(&self) -> Result<Vec<QdiscCounters>, ShapingError> {
-        let line = "-s -j qdisc show";
-        let all = qdisc_counters(&tool::run("tc", line)?).map_err(|words| ShapingError::Unreadable {
-            program: "tc",
-            line: line.into(),
-            words,
-        })?;
         let Devices { interface, ingress, sink, .. } = &self.devices;
-        Ok(all.into_iter().filter(|one| [interface, ingress, sink].contains(&&one.device)).collect())
+        let mut all = counters_of(interface)?;
+        for device in [ingress, sink] {
+            match counters_of(device) {
+                // A plan that does not need it has not made it.
+                Err(ShapingError::NoDevice { .. }) => {}
+                counters => all.extend(counters?),
+            }
+        }
+        Ok(all)
     }
 
     /// Puts a plan on an interface, in place of an earlier one of ours.
@@ -141,8 +191,8 @@ impl Interface {
     fn refuse_foreign(&self) -> Result<(), ShapingError> {
         let interface = &self.devices.interface;
         // What the kernel puts there by itself has no handle.
-        let foreign = self.counters()?.into_iter().find(|one| one.device == *interface && one.handle != "0:");
-        let Some(QdiscCounters { kind, handle, .. }) = foreign else { return Ok(()) };
+        let foreign = qdiscs_of(interface)?.into_iter().find(|one| one.handle != "0:");
+        let Some(Qdisc { kind, handle, .. }) = foreign else { return Ok(()) };
         let place = if kind == "ingress" || kind == "clsact" { kind.as_str() } else { "root" };
         Err(ShapingError::Conflict(format!(
             "{interface} has a qdisc of somebody else, {kind} {handle} take it away first (tc qdisc del dev {interface} \
@@ -156,11 +206,10 @@ impl Interface {
     /// Those of `tc`.
     pub fn remove(&self) -> Result<RemovedParts, ShapingError> {
         let Devices { interface, ingress, sink, .. } = &self.devices;
-        let mut removed = RemovedParts::default();
-        let counters = self.counters()?;
-        let mut here = counters.iter().filter(|one| one.device == *interface);
-        let has_ingress = here.clone().any(|one| one.kind == "ingress");
-        if here.any(|one| one.root && is_own_root(&one.kind, &one.handle)) {
+        let mut removed = RemovedParts { leftovers: remove_leftovers()?, ..RemovedParts::default() };
+        let here = qdiscs_of(interface)?;
+        let has_ingress = here.iter().any(|one| one.kind == "ingress");
+        if here.iter().any(|one| one.root && is_own_root(&one.kind, &one.handle)) {
             tool::run("tc", &format!("qdisc del dev {interface} root"))?;
             removed.egress = true;
         }

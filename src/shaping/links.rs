@@ -19,32 +19,44 @@ const FILE_LIMIT: u64 = 16 << 20;
 #[error("{0}")]
 pub struct LinkPlanError(pub String);
 
-/// A set of nodes: one, a list, or text such as `0-3,7`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(transparent)]
-pub struct Nodes(pub BTreeSet<u64>);
+/// Nodes as they are named: one, a list, or text such as `0-3,7`. Of ranges only the ends are kept: a short text can name
+/// more nodes than memory holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Nodes(Vec<(u64, u64)>);
 
-/// Most nodes that a text may name: a range is written shortly and can be far too long.
-const MOST_NODES: usize = 10_000;
+impl Nodes {
+    /// Whether no node is named.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The nodes, all of which must be in a network of `num_nodes`.
+    ///
+    /// # Errors
+    /// One line that names a node outside of it.
+    pub fn within(&self, num_nodes: u64) -> Result<BTreeSet<u64>, String> {
+        match self.0.iter().find(|(_, last)| *last >= num_nodes) {
+            Some((_, last)) => {
+                let end = num_nodes.saturating_sub(1);
+                Err(format!("node {last} is outside of the network: its nodes are 0 to {end}"))
+            }
+            None => Ok(self.0.iter().flat_map(|(first, last)| *first..=*last).collect()),
+        }
+    }
+}
 
 impl std::str::FromStr for Nodes {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let mut nodes = BTreeSet::new();
-        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-            let bad = |_| format!("'{part}' is no node id and no range such as 0-3");
+        let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+        let range = |part: &str| {
             let (first, last) = part.split_once('-').unwrap_or((part, part));
-            let (first, last): (u64, u64) = (first.trim().parse().map_err(bad)?, last.trim().parse().map_err(bad)?);
-            if first > last || last - first >= MOST_NODES as u64 {
-                return Err(format!("'{part}' is no range of at most {MOST_NODES} nodes"));
-            }
-            nodes.extend(first..=last);
-            if nodes.len() > MOST_NODES {
-                return Err(format!("'{text}' names more than {MOST_NODES} nodes"));
-            }
-        }
-        Ok(Self(nodes))
+            let ends = first.trim().parse().ok().zip(last.trim().parse().ok());
+            ends.filter(|(first, last)| first <= last)
+                .ok_or_else(|| format!("'{part}' is no node id and no range such as 0-3"))
+        };
+        parts.map(range).collect::<Result<_, _>>().map(Self)
     }
 }
 
@@ -58,8 +70,8 @@ impl<'de> Deserialize<'de> for Nodes {
             Text(String),
         }
         match Written::deserialize(deserializer)? {
-            Written::One(node) => Ok(Self([node].into())),
-            Written::List(nodes) => Ok(Self(nodes)),
+            Written::One(node) => Ok(Self(vec![(node, node)])),
+            Written::List(nodes) => Ok(Self(nodes.into_iter().map(|node| (node, node)).collect())),
             Written::Text(text) => text.parse().map_err(de::Error::custom),
         }
     }
@@ -163,40 +175,32 @@ impl LinkPlan {
         }
         let default = file.default.unwrap_or(default);
         let mut plan = Self::uniform(default.validated().map_err(|error| failed("[default]", &error))?);
-        let outside = |node: &u64| *node >= num_nodes;
+        let mut regions: BTreeMap<&str, BTreeSet<u64>> = BTreeMap::new();
         let mut region_of: BTreeMap<u64, &str> = BTreeMap::new();
         for (name, nodes) in &file.regions {
-            for node in &nodes.0 {
-                if outside(node) {
-                    return Err(LinkPlanError(format!(
-                        "region {name}: node {node} is outside of the {num_nodes} nodes"
-                    )));
-                }
+            let nodes = nodes.within(num_nodes).map_err(|error| failed(&format!("region {name}"), &error))?;
+            for node in &nodes {
                 if let Some(other) = region_of.insert(*node, name) {
                     return Err(LinkPlanError(format!("node {node} is in two regions, {other} and {name}")));
                 }
             }
+            regions.insert(name, nodes);
         }
         let nodes_of = |end: &End| -> Result<BTreeSet<u64>, LinkPlanError> {
             let nodes = match end {
-                End::Nodes(node) => [*node].into(),
-                End::List(nodes) => nodes.clone(),
-                End::Text(text) => match file.regions.get(text) {
-                    Some(nodes) => nodes.0.clone(),
-                    None => {
-                        text.parse::<Nodes>()
-                            .map_err(|_| LinkPlanError(format!("'{text}' is no region, no node id and no range")))?
-                            .0
-                    }
+                End::Nodes(node) => Nodes(vec![(*node, *node)]),
+                End::List(nodes) => Nodes(nodes.iter().map(|node| (*node, *node)).collect()),
+                End::Text(text) => match regions.get(text.as_str()) {
+                    Some(nodes) => return Ok(nodes.clone()),
+                    None => text
+                        .parse()
+                        .map_err(|_| LinkPlanError(format!("'{text}' is no region, no node id and no range")))?,
                 },
             };
-            match nodes.iter().find(|node| outside(node)) {
-                Some(node) => Err(LinkPlanError(format!("node {node} is outside of the {num_nodes} nodes"))),
-                None => Ok(nodes),
-            }
+            nodes.within(num_nodes).map_err(LinkPlanError)
         };
         if let Some(matrix) = &file.matrix {
-            plan.take_matrix(matrix, &file.regions)?;
+            plan.take_matrix(matrix, &regions, num_nodes)?;
         }
         for (number, rule) in file.link.iter().enumerate() {
             let what = format!("link {}", number + 1);
@@ -215,24 +219,43 @@ impl LinkPlan {
         Ok(plan)
     }
 
-    fn take_matrix(&mut self, matrix: &Matrix, regions: &BTreeMap<String, Nodes>) -> Result<(), LinkPlanError> {
+    /// Every node must be in a region of the matrix: the links of one that was forgotten would go unshaped.
+    fn take_matrix(
+        &mut self,
+        matrix: &Matrix,
+        regions: &BTreeMap<&str, BTreeSet<u64>>,
+        num_nodes: u64,
+    ) -> Result<(), LinkPlanError> {
         let count = matrix.regions.len();
         if matrix.latency.len() != count || matrix.latency.iter().any(|row| row.len() != count) {
             return Err(LinkPlanError(format!(
                 "matrix: latency must have {count} rows of {count} numbers, as regions has"
             )));
         }
-        let nodes: Vec<&Nodes> = matrix
+        if let Some(twice) = matrix.regions.iter().enumerate().find(|(at, name)| matrix.regions[..*at].contains(name)) {
+            return Err(LinkPlanError(format!("matrix: region '{}' is named twice", twice.1)));
+        }
+        let nodes: Vec<&BTreeSet<u64>> = matrix
             .regions
             .iter()
-            .map(|name| regions.get(name).ok_or_else(|| LinkPlanError(format!("matrix: there is no region '{name}'"))))
+            .map(|name| {
+                regions.get(name.as_str()).ok_or_else(|| LinkPlanError(format!("matrix: there is no region '{name}'")))
+            })
             .collect::<Result<_, _>>()?;
+        let mut left_out = (0..num_nodes).filter(|node| !nodes.iter().any(|nodes| nodes.contains(node)));
+        if let Some(first) = left_out.next() {
+            let more = left_out.count();
+            let and_more = if more == 0 { String::new() } else { format!(" and {more} more") };
+            return Err(LinkPlanError(format!(
+                "matrix: node {first}{and_more} of {num_nodes} in no region of the matrix: give every node a region there"
+            )));
+        }
         for (row, senders) in matrix.latency.iter().zip(&nodes) {
             for (latency, receivers) in row.iter().zip(&nodes) {
                 let shape = Shape { latency_millis: *latency, throughput_kilobytes_per_second: None, ..self.default };
                 let shape = shape.validated().map_err(|error| LinkPlanError(format!("matrix: {error}")))?;
-                for from in &senders.0 {
-                    self.links.extend(receivers.0.iter().filter(|to| *to != from).map(|to| ((*from, *to), shape)));
+                for from in *senders {
+                    self.links.extend(receivers.iter().filter(|to| *to != from).map(|to| ((*from, *to), shape)));
                 }
             }
         }
@@ -289,9 +312,10 @@ mod tests {
         [regions]
         frankfurt = "0-1"
         virginia = [2]
+        tokyo = 3
         [matrix]
-        regions = ["frankfurt", "virginia"]
-        latency = [[1, 44], [45, 0]]
+        regions = ["frankfurt", "virginia", "tokyo"]
+        latency = [[1, 44, 0], [45, 0, 0], [0, 0, 0]]
         [[link]]
         from = "virginia"
         to = 3
@@ -328,6 +352,15 @@ mod tests {
     }
 
     #[test]
+    fn a_file_may_come_from_an_editor_of_windows() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("links.toml");
+        std::fs::write(&path, format!("\u{feff}{}", REGIONS.replace('\n', "\r\n"))).unwrap();
+        let plan = LinkPlan::read(&path, Shape::default(), 4).unwrap();
+        assert_eq!(plan, LinkPlan::parse(REGIONS, Shape::default(), 4).unwrap());
+    }
+
+    #[test]
     fn what_is_wrong_is_said_in_one_line() {
         for (text, says) in [
             ("latency = 5", "line 1: unknown field `latency`"),
@@ -337,9 +370,23 @@ mod tests {
             ("[[link]]\nfrom = 0\nto = 1\nlatency = \"x\"", "expected f64"),
             ("[[link]]\nfrom = 0\nto = 1\nspeed = 1", "link 1: 'speed=1' is none of"),
             ("[matrix]\nregions = [\"a\"]\nlatency = [[0]]", "matrix: there is no region 'a'"),
+            (
+                "[regions]\na = 0\n[matrix]\nregions = [\"a\"]\nlatency = [[0]]",
+                "matrix: node 1 and 2 more of 4 in no region",
+            ),
+            (
+                "[regions]\na = \"0-2\"\nb = 3\n[matrix]\nregions = [\"a\"]\nlatency = [[0]]",
+                "matrix: node 3 of 4 in no region",
+            ),
+            ("[regions]\na = \"0-3\"\n[matrix]\nregions = [\"a\", \"a\"]\nlatency = [[0, 1], [2, 3]]", "named twice"),
             ("[matrix]\nregions = [\"a\"]\nlatency = []", "matrix: latency must have 1 rows"),
             ("[default]\nloss = 200", "[default]: loss 200"),
-            ("[regions]\na = \"0-99999999999\"", "is no range of at most"),
+            (
+                "[regions]\na = \"0-99999999999\"",
+                "region a: node 99999999999 is outside of the network: its nodes are 0 to 3",
+            ),
+            ("[[link]]\nfrom = \"0-4000000000\"\nto = 0\nlatency = 1", "node 4000000000 is outside"),
+            ("[[interface]]\nnodes = \"0-18446744073709551615\"\nthroughput = 100", "is outside"),
         ] {
             let error = LinkPlan::parse(text, Shape::default(), 4).unwrap_err().to_string();
             assert!(error.contains(says) && error.lines().count() == 1, "{text}: {error}");

@@ -40,6 +40,16 @@ pub enum ShapingError {
         /// tc or ip.
         program: &'static str,
     },
+    /// The interface or device is not there, or no longer.
+    #[error("'{program} {line}' failed: {words}")]
+    NoDevice {
+        /// tc or ip.
+        program: &'static str,
+        /// The command.
+        line: String,
+        /// What it says.
+        words: String,
+    },
     /// Refused.
     #[error("'{program} {line}' failed: {words}")]
     Refused {
@@ -60,6 +70,9 @@ pub enum ShapingError {
         /// What is wrong with it.
         words: String,
     },
+    /// No interface is meant.
+    #[error("{0}")]
+    NoInterface(String),
     /// The plan can't be put on this interface.
     #[error("{0}")]
     Conflict(String),
@@ -93,6 +106,9 @@ fn failure(program: &'static str, line: &str, stderr: &str) -> ShapingError {
     let words = words.join("; ");
     if words.contains("Operation not permitted") || words.contains("Permission denied") {
         return ShapingError::NotPermitted { program };
+    }
+    if words.contains("Cannot find device") || words.contains("No such device") {
+        return ShapingError::NoDevice { program, line: line.into(), words };
     }
     if program == "ip" && line.ends_with("type ifb") && words.contains("Unknown device type") {
         let wanted_by = "shaping of what comes in needs";

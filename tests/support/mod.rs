@@ -49,14 +49,15 @@ pub fn free_ports(count: u16) -> u16 {
     }
 }
 
-/// Waits until `condition` gives something; panics with `what` after half a minute.
+/// Waits until `condition` gives something; panics with `what` after two minutes, which no working
+/// program takes on a slow machine.
 pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let started = Instant::now();
     loop {
         if let Some(value) = condition() {
             return value;
         }
-        assert!(started.elapsed() < Duration::from_secs(30), "waited in vain for {what}");
+        assert!(started.elapsed() < Duration::from_secs(120), "waited in vain for {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -110,7 +111,7 @@ pub fn request(port: u16, method: &str, path: &str, body: &str) -> Option<(Strin
 /// An HTTP answer to a request with these headers alone.
 pub fn request_with(port: u16, method: &str, path: &str, headers: &str, body: &str) -> Option<(String, String)> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(60))).ok()?;
     let length = body.len();
     write!(
         stream,
@@ -193,6 +194,12 @@ impl Lab {
     pub fn command(&self, args: &str) -> Command {
         let mut command = bench_command();
         command.args(["local", "--json"]).args(args.split_whitespace());
+        // None of them is met where a machine is slow, unless a test asks for it.
+        for (flag, seconds) in [("--ready-timeout-seconds", 300), ("--hang-timeout-seconds", 120)] {
+            if !args.contains(flag) {
+                command.arg(format!("{flag}={seconds}"));
+            }
+        }
         command.arg(format!("--num-nodes={}", self.num_nodes));
         command.arg(format!("--base-metric-port={}", self.metric_port));
         command.arg(format!("--base-p2p-port={}", self.p2p_port));
@@ -232,6 +239,18 @@ pub fn result(output: Output) -> (Option<i32>, Value) {
     let summary = serde_json::from_str(&text)
         .unwrap_or_else(|error| panic!("{error}: {text}\n{}", String::from_utf8_lossy(&output.stderr)));
     (output.status.code(), summary)
+}
+
+/// Every message that was sent reached every other node exactly once, and every other one is counted as missed: a slow machine
+/// misses some.
+pub fn assert_all_delivered(run: &Value) {
+    let totals = &run["totals"];
+    let count = |name: &str| totals[name].as_u64().unwrap();
+    let others = run["nodes"].as_array().unwrap().len() as u64 - 1;
+    assert_eq!(count("delivered"), count("sent") * others, "{run:#}");
+    assert_eq!(count("sent") + count("missed"), count("intended"), "{run:#}");
+    assert_eq!(count("intended") * others, count("expected"), "{run:#}");
+    assert!(count("sent") > 0, "{run:#}");
 }
 
 /// The arguments of a lone node, all that are required.

@@ -155,6 +155,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("nodes");
         fs::write(&path, "# the lab\n10.0.0.1:2000  # first\n\n10.0.0.2:2000,10.0.0.3:2000\n").unwrap();
+        fs::write(&path, "\u{feff}10.0.0.1:2000\r\n# more\r\n10.0.0.2:2000\r\n").unwrap();
+        assert_eq!(endpoints(&[], Some(&path)).unwrap().len(), 2);
+        fs::write(&path, b"\xff\xfe1\x000\x00").unwrap();
+        assert!(endpoints(&[], Some(&path)).unwrap_err().to_string().ends_with("it is no text in UTF-8"));
+        fs::write(&path, "# the lab\n10.0.0.1:2000  # first\n\n10.0.0.2:2000,10.0.0.3:2000\n").unwrap();
         let given = ["10.0.0.4:2000".parse().unwrap()];
         let all: Vec<String> = endpoints(&given, Some(&path)).unwrap().iter().map(ToString::to_string).collect();
         assert_eq!(all, ["10.0.0.4:2000", "10.0.0.1:2000", "10.0.0.2:2000", "10.0.0.3:2000"]);
