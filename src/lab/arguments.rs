@@ -9,6 +9,7 @@ use super::{backend::Backend, docker::DockerArgs, observe::ObserveArgs, schedule
 use crate::{
     network::Protocol,
     node::{Mode, NetworkArgs, ProfileMode, WorkloadArgs},
+    report::{MESSAGE_PERCENT, Tolerance},
     shaping::ShapeFlags,
 };
 
@@ -188,4 +189,16 @@ pub struct LinkArgs {
     /// A link's throughput may differ by this many percent
     #[arg(long, value_name = "PERCENT", default_value_t = 5.0)]
     pub throughput_tolerance_percent: f64,
+}
+
+impl LinkArgs {
+    /// How far from its shape a link may be.
+    pub(super) fn tolerance(&self) -> Tolerance {
+        Tolerance {
+            latency_percent: self.tolerance_percent,
+            latency_millis: self.tolerance_millis,
+            throughput_percent: self.throughput_tolerance_percent,
+            message_percent: MESSAGE_PERCENT,
+        }
+    }
 }

@@ -6,6 +6,7 @@ mod link_table;
 mod links;
 mod lives;
 mod merge;
+mod message;
 mod phases;
 mod summary;
 mod table;
@@ -17,6 +18,8 @@ pub use folder::{FolderError, RunFolder};
 pub use link_table::link_table;
 pub use links::{Certificate, InterfaceRow, LinkMeasured, LinkRow, PooledLoss, Tolerance};
 pub use merge::{Collected, merge, merge_trials};
+pub use message::MessageMeasured;
+pub(crate) use message::{MESSAGE_PERCENT, message_problem};
 pub use phases::PhaseInput;
 pub use summary::{
     DelaySummary, Deliveries, FaultRow, GroupDeliveries, NodeRow, PhaseRow, RUN_SCHEMA_VERSION, RunSummary, Totals,

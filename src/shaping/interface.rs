@@ -56,6 +56,15 @@ fn links() -> Result<Vec<Link>, ShapingError> {
     })
 }
 
+/// The resolution of the timers that qdiscs wait by, in microseconds: less than one where the kernel has precise timers, a
+/// tick where it has not.
+fn timer_micros() -> u64 {
+    // The last of four hexadecimal numbers: how many times a second a timer may fire.
+    let text = std::fs::read_to_string("/proc/thread-self/net/psched").unwrap_or_default();
+    let per_second = text.split_whitespace().nth(3).and_then(|hex| u64::from_str_radix(hex, 16).ok());
+    per_second.filter(|hz| *hz > 0).map_or(0, |hz| 1_000_000 / hz)
+}
+
 impl Interface {
     /// The interface of that name.
     ///
@@ -85,6 +94,7 @@ impl Interface {
         let devices = Devices {
             interface: ifname.clone(),
             mtu: *mtu,
+            timer_micros: timer_micros(),
             ingress: format!("apollo-in{ifindex}"),
             sink: format!("apollo-no{ifindex}"),
         };
