@@ -1,7 +1,7 @@
 //! A benchmark of libp2p networks: the node that broadcasts and receives under load, and the lab around it.
 //!
 //! Imports point downwards only: [`cluster`] → [`lab`] → [`live`] → [`report`] → [`shaping`] → [`node`] → [`network`] → [`metrics`] →
-//! [`message`]; [`probe`], [`clock`], [`secret`] and [`command_line`] are below all of them.
+//! [`message`]; [`probe`], [`clock`], [`environment`], [`secret`] and [`command_line`] are below all of them.
 //! [`image`] stands beside them: it imports only [`command_line`], and may be imported by [`lab`].
 //! So does [`dashboards`], which imports only [`metrics`], for its names.
 //! [`kubernetes`] knows nothing of the others.
@@ -10,6 +10,7 @@ pub mod clock;
 pub mod cluster;
 pub mod command_line;
 pub mod dashboards;
+pub mod environment;
 pub mod image;
 pub mod kubernetes;
 pub mod lab;

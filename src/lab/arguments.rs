@@ -76,6 +76,10 @@ pub struct LocalArgs {
     /// Program to run as a node, in place of the one built into this one
     #[arg(long, value_name = "PATH")]
     pub node_binary: Option<PathBuf>,
+    /// Congestion control of the nodes' TCP connections, such as cubic or bbr (backends netns and docker) [default: the
+    /// kernel's]
+    #[arg(long, help_heading = "Links", value_name = "NAME")]
+    pub congestion_control: Option<String>,
     /// Let the nodes speak IPv6 to one another (backend netns)
     #[arg(long, help_heading = "Links")]
     pub ipv6: bool,

@@ -3,7 +3,7 @@
 use std::{
     net::SocketAddr,
     process::ExitCode,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -30,8 +30,9 @@ use super::{
 };
 use crate::{
     command_line::BAD_USAGE,
+    environment::{Environment, congestion_control_to},
     metrics::{DROP_REASONS, Labelled, MALFORMED_REASONS, Metrics, NETWORK_EVENTS, SystemSampler, usage},
-    network::{NetworkConfig, Readiness, Roster, peer_id},
+    network::{NetworkConfig, PeerAddress, Readiness, Roster, peer_id},
     probe::Responder,
 };
 
@@ -320,6 +321,19 @@ impl Node {
         self.libp2p_registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The machine, looked at once.
+    fn environment(&self) -> &'static Environment {
+        static ENVIRONMENT: OnceLock<Environment> = OnceLock::new();
+        ENVIRONMENT.get_or_init(|| {
+            let own = self.args.control.p2p_address;
+            let peer = self.args.bootstrap.0.iter().filter_map(PeerAddress::ip).find(|ip| *ip != own);
+            let environment = Environment::of_this_process();
+            // QUIC controls its congestion itself.
+            let of_tcp = || peer.and_then(congestion_control_to).or(environment.congestion_control.clone());
+            Environment { congestion_control: if self.args.network.quic { None } else { of_tcp() }, ..environment }
+        })
+    }
+
     /// Everything counted so far.
     pub(super) fn summary(&self) -> NodeSummary {
         let readiness = self.readiness();
@@ -340,6 +354,7 @@ impl Node {
             peer_id: peer_id(self.args.id).to_string(),
             process: std::process::id(),
             configuration,
+            environment: Some(self.environment().clone()),
             phase: life.phase,
             readiness,
             start: self.order.borrow().clone(),

@@ -13,7 +13,7 @@ use super::{
     explore::{TrialPlan, TrialTimes},
     state::{Phase, StartOrder},
 };
-use crate::{metrics::Usage, network::Readiness};
+use crate::{environment::Environment, metrics::Usage, network::Readiness};
 
 /// Version of [`NodeSummary`]'s JSON; raised when a field changes its meaning or goes.
 pub const NODE_SCHEMA_VERSION: u32 = 1;
@@ -189,6 +189,9 @@ pub struct NodeSummary {
     pub process: u32,
     /// All arguments in effect, gossipsub's settings and the worker threads among them.
     pub configuration: serde_json::Value,
+    /// The machine that it runs on, with the congestion control of a connection to a peer.
+    #[serde(default)]
+    pub environment: Option<Environment>,
     /// Where it is in its life.
     pub phase: Phase,
     /// How far it is from being ready.

@@ -7,6 +7,7 @@ use std::{
 
 use super::{
     lives::{add_all, join_lives, join_windows, merge_histograms, sum, sum_if_all},
+    machine::machines,
     phases::{PhaseInput, Phases},
     summary::{DelaySummary, NodeRow, RUN_SCHEMA_VERSION, RunSummary, Totals, TrialRow, Verdict, WorkloadSummary},
 };
@@ -173,6 +174,7 @@ pub fn merge(collected: Collected<'_>) -> RunSummary {
         verdict,
         ready_seconds: None,
         links: None,
+        machines: machines(&nodes),
         clocks: None,
         faults: vec![],
         profiles: vec![],

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use super::{clocks::Clocks, links::Certificate};
+use super::{clocks::Clocks, links::Certificate, machine::MachineRow};
 use crate::node::{HistogramText, Phase, TrialPlan};
 
 /// Version of [`RunSummary`]'s JSON; raised when a field changes its meaning or goes.
@@ -260,6 +260,9 @@ pub struct RunSummary {
     /// What the links were asked to be, and what they were measured to be; none where none was shaped.
     #[serde(default)]
     pub links: Option<Certificate>,
+    /// The machines that the nodes ran on, each with its nodes; one for all of them where they are alike.
+    #[serde(default)]
+    pub machines: Vec<MachineRow>,
     /// How far the clocks were apart, where the nodes ran elsewhere.
     #[serde(default)]
     pub clocks: Option<Clocks>,

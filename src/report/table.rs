@@ -5,6 +5,7 @@ use comfy_table::{
 };
 
 use super::link_table::links_line;
+use super::machine::machine_line;
 use super::summary::{DelaySummary, Deliveries, NodeRow, PhaseRow, RunSummary, TrialRow};
 
 const NONE: &str = "-";
@@ -101,6 +102,9 @@ pub fn run_table(run: &RunSummary) -> String {
     row("send lag", percentiles(&totals.send_lag));
     if let Some(certificate) = &run.links {
         row("links", links_line(certificate));
+        if let Some(line) = machine_line(&run.machines, certificate) {
+            row("machine", line);
+        }
     }
     row(
         "CPU",

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     batch::{Devices, batch, is_own_root},
+    congestion::set_congestion_control,
     counters::{QdiscCounters, qdisc_counters},
     plan::InterfacePlan,
     tool::{self, ShapingError},
@@ -129,7 +130,9 @@ impl Interface {
         self.remove()?;
         self.refuse_foreign()?;
         let batch = batch(plan, &self.devices, None);
-        let applied = tool::batch("ip", &batch.ip).and_then(|()| tool::batch("tc", &batch.tc));
+        let applied = tool::batch("ip", &batch.ip)
+            .and_then(|()| tool::batch("tc", &batch.tc))
+            .and_then(|()| set_congestion_control(self.name(), plan.congestion_control.as_deref()));
         if applied.is_err() {
             // The first error is the one to tell.
             let _ = self.remove();
@@ -167,6 +170,7 @@ impl Interface {
     pub fn remove(&self) -> Result<RemovedParts, ShapingError> {
         let Devices { interface, ingress, sink, .. } = &self.devices;
         let mut removed = RemovedParts::default();
+        set_congestion_control(interface, None)?;
         let counters = self.counters()?;
         let mut here = counters.iter().filter(|one| one.device == *interface);
         let has_ingress = here.clone().any(|one| one.kind == "ingress");

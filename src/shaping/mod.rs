@@ -11,6 +11,7 @@
 
 mod batch;
 mod command;
+mod congestion;
 mod counters;
 mod interface;
 mod links;
