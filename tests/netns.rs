@@ -51,12 +51,43 @@ fn throughput_is_limited_and_certified_both_before_and_after() {
             assert!((4.75e6..5.25e6).contains(&found), "{link:#}");
         }
     }
+    for link in links(&run) {
+        assert!(link["burst_bytes"].as_u64().unwrap() < 3 * 1514, "about a frame, not a message: {link:#}");
+        assert!(link["before"]["message"]["one_way_micros"].is_u64(), "{link:#}");
+    }
     for interface in run["links"]["interfaces"].as_array().unwrap() {
         let counters = interface["after"].as_array().unwrap();
         let limited = counters.iter().filter(|qdisc| qdisc["kind"] == "tbf" && qdisc["overlimits"].as_u64() > Some(0));
         assert_eq!(limited.count(), 2, "out and in: {interface:#}");
     }
     assert_eq!(host_interfaces(), before);
+}
+
+#[test]
+fn the_congestion_control_of_the_nodes_connections_is_the_one_that_was_asked_for() {
+    if !can_make_namespaces() {
+        return;
+    }
+    let known = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_available_congestion_control").unwrap();
+    let default = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control").unwrap();
+    let Some(other) = known.split_whitespace().find(|name| *name != default.trim()) else {
+        return skip("this kernel has a single congestion control");
+    };
+    for family in ["", "--ipv6"] {
+        let lab = Lab::new(2);
+        let (exit, run) = lab.run(&format!(
+            "--backend netns --congestion-control {other} --throughput 5000 --certificate-seconds 1 --timeout 1 \
+             --warm-up-seconds 0 {family}"
+        ));
+        assert_eq!(exit, Some(0), "{run:#}");
+        assert_eq!(run["machines"].as_array().unwrap().len(), 1);
+        assert_eq!(run["machines"][0]["congestion_control"], other);
+        assert_eq!(run["machines"][0]["nodes"], serde_json::json!([0, 1]));
+        let manifest: Value =
+            serde_json::from_slice(&std::fs::read(lab.output().join("manifest.json")).unwrap()).unwrap();
+        assert_eq!(manifest["arguments"]["congestion_control"], other);
+        assert_eq!(manifest["host"]["congestion_control"], default.trim(), "the host keeps its own");
+    }
 }
 
 #[test]
@@ -209,6 +240,9 @@ fn bad_links_and_faults_are_refused_in_one_line() {
         (vec!["--fault=5s explode 1"], "none of kill, restart"),
         (vec!["--fault=5s kill 7"], "node 7 is outside"),
         (vec!["--fault=5s partition 0|1-2"], "needs links of their own"),
+        (vec!["--congestion-control=reno"], "add --backend netns or --docker"),
+        (vec!["--backend=netns", "--congestion-control=reno", "--quic"], "QUIC does not use the kernel's congestion"),
+        (vec!["--backend=netns", "--congestion-control=nosuch"], "this kernel has "),
         (vec!["--backend=netns", "--fault=5s degrade 0:1 jitter=9"], "jitter 9 is above latency 0"),
     ] {
         let output = bench_command().arg("local").args(&args).output().unwrap();

@@ -10,6 +10,7 @@ use crate::{
     network::Protocol,
     node::{Mode, NetworkArgs, ProfileMode, WorkloadArgs},
     paths::as_text_if_given,
+    report::{MESSAGE_PERCENT, Tolerance},
     shaping::ShapeFlags,
 };
 
@@ -81,6 +82,10 @@ pub struct LocalArgs {
     #[arg(long, value_name = "PATH")]
     #[serde(serialize_with = "as_text_if_given")]
     pub node_binary: Option<PathBuf>,
+    /// Congestion control of the nodes' TCP connections, such as cubic or bbr (backends netns and docker) [default: the
+    /// kernel's]
+    #[arg(long, help_heading = "Links", value_name = "NAME")]
+    pub congestion_control: Option<String>,
     /// Let the nodes speak IPv6 to one another (backend netns)
     #[arg(long, help_heading = "Links")]
     pub ipv6: bool,
@@ -197,4 +202,16 @@ pub struct LinkArgs {
     /// A link's throughput may differ by this many percent
     #[arg(long, value_name = "PERCENT", default_value_t = 5.0)]
     pub throughput_tolerance_percent: f64,
+}
+
+impl LinkArgs {
+    /// How far from its shape a link may be.
+    pub(super) fn tolerance(&self) -> Tolerance {
+        Tolerance {
+            latency_percent: self.tolerance_percent,
+            latency_millis: self.tolerance_millis,
+            throughput_percent: self.throughput_tolerance_percent,
+            message_percent: MESSAGE_PERCENT,
+        }
+    }
 }

@@ -9,8 +9,8 @@ use tokio::time::sleep;
 
 use super::{backend::Nodes, client::NodeClient, links, plan::Plan};
 use crate::{
-    report::{Certificate, InterfaceRow, LinkMeasured, LinkRow, Tolerance},
-    shaping::QdiscCounters,
+    report::{Certificate, InterfaceRow, LinkMeasured, LinkRow},
+    shaping::{QdiscCounters, Shape},
 };
 
 /// Longest wait for the queues to run empty, and the pace at which they are looked at.
@@ -105,6 +105,13 @@ impl Links {
         Ok(())
     }
 
+    /// What the bucket of that rate at a node's interface may send at once.
+    fn burst_bytes(&self, node: u64, shape: Shape) -> Option<u64> {
+        let rate = shape.bytes_per_second()?;
+        let (before, after) = self.counters.get(&node)?;
+        before.iter().chain(after).find_map(|qdisc| qdisc.burst_bytes(rate))
+    }
+
     /// What was asked for beside what was measured; none if nothing was.
     /// `gone` are nodes that faults have taken away for good.
     pub(super) fn certificate(&self, plan: &Plan, gone: &BTreeSet<u64>) -> Option<Certificate> {
@@ -113,6 +120,7 @@ impl Links {
             from: *from,
             to: *to,
             configured: plan.links.whole(*from, *to),
+            burst_bytes: self.burst_bytes(*from, plan.links.whole(*from, *to)),
             before: Some(measured.clone()),
             after: self.after.as_ref().and_then(|after| after.get(&(*from, *to)).cloned()),
             problems: vec![],
@@ -124,12 +132,7 @@ impl Links {
             before: before.clone(),
             after: after.clone(),
         });
-        let given = &plan.args.links;
-        let tolerance = Tolerance {
-            latency_percent: given.tolerance_percent,
-            latency_millis: given.tolerance_millis,
-            throughput_percent: given.throughput_tolerance_percent,
-        };
+        let tolerance = plan.args.links.tolerance();
         Some(Certificate::judge(rows.collect(), interfaces.collect(), tolerance, gone))
     }
 }

@@ -1,7 +1,7 @@
 //! The links are measured, before the window and after it, by the nodes themselves.
 //!
 //! First every pair of nodes exchanges pings, all pairs at once, at a pace that loads neither the links nor the host. Then
-//! trains go round, each node to the next, at twice the throughput that was asked for: every interface is measured both
+//! single messages go round, each node to the next, over links that are idle otherwise; then trains go round, each node to the next, at twice the throughput that was asked for: every interface is measured both
 //! ways. In a small network they go to every other node in turn, so that every link is.
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
@@ -10,9 +10,9 @@ use futures::{StreamExt, future::join_all, stream};
 
 use super::{arguments::LocalArgs, client::NodeClient, plan::Plan};
 use crate::{
-    probe::{PING_BYTES, ProbeOrder, ProbeResult, TRAIN_BYTES, TrainOrder},
-    report::LinkMeasured,
-    shaping::{LEAST_BURST, LinkPlan, QUEUE_MILLIS, Shape},
+    probe::{MessageOrder, PING_BYTES, ProbeOrder, ProbeResult, TRAIN_BYTES, TrainOrder, message_bytes},
+    report::{LinkMeasured, MessageMeasured, message_problem},
+    shaping::{LinkPlan, Shape, burst_bytes, queue_bytes},
 };
 
 /// Shortest time from ping to ping on a link, and pings per second over all links.
@@ -25,8 +25,9 @@ const PING_SHARE: f64 = 0.05;
 const TRAIN_FACTOR: f64 = 2.0;
 /// Shortest time in which a token bucket's allowance and queue are filled; those are sized in time themselves.
 const UNCOUNTED_MILLIS: f64 = 250.0;
-/// Shortest queues of token buckets, in packets of a train, with some to spare.
-const QUEUE_PACKETS: u64 = 10;
+/// MTU of the links' interfaces and the tick of coarse timers, as far as the size of a bucket is estimated from here.
+const USUAL_MTU: u64 = 1500;
+const COARSE_TIMER_MICROS: u64 = 10_000;
 /// Counted time of a train: enough for so many packets, within bounds.
 const TRAIN_PACKETS: f64 = 100.0;
 const COUNTED_MILLIS: std::ops::RangeInclusive<f64> = 400.0..=15_000.0;
@@ -35,10 +36,19 @@ const TRAINS_BYTES_PER_SECOND: u64 = 50_000_000;
 /// How often what falls short is measured again, and how many links in a round: with more, the host is not at fault.
 const MORE_TRAINS: usize = 3;
 const MOST_AGAIN: usize = 10;
-/// Seconds that a train over the slowest link takes, with the wait for its counts.
-const LONGEST_TRAIN: u64 = 60;
+/// Seconds that a train and messages over the slowest link take, with the wait for the counts.
+const LONGEST_TRAIN: u64 = 90;
 /// Largest network in which every link gets a train of its own.
 const TRAIN_TO_ALL: u64 = 5;
+
+/// Bytes of a message, and of one over a link that is slower than that: many times what a bucket sends at once.
+const MESSAGE: u64 = 64 << 10;
+const SLOW_MESSAGE: u64 = 32 << 10;
+const SLOW: u64 = 100_000;
+/// Messages over each link; their median counts. One alone where it takes seconds.
+const MESSAGES: u64 = 3;
+/// Time for a message beyond twice its own, in milliseconds: a host with much to do is late, not the link.
+const MESSAGE_SLACK: u64 = 500;
 
 /// Longest time that an answer may take beyond the measurement itself.
 const ANSWER_SLACK: Duration = Duration::from_secs(30);
@@ -63,6 +73,14 @@ pub(super) async fn measure(
     let mut measured = prober.ping().await?;
     for round in 1..=prober.train_rounds() {
         let limited = prober.limited(round);
+        prober.messages(&limited, &mut measured).await?;
+        for _ in 0..MORE_TRAINS {
+            let off = |link: &Limited| prober.message_is_off(link, &measured);
+            let again: Vec<Limited> = limited.iter().copied().filter(off).take(MOST_AGAIN).collect();
+            for link in again {
+                prober.messages(&[link], &mut measured).await?;
+            }
+        }
         let at_once = limited.iter().map(|link| link.rate).max().map_or(1, |fastest| TRAINS_BYTES_PER_SECOND / fastest);
         prober.train(&limited, usize::try_from(at_once).unwrap_or(usize::MAX).max(1), &mut measured).await?;
         // A host that is out of breath carries less: what fell short gets more trains, with the host to itself.
@@ -128,7 +146,14 @@ impl Prober<'_> {
             let window = Duration::from_secs(self.plan.args.links.certificate_seconds);
             let pings = (window.as_secs_f64() / interval.as_secs_f64()).ceil().max(1.0) as u64;
             let interval_micros = u64::try_from(interval.as_micros()).unwrap_or(u64::MAX);
-            let order = ProbeOrder { target: self.target(*to)?, pings, interval_micros, wait_millis: 0, train: None };
+            let order = ProbeOrder {
+                target: self.target(*to)?,
+                pings,
+                interval_micros,
+                wait_millis: 0,
+                message: None,
+                train: None,
+            };
             Ok::<_, String>(((*from, *to), self.probe(*from, *to, order).await?))
         });
         let mut measured = Measured::new();
@@ -177,6 +202,46 @@ impl Prober<'_> {
         links.collect()
     }
 
+    /// Messages over these links, at once where no answer has to be waited for behind another link's message.
+    async fn messages(&self, limited: &[Limited], measured: &mut Measured) -> Result<(), String> {
+        let one_clock = limited.iter().all(|link| self.plan.share_a_clock(link.from, link.to));
+        let at_once = if one_clock { limited.len().max(1) } else { 1 };
+        let messages = limited.iter().map(|link| async move {
+            let target = self.target(link.to)?;
+            let message = message_order(&self.links.whole(link.to, link.from), link);
+            let order = ProbeOrder {
+                target,
+                pings: 0,
+                interval_micros: 0,
+                wait_millis: 0,
+                message: Some(message),
+                train: None,
+            };
+            let bytes = message_bytes(&message, target.is_ipv4());
+            Ok::<_, String>((link, bytes, self.probe(link.from, link.to, order).await?))
+        });
+        let results: Vec<_> = stream::iter(messages).buffer_unordered(at_once).collect().await;
+        for result in results {
+            let (link, bytes, probe) = result?;
+            let one_clock = self.plan.share_a_clock(link.from, link.to);
+            let expected = link.shape.latency_millis * 1000.0 + bytes as f64 * 1e6 / link.rate as f64;
+            measured.entry((link.from, link.to)).or_default().message = Some(MessageMeasured {
+                bytes,
+                expected_micros: expected.round() as u64,
+                one_way_micros: probe.message.and_then(|found| found.one_way_micros).filter(|_| one_clock),
+                round_trip_micros: probe.message.and_then(|found| found.round_trip_micros).filter(|_| !one_clock),
+            });
+        }
+        Ok(())
+    }
+
+    fn message_is_off(&self, link: &Limited, measured: &Measured) -> bool {
+        let tolerance = self.plan.args.links.tolerance();
+        let back = self.links.whole(link.to, link.from).latency_millis;
+        let message = measured.get(&(link.from, link.to)).and_then(|found| found.message);
+        message.is_some_and(|message| message_problem(&link.shape, back, &message, &tolerance).is_some())
+    }
+
     /// Trains over these links, so many at once.
     async fn train(&self, limited: &[Limited], at_once: usize, measured: &mut Measured) -> Result<(), String> {
         let trains = limited.iter().map(|Limited { from, to, shape, rate }| async {
@@ -185,6 +250,7 @@ impl Prober<'_> {
                 pings: 0,
                 interval_micros: 0,
                 wait_millis: 0,
+                message: None,
                 train: Some(train_order(shape, *rate)),
             };
             Ok::<_, String>(((*from, *to), self.probe(*from, *to, order).await?))
@@ -205,15 +271,29 @@ impl Prober<'_> {
 /// How long what a train leaves in the queues keeps an answer waiting, in milliseconds.
 fn queue_millis(there: &Shape, back: &Shape, train: TrainOrder) -> u64 {
     let slowest = [there, back].into_iter().filter_map(Shape::bytes_per_second).min();
-    let bytes = LEAST_BURST + QUEUE_PACKETS * TRAIN_BYTES as u64;
-    let queued = slowest.map_or(0.0, |rate| 1000.0 * bytes as f64 / rate as f64 + QUEUE_MILLIS);
+    let latency = there.latency_millis.max(back.latency_millis);
+    let queued = slowest.map_or(0.0, |rate| 1000.0 * (queue_bytes(rate, latency) + burst(rate)) as f64 / rate as f64);
     (queued.ceil() as u64).min(train.uncounted_millis + train.counted_millis)
+}
+
+/// Bytes that a bucket of that rate may hold.
+fn burst(rate: u64) -> u64 {
+    burst_bytes(rate, USUAL_MTU, COARSE_TIMER_MICROS)
+}
+
+fn message_order(back: &Shape, Limited { shape, rate, .. }: &Limited) -> MessageOrder {
+    let bytes = if *rate < SLOW { SLOW_MESSAGE } else { MESSAGE };
+    let count = if *rate < SLOW { 1 } else { MESSAGES };
+    let trip = [shape, back].map(|shape| shape.latency_millis + shape.jitter_millis).iter().sum::<f64>();
+    let takes = 1000.0 * bytes as f64 / *rate as f64;
+    MessageOrder { bytes, count, wait_millis: (2.0 * takes + trip).ceil() as u64 + MESSAGE_SLACK }
 }
 
 fn train_order(shape: &Shape, rate: u64) -> TrainOrder {
     let through = 1.0 - shape.loss_percent / 100.0;
+    // Sent ahead out of two buckets, that of the sender and that of the receiver.
+    let burst_millis = 2000.0 * burst(rate) as f64 / rate as f64;
     let rate = rate as f64;
-    let burst_millis = 1000.0 * LEAST_BURST as f64 / rate;
     let uncounted = UNCOUNTED_MILLIS + shape.latency_millis + shape.jitter_millis + burst_millis;
     let counted =
         (1000.0 * TRAIN_PACKETS * TRAIN_BYTES as f64 / rate).clamp(*COUNTED_MILLIS.start(), *COUNTED_MILLIS.end());

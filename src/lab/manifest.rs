@@ -13,7 +13,10 @@ use super::{
     plan::Plan,
     remote::Endpoint,
 };
-use crate::node::{NodeArgs, SendPlan};
+use crate::{
+    environment::{Environment, congestion_controls},
+    node::{NodeArgs, SendPlan},
+};
 
 /// Version of the manifest's JSON.
 const MANIFEST_SCHEMA_VERSION: u32 = 1;
@@ -65,10 +68,11 @@ impl<K, T> Given<K, T> {
 #[derive(Serialize)]
 struct Host {
     name: Option<String>,
-    kernel: Option<String>,
-    processors: usize,
-    processor: Option<String>,
     memory_bytes: Option<u64>,
+    /// That of the runner, whose cgroup its nodes on this host share, those in containers excepted.
+    #[serde(flatten)]
+    environment: Environment,
+    congestion_controls: Vec<String>,
 }
 
 impl<'a> Manifest<'a> {
@@ -112,9 +116,8 @@ fn host() -> Host {
         .map(|kibibytes| kibibytes * 1024);
     Host {
         name: trimmed("/proc/sys/kernel/hostname"),
-        kernel: trimmed("/proc/sys/kernel/osrelease"),
-        processors: std::thread::available_parallelism().map_or(1, usize::from),
-        processor: after("/proc/cpuinfo", "model name"),
         memory_bytes: memory,
+        environment: Environment::of_this_process(),
+        congestion_controls: congestion_controls(),
     }
 }

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     access::RunToken,
+    environment::congestion_controls,
     network::{PeerAddress, peer_id},
     node::{Bootstrap, ControlArgs, Load, NodeArgs, UsageError, Workload, unix_nanos, value_name},
     report::{RunFolder, WorkloadSummary},
@@ -89,6 +90,7 @@ impl Plan {
         }
         docker::complete(&mut args)?;
         let links = links(&args)?;
+        check_congestion_control(&args)?;
         let schedule = schedule(&args, &links, window.filter(|_| !explore))?;
         let profile = profile::means(&args)?;
         let places = places(&args)?;
@@ -212,6 +214,7 @@ impl Plan {
         let mut plan = InterfacePlan {
             egress,
             ingress: rate,
+            congestion_control: self.args.congestion_control.clone(),
             blockable: self.schedule.cuts(),
             adjustable_delay: degradations.iter().any(Shape::needs_netem),
             adjustable_rate: degradations.iter().any(|shape| shape.throughput_kilobytes_per_second.is_some()),
@@ -321,6 +324,30 @@ fn links(args: &LocalArgs) -> Result<LinkPlan, UsageError> {
         ));
     }
     Ok(links)
+}
+
+/// The congestion control, if it can be that of the nodes.
+fn check_congestion_control(args: &LocalArgs) -> Result<(), UsageError> {
+    let Some(name) = &args.congestion_control else { return Ok(()) };
+    let refused = |why: &str| Err(UsageError(format!("--congestion-control {name}: {why}")));
+    if args.network.quic {
+        return refused("QUIC does not use the kernel's congestion control, only TCP does: leave --quic out");
+    }
+    if args.backend == Backend::Process {
+        return refused(
+            "processes on the loopback share the host's: add --backend netns or --docker, which give each node routes of \
+             its own",
+        );
+    }
+    let there = congestion_controls();
+    // A kernel that does not list them says so when the nodes' routes are made.
+    if there.is_empty() || there.contains(name) {
+        return Ok(());
+    }
+    refused(&format!(
+        "this kernel has {}; another one is in a module of its own (modprobe tcp_NAME, where the kernel has it)",
+        there.join(", ")
+    ))
 }
 
 /// What the flags and the file say of the links, wherever they are.

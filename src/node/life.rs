@@ -6,7 +6,7 @@ use std::{
     os::unix::ffi::OsStrExt,
     path::Path,
     process::ExitCode,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -37,9 +37,10 @@ use crate::{
     access::RunToken,
     clock,
     command_line::BAD_USAGE,
+    environment::{Environment, congestion_control_to},
     machine::Machine,
     metrics::{DROP_REASONS, Labelled, MALFORMED_REASONS, Metrics, NETWORK_EVENTS, SystemSampler, usage},
-    network::{Backlog, NetworkConfig, Outgoing, Readiness, Roster, UnreachedPeer, peer_id},
+    network::{Backlog, NetworkConfig, Outgoing, PeerAddress, Readiness, Roster, UnreachedPeer, peer_id},
     open_files::raise_open_files,
     probe::Responder,
     signals::Interrupts,
@@ -386,6 +387,19 @@ impl Node {
         self.libp2p_registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The machine, looked at once.
+    fn environment(&self) -> &'static Environment {
+        static ENVIRONMENT: OnceLock<Environment> = OnceLock::new();
+        ENVIRONMENT.get_or_init(|| {
+            let own = self.args.control.p2p_address;
+            let peer = self.args.bootstrap.0.iter().filter_map(PeerAddress::ip).find(|ip| *ip != own);
+            let environment = Environment::of_this_process();
+            // QUIC controls its congestion itself.
+            let of_tcp = || peer.and_then(congestion_control_to).or(environment.congestion_control.clone());
+            Environment { congestion_control: if self.args.network.quic { None } else { of_tcp() }, ..environment }
+        })
+    }
+
     /// Everything counted so far.
     pub(super) fn summary(&self) -> NodeSummary {
         let (readiness, unreached) = (self.readiness(), self.unreached());
@@ -408,6 +422,7 @@ impl Node {
             peer_id: peer_id(self.args.id).to_string(),
             process: std::process::id(),
             configuration,
+            environment: Some(self.environment().clone()),
             phase,
             readiness,
             counted_unix_nanos,

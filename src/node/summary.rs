@@ -14,6 +14,7 @@ use super::{
     state::{Phase, StartOrder},
 };
 use crate::{
+    environment::Environment,
     machine::MachineReport,
     metrics::Usage,
     network::{Readiness, UnreachedPeer},
@@ -256,6 +257,9 @@ pub struct NodeSummary {
     pub process: u32,
     /// All arguments in effect, gossipsub's settings and the worker threads among them.
     pub configuration: serde_json::Value,
+    /// The machine that it runs on, with the congestion control of a connection to a peer.
+    #[serde(default)]
+    pub environment: Option<Environment>,
     /// Where it is in its life.
     pub phase: Phase,
     /// How far it is from being ready.

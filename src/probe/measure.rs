@@ -9,9 +9,12 @@ use std::{
 };
 
 use hdrhistogram::Histogram;
-use serde::{Deserialize, Serialize};
 
 use super::{
+    order::{
+        HEADERS_V4, HEADERS_V6, MessageOrder, MessageResult, ProbeOrder, ProbeResult, REPORT_PAUSE, REPORT_TRIES,
+        REPORT_WAIT, Times, TrainOrder, TrainResult, message_bytes,
+    },
     packet::{Kind, LENGTH, Packet, TRAIN_LENGTH},
     socket::{Received, receive, stamp},
 };
@@ -21,144 +24,18 @@ use crate::clock::unix_nanos;
 const MOST_PINGS: u64 = 600_000;
 const LONGEST: Duration = Duration::from_secs(600);
 
-/// How often counts are asked for before the link is given up, and how long each answer is waited for beyond the round
-/// trip time.
-const REPORT_TRIES: u32 = 20;
-/// The same, where nothing has ever come back.
+/// How often counts are asked for where nothing has ever come back.
 const SILENT_TRIES: u32 = 5;
-const REPORT_WAIT: Duration = Duration::from_millis(100);
-/// Pause before they are asked for again.
-const REPORT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Time within which a packet is given to the kernel, in nanoseconds: when it took longer, this thread was stopped on the way,
+/// and the time of sending is not known.
+const SENDING: u64 = 1_000_000;
 
 /// Pace at which a train's packets are sent together.
 const TRAIN_BEAT: Duration = Duration::from_millis(1);
 
 /// Longest time of sending without a look at the clock.
 const LONGEST_BEAT: Duration = Duration::from_millis(5);
-
-/// Bytes of headers of a train's packet, as `tc` counts them: UDP, IP and Ethernet.
-const HEADERS_V4: usize = 8 + 20 + 14;
-const HEADERS_V6: usize = 8 + 40 + 14;
-
-/// Bytes of a ping with all its headers, at most.
-pub const PING_BYTES: usize = LENGTH + HEADERS_V6;
-/// Bytes of a train's packet with all its headers, over IPv4.
-pub const TRAIN_BYTES: usize = TRAIN_LENGTH + HEADERS_V4;
-
-/// What to measure of one link.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ProbeOrder {
-    /// Where the other end answers.
-    pub target: SocketAddr,
-    /// Pings to send.
-    pub pings: u64,
-    /// Microseconds from one to the next.
-    pub interval_micros: u64,
-    /// Longest round trip that is waited for, in milliseconds.
-    pub wait_millis: u64,
-    /// Then a train, if it is given.
-    #[serde(default)]
-    pub train: Option<TrainOrder>,
-}
-
-/// A train of packets.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TrainOrder {
-    /// Bytes per second to send, headers included.
-    pub bytes_per_second: u64,
-    /// Milliseconds that are not counted, in which the allowance of token buckets is used up.
-    pub uncounted_millis: u64,
-    /// Milliseconds that are.
-    pub counted_millis: u64,
-}
-
-/// Times of a distribution, in microseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Times {
-    /// Lowest.
-    pub min_micros: u64,
-    /// 1st percentile.
-    pub p1_micros: u64,
-    /// 10th percentile.
-    pub p10_micros: u64,
-    /// Median.
-    pub p50_micros: u64,
-    /// 90th percentile.
-    pub p90_micros: u64,
-    /// 99th percentile.
-    pub p99_micros: u64,
-    /// Highest, to 3 significant digits.
-    pub max_micros: u64,
-}
-
-impl Times {
-    fn of(histogram: &Histogram<u64>) -> Option<Self> {
-        let at = |quantile| histogram.value_at_quantile(quantile);
-        (!histogram.is_empty()).then(|| Self {
-            min_micros: histogram.min(),
-            p1_micros: at(0.01),
-            p10_micros: at(0.1),
-            p50_micros: at(0.5),
-            p90_micros: at(0.9),
-            p99_micros: at(0.99),
-            max_micros: histogram.max(),
-        })
-    }
-}
-
-/// What a link did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct ProbeResult {
-    /// Pings sent.
-    pub pings: u64,
-    /// Different pings that came at the other end; none if it never answered.
-    pub there: Option<u64>,
-    /// Different answers that came back.
-    pub back: u64,
-    /// Pings that came twice at the other end.
-    pub duplicates: u64,
-    /// Pings that came after a later one.
-    pub reordered: u64,
-    /// From the ping to its answer.
-    pub round_trip: Option<Times>,
-    /// From here to the other end, and from there to here: true only where both ends have one clock.
-    pub one_way_there: Option<Times>,
-    /// The way back.
-    pub one_way_back: Option<Times>,
-    /// What became of the train.
-    pub train: Option<TrainResult>,
-}
-
-/// What became of a train.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TrainResult {
-    /// Bytes per second that were really sent, headers included, in the counted time.
-    pub sent_bytes_per_second: f64,
-    /// Bytes per second that came, headers included.
-    pub received_bytes_per_second: f64,
-    /// Bytes per second of what the packets carry.
-    pub goodput_bytes_per_second: f64,
-}
-
-impl ProbeOrder {
-    /// Time for the pings alone.
-    fn ping_time(&self) -> Duration {
-        Duration::from_micros(self.interval_micros.saturating_mul(self.pings))
-    }
-
-    fn train_millis(&self) -> u64 {
-        self.train.map_or(0, |train| train.uncounted_millis.saturating_add(train.counted_millis))
-    }
-
-    /// Longest time that it takes: the wait for the last answers, and all that is asked in vain, too.
-    pub fn longest(&self) -> Duration {
-        let wait = Duration::from_millis(self.wait_millis);
-        let asked = (wait + REPORT_WAIT + REPORT_PAUSE) * (REPORT_TRIES + 1);
-        self.ping_time() + Duration::from_millis(self.train_millis()) + asked
-    }
-}
 
 /// Measures a link from `source`; takes as long as the order says.
 ///
@@ -173,6 +50,9 @@ pub fn probe(source: IpAddr, order: &ProbeOrder) -> io::Result<ProbeResult> {
     if u128::from(order.train_millis()) > LONGEST.as_millis() {
         return refused("the train would take more than ten minutes");
     }
+    if order.message.is_some_and(|message| message.longest() > LONGEST) {
+        return refused("the messages would take more than ten minutes");
+    }
     let any = if order.target.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let source = if source.is_ipv4() == order.target.is_ipv4() { source } else { any };
     let socket = UdpSocket::bind(SocketAddr::new(source, 0))?;
@@ -180,8 +60,15 @@ pub fn probe(source: IpAddr, order: &ProbeOrder) -> io::Result<ProbeResult> {
     stamp(&socket)?;
     let mut prober = Prober::new(socket, order);
     prober.ping(order.pings, Duration::from_micros(order.interval_micros), wait)?;
+    let message = order.message.map(|message| prober.messages(&message)).transpose()?;
     let sent_rate = order.train.map(|train| prober.train(&train)).transpose()?;
-    Ok(prober.finish(wait, sent_rate))
+    Ok(ProbeResult { message, ..prober.finish(wait, sent_rate) })
+}
+
+/// Time on the way there and on the way back, in nanoseconds: without the time that the other end took to answer.
+fn round_trip(answer: &Packet, now: u64) -> u64 {
+    let answering = answer.answered.saturating_sub(answer.received);
+    now.saturating_sub(answer.sent).saturating_sub(answering)
 }
 
 struct Prober {
@@ -192,6 +79,10 @@ struct Prober {
     back: u64,
     /// The furthest counts that the other end has told.
     told: Option<Packet>,
+    /// The last ping whose sending was interrupted: its times are not known.
+    interrupted: Option<u64>,
+    /// The message that has come as a whole last, and when the answer was here.
+    arrived: Option<(Packet, u64)>,
     round_trip: Histogram<u64>,
     there: Histogram<u64>,
     home: Histogram<u64>,
@@ -209,6 +100,8 @@ impl Prober {
             answered: vec![false; usize::try_from(order.pings).unwrap_or(0)],
             back: 0,
             told: None,
+            interrupted: None,
+            arrived: None,
             round_trip: histogram(),
             there: histogram(),
             home: histogram(),
@@ -223,6 +116,9 @@ impl Prober {
             let ping = Packet { sequence, sent: unix_nanos(), ..Packet::new(Kind::Ping, self.session) };
             // An error is an answer of the network to an earlier packet, or a full queue: the packet is lost.
             let _ = self.socket.send(&ping.encode());
+            if unix_nanos().saturating_sub(ping.sent) > SENDING {
+                self.interrupted = Some(sequence);
+            }
         }
         let deadline = Instant::now() + wait;
         while self.back < pings && Instant::now() < deadline {
@@ -253,8 +149,10 @@ impl Prober {
 
     fn take(&mut self, bytes: &[u8], now: u64) {
         let Some(packet) = Packet::decode(bytes).filter(|packet| packet.session == self.session) else { return };
-        if !matches!(packet.kind, Kind::Pong | Kind::Counts) {
-            return;
+        match packet.kind {
+            Kind::Pong | Kind::Counts => {}
+            Kind::Arrived => return self.arrived = Some((packet, now)),
+            _ => return,
         }
         if self.told.is_none_or(|told| packet.kind == Kind::Counts || packet.pings > told.pings) {
             self.told = Some(packet);
@@ -263,14 +161,57 @@ impl Prober {
         let Some(answered) = first.filter(|answered| packet.kind == Kind::Pong && !**answered) else { return };
         *answered = true;
         self.back += 1;
-        for (histogram, from, to) in [
-            (&mut self.round_trip, packet.sent, now),
-            (&mut self.there, packet.sent, packet.received),
-            (&mut self.home, packet.received, now),
+        if self.interrupted == Some(packet.sequence) {
+            return;
+        }
+        for (histogram, nanos) in [
+            (&mut self.round_trip, round_trip(&packet, now)),
+            (&mut self.there, packet.received.saturating_sub(packet.sent)),
+            (&mut self.home, now.saturating_sub(packet.answered)),
         ] {
             // The range grows to every u64, so this can't fail.
-            let _ = histogram.record(to.saturating_sub(from) / 1000);
+            let _ = histogram.record(nanos / 1000);
         }
+    }
+
+    /// Sends messages, each when the one before has come, and gives the median of their times.
+    fn messages(&mut self, order: &MessageOrder) -> io::Result<MessageResult> {
+        let parts = order.parts();
+        let wait = Duration::from_millis(order.wait_millis);
+        let (mut there, mut both) = (vec![], vec![]);
+        for sequence in 1..=order.count {
+            self.arrived = None;
+            self.socket.set_nonblocking(false)?;
+            let sent = unix_nanos();
+            for place in 0..parts {
+                let part =
+                    Packet { sequence, sent, pings: place, packets: parts, ..Packet::new(Kind::Part, self.session) };
+                let mut bytes = part.encode().to_vec();
+                bytes.resize(TRAIN_LENGTH, 0);
+                // One that can't be sent is lost, and the message with it.
+                let _ = self.socket.send(&bytes);
+            }
+            let deadline = Instant::now() + wait;
+            let this = |arrived: Option<(Packet, u64)>| arrived.filter(|(packet, _)| packet.sequence == sequence);
+            while this(self.arrived).is_none() && Instant::now() < deadline {
+                self.listen_until(deadline.min(Instant::now() + Duration::from_millis(10)))?;
+            }
+            if let Some((packet, now)) = this(self.arrived) {
+                there.push(packet.received.saturating_sub(packet.sent) / 1000);
+                both.push(round_trip(&packet, now) / 1000);
+            }
+        }
+        let median = |times: &mut Vec<u64>| {
+            times.sort_unstable();
+            times.get(times.len() / 2).copied()
+        };
+        Ok(MessageResult {
+            bytes: message_bytes(order, self.headers == HEADERS_V4),
+            sent: order.count,
+            came: there.len() as u64,
+            one_way_micros: median(&mut there),
+            round_trip_micros: median(&mut both),
+        })
     }
 
     /// Sends a train, and says how fast it really was.
@@ -358,6 +299,7 @@ impl Prober {
             round_trip: Times::of(&self.round_trip),
             one_way_there: Times::of(&self.there),
             one_way_back: Times::of(&self.home),
+            message: None,
             train,
         }
     }
@@ -369,7 +311,7 @@ mod tests {
     use crate::probe::Responder;
 
     fn order(target: SocketAddr) -> ProbeOrder {
-        ProbeOrder { target, pings: 50, interval_micros: 1000, wait_millis: 500, train: None }
+        ProbeOrder { target, pings: 50, interval_micros: 1000, wait_millis: 500, message: None, train: None }
     }
 
     #[test]
@@ -377,11 +319,16 @@ mod tests {
         for address in ["127.0.0.1:0", "[::1]:0"] {
             let responder = Responder::start(address.parse().unwrap()).unwrap();
             let train = TrainOrder { bytes_per_second: 1_000_000, uncounted_millis: 50, counted_millis: 200 };
-            let order = ProbeOrder { train: Some(train), ..order(responder.address()) };
+            let message = MessageOrder { bytes: 8 << 10, count: 3, wait_millis: 1000 };
+            let order = ProbeOrder { message: Some(message), train: Some(train), ..order(responder.address()) };
             let result = probe(responder.address().ip(), &order).unwrap();
             assert_eq!((result.pings, result.there, result.back), (50, Some(50), 50));
             let (round_trip, there) = (result.round_trip.unwrap(), result.one_way_there.unwrap());
             assert!(there.p50_micros <= round_trip.max_micros);
+            let message = result.message.unwrap();
+            assert_eq!((message.sent, message.came), (3, 3));
+            assert_eq!(message.bytes, 7 * (1200 + if address.starts_with('[') { 62 } else { 42 }));
+            assert!(message.one_way_micros <= message.round_trip_micros);
             let train = result.train.unwrap();
             assert!(train.received_bytes_per_second > 0.0, "{train:?}");
             assert!(train.goodput_bytes_per_second < train.received_bytes_per_second);
@@ -397,12 +344,38 @@ mod tests {
     }
 
     #[test]
+    fn an_end_that_answers_late_does_not_make_the_link_slow() {
+        let responder = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let target = responder.local_addr().unwrap();
+        let late = Duration::from_millis(80);
+        let answering = std::thread::spawn(move || {
+            let mut buffer = [0; LENGTH];
+            for _ in 0..3 {
+                let (length, from) = responder.recv_from(&mut buffer).unwrap();
+                let received = unix_nanos();
+                sleep(late);
+                let ping = Packet::decode(&buffer[..length]).unwrap();
+                let answer = Packet { kind: Kind::Pong, received, answered: unix_nanos(), ..ping };
+                responder.send_to(&answer.encode(), from).unwrap();
+            }
+        });
+        let result = probe(Ipv4Addr::LOCALHOST.into(), &ProbeOrder { pings: 3, ..order(target) }).unwrap();
+        answering.join().unwrap();
+        let micros = u64::try_from(late.as_micros()).unwrap();
+        assert_eq!(result.back, 3);
+        assert!(result.one_way_back.unwrap().p50_micros < micros, "{result:?}");
+        // The ping that follows waits for the answer to the one before: only the first one is on the way alone.
+        assert!(result.round_trip.unwrap().min_micros < micros, "{result:?}");
+    }
+
+    #[test]
     fn an_order_without_end_is_refused() {
         let target = "127.0.0.1:9".parse().unwrap();
         for order in [
             ProbeOrder { pings: u64::MAX, ..order(target) },
             ProbeOrder { interval_micros: u64::MAX, ..order(target) },
             ProbeOrder { wait_millis: u64::MAX, ..order(target) },
+            ProbeOrder { message: Some(MessageOrder { bytes: 1, count: u64::MAX, wait_millis: 2 }), ..order(target) },
         ] {
             assert!(probe(Ipv4Addr::LOCALHOST.into(), &order).is_err());
         }

@@ -4,7 +4,7 @@
 const MAGIC: [u8; 4] = *b"ANBP";
 
 /// Length of all packets but those of a train, in bytes.
-pub(super) const LENGTH: usize = 72;
+pub(super) const LENGTH: usize = 80;
 
 /// Length of a train's packets: with all headers they stay below the 1280 bytes that every IPv6 link carries.
 pub(super) const TRAIN_LENGTH: usize = 1200;
@@ -24,6 +24,10 @@ pub(super) enum Kind {
     Report = 5,
     /// Those counts.
     Counts = 6,
+    /// One of the packets of a message.
+    Part = 7,
+    /// The message has come as a whole.
+    Arrived = 8,
 }
 
 /// A packet; what the fields are depends on the kind.
@@ -32,15 +36,18 @@ pub(super) struct Packet {
     pub(super) kind: Kind,
     /// A number that the asking end has made up.
     pub(super) session: u64,
-    /// Ping, pong: number of the ping.
+    /// Ping, pong: number of the ping. Part, arrived: number of the message.
     pub(super) sequence: u64,
-    /// Ping, pong: when the ping was sent, in nanoseconds since the Unix epoch.
+    /// Ping, pong: when the ping was sent, in nanoseconds since the Unix epoch. Part, arrived: when the message was.
     pub(super) sent: u64,
-    /// Pong: when it came. Counts: time from the first to the last counted packet, in nanoseconds.
+    /// Pong: when the ping came. Arrived: when the last part did. Counts: time from the first to the last counted packet, in
+    /// nanoseconds.
     pub(super) received: u64,
-    /// Pong, counts: different pings that have come in this session.
+    /// Pong, arrived: when the answer was sent.
+    pub(super) answered: u64,
+    /// Pong, counts: different pings that have come in this session. Part: its place in the message.
     pub(super) pings: u64,
-    /// Counts: counted packets of the train.
+    /// Counts: counted packets of the train. Part: parts of the message.
     pub(super) packets: u64,
     /// Pong, counts: pings that came again.
     pub(super) duplicates: u64,
@@ -50,7 +57,18 @@ pub(super) struct Packet {
 
 impl Packet {
     pub(super) fn new(kind: Kind, session: u64) -> Self {
-        Self { kind, session, sequence: 0, sent: 0, received: 0, pings: 0, packets: 0, duplicates: 0, reordered: 0 }
+        Self {
+            kind,
+            session,
+            sequence: 0,
+            sent: 0,
+            received: 0,
+            answered: 0,
+            pings: 0,
+            packets: 0,
+            duplicates: 0,
+            reordered: 0,
+        }
     }
 
     pub(super) fn encode(&self) -> [u8; LENGTH] {
@@ -62,6 +80,7 @@ impl Packet {
             self.sequence,
             self.sent,
             self.received,
+            self.answered,
             self.pings,
             self.packets,
             self.duplicates,
@@ -83,6 +102,8 @@ impl Packet {
             4 => Kind::Counted,
             5 => Kind::Report,
             6 => Kind::Counts,
+            7 => Kind::Part,
+            8 => Kind::Arrived,
             _ => return None,
         };
         let mut fields = rest.chunks_exact(8).filter_map(|part| Some(u64::from_be_bytes(part.try_into().ok()?)));
@@ -93,6 +114,7 @@ impl Packet {
             sequence: next()?,
             sent: next()?,
             received: next()?,
+            answered: next()?,
             pings: next()?,
             packets: next()?,
             duplicates: next()?,
@@ -110,10 +132,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_packet_survives_its_bytes(fields in any::<[u64; 8]>(), more in 0_usize..9) {
-            let [session, sequence, sent, received, pings, packets, duplicates, reordered] = fields;
-            let packet =
-                Packet { kind: Kind::Pong, session, sequence, sent, received, pings, packets, duplicates, reordered };
+        fn a_packet_survives_its_bytes(fields in any::<[u64; 9]>(), more in 0_usize..9) {
+            let [session, sequence, sent, received, answered, pings, packets, duplicates, reordered] = fields;
+            let counts = Packet { pings, packets, duplicates, reordered, ..Packet::new(Kind::Pong, session) };
+            let packet = Packet { sequence, sent, received, answered, ..counts };
             let mut bytes = packet.encode().to_vec();
             bytes.resize(LENGTH + more, 7);
             prop_assert_eq!(Packet::decode(&bytes), Some(packet));

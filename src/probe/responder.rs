@@ -18,6 +18,7 @@ use super::{
     packet::{Kind, Packet, TRAIN_LENGTH},
     socket::{Received, receive, stamp},
 };
+use crate::clock::unix_nanos;
 
 /// Sessions that are remembered: one for each other node of a large network, twice. The oldest is forgotten first.
 const MOST_SESSIONS: usize = 2048;
@@ -42,6 +43,9 @@ struct Session {
     /// When the first and the last counted packet came, in nanoseconds since the Unix epoch.
     first_counted: Option<u64>,
     last_counted: Option<u64>,
+    /// Number of the message that is coming, and bit `k` for its part `k`.
+    message: u64,
+    parts: u128,
 }
 
 impl Session {
@@ -56,7 +60,21 @@ impl Session {
             packets: 0,
             first_counted: None,
             last_counted: None,
+            message: 0,
+            parts: 0,
         }
+    }
+
+    /// Takes a part of a message, and says whether it was the last one that was missing.
+    fn part(&mut self, packet: &Packet) -> bool {
+        if packet.sequence != self.message {
+            (self.message, self.parts) = (packet.sequence, 0);
+        }
+        let bit = |at: u64| u32::try_from(at).ok().and_then(|at| 1_u128.checked_shl(at));
+        let (Some(part), Some(after)) = (bit(packet.pings), bit(packet.packets)) else { return false };
+        let new = part < after && self.parts & part == 0;
+        self.parts |= part;
+        new && self.parts == after - 1
     }
 
     fn ping(&mut self, sequence: u64) {
@@ -146,7 +164,7 @@ fn answer(socket: &UdpSocket, stop: &AtomicBool) {
         let Ok(Received { length, from: Some(from), at: received }) = receive(socket, &mut buffer) else { continue };
         let now = Instant::now();
         let Some(packet) = Packet::decode(&buffer[..length]) else { continue };
-        if !matches!(packet.kind, Kind::Ping | Kind::Uncounted | Kind::Counted | Kind::Report) {
+        if !matches!(packet.kind, Kind::Ping | Kind::Uncounted | Kind::Counted | Kind::Report | Kind::Part) {
             continue;
         }
         let key = (from, packet.session);
@@ -168,11 +186,14 @@ fn answer(socket: &UdpSocket, stop: &AtomicBool) {
                 session.counted(received);
                 continue;
             }
+            Kind::Part if session.part(&packet) => Kind::Arrived,
             _ => continue,
         };
-        let received = if kind == Kind::Pong { received } else { session.span() };
+        let received = if kind == Kind::Counts { session.span() } else { received };
         let Session { pings, packets, duplicates, reordered, .. } = *session;
-        let answer = Packet { kind, received, pings, packets, duplicates, reordered, ..packet };
+        let mut answer = Packet { kind, received, pings, packets, duplicates, reordered, ..packet };
+        // Last of all: how long this thread has waited for a processor is not the link's time.
+        answer.answered = unix_nanos();
         // One that can't be sent is lost, as any packet may be.
         let _ = socket.send_to(&answer.encode(), from);
     }
@@ -181,6 +202,15 @@ fn answer(socket: &UdpSocket, stop: &AtomicBool) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_message_has_come_when_each_of_its_parts_has() {
+        let part = |sequence, place| Packet { sequence, pings: place, packets: 3, ..Packet::new(Kind::Part, 1) };
+        let mut session = Session::new(Instant::now());
+        let came = [(1, 0), (1, 2), (1, 2), (1, 7), (1, u64::MAX), (1, 1), (1, 1), (2, 0), (2, 1), (3, 2), (2, 2)];
+        let whole = came.map(|(sequence, place)| session.part(&part(sequence, place)));
+        assert_eq!(whole, [false, false, false, false, false, true, false, false, false, false, false]);
+    }
 
     #[test]
     fn pings_are_told_from_duplicates_and_late_ones() {

@@ -46,13 +46,20 @@ fn cells(link: &LinkRow, when: &str, measured: &LinkMeasured, asked: bool) -> Ve
         median(measured.round_trip),
         format!("{}/{}", measured.lost, measured.packets),
         measured.throughput_bytes_per_second.map_or_else(|| "-".into(), |rate| format!("{:.0}", rate / 1000.0)),
+        measured.message.map_or_else(
+            || "-".into(),
+            |one| {
+                let found = one.one_way_micros.or(one.round_trip_micros);
+                format!("{} of {}", time(found), time(Some(one.expected_micros)))
+            },
+        ),
     ]
 }
 
 /// A line for each link and measurement: what was asked for, what was measured.
 pub fn link_table(certificate: &Certificate) -> String {
     let mut table: Table = empty_table();
-    let header = ["link", "asked for", "when", "one way", "p1 .. p99", "round trip", "lost", "KB/s"];
+    let header = ["link", "asked for", "when", "one way", "p1 .. p99", "round trip", "lost", "KB/s", "message"];
     table.set_header(header);
     for link in &certificate.links {
         let measured = [("before", &link.before), ("after", &link.after)];

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{Binomial, DiscreteCDF};
 
+use super::message::{self, MessageMeasured, message_problem};
 use crate::{
     probe::Times,
     shaping::{QdiscCounters, Shape},
@@ -38,6 +39,9 @@ pub struct Tolerance {
     pub latency_millis: f64,
     /// Of the throughput, in percent.
     pub throughput_percent: f64,
+    /// Of the time of a single message, in percent, beside `latency_millis`.
+    #[serde(default = "message::usual_percent")]
+    pub message_percent: f64,
 }
 
 /// What was measured of one direction of a link.
@@ -60,6 +64,10 @@ pub struct LinkMeasured {
     pub throughput_bytes_per_second: Option<f64>,
     /// The same without headers.
     pub goodput_bytes_per_second: Option<f64>,
+    /// A single message; none where no throughput was asked for, or where it was measured at other links of the same
+    /// interfaces.
+    #[serde(default)]
+    pub message: Option<MessageMeasured>,
 }
 
 /// One direction of a link.
@@ -71,6 +79,9 @@ pub struct LinkRow {
     pub to: u64,
     /// What was asked for, the ends' interfaces included.
     pub configured: Shape,
+    /// Bytes that the bucket of the link's throughput may send at once, as the kernel has it; none where that is not known.
+    #[serde(default)]
+    pub burst_bytes: Option<u64>,
     /// What was measured before the window.
     pub before: Option<LinkMeasured>,
     /// And after it.
@@ -224,6 +235,7 @@ fn judge(configured: &Shape, back: f64, measured: &LinkMeasured, tolerance: Tole
             ));
         }
     }
+    problems.extend(measured.message.and_then(|message| message_problem(configured, back, &message, &tolerance)));
     problems
 }
 
@@ -268,11 +280,13 @@ fn pooled_loss(links: &[LinkRow]) -> Option<PooledLoss> {
 mod tests {
     use super::*;
 
-    const TOLERANCE: Tolerance = Tolerance { latency_percent: 2.0, latency_millis: 1.0, throughput_percent: 5.0 };
+    const TOLERANCE: Tolerance =
+        Tolerance { latency_percent: 2.0, latency_millis: 1.0, throughput_percent: 5.0, message_percent: 10.0 };
 
     fn row(configured: &str, measured: LinkMeasured) -> LinkRow {
         let configured = configured.parse().unwrap();
-        LinkRow { from: 0, to: 1, configured, before: Some(measured.clone()), after: Some(measured), problems: vec![] }
+        let (before, after) = (Some(measured.clone()), Some(measured));
+        LinkRow { from: 0, to: 1, configured, burst_bytes: None, before, after, problems: vec![] }
     }
 
     fn around(micros: u64, spread: u64) -> Option<Times> {
@@ -379,6 +393,32 @@ mod tests {
         assert!(
             certificate.reason().unwrap().contains("0 -> 1 did not take its shape: before the window nothing came")
         );
+    }
+
+    #[test]
+    fn a_message_that_the_limit_let_through_unslowed_is_named() {
+        let measured = |micros| LinkMeasured {
+            one_way: around(50, 10),
+            packets: 1000,
+            throughput_bytes_per_second: Some(100_000.0),
+            message: Some(MessageMeasured {
+                bytes: 8_694,
+                expected_micros: 86_940,
+                one_way_micros: micros,
+                round_trip_micros: None,
+            }),
+            ..LinkMeasured::default()
+        };
+        for micros in [77_300, 86_940, 96_600] {
+            assert_eq!(problems("throughput=100", measured(Some(micros))), Vec::<String>::new(), "{micros}");
+        }
+        let fast = problems("throughput=100", measured(Some(300)));
+        assert!(
+            fast[0].contains("a message of 8694 bytes took 0.30 ms, not 86.94 ms (tolerance 9.69 ms)"),
+            "before and after the window: {fast:?}"
+        );
+        assert!(!problems("throughput=100", measured(Some(97_000))).is_empty());
+        assert!(problems("throughput=100", measured(None))[0].contains("no message of 8694 bytes came as a whole"));
     }
 
     #[test]

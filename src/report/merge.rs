@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::{
+    environments::machines,
     lives::{add_all, join_lives, merge_histograms, sum},
     machine,
     observed::{Observations, PlannedWindow},
@@ -179,6 +180,7 @@ pub fn merge(collected: Collected<'_>) -> RunSummary {
         verdict,
         ready_seconds: observed.ready_seconds,
         links: observed.links.clone(),
+        machines: machines(&nodes),
         clocks: observed.clocks.clone(),
         faults: observed.faults.clone(),
         profiles: observed.profiles.clone(),

@@ -2,12 +2,14 @@
 
 mod clocks;
 mod drain;
+mod environments;
 mod folder;
 mod link_table;
 mod links;
 mod lives;
 mod machine;
 mod merge;
+mod message;
 mod observed;
 mod phases;
 mod quantiles;
@@ -20,10 +22,13 @@ mod totals;
 
 pub use clocks::{ClockDifference, ClockOffset, ClockRow, Clocks};
 pub use drain::{DrainEnd, DrainSummary};
+pub use environments::MachineRow;
 pub use folder::{FolderError, RunFolder};
 pub use link_table::link_table;
 pub use links::{Certificate, InterfaceRow, LinkMeasured, LinkRow, PooledLoss, Tolerance};
 pub use merge::{Collected, Trials, merge, merge_trials};
+pub use message::MessageMeasured;
+pub(crate) use message::{MESSAGE_PERCENT, message_problem};
 pub use observed::{Observations, PlannedWindow};
 pub use phases::PhaseInput;
 pub use quantiles::{DelaySummary, Quantile};

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     clocks::Clocks,
     drain::DrainSummary,
+    environments::MachineRow,
     links::Certificate,
     quantiles::DelaySummary,
     sustained::{FrontierRow, Sustained},
@@ -252,6 +253,9 @@ pub struct RunSummary {
     /// What the links were asked to be, and what they were measured to be; none where none was shaped.
     #[serde(default)]
     pub links: Option<Certificate>,
+    /// The machines that the nodes ran on, each with its nodes; one for all of them where they are alike.
+    #[serde(default)]
+    pub machines: Vec<MachineRow>,
     /// How far the clocks were apart, where the nodes ran elsewhere.
     #[serde(default)]
     pub clocks: Option<Clocks>,

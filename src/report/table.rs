@@ -7,6 +7,7 @@ use comfy_table::{
 use super::link_table::links_line;
 use super::{
     drain::DrainEnd,
+    environments::machine_line,
     quantiles::{DelaySummary, Quantile},
     summary::{Deliveries, NodeRow, PhaseRow, RunSummary, Totals, TrialRow},
     sustained::{FrontierRow, Sustained},
@@ -149,6 +150,9 @@ fn window_rows(run: &RunSummary, totals: &Totals, row: &mut impl FnMut(&str, Str
     row("send lag", percentiles(&totals.send_lag));
     if let Some(certificate) = &run.links {
         row("links", links_line(certificate));
+        if let Some(line) = machine_line(&run.machines, certificate) {
+            row("machine", line);
+        }
     }
     row(
         "CPU",
@@ -192,6 +196,9 @@ pub fn run_table(run: &RunSummary) -> String {
             row("best setting", best.map_or_else(|| "no trial was sustained".into(), setting));
             if let Some(certificate) = &run.links {
                 row("links", links_line(certificate));
+                if let Some(line) = machine_line(&run.machines, certificate) {
+                    row("machine", line);
+                }
             }
             row("peak memory", format!("{} in all nodes together", bytes(run.peak_memory_bytes as f64)));
         }

@@ -50,6 +50,7 @@ fn node(id: u64, phases: Vec<PhaseSummary>, delays: &[u64]) -> NodeSummary {
         peer_id: String::new(),
         process: 0,
         configuration: serde_json::Value::Null,
+        environment: None,
         phase: Phase::Draining,
         readiness: Readiness::default(),
         counted_unix_nanos: OPENING + 100 * SECOND,

@@ -9,6 +9,13 @@
 //! netem delays and loses, tbf (a token bucket) limits what comes out of it. tbf's queue is limited in bytes. What netem
 //! takes for one packet may be many (segmentation offload), lost or delayed as one: where that matters, a first tbf, whose
 //! bucket holds a single frame, takes it apart.
+//!
+//! # Time of one message
+//!
+//! A bucket holds one frame, and the bytes of the time by which the kernel's timers may be late ([`burst_bytes`]). What
+//! comes out of a sender's bucket has the rate already: a receiver's bucket of the same rate lets it pass, so that a message
+//! takes its serialisation time once. A token bucket sends the first frame after a pause at once, where a real link takes
+//! that frame's own time first: a message comes earlier by what the bucket holds, and never later.
 
 use std::net::IpAddr;
 
@@ -18,26 +25,31 @@ use super::{plan::InterfacePlan, shape::Shape};
 const FRAME: u64 = 1514;
 
 /// Bytes that a frame may have beyond the interface's MTU: Ethernet's header, VLAN tags, and the token bucket's rounding.
-const FRAME_SLACK: u64 = 100;
+const FRAME_SLACK: u64 = 32;
 
 /// Throughput that an unlimited link is taken to have, in bytes per second, when netem's queue is sized: 10 Gbit/s.
 const FASTEST: u64 = 1_250_000_000;
 
-/// Time that a token bucket may send ahead: 10 ms hides late timers; and 16 KiB at least, which hold some frames at any
-/// rate.
-const BURST_MILLIS: u64 = 10;
-/// Fewest bytes that a token bucket may send ahead.
-pub const LEAST_BURST: u64 = 16 << 10;
+/// Time by which a precise timer may be late, in microseconds: an interrupt, and the work that the kernel does before it.
+const TIMER_MICROS: u64 = 500;
+
+/// Fewest bytes in the queue of a limited link: the first flights of TCP for a message of 64 KiB to two receivers. A
+/// shorter queue would drop of a single message what no home router drops, and a retransmission would count as the link's.
+const LEAST_QUEUE: u64 = 128 << 10;
 
 /// Time that a packet waits in the queue of a limited link before it is dropped, in milliseconds: the usual buffer of a
 /// router, and never less than the link's own round trip.
-pub const QUEUE_MILLIS: f64 = 100.0;
+const QUEUE_MILLIS: f64 = 100.0;
 
 /// Fewest packets in netem's queue.
 const LEAST_PACKETS: u64 = 1000;
 
 /// Packets that an IFB device holds; its default of 32 drops bursts that no real interface would.
 const IFB_PACKETS: u32 = 10_000;
+
+/// Rate of the bucket that only takes packets apart, in bytes per second: it never waits, which coarse timers would make a
+/// tick for each frame.
+const APART_RATE: u64 = 1_000_000_000_000;
 
 /// Handles, all below 0x8000 where the kernel takes its own from: tbf and classes of a whole interface, then netem and tbf
 /// of class k (0 is everybody without a rule), and the tbf that takes packets apart.
@@ -60,6 +72,8 @@ pub struct Devices {
     pub interface: String,
     /// Its MTU, in bytes.
     pub mtu: u64,
+    /// Time by which the kernel's timers may be late, in microseconds: their own resolution where they are coarse.
+    pub timer_micros: u64,
     /// The IFB device that what comes in is sent through.
     pub ingress: String,
     /// The IFB device in which blocked packets end.
@@ -73,6 +87,14 @@ pub struct Batch {
     pub ip: Vec<String>,
     /// Lines for `tc`.
     pub tc: Vec<String>,
+}
+
+/// Bytes that the bucket of a link of `rate` bytes per second may send at once: a frame, and what the rate makes in the
+/// time by which timers are late.
+pub fn burst_bytes(rate: u64, mtu: u64, timer_micros: u64) -> u64 {
+    let late = u128::from(rate) * u128::from(timer_micros.max(TIMER_MICROS)) / 1_000_000;
+    // Sizes are 32 bits in the kernel.
+    (mtu + FRAME_SLACK + u64::try_from(late).unwrap_or(u64::MAX >> 1)).min(1 << 30)
 }
 
 /// Whether a root qdisc of this kind and handle, as `tc` writes them, is one that [`batch`] makes.
@@ -96,13 +118,13 @@ pub(super) fn is_sink(handle: &str) -> bool {
 /// plans say that they may.
 pub fn batch(plan: &InterfacePlan, devices: &Devices, before: Option<&InterfacePlan>) -> Batch {
     let mut batch = Batch::default();
-    let Devices { interface, mtu, ingress, sink } = devices;
+    let Devices { interface, ingress, sink, .. } = devices;
     let tc = &mut batch.tc;
     let fresh = before.is_none();
     if plan.peers.is_empty() {
-        leaf(tc, (interface, *mtu), "root", 0, &plan.egress, (false, false));
+        leaf(tc, (interface, devices), "root", 0, &plan.egress, (false, false));
     } else {
-        classes(tc, (interface, *mtu), plan, fresh);
+        classes(tc, devices, plan, fresh);
     }
     let (takes_all, blocks) = (!plan.ingress.is_free(), plan.blockable || !plan.blocked.is_empty());
     if fresh && (takes_all || blocks) {
@@ -119,7 +141,7 @@ pub fn batch(plan: &InterfacePlan, devices: &Devices, before: Option<&InterfaceP
              redirect dev {ingress}"
         ));
     }
-    leaf(tc, (ingress, *mtu), "root", 0, &plan.ingress, (false, false));
+    leaf(tc, (ingress, devices), "root", 0, &plan.ingress, (false, false));
     let blocked_before = before.map_or(&[][..], |before| &before.blocked);
     if plan.blocked != blocked_before {
         for (priority, protocol, v4) in [(BLOCK_V4, "ip", true), (BLOCK_V6, "ipv6", false)] {
@@ -159,10 +181,11 @@ fn matching(side: &str, address: IpAddr) -> String {
 }
 
 /// One class for each peer and one for the rest, each shaped on its own; then the throughput of the interface.
-fn classes(tc: &mut Vec<String>, (device, mtu): (&str, u64), plan: &InterfacePlan, fresh: bool) {
+fn classes(tc: &mut Vec<String>, devices: &Devices, plan: &InterfacePlan, fresh: bool) {
+    let device = devices.interface.as_str();
     let mut parent = "root".to_owned();
     if let Some(rate) = plan.egress.bytes_per_second() {
-        tc.push(token_bucket(device, &parent, INTERFACE_RATE, rate, 0.0));
+        tc.push(token_bucket((device, devices), &parent, INTERFACE_RATE, rate, 0.0));
         parent = format!("parent {INTERFACE_RATE:x}:1");
     }
     if fresh {
@@ -178,7 +201,14 @@ fn classes(tc: &mut Vec<String>, (device, mtu): (&str, u64), plan: &InterfacePla
                 "class add dev {device} parent {CLASSES:x}: classid {class} htb rate {FASTEST}bps burst 1mb cburst 1mb quantum 60000"
             ));
         }
-        leaf(tc, (device, mtu), &format!("parent {class}"), at, &shape, (plan.adjustable_delay, plan.adjustable_rate));
+        leaf(
+            tc,
+            (device, devices),
+            &format!("parent {class}"),
+            at,
+            &shape,
+            (plan.adjustable_delay, plan.adjustable_rate),
+        );
         if !fresh {
             continue;
         }
@@ -195,7 +225,7 @@ fn classes(tc: &mut Vec<String>, (device, mtu): (&str, u64), plan: &InterfacePla
 /// netem, then a token bucket, as far as the shape needs them or may come to need them (`adjustable`: delay, rate).
 fn leaf(
     tc: &mut Vec<String>,
-    (device, mtu): (&str, u64),
+    (device, devices): (&str, &Devices),
     parent: &str,
     at: u32,
     shape: &Shape,
@@ -203,10 +233,10 @@ fn leaf(
 ) {
     let mut parent = parent.to_owned();
     if shape.is_by_packet() || adjustable.0 {
-        let (handle, burst) = (APART + at, mtu + FRAME_SLACK);
+        let (handle, burst) = (APART + at, devices.mtu + FRAME_SLACK);
         // Its own queue is never used: netem takes its place.
         tc.push(format!(
-            "qdisc replace dev {device} {parent} handle {handle:x}: tbf rate {FASTEST}bps burst {burst} limit {FASTEST}"
+            "qdisc replace dev {device} {parent} handle {handle:x}: tbf rate {APART_RATE}bps burst {burst} limit {FASTEST}"
         ));
         parent = format!("parent {handle:x}:1");
     }
@@ -215,11 +245,8 @@ fn leaf(
         tc.push(format!("qdisc replace dev {device} {parent} handle {handle:x}: {}", netem(shape)));
         parent = format!("parent {handle:x}:1");
     }
-    match shape.bytes_per_second() {
-        Some(rate) => tc.push(token_bucket(device, &parent, RATE + at, rate, shape.latency_millis)),
-        None if adjustable.1 => tc.push(token_bucket(device, &parent, RATE + at, FASTEST, shape.latency_millis)),
-        None => {}
-    }
+    let rate = shape.bytes_per_second().or(adjustable.1.then_some(FASTEST));
+    tc.extend(rate.map(|rate| token_bucket((device, devices), &parent, RATE + at, rate, shape.latency_millis)));
 }
 
 fn netem(shape: &Shape) -> String {
@@ -241,12 +268,22 @@ fn netem(shape: &Shape) -> String {
     text
 }
 
-fn token_bucket(device: &str, parent: &str, handle: u32, rate: u64, latency_millis: f64) -> String {
-    let burst = (rate * BURST_MILLIS / 1000).max(LEAST_BURST);
+/// Bytes that wait at most for the rate of a link; what comes beyond is dropped.
+pub fn queue_bytes(rate: u64, latency_millis: f64) -> u64 {
     let queue = rate as f64 * (2.0 * latency_millis).max(QUEUE_MILLIS) / 1000.0;
-    let limit = burst + (queue.ceil() as u64).max(8 * FRAME);
-    // Their sizes are 32 bits in the kernel.
-    let (burst, limit) = (burst.min(1 << 30), limit.min(u32::MAX.into()));
+    (queue.ceil() as u64).max(LEAST_QUEUE)
+}
+
+fn token_bucket(
+    (device, devices): (&str, &Devices),
+    parent: &str,
+    handle: u32,
+    rate: u64,
+    latency_millis: f64,
+) -> String {
+    let burst = burst_bytes(rate, devices.mtu, devices.timer_micros);
+    // Its size is 32 bits in the kernel.
+    let limit = queue_bytes(rate, latency_millis).saturating_add(burst).min(u32::MAX.into());
     format!("qdisc replace dev {device} {parent} handle {handle:x}: tbf rate {rate}bps burst {burst} limit {limit}")
 }
 
@@ -256,7 +293,7 @@ mod tests {
     use crate::shaping::PeerRule;
 
     fn devices() -> Devices {
-        Devices { interface: "eth0".into(), mtu: 1500, ingress: "in".into(), sink: "sink".into() }
+        Devices { interface: "eth0".into(), mtu: 1500, timer_micros: 0, ingress: "in".into(), sink: "sink".into() }
     }
 
     fn lines(plan: &InterfacePlan, before: Option<&InterfacePlan>) -> String {
@@ -276,13 +313,28 @@ mod tests {
             lines(&plan, None),
             "link add in txqueuelen 10000 type ifb\n\
              link set in up\n\
-             qdisc replace dev eth0 root handle 7000: tbf rate 1250000000bps burst 1600 limit 1250000000\n\
+             qdisc replace dev eth0 root handle 7000: tbf rate 1000000000000bps burst 1532 limit 1250000000\n\
              qdisc replace dev eth0 parent 7000:1 handle 5000: netem limit 127973 delay 50000us 5000us loss 1%\n\
-             qdisc replace dev eth0 parent 5000:1 handle 6000: tbf rate 10000000bps burst 100000 limit 1100000\n\
+             qdisc replace dev eth0 parent 5000:1 handle 6000: tbf rate 10000000bps burst 6532 limit 1006532\n\
              qdisc add dev eth0 handle ffff: ingress\n\
              filter add dev eth0 parent ffff: protocol all prio 100 u32 match u32 0 0 action mirred egress redirect dev in\n\
-             qdisc replace dev in root handle 6000: tbf rate 10000000bps burst 100000 limit 1100000\n"
+             qdisc replace dev in root handle 6000: tbf rate 10000000bps burst 6532 limit 1006532\n"
         );
+    }
+
+    #[test]
+    fn a_bucket_holds_a_frame_and_what_late_timers_need() {
+        assert_eq!(burst_bytes(100_000, 1500, 0), 1500 + 32 + 50);
+        assert_eq!(burst_bytes(1_000_000, 1500, 0), 1500 + 32 + 500);
+        assert_eq!(burst_bytes(1_000_000, 1500, 4000), 1500 + 32 + 4000, "timers that fire each 4 ms");
+        assert_eq!(burst_bytes(u64::MAX, 9000, 0), 1 << 30, "within the kernel's 32 bits");
+    }
+
+    #[test]
+    fn the_queue_of_a_slow_link_holds_a_large_message() {
+        assert!(queue_bytes(8_000, 0.0) >= 64 << 10);
+        assert_eq!(queue_bytes(10_000_000, 0.0), 1_000_000);
+        assert_eq!(queue_bytes(10_000_000, 100.0), 2_000_000, "no less than a round trip");
     }
 
     #[test]

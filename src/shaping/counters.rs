@@ -32,6 +32,12 @@ pub struct QdiscCounters {
 }
 
 impl QdiscCounters {
+    /// Bytes that it may send at once, if it is a token bucket of that rate, in bytes per second.
+    pub fn burst_bytes(&self, rate: u64) -> Option<u64> {
+        let option = |name: &str| self.options.get(name).and_then(Value::as_u64);
+        option("burst").filter(|_| self.kind == "tbf" && option("rate") == Some(rate))
+    }
+
     /// Whether packets that were blocked end in it: its drops are those that were cut off.
     pub fn is_sink(&self) -> bool {
         self.kind == "bfifo" && is_sink(&self.handle)

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     batch::{Devices, batch, is_own_root},
+    congestion::set_congestion_control,
     counters::{Qdisc, QdiscCounters, qdisc_counters, qdiscs},
     plan::InterfacePlan,
     tool::{self, ShapingError},
@@ -104,6 +105,15 @@ pub(super) fn remove_leftovers() -> Result<Vec<String>, ShapingError> {
     Ok(removed)
 }
 
+/// The resolution of the timers that qdiscs wait by, in microseconds: less than one where the kernel has precise timers, a
+/// tick where it has not.
+fn timer_micros() -> u64 {
+    // The last of four hexadecimal numbers: how many times a second a timer may fire.
+    let text = std::fs::read_to_string("/proc/thread-self/net/psched").unwrap_or_default();
+    let per_second = text.split_whitespace().nth(3).and_then(|hex| u64::from_str_radix(hex, 16).ok());
+    per_second.filter(|hz| *hz > 0).map_or(0, |hz| 1_000_000 / hz)
+}
+
 impl Interface {
     /// The interface of that name.
     ///
@@ -133,6 +143,7 @@ impl Interface {
         let devices = Devices {
             interface: ifname.clone(),
             mtu: *mtu,
+            timer_micros: timer_micros(),
             ingress: format!("{INGRESS}{ifindex}"),
             sink: format!("{SINK}{ifindex}"),
         };
@@ -169,7 +180,9 @@ impl Interface {
         self.remove()?;
         self.refuse_foreign()?;
         let batch = batch(plan, &self.devices, None);
-        let applied = tool::batch("ip", &batch.ip).and_then(|()| tool::batch("tc", &batch.tc));
+        let applied = tool::batch("ip", &batch.ip)
+            .and_then(|()| tool::batch("tc", &batch.tc))
+            .and_then(|()| set_congestion_control(self.name(), plan.congestion_control.as_deref()));
         if applied.is_err() {
             // The first error is the one to tell.
             let _ = self.remove();
@@ -207,6 +220,7 @@ impl Interface {
     pub fn remove(&self) -> Result<RemovedParts, ShapingError> {
         let Devices { interface, ingress, sink, .. } = &self.devices;
         let mut removed = RemovedParts { leftovers: remove_leftovers()?, ..RemovedParts::default() };
+        set_congestion_control(interface, None)?;
         let here = qdiscs_of(interface)?;
         let has_ingress = here.iter().any(|one| one.kind == "ingress");
         if here.iter().any(|one| one.root && is_own_root(&one.kind, &one.handle)) {

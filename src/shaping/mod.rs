@@ -11,6 +11,7 @@
 
 mod batch;
 mod command;
+mod congestion;
 mod counters;
 mod interface;
 mod links;
@@ -18,7 +19,7 @@ mod plan;
 mod shape;
 mod tool;
 
-pub use batch::{Batch, Devices, LEAST_BURST, QUEUE_MILLIS, batch};
+pub use batch::{Batch, Devices, batch, burst_bytes, queue_bytes};
 pub use command::{ShapeArgs, command};
 pub use counters::{QdiscCounters, qdisc_counters};
 pub use interface::{Interface, RemovedParts};

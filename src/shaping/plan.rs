@@ -10,6 +10,9 @@ use super::shape::{Shape, ShapeError};
 /// Most peers with a rule of their own: a table of u32 filters holds 2047 of a family.
 pub(super) const MOST_PEERS: usize = 2000;
 
+/// Longest name of a congestion control, as the kernel has it.
+const LONGEST_NAME: usize = 15;
+
 /// What leaves for some addresses is shaped in a way of its own.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -41,6 +44,9 @@ pub struct InterfacePlan {
     pub adjustable_delay: bool,
     /// So may each peer's throughput.
     pub adjustable_rate: bool,
+    /// Congestion control of TCP connections over this interface; none for the kernel's own choice.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub congestion_control: Option<String>,
 }
 
 impl InterfacePlan {
@@ -56,6 +62,7 @@ impl InterfacePlan {
         self.egress.is_free()
             && self.ingress.is_free()
             && self.blocked.is_empty()
+            && self.congestion_control.is_none()
             && !(self.blockable || self.adjustable_delay || self.adjustable_rate)
             && self.peers.iter().all(|peer| peer.shape.is_free())
     }
@@ -76,6 +83,11 @@ impl InterfacePlan {
         self.ingress.validated()?;
         for peer in &self.peers {
             peer.shape.validated()?;
+        }
+        let name = self.congestion_control.as_deref().unwrap_or("none");
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+        if name.is_empty() || name.len() > LONGEST_NAME || !name.bytes().all(plain) {
+            return Err(ShapeError(format!("congestion control '{name}': give a name such as cubic or bbr")));
         }
         if self.peers.len() > MOST_PEERS {
             return Err(ShapeError(format!(

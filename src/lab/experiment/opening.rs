@@ -83,6 +83,20 @@ impl Experiment<'_> {
             checked?;
         }
         self.ready_seconds = Some(self.started.elapsed().as_secs_f64());
+        self.check_congestion_control().await
+    }
+
+    /// Compares the congestion control of every node's connections with what was asked for.
+    async fn check_congestion_control(&self) -> Result<(), String> {
+        let Some(asked) = &self.plan.args.congestion_control else { return Ok(()) };
+        for (client, summary) in self.clients.iter().zip(join_all(self.clients.iter().map(NodeClient::summary)).await) {
+            let summary = summary.map_err(|error| format!("node {}: {error}", client.id))?;
+            let found = summary.environment.and_then(|environment| environment.congestion_control);
+            if found.as_ref() != Some(asked) {
+                let found = found.as_deref().unwrap_or("unknown");
+                return Err(format!("the congestion control of node {} is {found}, not {asked}", client.id));
+            }
+        }
         Ok(())
     }
 

@@ -169,6 +169,7 @@ impl Attachment {
             docker: false,
             node_binary: None,
             ipv6: false,
+            congestion_control: None,
             output: None,
             print: PrintArgs::default(),
             seeing: self.run.seeing.clone(),
