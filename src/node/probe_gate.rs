@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     fn order(target: &str) -> ProbeOrder {
-        ProbeOrder { target: target.parse().unwrap(), pings: 1, interval_micros: 0, wait_millis: 0, train: None }
+        ProbeOrder { target: target.parse().unwrap(), pings: 1, interval_micros: 0, wait_millis: 0, message: None, train: None }
     }
 
     #[test]
