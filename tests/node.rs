@@ -7,8 +7,8 @@ use std::{process::Command, time::Duration};
 
 use apollo_network_benchmark::{
     network::peer_id,
-    node::{NodeSummary, unix_nanos},
-    report::{Collected, PhaseInput, WorkloadSummary, merge},
+    node::{NodeSummary, SendPlan, Turn, unix_nanos},
+    report::{Collected, Observations, PhaseInput, PlannedWindow, WorkloadSummary, merge},
 };
 use serde_json::{Value, json};
 use support::{NODE, Running, free_ports, get, lone_node, request, wait_for};
@@ -249,20 +249,34 @@ fn a_node_that_comes_back_goes_on_where_its_network_is() {
     assert_eq!(nodes[0].senders[0].highest, Some(69));
     assert_eq!(nodes[2].phases[0].received, 0);
     let phases = ["", "kill 1, restart 1", ""].map(|event| PhaseInput { events: vec![event.into()], groups: None });
-    let run = merge(Collected {
-        nodes: &nodes,
+    let end = begin + 7_000 * MS;
+    let plan = SendPlan {
+        num_nodes: 2,
+        turn: Turn::All,
+        heartbeat_nanos: 100 * MS,
+        origin_unix_nanos: begin,
+        from_unix_nanos: begin,
+        to_unix_nanos: Some(end),
+        spread_seed: None,
+    };
+    let observed = Observations {
         workload: WorkloadSummary { num_nodes: 2, message_size_bytes: Some(100), ..WorkloadSummary::default() },
-        window_seconds: 7.0,
+        window: Some(PlannedWindow { plan, from_unix_nanos: begin, to_unix_nanos: end }),
+        ended_unix_nanos: Some(unix_nanos().max(end)),
         killed: [1].into(),
-        phases: &phases,
-        ..Collected::default()
-    });
+        phases: phases.to_vec(),
+        ..Observations::default()
+    };
+    let run = merge(Collected { nodes: &nodes, observed: &observed });
     assert!(run.verdict.valid, "{:?}", run.verdict);
+    let intended: Vec<_> = run.phases.iter().map(|row| (row.intended, row.expected)).collect();
+    assert_eq!(intended, [(20, 20), (80, 80), (40, 40)], "the schedule of a node that is away goes on");
     let counts: Vec<_> = run.phases.iter().map(|row| (row.sent, row.delivered)).collect();
     assert_eq!((counts[0], counts[2]), ((20, 20), (40, 40)));
     let (sent, delivered) = counts[1];
     // Five slots passed while it was away; those of the other node are among the sent.
     assert!(sent <= 75 && delivered <= sent, "{counts:?}");
+    assert_eq!(run.phases[1].missed, 80 - sent);
 }
 
 /// Node 0 knows nobody; the other two know only node 0.
