@@ -29,6 +29,11 @@ in
     given (types.nullOr positive) 100
       "Time from one message of a sender to its next.";
   round-duration-seconds = maybe positive "Length of a node's turn, in mode `rr`.";
+  send-phase = maybe (types.enum [
+    "aligned"
+    "spread"
+  ]) "Offset of each node's schedule in mode `all`: none, or a seeded fraction of the heartbeat.";
+  send-phase-seed = maybe natural "Seed of the offsets with `send-phase = \"spread\"`, the same for all nodes.";
   explore-cool-down-duration-seconds = maybe natural "Pause before each trial of mode `explore`.";
   explore-run-duration-seconds = maybe positive "Length of each trial of mode `explore`.";
   explore-min-throughput-byte-per-seconds = maybe types.number "Trials below this throughput are left out.";

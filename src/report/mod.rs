@@ -15,6 +15,10 @@ mod summary;
 mod sustained;
 mod table;
 #[cfg(test)]
+mod model;
+#[cfg(test)]
+mod model_tests;
+#[cfg(test)]
 mod tests;
 mod totals;
 
