@@ -119,7 +119,15 @@ fn a_node_that_is_killed_again_before_it_has_come_back_comes_back_later() {
     let (exit, run) = run_with_faults(
         &lab,
         "--timeout 3 --heartbeat-millis 20 --warm-up-seconds 0",
-        &["500ms kill 1", "1s restart 1", "1s kill 1", "2s restart 1", "2500ms kill 2", "2600ms restart 2", "2600ms kill 2"],
+        &[
+            "500ms kill 1",
+            "1s restart 1",
+            "1s kill 1",
+            "2s restart 1",
+            "2500ms kill 2",
+            "2600ms restart 2",
+            "2600ms kill 2",
+        ],
     );
     assert_eq!(exit, Some(0), "{run:#}");
     assert_accounts(&run);
@@ -192,7 +200,10 @@ fn a_window_without_a_message_is_invalid_with_the_reason() {
     let reasons = run["verdict"]["reasons"].as_array().unwrap();
     assert_eq!(reasons.len(), 1, "{reasons:?}");
     let reason = reasons[0].as_str().unwrap();
-    assert!(reason.starts_with("no message was to be sent in the measured window: give a longer --timeout"), "{reason}");
+    assert!(
+        reason.starts_with("no message was to be sent in the measured window: give a longer --timeout"),
+        "{reason}"
+    );
     let totals = &run["totals"];
     assert_eq!([&totals["intended"], &totals["expected"], &totals["delivered"]], [0, 0, 0]);
     assert_eq!(totals["delivery_ratio"], Value::Null, "a ratio of nothing is none");

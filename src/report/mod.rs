@@ -8,16 +8,16 @@ mod links;
 mod lives;
 mod machine;
 mod merge;
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod model_tests;
 mod observed;
 mod phases;
 mod quantiles;
 mod summary;
 mod sustained;
 mod table;
-#[cfg(test)]
-mod model;
-#[cfg(test)]
-mod model_tests;
 #[cfg(test)]
 mod tests;
 mod totals;

@@ -87,7 +87,8 @@ fn check_totals(run: &Run, result: &RunSummary, seed: u64) {
         assert_eq!(i128::from(values.count) + i128::from(values.missing), i128::from(all), "run {seed}");
     }
     assert_eq!(totals.delay.count, totals.delivered, "run {seed}");
-    let all = |field: fn(&WindowSummary) -> u64| (0..nodes as u64).map(|id| reported(&run.nodes, id, field)).sum::<i128>();
+    let all =
+        |field: fn(&WindowSummary) -> u64| (0..nodes as u64).map(|id| reported(&run.nodes, id, field)).sum::<i128>();
     let in_time = i128::from(totals.delivered) - all(|w| w.received_after_end);
     assert_eq!(i128::from(totals.backlog_at_end), i128::from(totals.expected) - in_time, "run {seed}");
     assert!(totals.backlog_at_end >= totals.lost && totals.late <= totals.sent, "run {seed}");
@@ -100,8 +101,7 @@ fn check_nodes(run: &Run, result: &RunSummary, seed: u64) {
     let all: i128 = due.values().sum();
     for row in &result.nodes {
         let id = row.node;
-        let [intended, sent_by, dropped_by, missed] =
-            [row.intended, row.sent, row.dropped, row.missed].map(i128::from);
+        let [intended, sent_by, dropped_by, missed] = [row.intended, row.sent, row.dropped, row.missed].map(i128::from);
         let known = |counts: &BTreeMap<u64, u64>| i128::from(counts.get(&id).copied().unwrap_or(0));
         assert_eq!(intended, due[&id], "run {seed}, node {id}");
         assert_eq!(missed, intended - sent_by - dropped_by, "run {seed}, node {id}");
@@ -116,7 +116,11 @@ fn check_nodes(run: &Run, result: &RunSummary, seed: u64) {
         assert_eq!(received, reported(&run.nodes, id, |w| w.received), "run {seed}, node {id}");
         assert!(received <= arrived && arrived <= all - due[&id], "run {seed}, node {id}");
         if whole.contains(&id) && run.observed.drain.is_some() {
-            assert_eq!((sent_by, dropped_by, received), (known(sent), known(dropped), arrived), "run {seed}, node {id}");
+            assert_eq!(
+                (sent_by, dropped_by, received),
+                (known(sent), known(dropped), arrived),
+                "run {seed}, node {id}"
+            );
         }
     }
     for life in run.nodes.iter().filter(|life| life.start.is_some()) {
@@ -203,7 +207,10 @@ fn whatever_happens_to_the_nodes_every_message_and_every_delivery_has_its_accoun
             ("a node was not killed", observed.killed.is_empty()),
             ("a node had two lives", nodes.len() > result.nodes.len()),
             ("a life was never started", nodes.iter().any(|life| life.start.is_none())),
-            ("a receiver knew more than a killed sender", result.verdict.warnings.iter().any(|w| w.contains("was killed"))),
+            (
+                "a receiver knew more than a killed sender",
+                result.verdict.warnings.iter().any(|w| w.contains("was killed")),
+            ),
             ("the network was cut", result.phases.iter().any(|row| row.groups.is_some())),
             ("the run was interrupted", observed.drain.is_none()),
         ] {
