@@ -35,7 +35,7 @@ fn main() -> ExitCode {
         "p50 ms",
         "p99 ms",
         "max ms",
-        "wire",
+        "socket",
         "late",
         "runner"
     );
@@ -66,7 +66,7 @@ fn main() -> ExitCode {
             median("/totals/delay/p50_micros") / 1e3,
             median("/totals/delay/p99_micros") / 1e3,
             median("/totals/delay/max_micros") / 1e3,
-            median("/totals/wire_bytes_per_delivered_byte"),
+            median("/totals/socket_bytes_per_delivered_byte"),
             median("/totals/late"),
             median("/runner_cpu_percent"),
         );

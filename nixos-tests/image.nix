@@ -33,6 +33,7 @@ network.test {
         )
         keep(node0, "/tmp/containers")
         totals = json.loads(node0.succeed("cat /tmp/containers/summary.json"))["totals"]
-        assert totals["delivered"] == totals["expected"] > 0, totals
+        assert totals["delivered"] == totals["sent"] * 2 > 0, totals
+        assert totals["expected"] == totals["intended"] * 2, totals
   '';
 }

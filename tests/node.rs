@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use apollo_network_benchmark::{
     network::peer_id,
-    node::{NodeSummary, unix_nanos},
-    report::{Collected, PhaseInput, WorkloadSummary, merge},
+    node::{NodeSummary, SendPlan, Turn, unix_nanos},
+    report::{Collected, Observations, PhaseInput, PhaseRow, PlannedWindow, WorkloadSummary, merge},
 };
 use serde_json::{Value, json};
 use support::{Running, free_ports, get, lone_node, node_command, request, wait_for};
@@ -124,7 +124,7 @@ fn a_lone_node_serves_its_endpoint_and_ends_on_sigterm_with_its_summary_written(
     node.signal("TERM");
     assert_eq!(node.output().status.code(), Some(0));
     let summary: Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
-    assert_eq!(summary["schema_version"], 1);
+    assert_eq!(summary["schema_version"], 2);
     assert_eq!(summary["phase"], "finished");
     assert_eq!(summary["peer_id"], "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN");
 }
@@ -143,8 +143,9 @@ fn a_controlled_node_takes_one_start_and_no_other() {
     let node = Running::start(node_command().args(lone_node(ports, ports + 1, "--controlled")));
     wait_for("/healthz", || get(ports, "/healthz"));
     let start = |body: &str| request(ports, "POST", "/start", body).unwrap().0;
-    let far = u64::MAX / 2;
+    let far = unix_nanos() + 24 * 3600 * 1000 * MS;
     assert!(start("{\"start_unix_nanos\": 1}").starts_with("HTTP/1.1 400"));
+    assert!(start(&format!("{{\"start_unix_nanos\": {}}}", u64::MAX / 2)).starts_with("HTTP/1.1 400"));
     assert!(start("{\"start_unix_nanos\": -1}").starts_with("HTTP/1.1 422"));
     assert!(start("nonsense").starts_with("HTTP/1.1 400"));
     assert!(start(&format!("{{\"start_unix_nanos\": {far}, \"colour\": 1}}")).starts_with("HTTP/1.1 422"));
@@ -201,7 +202,7 @@ fn mode_explore_has_no_phases() {
     let args = args.into_iter().map(|word| if word == "all" { "explore".into() } else { word });
     let _node = Running::start(node_command().args(args));
     wait_for("/healthz", || get(ports, "/healthz"));
-    let far = u64::MAX / 2;
+    let far = unix_nanos() + 24 * 3600 * 1000 * MS;
     let (head, body) = start(ports, &json!({"start_unix_nanos": far, "measure_millis": 9, "phase_millis": [1]}));
     assert!(head.contains(" 400 ") && body.contains("explore"), "{head} {body}");
     assert_eq!(node_summary(ports).unwrap().phases, []);
@@ -249,20 +250,35 @@ fn a_node_that_comes_back_goes_on_where_its_network_is() {
     assert_eq!(nodes[0].senders[0].highest, Some(139));
     assert_eq!(nodes[2].phases[0].received, 0);
     let phases = ["", "kill 1, restart 1", ""].map(|event| PhaseInput { events: vec![event.into()], groups: None });
-    let run = merge(Collected {
-        nodes: &nodes,
+    let end = begin + 14_000 * MS;
+    let plan = SendPlan {
+        num_nodes: 2,
+        turn: Turn::All,
+        heartbeat_nanos: 100 * MS,
+        origin_unix_nanos: begin,
+        from_unix_nanos: begin,
+        to_unix_nanos: Some(end),
+        spread_seed: None,
+    };
+    let observed = Observations {
         workload: WorkloadSummary { num_nodes: 2, message_size_bytes: Some(100), ..WorkloadSummary::default() },
-        window_seconds: 14.0,
+        window: Some(PlannedWindow { plan, from_unix_nanos: begin, to_unix_nanos: end }),
+        ended_unix_nanos: Some(unix_nanos().max(end)),
         killed: [1].into(),
-        phases: &phases,
-        ..Collected::default()
-    });
+        phases: phases.to_vec(),
+        ..Observations::default()
+    };
+    let run = merge(Collected { nodes: &nodes, observed: &observed });
     assert!(run.verdict.valid, "{:?}", run.verdict);
+    let intended: Vec<_> = run.phases.iter().map(|row| (row.intended, row.expected)).collect();
+    assert_eq!(intended, [(20, 20), (220, 220), (40, 40)], "the schedule of a node that is away goes on");
     let counts: Vec<_> = run.phases.iter().map(|row| (row.sent, row.delivered)).collect();
     assert_eq!((counts[0], counts[2]), ((20, 20), (40, 40)));
     let (sent, delivered) = counts[1];
     // Five slots passed while it was away; those of the other node are among the sent.
     assert!(sent <= 215 && delivered <= sent, "{counts:?}");
+    let PhaseRow { dropped, missed, .. } = run.phases[1];
+    assert_eq!(sent + dropped + missed, 220);
 }
 
 /// Node 0 knows nobody; the other two know only node 0.
@@ -299,7 +315,7 @@ fn the_variables_of_apollos_node_count_only_where_they_are_asked_for() {
         let variables = "ID=0 NUM_NODES=3 METRIC_PORT=1 P2P_PORT=2 MODE=all NETWORK_PROTOCOL=sqmr MESSAGE_SIZE_BYTES=100 \
                          HEARTBEAT_MILLIS=9 BUFFER_SIZE=10 TIMEOUT=5 VERBOSITY=2";
         let variables = variables.split_whitespace().filter_map(|variable| variable.split_once('='));
-        let mut command = Command::new(NODE);
+        let mut command = node_command();
         command.arg("--check").env_clear().envs(variables).env("BOOTSTRAP", &peer).envs(more.iter().copied());
         let output = command.output().unwrap();
         (output.status.code(), String::from_utf8(output.stdout).unwrap())

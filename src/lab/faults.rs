@@ -204,7 +204,12 @@ impl Faults {
                 self.lives.push(life);
             }
             self.killed.insert(*id);
-            self.dead.insert(*id, gone_since);
+            // A node that had not come back yet has counted nothing since it was killed before.
+            let before = self.returning.remove(id);
+            if let Some(Returning { row, .. }) = &before {
+                self.see(*row, "was killed again before it answered".into());
+            }
+            self.dead.insert(*id, before.map_or(gone_since, |before| before.gone_since));
         }
         Ok(Some(format!("ended by SIGKILL, at most {:.1} ms after the last answer", blind.as_secs_f64() * 1000.0)))
     }

@@ -120,7 +120,14 @@ mod tests {
     use super::*;
 
     fn order(target: &str) -> ProbeOrder {
-        ProbeOrder { target: target.parse().unwrap(), pings: 1, interval_micros: 0, wait_millis: 0, message: None, train: None }
+        ProbeOrder {
+            target: target.parse().unwrap(),
+            pings: 1,
+            interval_micros: 0,
+            wait_millis: 0,
+            message: None,
+            train: None,
+        }
     }
 
     #[test]

@@ -285,11 +285,10 @@ impl Recorder {
             }
         }
     }
-}
 
-impl Traffic for Recorder {
-    fn about_to_send(&self, message: &mut Outgoing) -> bool {
-        let now = unix_nanos();
+    /// States in a message what the receiver must know of its sending at `now`, in nanoseconds since the Unix epoch. `false`
+    /// when it is too late to send it.
+    pub(crate) fn stamp(&self, message: &mut Outgoing, now: u64) -> bool {
         let sent_before = {
             let state = self.lock();
             if now > state.send_deadline {
@@ -307,6 +306,24 @@ impl Traffic for Recorder {
         };
         extension.write_to(&mut message.bytes[HEADER_SIZE..]);
         true
+    }
+
+    /// Counts what came at `now`, in nanoseconds since the Unix epoch.
+    pub(crate) fn received_at(&self, source: Option<PeerId>, bytes: &[u8], now: u64) {
+        let refused = match Message::decode(bytes) {
+            Ok(message) => match self.refuse(source, &message, bytes.len()) {
+                None => return self.count(&message, bytes.len() as u64, now),
+                Some(reason) => reason,
+            },
+            Err(_) => "not_a_message",
+        };
+        self.metrics.receive_message_malformed_count.of(refused).inc();
+    }
+}
+
+impl Traffic for Recorder {
+    fn about_to_send(&self, message: &mut Outgoing) -> bool {
+        self.stamp(message, unix_nanos())
     }
 
     fn handed_over(&self, message: &Outgoing, size: u64, handover: Handover) {
@@ -332,15 +349,7 @@ impl Traffic for Recorder {
     // Runs on the network's tasks: reading the header and counting takes about as long as handing the message to
     // another task would, so nothing is handed over (see `cargo bench --bench hot_path`).
     fn received(&self, source: Option<PeerId>, bytes: &[u8]) {
-        let now = unix_nanos();
-        let refused = match Message::decode(bytes) {
-            Ok(message) => match self.refuse(source, &message, bytes.len()) {
-                None => return self.count(&message, bytes.len() as u64, now),
-                Some(reason) => reason,
-            },
-            Err(_) => "not_a_message",
-        };
-        self.metrics.receive_message_malformed_count.of(refused).inc();
+        self.received_at(source, bytes, unix_nanos());
     }
 }
 

@@ -98,8 +98,8 @@ fn trial_row(
     };
     let seconds = times.to_unix_nanos.saturating_sub(times.from_unix_nanos) as f64 / 1e9;
     let totals = totals(&parts, &frame, seconds, problems);
-    if totals.sent == 0 {
-        own_problems.push("no message was sent".into());
+    if is_idle(&totals) {
+        own_problems.push("no message was sent, and none arrived".into());
     }
     Some(TrialRow {
         trial: number,
@@ -245,6 +245,12 @@ fn row(
     }
 }
 
+/// Whether a window has seen no message at all. Under a load that is far too high the messages of the warm-up may take all of
+/// it, which is a result.
+fn is_idle(totals: &Totals) -> bool {
+    totals.sent == 0 && totals.delivered_in_window == 0
+}
+
 /// Why a run that went well has measured nothing all the same.
 fn nothing_measured(totals: Option<&Totals>, trials: &[TrialRow]) -> Option<String> {
     match totals {
@@ -252,7 +258,9 @@ fn nothing_measured(totals: Option<&Totals>, trials: &[TrialRow]) -> Option<Stri
             "no message was to be sent in the measured window: give a longer --timeout or a shorter --heartbeat-millis"
                 .into(),
         ),
-        Some(totals) if totals.sent == 0 => Some("no message was sent in the measured window".into()),
+        Some(totals) if is_idle(totals) => {
+            Some("no message was sent in the measured window, and none arrived in it".into())
+        }
         None if !trials.is_empty() && trials.iter().all(|trial| !trial.problems.is_empty()) => {
             Some("no trial is valid".into())
         }

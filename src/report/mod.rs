@@ -10,6 +10,10 @@ mod lives;
 mod machine;
 mod merge;
 mod message;
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod model_tests;
 mod observed;
 mod phases;
 mod quantiles;

@@ -35,7 +35,8 @@ fn histogram(delays: impl IntoIterator<Item = u64>) -> HistogramText {
     HistogramText::encode(&histogram)
 }
 
-fn node(id: u64, phases: Vec<PhaseSummary>, delays: &[u64]) -> NodeSummary {
+/// A summary of a node that counted these phases and delays.
+pub(super) fn node(id: u64, phases: Vec<PhaseSummary>, delays: &[u64]) -> NodeSummary {
     let count = |field: fn(&PhaseSummary) -> u64| phases.iter().map(field).sum();
     let window = WindowSummary {
         delay_micros: histogram([]),

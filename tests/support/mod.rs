@@ -248,7 +248,7 @@ pub fn assert_all_delivered(run: &Value) {
     let count = |name: &str| totals[name].as_u64().unwrap();
     let others = run["nodes"].as_array().unwrap().len() as u64 - 1;
     assert_eq!(count("delivered"), count("sent") * others, "{run:#}");
-    assert_eq!(count("sent") + count("missed"), count("intended"), "{run:#}");
+    assert_eq!(count("sent") + count("dropped") + count("missed"), count("intended"), "{run:#}");
     assert_eq!(count("intended") * others, count("expected"), "{run:#}");
     assert!(count("sent") > 0, "{run:#}");
 }

@@ -10,7 +10,6 @@ impl Experiment<'_> {
     /// Ends the nodes, and makes the result of what they reported.
     pub(super) async fn finish(mut self, ended: Result<(), String>) -> RunSummary {
         self.progress.stage("collect", "");
-        let ended_unix_nanos = self.order.is_some().then(unix_nanos);
         // An invalid run keeps what the nodes that still answer have counted.
         if ended.is_err() {
             let answers = self.summaries().await;
@@ -18,6 +17,8 @@ impl Experiment<'_> {
             let answers = answers.into_iter().filter_map(|(id, answer)| Some((id, answer.ok().filter(of_this_run)?)));
             self.latest.extend(answers);
         }
+        // Not before the last count: no node may have had more to send than the schedule of the time that passed.
+        let ended_unix_nanos = self.order.is_some().then(unix_nanos);
         let links = self.links.certificate(self.plan, &self.faults.gone());
         self.warnings.extend(self.faults.late());
         let mut reasons: Vec<String> = links.as_ref().and_then(Certificate::reason).into_iter().collect();
