@@ -77,6 +77,9 @@ fn background(browser: &Browser) -> Value {
     browser.run("return getComputedStyle(document.body).backgroundColor")
 }
 
+/// How many colours are on their way to another one.
+const CHANGING: &str = "return document.getAnimations().filter((one) => one instanceof CSSTransition).length";
+
 /// Both themes, on a desk and on a phone: nothing is too faint, and nothing makes the page wider than the screen.
 fn assert_readable(browser: &Browser, when: &str) {
     for colours in ["light", "dark"] {
@@ -86,6 +89,7 @@ fn assert_readable(browser: &Browser, when: &str) {
             // Charts draw themselves anew a frame later.
             browser.run("drawn = false; requestAnimationFrame(() => requestAnimationFrame(() => { drawn = true; }))");
             wait_for("a frame", || (browser.run("return drawn") == json!(true)).then_some(()));
+            wait_for("its colours", || (browser.run(CHANGING) == json!(0)).then_some(()));
             assert_eq!(browser.run(LOW_CONTRAST), json!([]), "{when}, {colours}, {screen}");
             let wide = browser.run("return document.documentElement.scrollWidth");
             assert!(wide.as_u64() <= Some(u64::from(width)), "{when}: {wide} pixels wide on a {screen} of {width}");
