@@ -7,7 +7,7 @@ use reqwest::{
     header::{AUTHORIZATION, HeaderMap, HeaderValue},
     redirect::Policy,
 };
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 use thiserror::Error;
 
@@ -17,6 +17,7 @@ use crate::{
     network::ReadinessReport,
     node::{NODE_SCHEMA_VERSION, NodeSummary, StartOrder},
     probe::{ProbeOrder, ProbeResult},
+    terminal::one_line,
 };
 
 /// Longest wait for an answer: longer than a node may be paused for before the next question.
@@ -27,6 +28,9 @@ const KEEP_CONNECTIONS: Duration = Duration::from_secs(5);
 
 /// Largest answer that is read, in bytes: a summary of 10,000 senders and 208 trials is far below.
 const ANSWER_LIMIT: usize = 64 << 20;
+/// Most values in an answer, by their separators. In memory each may take ten times the bytes that it has in the answer; a
+/// summary of 10,000 senders in 65 phases has two millions.
+const MOST_VALUES: usize = 4 << 20;
 /// Most bytes of a refusal: it is one line.
 const REFUSAL_LIMIT: usize = 4096;
 
@@ -61,7 +65,7 @@ async fn accepted(request: RequestBuilder) -> Result<Response, String> {
         status => {
             let words = body(response, REFUSAL_LIMIT).await.unwrap_or_default();
             let words = String::from_utf8_lossy(&words);
-            Err(format!("{status}: {}", words.trim().lines().next().unwrap_or_default()))
+            Err(format!("{status}: {}", one_line(words.trim().lines().next().unwrap_or_default())))
         }
     }
 }
@@ -89,15 +93,29 @@ async fn body(mut response: Response, limit: usize) -> Result<Vec<u8>, String> {
     Ok(body)
 }
 
-/// Asks for JSON of a bounded size.
-pub(super) async fn get_json<T: DeserializeOwned>(http: &Client, url: &str) -> Result<T, AskError> {
+/// The value in an answer, if it is not too large for the memory.
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
+    if body.iter().filter(|byte| b",[{".contains(byte)).count() > MOST_VALUES {
+        return Err(format!("it has more than {MOST_VALUES} values"));
+    }
+    // The error may repeat what the answer says.
+    serde_json::from_slice(body).map_err(|error| one_line(&error.to_string()))
+}
+
+/// The body of the answer to a question, of a bounded size, and whether it is an answer at all.
+async fn ask(http: &Client, url: &str) -> Result<(StatusCode, Vec<u8>), AskError> {
     let response = http.get(url).send().await.map_err(|error| AskError::Other(whole(&error)))?;
     let status = response.status();
     if status == StatusCode::UNAUTHORIZED {
         return Err(AskError::Token);
     }
-    let body = body(response, ANSWER_LIMIT).await.map_err(AskError::Other)?;
-    serde_json::from_slice(&body).map_err(|error| {
+    Ok((status, body(response, ANSWER_LIMIT).await.map_err(AskError::Other)?))
+}
+
+/// Asks for JSON of a bounded size.
+pub(super) async fn get_json<T: DeserializeOwned>(http: &Client, url: &str) -> Result<T, AskError> {
+    let (status, body) = ask(http, url).await?;
+    parse(&body).map_err(|error| {
         AskError::Other(match status.is_success() {
             true => format!("{url}: {error}"),
             false => format!("{url} answers with {status}"),
@@ -105,15 +123,24 @@ pub(super) async fn get_json<T: DeserializeOwned>(http: &Client, url: &str) -> R
     })
 }
 
+/// What is read of a summary before all of it, which may be of another form.
+#[derive(Deserialize)]
+struct Versioned {
+    schema_version: Option<Value>,
+}
+
 /// What a node has counted, whichever it is.
 pub(super) async fn get_summary(http: &Client, base: &str) -> Result<NodeSummary, AskError> {
-    let summary: Value = get_json(http, &format!("{base}/summary")).await?;
-    let other = |line: String| Err(AskError::Other(line));
-    let Some(found) = summary.get("schema_version") else { return other(format!("{base} is no node of a benchmark")) };
-    if *found != NODE_SCHEMA_VERSION {
-        return other(format!("its summary has schema version {found}, this program reads {NODE_SCHEMA_VERSION}"));
+    let (_, body) = ask(http, &format!("{base}/summary")).await?;
+    let stranger = || AskError::Other(format!("{base} is no node of a benchmark"));
+    let versioned = parse::<Versioned>(&body).map_err(|_| stranger())?;
+    let found = versioned.schema_version.ok_or_else(stranger)?;
+    if found != NODE_SCHEMA_VERSION {
+        let found: String = one_line(&found.to_string()).chars().take(20).collect();
+        let line = format!("its summary has schema version {found}, this program reads {NODE_SCHEMA_VERSION}");
+        return Err(AskError::Other(line));
     }
-    serde_json::from_value(summary).map_err(|error| AskError::Other(format!("its summary can't be read: {error}")))
+    parse(&body).map_err(|error| AskError::Other(format!("its summary can't be read: {error}")))
 }
 
 /// A node's endpoint.
@@ -210,6 +237,6 @@ impl NodeClient {
     /// Lets the node measure a link.
     pub(super) async fn probe(&self, order: &ProbeOrder, limit: Duration) -> Result<ProbeResult, String> {
         let response = accepted(self.http.post(format!("{}/probe", self.base)).json(order).timeout(limit)).await?;
-        serde_json::from_slice(&body(response, ANSWER_LIMIT).await?).map_err(|error| error.to_string())
+        parse(&body(response, ANSWER_LIMIT).await?)
     }
 }

@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::{
     live::Feed,
-    terminal::{accepts_lines, tell},
+    terminal::{accepts_lines, one_line, tell},
 };
 
 /// Pace of the plain lines.
@@ -60,11 +60,12 @@ impl Progress {
             if accepts_lines() {
                 bar.set_length(1000);
                 bar.set_position((part.clamp(0.0, 1.0) * 1000.0) as u64);
-                bar.set_message(message.to_owned());
+                // The bar writes to the terminal itself, and has escapes of its own.
+                bar.set_message(one_line(message));
             }
         } else if self.last_line.is_none_or(|last| last.elapsed() >= LINE_EVERY) {
             self.last_line = Some(Instant::now());
-            tell(&format!("{}: {message}", self.stage));
+            tell(&format!("{}: {}", self.stage, one_line(message)));
         }
     }
 

@@ -9,6 +9,9 @@ use crate::message::MAX_MESSAGE_SIZE;
 /// Paces of the trials, in milliseconds from one message to the next.
 const HEARTBEATS: [u64; 16] = [1, 2, 3, 4, 5, 10, 20, 30, 40, 50, 100, 150, 200, 250, 500, 1000];
 
+/// Most trials of a run: every pace with every size from 1 KiB to 4 MiB.
+pub(super) const MOST_TRIALS: usize = HEARTBEATS.len() * 13;
+
 /// Smallest message of a trial, in bytes; each further size is its double, up to [`MAX_MESSAGE_SIZE`].
 const SMALLEST: usize = 1024;
 
@@ -86,7 +89,7 @@ mod tests {
 
     #[test]
     fn the_defaults_leave_169_of_208_trials() {
-        assert_eq!(trials(0, 0.0).len(), 208);
+        assert_eq!((trials(0, 0.0).len(), MOST_TRIALS), (208, 208));
         assert_eq!(trials(1024, 102_400.0).len(), 169);
     }
 

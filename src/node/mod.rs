@@ -1,11 +1,13 @@
 //! The instrument: its arguments, its schedule, its counts, and its life from connecting to the last summary.
 
 mod arguments;
+mod bounded;
 mod clock;
 mod command;
 mod environment;
 mod explore;
 mod guard;
+mod histogram_text;
 mod http;
 mod life;
 mod logging;
@@ -27,14 +29,15 @@ pub use clock::unix_nanos;
 pub use command::NodeCommand;
 pub use environment::with_bare_environment;
 pub use explore::{TrialPlan, TrialTimes, trials};
+pub use histogram_text::HistogramText;
 pub use profile::ProfileMode;
 pub use recorder::Recorder;
 pub use schedule::{SendPhase, SendPlan, Slot, Slots};
 pub use session::SEND_GRACE;
 pub use state::{MOST_BOUNDARIES, Phase, StartOrder};
 pub use summary::{
-    ArrivalSummary, HistogramText, NODE_SCHEMA_VERSION, NodeSummary, PendingWork, PhaseSender, PhaseSummary,
-    SenderSummary, THIRDS, TrialSummary, WINDOW_PARTS, WindowSummary, WindowUsage, write_json,
+    ArrivalSummary, NODE_SCHEMA_VERSION, NodeSummary, PendingWork, PhaseSender, PhaseSummary, SenderSummary, THIRDS,
+    TrialSummary, WINDOW_PARTS, WindowSummary, WindowUsage, write_json,
 };
 pub use windows::Span;
 pub use workload::{Load, Mode, Turn, Workload, WorkloadDefaults, value_name};

@@ -2,56 +2,27 @@
 
 use std::{collections::BTreeMap, fs, io, path::Path};
 
-use base64::{Engine, prelude::BASE64_STANDARD};
-use hdrhistogram::{
-    Histogram,
-    serialization::{Deserializer, Serializer, V2DeflateSerializer},
-};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    explore::{TrialPlan, TrialTimes},
-    state::{Phase, StartOrder},
+    bounded,
+    explore::{MOST_TRIALS, TrialPlan, TrialTimes},
+    histogram_text::HistogramText,
+    state::{MOST_BOUNDARIES, Phase, StartOrder},
 };
 use crate::{
     environment::Environment,
     machine::MachineReport,
     metrics::Usage,
-    network::{Readiness, UnreachedPeer},
+    network::{MAX_NODES, Readiness, UnreachedPeer},
 };
+
+/// Most phases of a window, and most nodes, in lists.
+const MOST_PHASES: usize = MOST_BOUNDARIES + 1;
+const MOST_NODES: usize = MAX_NODES as usize;
 
 /// Version of [`NodeSummary`]'s JSON; raised when a field changes its meaning or goes.
 pub const NODE_SCHEMA_VERSION: u32 = 2;
-
-/// A histogram of microseconds in HDR's own encoding (V2, deflated), as base64.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct HistogramText(pub String);
-
-impl HistogramText {
-    /// Encodes a histogram; an empty text for one that can't be, which no histogram made here is.
-    pub fn encode(histogram: &Histogram<u64>) -> Self {
-        let mut bytes = Vec::new();
-        match V2DeflateSerializer::new().serialize(histogram, &mut bytes) {
-            Ok(_) => Self(BASE64_STANDARD.encode(bytes)),
-            Err(_) => Self::default(),
-        }
-    }
-
-    /// Whether there is no histogram at all; one without values is another thing.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// The histogram again.
-    ///
-    /// # Errors
-    /// When the text is no base64, or its bytes are no histogram.
-    pub fn decode(&self) -> Result<Histogram<u64>, String> {
-        let bytes = BASE64_STANDARD.decode(&self.0).map_err(|error| error.to_string())?;
-        Deserializer::new().deserialize(&mut bytes.as_slice()).map_err(|error| error.to_string())
-    }
-}
 
 /// Equal parts of the measured window, by intended time, in which deliveries are counted: the age of a message that
 /// never came is known to one part. A multiple of [`THIRDS`].
@@ -107,10 +78,10 @@ pub struct WindowSummary {
     pub arrivals: ArrivalSummary,
     /// Of `received`, by the [`WINDOW_PARTS`] equal parts of the window that they were intended in; empty for a window
     /// without an end.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "bounded::list::<_, _, WINDOW_PARTS>")]
     pub received_by_part: Vec<u64>,
     /// Of `sent`, by the same parts.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "bounded::list::<_, _, WINDOW_PARTS>")]
     pub sent_by_part: Vec<u64>,
     /// For each third of the window, the time that this node's messages of the whole run so far would have been under way
     /// to one receiver if none had arrived, in microseconds added up.
@@ -161,6 +132,7 @@ pub struct PhaseSummary {
     /// phase is the whole window, which has the same.
     pub delay_micros: HistogramText,
     /// Of each sender that was heard.
+    #[serde(deserialize_with = "bounded::list::<_, _, MOST_NODES>")]
     pub by_sender: Vec<PhaseSender>,
 }
 
@@ -248,10 +220,12 @@ pub struct NodeSummary {
     /// [`NODE_SCHEMA_VERSION`] of the node that wrote it.
     pub schema_version: u32,
     /// Version of the node's program.
+    #[serde(deserialize_with = "bounded::name")]
     pub version: String,
     /// Node id.
     pub node: u64,
     /// Peer id.
+    #[serde(deserialize_with = "bounded::name")]
     pub peer_id: String,
     /// Process id.
     pub process: u32,
@@ -280,26 +254,31 @@ pub struct NodeSummary {
     /// All before and after it.
     pub outside: WindowSummary,
     /// The phases of the measured window, at least one; none in explore mode.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "bounded::list::<_, _, MOST_PHASES>")]
     pub phases: Vec<PhaseSummary>,
     /// Messages below the highest of their sender that have not come.
     pub pending: u64,
     /// Counts of each sender that was heard.
+    #[serde(deserialize_with = "bounded::list::<_, _, MOST_NODES>")]
     pub senders: Vec<SenderSummary>,
     /// Trials of explore mode that are over.
+    #[serde(deserialize_with = "bounded::list::<_, _, MOST_TRIALS>")]
     pub trials: Vec<TrialSummary>,
     /// What was used inside the measured window, so far; none before it opens.
     pub window_usage: Option<WindowUsage>,
     /// What was used since the process started.
     pub usage: Usage,
     /// Broadcasts, or copies for one peer, that were not sent, by reason; of the whole run.
+    #[serde(deserialize_with = "bounded::labels")]
     pub dropped: BTreeMap<String, u64>,
     /// Arrivals that were not counted, by reason; of the whole run.
+    #[serde(deserialize_with = "bounded::labels")]
     pub malformed: BTreeMap<String, u64>,
     /// The clocks and processors of its machine, as it saw them.
     #[serde(default)]
     pub machine: Option<MachineReport>,
     /// Events of the network, by type; of the whole run.
+    #[serde(deserialize_with = "bounded::labels")]
     pub events: BTreeMap<String, u64>,
 }
 
@@ -314,20 +293,4 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> io::Result<()> {
     text.push(b'\n');
     let written = fs::write(&partial, text).and_then(|()| fs::rename(&partial, path));
     written.inspect_err(|_| drop(fs::remove_file(&partial)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_histogram_survives_its_text() {
-        let mut histogram = Histogram::<u64>::new(3).unwrap();
-        for value in [0, 1, 999, 1_000_000, u64::MAX / 2] {
-            histogram.record(value).unwrap();
-        }
-        assert_eq!(HistogramText::encode(&histogram).decode().unwrap(), histogram);
-        assert!(HistogramText("!".into()).decode().is_err());
-        assert!(HistogramText::default().decode().is_err());
-    }
 }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use hdrhistogram::Histogram;
 
 use super::{
+    histogram_text::HistogramText,
     schedule::SendPlan,
-    summary::{HistogramText, PhaseSender, PhaseSummary, THIRDS, WINDOW_PARTS, WindowSummary},
+    summary::{PhaseSender, PhaseSummary, THIRDS, WINDOW_PARTS, WindowSummary},
 };
 use crate::message::{Arrival, Base, Claim};
 

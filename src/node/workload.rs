@@ -234,7 +234,9 @@ impl TrialPlan {
             turn: Turn::One(broadcaster),
             heartbeat_nanos: nanos(Duration::from_millis(self.heartbeat_millis)),
             // A beat falls on the opening of the window whatever the length of the warm-up.
-            origin_unix_nanos: times.from_unix_nanos - self.warm_up_beats(times) * self.heartbeat_millis * 1_000_000,
+            origin_unix_nanos: times
+                .from_unix_nanos
+                .saturating_sub(self.warm_up_beats(times).saturating_mul(self.heartbeat_nanos())),
             from_unix_nanos: times.warm_up_unix_nanos,
             to_unix_nanos: Some(times.to_unix_nanos),
             spread_seed: None,
@@ -242,7 +244,12 @@ impl TrialPlan {
     }
 
     fn warm_up_beats(&self, times: &TrialTimes) -> u64 {
-        times.from_unix_nanos.saturating_sub(times.warm_up_unix_nanos) / (self.heartbeat_millis.max(1) * 1_000_000)
+        times.from_unix_nanos.saturating_sub(times.warm_up_unix_nanos) / self.heartbeat_nanos()
+    }
+
+    /// The heartbeat of a trial that another program may have reported: neither 0 nor an overflow.
+    fn heartbeat_nanos(&self) -> u64 {
+        self.heartbeat_millis.max(1).saturating_mul(1_000_000)
     }
 }
 

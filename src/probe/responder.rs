@@ -73,7 +73,9 @@ impl Session {
         let bit = |at: u64| u32::try_from(at).ok().and_then(|at| 1_u128.checked_shl(at));
         let (Some(part), Some(after)) = (bit(packet.pings), bit(packet.packets)) else { return false };
         let new = part < after && self.parts & part == 0;
-        self.parts |= part;
+        if new {
+            self.parts |= part;
+        }
         new && self.parts == after - 1
     }
 

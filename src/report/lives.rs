@@ -31,7 +31,7 @@ pub(super) fn add_all(into: &mut BTreeMap<String, u64>, from: &BTreeMap<String, 
 }
 
 /// A histogram that a node sent could not be read.
-fn unreadable(node: u64, error: &str) -> String {
+pub(super) fn unreadable(node: u64, error: &str) -> String {
     format!("a histogram of node {node} can't be read: {error}")
 }
 
@@ -196,7 +196,10 @@ fn join_node(lives: &[&NodeSummary], last: &NodeSummary, problems: &mut Vec<Stri
 }
 
 /// The nodes by id, each once: the lives of one that was restarted are added up.
-pub(super) fn join_lives<'a>(nodes: &'a [NodeSummary], problems: &mut Vec<String>) -> Vec<Cow<'a, NodeSummary>> {
+pub(super) fn join_lives<'a>(
+    nodes: impl Iterator<Item = &'a NodeSummary>,
+    problems: &mut Vec<String>,
+) -> Vec<Cow<'a, NodeSummary>> {
     let mut by_id: BTreeMap<u64, Vec<&'a NodeSummary>> = BTreeMap::new();
     for node in nodes {
         by_id.entry(node.node).or_default().push(node);

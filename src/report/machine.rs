@@ -39,7 +39,7 @@ struct Witness<'a> {
 }
 
 /// Adds to the verdict what speaks against the machines of a run: of all lives of its nodes, and of the runner.
-pub(super) fn judge(nodes: &[NodeSummary], runner: Option<&MachineReport>, verdict: &mut Verdict) {
+pub(super) fn judge(nodes: &[&NodeSummary], runner: Option<&MachineReport>, verdict: &mut Verdict) {
     let witnesses: Vec<Witness<'_>> = nodes
         .iter()
         .filter_map(|node| Some(Witness { node: Some(node.node), report: node.machine.as_ref()?, late: late(node) }))
@@ -110,7 +110,8 @@ fn names(who: Vec<Option<u64>>) -> String {
 
 fn was_set(clock: &ClockReport) -> Option<String> {
     // To the millisecond, since all processes of a machine are to say the same.
-    let steps: Vec<String> = clock.steps_micros.iter().map(|step| format!("{:+.3} s", *step as f64 / 1e6)).collect();
+    let steps = clock.steps_micros.iter().take(MOST_NAMES).map(|step| format!("{:+.3} s", *step as f64 / 1e6));
+    let steps: Vec<String> = steps.collect();
     let more = clock.steps.saturating_sub(steps.len() as u64);
     let more = if more > 0 { format!(" and {more} times more") } else { String::new() };
     (clock.steps > 0).then(|| format!("set by {}{more} during the run", steps.join(", ")))

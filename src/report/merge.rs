@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::{
+    checks::Known,
     environments::machines,
     lives::{add_all, join_lives, merge_histograms, sum},
     machine,
@@ -124,11 +125,15 @@ pub fn merge(collected: Collected<'_>) -> RunSummary {
     let Collected { nodes, observed } = collected;
     let mut verdict = observed.verdict.clone();
     let workload = observed.workload.clone();
-    machine::judge(nodes, observed.runner.as_ref(), &mut verdict);
     let num_nodes = workload.num_nodes;
     let explore = observed.explore_broadcaster.is_some();
     let mut problems = vec![];
-    let nodes: Vec<Cow<'_, NodeSummary>> = join_lives(nodes, &mut problems);
+    let known = Known::new(observed);
+    // One report that can't be true is left out whole: no part of it is known to be better than the rest.
+    let believed: Vec<&NodeSummary> =
+        nodes.iter().filter(|node| known.check(node).map_err(|line| problems.push(line)).is_ok()).collect();
+    machine::judge(&believed, observed.runner.as_ref(), &mut verdict);
+    let nodes: Vec<Cow<'_, NodeSummary>> = join_lives(believed.into_iter(), &mut problems);
     let trials = observed.explore_broadcaster.map(|broadcaster| Trials { num_nodes, broadcaster });
     let trials = trials.map(|trials| merge_trials(&nodes, trials, &mut problems)).unwrap_or_default();
     let planned = observed.window.as_ref();

@@ -1,5 +1,8 @@
 //! Results: many nodes' summaries merged into one, and how a person reads it. Knows no backend.
 
+mod checks;
+#[cfg(test)]
+mod checks_tests;
 mod clocks;
 mod drain;
 mod environments;

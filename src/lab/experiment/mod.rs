@@ -271,7 +271,7 @@ impl Experiment<'_> {
             }
             let phase = if self.sum(|node| node.measured.intended) > 0 { "measure" } else { "warm-up" };
             let figures = self.tell(phase);
-            let delivered = self.sum(|node| node.measured.received + node.outside.received);
+            let delivered = self.sum(|node| node.measured.received.saturating_add(node.outside.received));
             let rate = before.map_or(0.0, |(then, count)| {
                 delivered.saturating_sub(count) as f64 / then.elapsed().as_secs_f64().max(1e-3)
             });
