@@ -13,7 +13,7 @@ use std::{
 use apollo_network_benchmark::{
     cluster::{RunRecord, names},
     network::peer_id,
-    node::NodeArgs,
+    node::{NodeArgs, unix_nanos},
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
 use clap::{CommandFactory, Parser};
@@ -314,7 +314,8 @@ fn a_node_starts_with_the_environment_of_its_container() {
     let summary: Value = serde_json::from_str(&get(ports, "/summary").unwrap().1).unwrap();
     assert_eq!(summary["configuration"]["control"]["controlled"], true);
     assert_eq!(summary["phase"], "connecting", "it waits for its start");
-    let order = json!({ "start_unix_nanos": u64::MAX / 2 }).to_string();
+    let tomorrow = unix_nanos() + 24 * 3600 * 1_000_000_000;
+    let order = json!({ "start_unix_nanos": tomorrow }).to_string();
     assert!(request(ports, "POST", "/start", &order).unwrap().0.contains(" 202 "));
     node.signal("TERM");
     assert!(node.output().status.success());

@@ -145,7 +145,7 @@ fn a_browser_shows_the_run_as_it_goes_and_its_result() {
     assert_ne!(dark, light);
     assert_eq!(browser.run("document.getElementById('theme').focus(); return document.getAnimations().length"), 0);
     browser.press(" ");
-    assert_eq!(background(&browser), dark);
+    wait_for("the other theme", || (background(&browser) == dark).then_some(()));
     browser.reload();
     wait_for("the run", || (state_of(0) == "answering").then_some(()));
     assert_eq!(background(&browser), dark);
