@@ -30,8 +30,12 @@ const FRAME_SLACK: u64 = 32;
 /// Throughput that an unlimited link is taken to have, in bytes per second, when netem's queue is sized: 10 Gbit/s.
 const FASTEST: u64 = 1_250_000_000;
 
-/// Time by which a precise timer may be late, in microseconds: an interrupt, and the work that the kernel does before it.
+/// Time by which a precise timer may be late, in microseconds: an interrupt, and the work that the kernel does before it. A
+/// message comes earlier by it: with the frame beside, that has to stay within a millisecond. So it is longer on a fast link,
+/// whose frame takes next to no time, and where much is done between two frames.
 const TIMER_MICROS: u64 = 500;
+const FAST_TIMER_MICROS: u64 = 1000;
+const FAST_LINK: u64 = 10_000_000;
 
 /// Fewest bytes in the queue of a limited link: the first flights of TCP for a message of 64 KiB to two receivers. A
 /// shorter queue would drop of a single message what no home router drops, and a retransmission would count as the link's.
@@ -92,7 +96,8 @@ pub struct Batch {
 /// Bytes that the bucket of a link of `rate` bytes per second may send at once: a frame, and what the rate makes in the
 /// time by which timers are late.
 pub fn burst_bytes(rate: u64, mtu: u64, timer_micros: u64) -> u64 {
-    let late = u128::from(rate) * u128::from(timer_micros.max(TIMER_MICROS)) / 1_000_000;
+    let least = if rate < FAST_LINK { TIMER_MICROS } else { FAST_TIMER_MICROS };
+    let late = u128::from(rate) * u128::from(timer_micros.max(least)) / 1_000_000;
     // Sizes are 32 bits in the kernel.
     (mtu + FRAME_SLACK + u64::try_from(late).unwrap_or(u64::MAX >> 1)).min(1 << 30)
 }
@@ -315,10 +320,10 @@ mod tests {
              link set in up\n\
              qdisc replace dev eth0 root handle 7000: tbf rate 1000000000000bps burst 1532 limit 1250000000\n\
              qdisc replace dev eth0 parent 7000:1 handle 5000: netem limit 127973 delay 50000us 5000us loss 1%\n\
-             qdisc replace dev eth0 parent 5000:1 handle 6000: tbf rate 10000000bps burst 6532 limit 1006532\n\
+             qdisc replace dev eth0 parent 5000:1 handle 6000: tbf rate 10000000bps burst 11532 limit 1011532\n\
              qdisc add dev eth0 handle ffff: ingress\n\
              filter add dev eth0 parent ffff: protocol all prio 100 u32 match u32 0 0 action mirred egress redirect dev in\n\
-             qdisc replace dev in root handle 6000: tbf rate 10000000bps burst 6532 limit 1006532\n"
+             qdisc replace dev in root handle 6000: tbf rate 10000000bps burst 11532 limit 1011532\n"
         );
     }
 
