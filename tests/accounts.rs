@@ -1,5 +1,5 @@
 //! The accounts of a run: every intended message and every expected delivery has its place, whatever happens to the nodes.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 
