@@ -116,7 +116,9 @@ fn explore_rebuilds_the_network_for_each_trial_and_ends() {
     };
     assert!(trials.is_sorted_by_key(offered));
     // A slow machine may not be ready for each.
-    assert!(trials.iter().any(|trial| trial["ready"] == true && trial["sent"].as_u64() > Some(0)), "{run:#}");
+    // Far above what a machine can do, messages of the warm-up may take all of the window.
+    let moved = |trial: &Value| trial["sent"].as_u64() > Some(0) || trial["delivered_in_window"].as_u64() > Some(0);
+    assert!(trials.iter().any(|trial| trial["ready"] == true && moved(trial)), "{run:#}");
     for (number, trial) in trials.iter().enumerate() {
         assert_eq!(trial["trial"], number);
         let count = |field: &str| trial[field].as_u64().unwrap();
