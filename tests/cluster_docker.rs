@@ -5,6 +5,7 @@ mod support;
 
 use std::{fs, process::Command};
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::Value;
 use support::{Running, bench_command, free_ports, has_docker, result};
 
@@ -18,6 +19,14 @@ fn docker(args: &[String]) -> String {
 
 fn words(text: &str) -> Vec<String> {
     text.split_whitespace().map(str::to_owned).collect()
+}
+
+/// Text of a Secret, as a pod gets it.
+fn secret_text(secret: &Value, key: &str) -> String {
+    match secret["stringData"][key].as_str() {
+        Some(text) => text.to_owned(),
+        None => String::from_utf8(BASE64_STANDARD.decode(secret["data"][key].as_str().unwrap()).unwrap()).unwrap(),
+    }
 }
 
 /// What is made in Docker; gone when it is dropped.
@@ -57,7 +66,7 @@ fn bytes(quantity: &Value) -> u64 {
 }
 
 /// The flags of `docker run` that say what the pod template says. Panics about anything that they can't say.
-fn flags(pod: &Value, config: &Value, id: u16) -> Vec<String> {
+fn flags(pod: &Value, config: &Value, secret: &Value, id: u16) -> Vec<String> {
     let container = &pod["containers"][0];
     let (of_pod, own) = (&pod["securityContext"], &container["securityContext"]);
     let mut flags = vec![format!("--user={}:{}", of_pod["runAsUser"], of_pod["runAsGroup"])];
@@ -84,7 +93,12 @@ fn flags(pod: &Value, config: &Value, id: u16) -> Vec<String> {
         flags.push(format!("--env={name}={}", value.as_str().unwrap()));
     }
     for variable in container["env"].as_array().unwrap() {
-        let path = variable["valueFrom"]["fieldRef"]["fieldPath"].as_str().unwrap();
+        let from = &variable["valueFrom"];
+        if let Some(key) = from["secretKeyRef"]["key"].as_str() {
+            flags.push(format!("--env={}={}", variable["name"].as_str().unwrap(), secret_text(secret, key)));
+            continue;
+        }
+        let path = from["fieldRef"]["fieldPath"].as_str().unwrap();
         let value = match path {
             "metadata.annotations['batch.kubernetes.io/job-completion-index']" => id.to_string(),
             // Docker gives a container its address when it starts: it listens at any.
@@ -122,7 +136,10 @@ fn the_containers_that_a_job_would_start_make_a_run_that_is_collected() {
         let is = |object: &&Value| object["kind"] == kind && object["metadata"]["name"] == name;
         list["items"].as_array().unwrap().iter().find(is).unwrap().clone()
     };
-    let (job, config) = (find("Job", "node"), find("ConfigMap", "nodes"));
+    let (job, config, secret) = (find("Job", "node"), find("ConfigMap", "nodes"), find("Secret", "run-token"));
+    let reference = &job["spec"]["template"]["spec"]["containers"][0]["env"];
+    assert!(reference.to_string().contains(r#""name":"run-token""#), "{reference}");
+    let token = secret_text(&secret, "token");
     let pod = &job["spec"]["template"]["spec"];
     let container = &pod["containers"][0];
     assert_eq!(job["spec"]["completions"], NODES);
@@ -142,7 +159,7 @@ fn the_containers_that_a_job_would_start_make_a_run_that_is_collected() {
             port + id,
             container["command"][0].as_str().unwrap()
         ));
-        run.extend(flags(pod, &config, id));
+        run.extend(flags(pod, &config, &secret, id));
         run.push(made.image());
         run.extend(container["args"].as_array().unwrap().iter().map(|word| word.as_str().unwrap().to_owned()));
         docker(&run);
@@ -150,6 +167,7 @@ fn the_containers_that_a_job_would_start_make_a_run_that_is_collected() {
 
     let output = folder.path().join("run");
     let mut remote = bench_command();
+    remote.env("APOLLO_TOKEN", token);
     remote.args(words("remote --json --timeout 3 --warm-up-seconds 1"));
     remote.args((0..NODES).map(|id| format!("--node=127.0.0.1:{}", port + id))).arg("--output").arg(&output);
     let (exit, run) = result(Running::start(&mut remote).output());

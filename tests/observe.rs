@@ -140,7 +140,8 @@ fn every_query_has_an_answer(protocol: &str, extra: &str) {
         ("run:broadcast_message_bytes_sum:rate", 0.9 * 153_600.0, 1.1 * 153_600.0),
         ("run:broadcast_message_offered_throughput:sum", 153_600.0, 153_600.0),
         ("run:receive_message_bytes_sum:rate / (run:up:count - 1)", 0.9 * 153_600.0, 1.1 * 153_600.0),
-        ("run:delivery:ratio", 0.95, 1.0),
+        // Its counters are scraped one node after the other, while messages travel.
+        ("run:delivery:ratio", 0.95, 1.05),
     ] {
         let values = run.values(query, &end);
         assert!(values.len() == 1 && (low..=high).contains(&values[0]), "{query}: {values:?}");
