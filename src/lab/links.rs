@@ -10,7 +10,9 @@ use futures::{StreamExt, future::join_all, stream};
 
 use super::{arguments::LocalArgs, client::NodeClient, plan::Plan};
 use crate::{
-    probe::{MessageOrder, PING_BYTES, ProbeOrder, ProbeResult, TRAIN_BYTES, TrainOrder, message_bytes},
+    probe::{
+        MAX_TRAIN_RATE, MessageOrder, PING_BYTES, ProbeOrder, ProbeResult, TRAIN_BYTES, TrainOrder, message_bytes,
+    },
     report::{LinkMeasured, MessageMeasured, message_problem},
     shaping::{LinkPlan, Shape, burst_bytes, queue_bytes},
 };
@@ -298,7 +300,7 @@ fn train_order(shape: &Shape, rate: u64) -> TrainOrder {
     let counted =
         (1000.0 * TRAIN_PACKETS * TRAIN_BYTES as f64 / rate).clamp(*COUNTED_MILLIS.start(), *COUNTED_MILLIS.end());
     TrainOrder {
-        bytes_per_second: (TRAIN_FACTOR * rate / through.max(0.01)) as u64,
+        bytes_per_second: ((TRAIN_FACTOR * rate / through.max(0.01)) as u64).min(MAX_TRAIN_RATE),
         uncounted_millis: uncounted.ceil() as u64,
         counted_millis: counted.ceil() as u64,
     }

@@ -9,13 +9,13 @@ use std::{
 
 use tokio::{net::lookup_host, time::timeout};
 
-use crate::{network::PeerAddress, probe::ProbeOrder};
+use crate::{
+    network::PeerAddress,
+    probe::{MAX_TRAIN_RATE, ProbeOrder},
+};
 
 /// Shortest time between two pings, in microseconds: a runner asks for one each 10 ms.
 const LEAST_INTERVAL_MICROS: u64 = 1000;
-
-/// Highest rate of a train, in bytes per second: twice a link of 10 Gbit/s.
-const MOST_BYTES_PER_SECOND: u64 = 2_500_000_000;
 
 /// Orders in a minute, besides two for each node of the network: trains that are repeated are at most 155 from one node.
 const ORDERS_PER_MINUTE: u64 = 256;
@@ -62,8 +62,8 @@ impl ProbeGate {
         if order.pings > 1 && order.interval_micros < LEAST_INTERVAL_MICROS {
             return Err(Refusal::Order(format!("interval_micros must be {LEAST_INTERVAL_MICROS} or more")));
         }
-        if order.train.is_some_and(|train| train.bytes_per_second > MOST_BYTES_PER_SECOND) {
-            return Err(Refusal::Order(format!("bytes_per_second must be {MOST_BYTES_PER_SECOND} or less")));
+        if order.train.is_some_and(|train| train.bytes_per_second > MAX_TRAIN_RATE) {
+            return Err(Refusal::Order(format!("bytes_per_second must be {MAX_TRAIN_RATE} or less")));
         }
         let at_target = peers_at(order.target.ip(), peers).await;
         self.take(order, at_target, Instant::now())

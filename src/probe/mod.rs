@@ -24,7 +24,7 @@ mod socket;
 
 pub use measure::probe;
 pub use order::{
-    MessageOrder, MessageResult, PING_BYTES, ProbeOrder, ProbeResult, TRAIN_BYTES, Times, TrainOrder, TrainResult,
-    message_bytes,
+    MAX_TRAIN_RATE, MessageOrder, MessageResult, PING_BYTES, ProbeOrder, ProbeResult, TRAIN_BYTES, Times, TrainOrder,
+    TrainResult, message_bytes,
 };
 pub use responder::Responder;

@@ -76,6 +76,9 @@ pub fn message_bytes(order: &MessageOrder, v4: bool) -> u64 {
     order.parts() * (TRAIN_LENGTH + headers) as u64
 }
 
+/// Highest rate of a train, in bytes per second: twice a link of 400 Gbit/s, which no host sends by single packets.
+pub const MAX_TRAIN_RATE: u64 = 100_000_000_000;
+
 /// A train of packets.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
