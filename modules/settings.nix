@@ -28,10 +28,14 @@ in
   heartbeat-millis =
     given (types.nullOr positive) 100
       "Time from one message of a sender to its next.";
-  send-phase = given (types.enum [
-    "aligned"
-    "spread"
-  ]) "spread" "Offset of each node's schedule in mode `all`: none, or a seeded fraction of the heartbeat.";
+  send-phase =
+    given
+      (types.enum [
+        "aligned"
+        "spread"
+      ])
+      "spread"
+      "Offset of each node's schedule in mode `all`: none, or a seeded fraction of the heartbeat.";
   send-phase-seed = maybe natural "Seed of the offsets, the same for all nodes.";
   round-duration-seconds = maybe positive "Length of a node's turn, in mode `rr`.";
   explore-cool-down-duration-seconds = maybe natural "Pause before each trial of mode `explore`.";

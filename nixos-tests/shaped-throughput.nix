@@ -24,7 +24,9 @@ network.test {
         carried = totals["delivered"] * 50000 / seconds
         assert offered > ${toString (kilobytesPerSecond * 1000)} * 1.5, totals
         assert 0 < carried <= ${toString (kilobytesPerSecond * 1000)} * 1.2, totals
-        assert totals["delivered_bytes_per_second"] <= ${toString (kilobytesPerSecond * 1000)} * 1.2, totals
+        assert totals["delivered_bytes_per_second"] <= ${
+          toString (kilobytesPerSecond * 1000)
+        } * 1.2, totals
         assert totals["backlog_at_end"] > 0 and totals["sustained"]["sustained"] is False, totals
         assert slowest(totals["delay"]) > 2_000_000, totals["delay"]
   '';

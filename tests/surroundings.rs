@@ -16,7 +16,7 @@ use std::{
 };
 
 use serde_json::Value;
-use support::{BENCH, Lab, NODE, Running, free_ports, lives, lone_node, program, signal, skip, wait_for};
+use support::{BENCH, Lab, NODE, Running, TOKEN, free_ports, lives, lone_node, program, signal, skip, wait_for};
 
 const SHORT: &str = "--timeout 1 --warm-up-seconds 0 --heartbeat-millis 100";
 const LONG: &str = "--timeout 60 --warm-up-seconds 0 --heartbeat-millis 100";
@@ -137,6 +137,7 @@ fn a_terminal_that_goes_away_ends_a_run_in_order() {
         .map(|word| format!("'{}'", word.to_str().unwrap()))
         .collect();
     let mut terminal = Command::new("script");
+    terminal.env("APOLLO_TOKEN", TOKEN);
     terminal.args(["--quiet", "--command", &line.join(" "), "/dev/null"]).stdin(Stdio::null());
     let terminal = Running::start(&mut terminal);
     let processes = lab.processes();
@@ -154,6 +155,7 @@ fn a_run_under_nohup_takes_no_notice_of_a_hang_up() {
     let lab = Lab::new(2);
     let plain = lab.command("--timeout 2 --warm-up-seconds 0 --heartbeat-millis 100");
     let mut command = Command::new("nohup");
+    command.env("APOLLO_TOKEN", TOKEN);
     command.arg(plain.get_program()).args(plain.get_args());
     let run = Running::start(&mut command);
     let processes = lab.processes();
@@ -341,6 +343,7 @@ fn a_disk_that_is_full_in_the_middle_of_a_run_costs_no_result() {
         return skip("namespaces for mounts can't be made here");
     }
     let mut command = Command::new("unshare");
+    command.env("APOLLO_TOKEN", TOKEN);
     command.args(["--map-root-user", "--mount", "sh", "-c", "mount -t tmpfs -o size=1m disk \"$0\" && exec \"$@\""]);
     command.arg(&disk).args([BENCH, "local", "--json", "--num-nodes=2", "--timeout=3", "--warm-up-seconds=0"]);
     command.arg(format!("--base-metric-port={}", lab.metric_port)).arg(format!("--base-p2p-port={}", lab.p2p_port));
@@ -366,7 +369,7 @@ fn what_watches_a_run_is_told_in_files_that_nobody_else_reads() {
     if program("prometheus").is_none() {
         return;
     }
-    let lab = Lab::new(1);
+    let lab = Lab::new(2);
     let ports = free_ports(2);
     let watched = format!("{SHORT} --observe --prometheus-port {ports} --grafana-port {}", ports + 1);
     let output = lab.command(&watched).output().unwrap();
