@@ -23,12 +23,12 @@ use crate::{
 /// Longest wait for an answer: longer than a node may be paused for before the next question.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long an unused connection is kept: less than a node keeps it, so that no request meets one that closes.
+/// Time for which an unused connection is kept: less than a node keeps it, so that no request meets one that closes.
 const KEEP_CONNECTIONS: Duration = Duration::from_secs(5);
 
 /// Largest answer that is read, in bytes: a summary of 10,000 senders and 208 trials is far below.
 const ANSWER_LIMIT: usize = 64 << 20;
-/// Most values in an answer, by their separators. In memory each may take ten times the bytes that it has in the answer; a
+/// Maximum number of values in an answer, by separators. In memory each may take ten times the bytes that it has in the answer; a
 /// summary of 10,000 senders in 65 phases has two millions.
 const MOST_VALUES: usize = 4 << 20;
 /// Most bytes of a refusal: it is one line.
@@ -123,7 +123,7 @@ pub(super) async fn get_json<T: DeserializeOwned>(http: &Client, url: &str) -> R
     })
 }
 
-/// What is read of a summary before all of it, which may be of another form.
+/// The part of a summary that is read before all of it, which may be of another form.
 #[derive(Deserialize)]
 struct Versioned {
     schema_version: Option<Value>,
