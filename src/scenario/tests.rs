@@ -181,3 +181,35 @@ fn every_broken_scenario_is_refused_in_one_line_with_its_place() {
         assert!(error.contains(says) && error.lines().count() == 1 && error.starts_with("x.toml:"), "{text}\n{error}");
     }
 }
+
+#[test]
+fn every_shipped_scenario_is_good() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    let mut number = 0;
+    for entry in std::fs::read_dir(&folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "toml") {
+            continue;
+        }
+        number += 1;
+        let mut read = |name: &str| std::fs::read_to_string(folder.join(name)).map_err(|error| error.to_string());
+        let text = std::fs::read_to_string(&path).unwrap();
+        let parsed = parse(&path.display().to_string(), &text, &mut read).unwrap_or_else(|error| panic!("{error}"));
+        let scenario = parsed.scenario.clone().resolve().unwrap_or_else(|error| panic!("{}", parsed.locate(&error)));
+        let stem = path.file_stem().unwrap().to_str().unwrap();
+        assert_eq!(scenario.name, stem, "a scenario has the name of its file");
+    }
+    assert!(number >= 13, "{number} scenarios");
+}
+
+#[test]
+fn shipped_matrices_have_their_source_and_are_read() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/data");
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains("Source: ") && text.contains("licence"), "{}", path.display());
+        let matrix = super::Matrix::from_csv(&text).unwrap();
+        assert!(matrix.regions.len() >= 8, "{}", path.display());
+    }
+}
