@@ -17,6 +17,7 @@ pub const DROP_REASONS: &[&str] = &[
     "peer_queue_full",
     "session_failed",
     "no_peers_connected",
+    "unknown_class",
 ];
 
 /// What the network can report.

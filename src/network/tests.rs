@@ -1,0 +1,211 @@
+//! Networks of a few nodes over loopback.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, TcpListener},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use libp2p::PeerId;
+use tokio::{sync::mpsc, time::timeout};
+
+use super::{
+    Backlog, Broadcasters, Channel, DEFAULT_TOPIC, GossipSettings, Handover, Network, NetworkConfig, Outgoing,
+    PeerAddress, Protocol, Readiness, Roster, Traffic, peer_id,
+};
+use crate::{
+    message::{Extension, compose},
+    metrics::Metrics,
+};
+
+/// A message that came, with what the network said of it.
+#[derive(Clone, Debug)]
+struct Arrival {
+    at: Instant,
+    source: Option<PeerId>,
+    class: Option<u16>,
+    bytes: Vec<u8>,
+}
+
+#[derive(Default)]
+struct Recorded {
+    arrivals: Mutex<Vec<Arrival>>,
+    handovers: Mutex<Vec<Handover>>,
+}
+
+impl Traffic for Recorded {
+    fn about_to_send(&self, _: &mut Outgoing) -> bool {
+        true
+    }
+
+    fn handed_over(&self, _: &Outgoing, _: u64, handover: Handover) {
+        self.handovers.lock().unwrap().push(handover);
+    }
+
+    fn received(&self, source: Option<PeerId>, class: Option<u16>, bytes: &[u8]) {
+        let arrival = Arrival { at: Instant::now(), source, class, bytes: bytes.to_vec() };
+        self.arrivals.lock().unwrap().push(arrival);
+    }
+}
+
+struct TestNode {
+    id: u64,
+    network: Network,
+    outgoing: mpsc::Sender<Outgoing>,
+    traffic: Arc<Recorded>,
+    metrics: Metrics,
+}
+
+impl TestNode {
+    /// Starts node `id`, connected to `neighbours`, where node i listens on `ports[i]`.
+    fn start(id: u64, ports: &[u16], neighbours: &[u64], change: impl FnOnce(&mut NetworkConfig)) -> Self {
+        let address = |other: &u64| -> PeerAddress {
+            let port = ports[usize::try_from(*other).unwrap()];
+            format!("/ip4/127.0.0.1/tcp/{port}/p2p/{}", peer_id(*other)).parse().unwrap()
+        };
+        let mut config = NetworkConfig {
+            id,
+            roster: Arc::new(Roster::new(ports.len() as u64)),
+            listen_address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            port: ports[usize::try_from(id).unwrap()],
+            bootstrap: neighbours.iter().map(address).collect(),
+            quic: false,
+            channels: vec![],
+            gossip: gossip_settings(),
+            queue_bytes: 64 << 20,
+            queue_messages: 1000,
+            backlog: Backlog::default(),
+            message_size: 1 << 20,
+        };
+        change(&mut config);
+        let (outgoing, receiver) = mpsc::channel(100);
+        let (traffic, metrics) =
+            (Arc::new(Recorded::default()), Metrics::register(&prometheus::Registry::new()).unwrap());
+        let network = Network::start(config, receiver, traffic.clone(), &metrics, None).unwrap();
+        Self { id, network, outgoing, traffic, metrics }
+    }
+
+    async fn ready(&self) -> Readiness {
+        let mut readiness = self.network.readiness();
+        let ready = timeout(Duration::from_secs(20), readiness.wait_for(Readiness::is_ready)).await;
+        *ready
+            .unwrap_or_else(|_| panic!("node {} is not ready: {}", self.id, *self.network.readiness().borrow()))
+            .unwrap()
+    }
+
+    async fn send(&self, class: u16, index: u64, size: usize) {
+        let bytes = compose(self.id, index, 1, size, &Extension::default());
+        let message = Outgoing {
+            intended_unix_nanos: 1,
+            next_unix_nanos: 2,
+            handed_over_unix_nanos: 0,
+            trial: 0,
+            class,
+            index,
+            bytes,
+        };
+        self.outgoing.send(message).await.unwrap();
+    }
+
+    /// The first `count` arrivals.
+    async fn arrivals(&self, count: usize) -> Vec<Arrival> {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let arrivals = self.traffic.arrivals.lock().unwrap().clone();
+            if arrivals.len() >= count {
+                return arrivals;
+            }
+            assert!(Instant::now() < deadline, "node {} got {} of {count} messages", self.id, arrivals.len());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+fn gossip_settings() -> GossipSettings {
+    #[derive(clap::Parser)]
+    struct Defaults {
+        #[command(flatten)]
+        settings: GossipSettings,
+    }
+    <Defaults as clap::Parser>::parse_from(["test"]).settings
+}
+
+fn channel(protocol: Protocol, topic: &str) -> Channel {
+    Channel { protocol, topic: topic.into(), unicast: false, broadcasters: Broadcasters::All }
+}
+
+fn free_ports(count: usize) -> Vec<u16> {
+    let listeners: Vec<TcpListener> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect()
+}
+
+/// Starts one node for each list of neighbours, all with the same changes, and waits until all are ready.
+async fn network(neighbours: &[&[u64]], change: impl Fn(&mut NetworkConfig)) -> Vec<TestNode> {
+    let ports = free_ports(neighbours.len());
+    let start = |(id, neighbours): (u64, &&[u64])| TestNode::start(id, &ports, neighbours, &change);
+    let nodes: Vec<TestNode> = (0..).zip(neighbours).map(start).collect();
+    for node in &nodes {
+        node.ready().await;
+    }
+    nodes
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_class_arrives_on_its_own_channel_over_all_protocols_at_once() {
+    let nodes = network(&[&[1], &[0]], |config| {
+        config.channels = vec![
+            channel(Protocol::Gossipsub, DEFAULT_TOPIC),
+            channel(Protocol::Sqmr, ""),
+            channel(Protocol::ReversedSqmr, ""),
+            channel(Protocol::Gossipsub, "stress_test_topic/votes"),
+        ];
+    })
+    .await;
+    let readiness = nodes[0].ready().await;
+    assert_eq!((readiness.expected_peers, readiness.expected_links), (1, 3), "two subscriptions and a query");
+    for class in 0..4 {
+        nodes[0].send(class, 0, 100 + usize::from(class)).await;
+        nodes[1].send(class, 0, 100 + usize::from(class)).await;
+    }
+    for (node, other) in [(0, 1), (1, 0)] {
+        let mut arrivals = nodes[node].arrivals(4).await;
+        arrivals.sort_by_key(|arrival| arrival.bytes.len());
+        let came: Vec<_> = arrivals.iter().map(|arrival| (arrival.bytes.len(), arrival.class)).collect();
+        assert_eq!(came, [(100, Some(0)), (101, None), (102, None), (103, Some(3))]);
+        assert!(arrivals.iter().all(|arrival| arrival.source == Some(peer_id(other))));
+        let handovers = nodes[node].traffic.handovers.lock().unwrap().clone();
+        assert_eq!(handovers, [Handover { queued: 1, dropped: 0 }; 4]);
+    }
+    nodes[0].send(4, 0, 100).await;
+    let dropped = || nodes[0].metrics.network_dropped_broadcast_messages.of("unknown_class").get();
+    timeout(Duration::from_secs(5), async {
+        while dropped() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .expect("a class without a channel is counted as dropped");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unicast_goes_in_turn_to_each_neighbour() {
+    for protocol in [Protocol::Sqmr, Protocol::ReversedSqmr] {
+        let nodes = network(&[&[1, 2, 3], &[0], &[0], &[0]], |config| {
+            let broadcasters = Broadcasters::One(0);
+            config.channels =
+                vec![Channel { protocol, topic: String::new(), unicast: true, broadcasters: broadcasters.clone() }];
+        })
+        .await;
+        for index in 0..7 {
+            nodes[0].send(0, index, 100).await;
+        }
+        let mut came = vec![];
+        for (node, count) in [(1, 3), (2, 2), (3, 2)] {
+            let arrivals = nodes[node].arrivals(count).await;
+            let mut indices: Vec<u8> = arrivals.iter().map(|arrival| arrival.bytes[15]).collect();
+            indices.sort_unstable();
+            came.push(indices);
+        }
+        assert_eq!(came, [vec![0, 3, 6], vec![1, 4], vec![2, 5]], "{protocol:?}");
+    }
+}
