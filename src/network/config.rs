@@ -18,7 +18,8 @@ pub struct NetworkConfig {
     pub listen_address: IpAddr,
     /// Port to listen on, TCP or UDP.
     pub port: u16,
-    /// Peers to connect to; this node itself is left out.
+    /// This node's neighbours in the topology, which have this node in their lists too: the node connects to them, waits for
+    /// them, and takes connections of no others. This node itself is left out. Empty: every node of the roster may come.
     pub bootstrap: Vec<PeerAddress>,
     /// QUIC in place of TCP.
     pub quic: bool,

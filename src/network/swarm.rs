@@ -97,15 +97,14 @@ impl Network {
         let broadcasts = Broadcasts::new(&mut setup)?;
         let Setup { gossip, streams, .. } = setup;
         let mut allowed = allow_block_list::Behaviour::<AllowedPeers>::default();
-        let bootstrap = config.bootstrap.iter().map(|entry| &entry.peer);
-        for peer in config.roster.peers().iter().chain(bootstrap).filter(|peer| **peer != own) {
-            allowed.allow_peer(*peer);
+        for peer in neighbours(&config, own) {
+            allowed.allow_peer(peer);
         }
         let behaviours = Behaviours {
             limits: connection_limits::Behaviour::new(
                 ConnectionLimits::default()
                     .with_max_established_per_peer(Some(1))
-                    .with_max_pending_incoming(Some(most_pending(&config))),
+                    .with_max_pending_incoming(Some(most_pending(expected_peers(&config, &dialer)))),
             ),
             allowed,
             ping: ping::Behaviour::new(ping::Config::new().with_interval(PING_INTERVAL)),
@@ -158,14 +157,24 @@ impl Network {
     }
 }
 
+/// Peers that may connect: those of the list. A node without a list takes every node of the roster, since the others come to
+/// it. A connection that only one of the two lists has would carry messages past the topology of the run.
+fn neighbours(config: &NetworkConfig, own: PeerId) -> Vec<PeerId> {
+    let listed: Vec<PeerId> = config.bootstrap.iter().map(|entry| entry.peer).filter(|peer| *peer != own).collect();
+    if listed.is_empty() {
+        return config.roster.peers().iter().copied().filter(|peer| *peer != own).collect();
+    }
+    listed
+}
+
 /// Inbound connections that may be under negotiation: as many as all peers could open at once, so far as open files allow.
 /// Connections of strangers beyond are closed at once, and each other one after ten seconds of silence.
-fn most_pending(config: &NetworkConfig) -> u32 {
+fn most_pending(expected_peers: usize) -> u32 {
     /// For networks of every size.
     const LEAST: u64 = 256;
     /// Part of the open files that they may take; the endpoint and established connections need the rest.
     const SHARE_OF_FILES: u64 = 4;
-    let wanted = LEAST.max(config.roster.peers().len() as u64);
+    let wanted = LEAST.max(expected_peers as u64);
     u32::try_from(wanted.min(raise_open_files() / SHARE_OF_FILES).max(1)).unwrap_or(u32::MAX)
 }
 

@@ -209,3 +209,56 @@ async fn unicast_goes_in_turn_to_each_neighbour() {
         assert_eq!(came, [vec![0, 3, 6], vec![1, 4], vec![2, 5]], "{protocol:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gossipsub_delivers_from_end_to_end_of_a_line() {
+    let nodes = network(&[&[1], &[0, 2], &[1]], |config| {
+        config.channels = vec![channel(Protocol::Gossipsub, DEFAULT_TOPIC)];
+    })
+    .await;
+    let links: Vec<_> = nodes.iter().map(|node| node.network.readiness().borrow().expected_links).collect();
+    assert_eq!(links, [1, 2, 1], "subscriptions of the neighbours, not of all nodes");
+    for (from, to) in [(0, 2), (2, 0)] {
+        nodes[from].send(0, 0, 200).await;
+        let arrivals = nodes[to].arrivals(1).await;
+        assert_eq!((arrivals[0].source, arrivals[0].bytes.len()), (Some(peer_id(from as u64)), 200));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_reaches_neighbours_only_and_no_broadcaster_is_needed_among_them() {
+    for protocol in [Protocol::Sqmr, Protocol::ReversedSqmr] {
+        let nodes = network(&[&[1], &[0, 2], &[1]], |config| {
+            let broadcasters = Broadcasters::Several([0].into());
+            config.channels = vec![Channel { broadcasters, ..channel(protocol, "") }];
+        })
+        .await;
+        nodes[0].send(0, 0, 100).await;
+        assert_eq!(nodes[1].arrivals(1).await.len(), 1);
+        assert_eq!(nodes[0].traffic.handovers.lock().unwrap()[..], [Handover { queued: 1, dropped: 0 }]);
+        assert_eq!(nodes[2].traffic.arrivals.lock().unwrap().len(), 0);
+    }
+}
+
+/// Node 2 lists node 0, which does not list it; a node without a list takes it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_a_node_without_a_list_takes_connections_of_nodes_that_it_does_not_list() {
+    let channels = |config: &mut NetworkConfig| config.channels = vec![channel(Protocol::Sqmr, "")];
+    let ports = free_ports(3);
+    let refusing = TestNode::start(0, &ports, &[1], channels);
+    let _neighbour = TestNode::start(1, &ports, &[0], channels);
+    let _stranger = TestNode::start(2, &ports, &[0], channels);
+    refusing.ready().await;
+    timeout(Duration::from_secs(20), async {
+        while refusing.metrics.network_blacklisted_peers.get() == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .expect("node 2 is refused");
+
+    let ports = free_ports(3);
+    let nodes = [&[][..], &[0], &[0]];
+    let nodes: Vec<_> = (0..).zip(nodes).map(|(id, list)| TestNode::start(id, &ports, list, channels)).collect();
+    assert_eq!(nodes[0].ready().await.connected_peers, 2);
+}
