@@ -43,6 +43,8 @@ pub const NETWORK_EVENTS: &[&str] = &[
     "gossipsub_not_supported",
     "gossipsub_slow_peer",
     "gossipsub_stream_error",
+    "gossipsub_validated_early",
+    "gossipsub_validated_too_late",
     "session_opened",
     "session_closed",
     "session_failed",

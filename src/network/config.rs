@@ -1,6 +1,6 @@
 //! The description that a network is made from.
 
-use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc, time::Duration};
 
 use super::{Backlog, GossipSettings, PeerAddress, Protocol, Roster};
 
@@ -25,6 +25,9 @@ pub struct NetworkConfig {
     pub quic: bool,
     /// The traffic classes, by class number: one network carries all of them.
     pub channels: Vec<Channel>,
+    /// Time that this node takes before it passes a message of gossipsub on, up to 30 s; its own arrival does not wait. 0:
+    /// gossipsub passes messages on by itself.
+    pub validation_delay: Duration,
     /// Settings of gossipsub.
     pub gossip: GossipSettings,
     /// Most bytes that wait for one peer.

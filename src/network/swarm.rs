@@ -22,7 +22,7 @@ use libp2p::{
 use tokio::{
     sync::{Notify, mpsc, watch},
     task::{JoinHandle, yield_now},
-    time::{MissedTickBehavior, interval},
+    time::{MissedTickBehavior, interval, sleep_until},
 };
 use tracing::{debug, warn};
 
@@ -212,6 +212,15 @@ fn listen(swarm: &mut Swarm<Behaviours>, config: &NetworkConfig) -> Result<(), N
     Ok(())
 }
 
+/// Waits until `due`, and says when that was; for ever without it.
+async fn at(due: Option<Instant>) -> Instant {
+    match due {
+        Some(due) => sleep_until(due.into()).await,
+        None => std::future::pending().await,
+    }
+    Instant::now()
+}
+
 impl Driver {
     async fn run(mut self, mut outgoing: mpsc::Receiver<Outgoing>) {
         let mut dial_tick = interval(DIAL_TICK);
@@ -220,6 +229,7 @@ impl Driver {
         let links_changed = self.links_changed.clone();
         let mut backlog_waits_until = Instant::now();
         loop {
+            let due = self.broadcasts.due();
             let backlog_waits = Instant::now() < backlog_waits_until;
             tokio::select! {
                 event = self.swarm.select_next_some() => self.on_event(event),
@@ -235,6 +245,7 @@ impl Driver {
                 () = yield_now(), if backlog_waits => {}
                 () = links_changed.notified() => self.update_readiness(),
                 _ = dial_tick.tick(), if self.dialer.connected_count() < self.dialer.expected() => self.dial(),
+                now = at(due) => self.broadcasts.work(self.swarm.behaviour_mut(), now),
                 () = stop.notified() => break,
             }
         }

@@ -10,8 +10,8 @@ use libp2p::PeerId;
 use tokio::{sync::mpsc, time::timeout};
 
 use super::{
-    Backlog, Broadcasters, Channel, DEFAULT_TOPIC, GossipSettings, Handover, Network, NetworkConfig, Outgoing,
-    PeerAddress, Protocol, Readiness, Roster, Traffic, peer_id,
+    Backlog, Broadcasters, Channel, DEFAULT_TOPIC, GossipSettings, Handover, Network, NetworkConfig, NetworkError,
+    Outgoing, PeerAddress, Protocol, Readiness, Roster, Traffic, peer_id,
 };
 use crate::{
     message::{Extension, compose},
@@ -59,6 +59,15 @@ struct TestNode {
 impl TestNode {
     /// Starts node `id`, connected to `neighbours`, where node i listens on `ports[i]`.
     fn start(id: u64, ports: &[u16], neighbours: &[u64], change: impl FnOnce(&mut NetworkConfig)) -> Self {
+        Self::try_start(id, ports, neighbours, change).unwrap()
+    }
+
+    fn try_start(
+        id: u64,
+        ports: &[u16],
+        neighbours: &[u64],
+        change: impl FnOnce(&mut NetworkConfig),
+    ) -> Result<Self, NetworkError> {
         let address = |other: &u64| -> PeerAddress {
             let port = ports[usize::try_from(*other).unwrap()];
             format!("/ip4/127.0.0.1/tcp/{port}/p2p/{}", peer_id(*other)).parse().unwrap()
@@ -71,6 +80,7 @@ impl TestNode {
             bootstrap: neighbours.iter().map(address).collect(),
             quic: false,
             channels: vec![],
+            validation_delay: Duration::ZERO,
             gossip: gossip_settings(),
             queue_bytes: 64 << 20,
             queue_messages: 1000,
@@ -81,8 +91,8 @@ impl TestNode {
         let (outgoing, receiver) = mpsc::channel(100);
         let (traffic, metrics) =
             (Arc::new(Recorded::default()), Metrics::register(&prometheus::Registry::new()).unwrap());
-        let network = Network::start(config, receiver, traffic.clone(), &metrics, None).unwrap();
-        Self { id, network, outgoing, traffic, metrics }
+        let network = Network::start(config, receiver, traffic.clone(), &metrics, None)?;
+        Ok(Self { id, network, outgoing, traffic, metrics })
     }
 
     async fn ready(&self) -> Readiness {
@@ -261,4 +271,41 @@ async fn only_a_node_without_a_list_takes_connections_of_nodes_that_it_does_not_
     let nodes = [&[][..], &[0], &[0]];
     let nodes: Vec<_> = (0..).zip(nodes).map(|(id, list)| TestNode::start(id, &ports, list, channels)).collect();
     assert_eq!(nodes[0].ready().await.connected_peers, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_passes_a_message_on_after_its_validation_delay_and_not_before() {
+    const DELAY: Duration = Duration::from_millis(300);
+    let nodes = network(&[&[1], &[0, 2], &[1]], |config| {
+        config.channels = vec![channel(Protocol::Gossipsub, DEFAULT_TOPIC)];
+        config.validation_delay = DELAY;
+        // The cache must hold a message for longer than libp2p's five heartbeats.
+        config.gossip.heartbeat_millis = 20;
+    })
+    .await;
+    // libp2p's first heartbeat comes after five seconds.
+    tokio::time::sleep(Duration::from_millis(5200)).await;
+    for index in 0..3 {
+        nodes[0].send(0, index, 200).await;
+    }
+    let (middle, end) = (nodes[1].arrivals(3).await, nodes[2].arrivals(3).await);
+    for (before, after) in middle.iter().zip(&end) {
+        assert_eq!(before.bytes, after.bytes);
+        let delay = after.at.duration_since(before.at);
+        assert!(delay >= DELAY, "{delay:?}");
+    }
+    for lost in ["gossipsub_validated_too_late", "gossipsub_validated_early"] {
+        assert_eq!(nodes[1].metrics.network_event_counter.of(lost).get(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_validation_delay_that_the_cache_can_not_bridge_is_refused() {
+    let ports = free_ports(1);
+    let config = |config: &mut NetworkConfig| {
+        config.channels = vec![channel(Protocol::Gossipsub, DEFAULT_TOPIC)];
+        config.validation_delay = Duration::from_millis(30_001);
+    };
+    let error = TestNode::try_start(0, &ports, &[], config).err().unwrap();
+    assert!(error.to_string().contains("give at most 30000 ms"), "{error}");
 }

@@ -510,6 +510,7 @@ impl Node {
             bootstrap: args.bootstrap.0.clone(),
             quic: args.network.quic,
             channels: vec![Channel::of_default_class(args.network_protocol, self.workload.broadcasters())],
+            validation_delay: Duration::ZERO,
             gossip: args.network.gossip.clone(),
             queue_bytes: usize::try_from(args.network.queue_bytes).unwrap_or(usize::MAX),
             queue_messages: usize::try_from(args.buffer_size).unwrap_or(usize::MAX),

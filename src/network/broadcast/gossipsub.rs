@@ -9,13 +9,16 @@ use std::{
 use libp2p::{
     PeerId,
     gossipsub::{
-        self, ConfigBuilder, Event, Message, MessageAuthenticity, MessageId, MetricsConfig, Sha256Topic, TopicHash,
-        ValidationMode,
+        self, ConfigBuilder, Event, Message, MessageAcceptance, MessageAuthenticity, MessageId, MetricsConfig,
+        Sha256Topic, TopicHash, ValidationMode,
     },
 };
 use tracing::debug;
 
-use super::{Broadcast, Setup};
+use super::{
+    Broadcast, Setup,
+    validation::{MAX_DELAY, Validation, history_length},
+};
 use crate::{
     message::MAX_MESSAGE_SIZE,
     metrics::Metrics,
@@ -40,6 +43,8 @@ pub(super) struct Gossipsub {
     topics: Topics,
     /// Subscriptions of connected peers to our topics.
     subscribed: HashSet<(PeerId, TopicHash)>,
+    /// Messages that are passed on later; none when each is passed on at once.
+    validation: Option<Validation>,
     traffic: Arc<dyn Traffic>,
     metrics: Metrics,
 }
@@ -77,8 +82,18 @@ impl Gossipsub {
         let channels = setup.config.channels_of(Protocol::Gossipsub);
         let topics = Topics::new(channels.map(|(class, channel)| (class, channel.topic.as_str())));
         setup.gossip = Some(behaviour(setup, &topics)?);
+        let delay = setup.config.validation_delay;
+        let validation = (!delay.is_zero()).then(|| Validation::new(delay, setup.config.backlog.clone()));
         let (traffic, metrics) = (setup.traffic.clone(), setup.metrics.clone());
-        Ok(Self { topics, subscribed: HashSet::new(), traffic, metrics })
+        Ok(Self { topics, subscribed: HashSet::new(), validation, traffic, metrics })
+    }
+
+    /// Passes a message on that came from `from`.
+    fn accept(&self, behaviours: &mut Behaviours, id: &MessageId, from: &PeerId) {
+        let Some(gossip) = behaviours.gossip.as_mut() else { return };
+        if !gossip.report_message_validation_result(id, from, MessageAcceptance::Accept) {
+            self.metrics.network_event_counter.of("gossipsub_validated_too_late").inc();
+        }
     }
 }
 
@@ -106,12 +121,18 @@ impl Broadcast for Gossipsub {
         }
     }
 
-    fn on_event(&mut self, _behaviours: &mut Behaviours, event: &BehavioursEvent) -> bool {
+    fn on_event(&mut self, behaviours: &mut Behaviours, event: &BehavioursEvent) -> bool {
         let BehavioursEvent::Gossip(event) = event else { return false };
         let (counted, changed) = match event {
-            Event::Message { message, .. } => {
+            Event::Message { message, message_id, propagation_source } => {
                 let class = self.topics.classes.get(&message.topic).copied().flatten();
                 self.traffic.received(message.source, class, &message.data);
+                if let Some(validation) = &mut self.validation
+                    && !validation.wait(message_id.clone(), *propagation_source, Instant::now())
+                {
+                    self.metrics.network_event_counter.of("gossipsub_validated_early").inc();
+                    self.accept(behaviours, message_id, propagation_source);
+                }
                 return false;
             }
             Event::Subscribed { peer_id, topic } => {
@@ -127,6 +148,16 @@ impl Broadcast for Gossipsub {
         };
         self.metrics.network_event_counter.of(counted).inc();
         changed
+    }
+
+    fn due(&self) -> Option<Instant> {
+        self.validation.as_ref()?.due()
+    }
+
+    fn work(&mut self, behaviours: &mut Behaviours, now: Instant) {
+        while let Some((id, from)) = self.validation.as_mut().and_then(|validation| validation.next(now)) {
+            self.accept(behaviours, &id, &from);
+        }
     }
 
     fn expected_links(&self, expected_peers: usize) -> usize {
@@ -161,12 +192,21 @@ fn behaviour(setup: &mut Setup<'_>, topics: &Topics) -> Result<gossipsub::Behavi
     } else {
         (MessageAuthenticity::Author(setup.keypair.public().to_peer_id()), ValidationMode::Permissive)
     };
-    let gossip_config = ConfigBuilder::default()
+    let heartbeat = Duration::from_millis(settings.heartbeat_millis);
+    let mut builder = ConfigBuilder::default();
+    if config.validation_delay > MAX_DELAY {
+        let (delay, most) = (config.validation_delay.as_millis(), MAX_DELAY.as_millis());
+        return Err(refused(&format!("a validation delay of {delay} ms is too long, give at most {most} ms")));
+    }
+    if !config.validation_delay.is_zero() {
+        builder.validate_messages().history_length(history_length(config.validation_delay, heartbeat));
+    }
+    let gossip_config = builder
         .mesh_n(settings.mesh_n)
         .mesh_n_low(settings.mesh_n_low)
         .mesh_n_high(settings.mesh_n_high)
         .mesh_outbound_min(settings.mesh_outbound_min)
-        .heartbeat_interval(Duration::from_millis(settings.heartbeat_millis))
+        .heartbeat_interval(heartbeat)
         .flood_publish(settings.flood_publish)
         .validation_mode(validation)
         .idontwant_message_size_threshold(settings.idontwant_threshold_bytes)

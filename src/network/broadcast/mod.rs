@@ -8,8 +8,9 @@ mod inbound;
 mod reversed_sqmr;
 mod sqmr;
 mod turns;
+mod validation;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use libp2p::{PeerId, identity::Keypair};
 use tokio::sync::Notify;
@@ -38,6 +39,14 @@ pub(super) trait Broadcast: Send {
     fn on_event(&mut self, _behaviours: &mut Behaviours, _event: &BehavioursEvent) -> bool {
         false
     }
+
+    /// The next time at which [`Self::work`] is to be called; none when nothing waits for a time.
+    fn due(&self) -> Option<Instant> {
+        None
+    }
+
+    /// Does what is due by `now`.
+    fn work(&mut self, _behaviours: &mut Behaviours, _now: Instant) {}
 
     /// Links that a broadcast of this node needs when it has `expected_peers`.
     fn expected_links(&self, expected_peers: usize) -> usize;
@@ -134,6 +143,16 @@ impl Broadcasts {
 
     pub(super) fn on_event(&mut self, behaviours: &mut Behaviours, event: &BehavioursEvent) -> bool {
         self.protocols.iter_mut().fold(false, |changed, protocol| protocol.on_event(behaviours, event) | changed)
+    }
+
+    /// The next time at which a protocol has work to do.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.protocols.iter().filter_map(|protocol| protocol.due()).min()
+    }
+
+    /// Does what is due by `now`.
+    pub(super) fn work(&mut self, behaviours: &mut Behaviours, now: Instant) {
+        self.protocols.iter_mut().for_each(|protocol| protocol.work(behaviours, now));
     }
 
     /// Usable and expected links of all protocols together. A surplus of one does not make up for what another misses.
