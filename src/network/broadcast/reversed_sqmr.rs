@@ -12,20 +12,28 @@ use std::{
 
 use futures::{AsyncReadExt, AsyncWriteExt};
 use libp2p::{PeerId, Stream};
-use tokio::sync::{
-    Notify,
-    mpsc::{self, error::TrySendError},
+use tokio::{
+    sync::{
+        Notify,
+        mpsc::{self, error::TrySendError},
+    },
+    task::AbortHandle,
 };
 use tracing::debug;
 
 use super::{
-    Backlog, Handover, NetworkConfig, Traffic,
-    backlog::Held,
-    budget::Budget,
-    sqmr::{Active, PROTOCOL, frame_response, read_body, read_length, read_query, timed, write_query},
-    streams::{self, Opener},
+    Broadcast, Setup,
+    framing::{Active, PROTOCOL, frame_response, read_body, read_length, read_query, timed, write_query},
+    turns::Turns,
 };
-use crate::{message::MAX_MESSAGE_SIZE, metrics::Metrics};
+use crate::{
+    message::MAX_MESSAGE_SIZE,
+    metrics::Metrics,
+    network::{
+        Backlog, Handover, NetworkConfig, Protocol, Traffic, backlog::Held, behaviours::Behaviours, budget::Budget,
+        streams::Opener,
+    },
+};
 
 /// Pause before a query is opened anew.
 const REOPEN_AFTER: Duration = Duration::from_millis(100);
@@ -35,6 +43,86 @@ const MAX_QUERIES_PER_PEER: usize = 4;
 
 /// Largest query that is read, in bytes. It says nothing that matters, and most are empty.
 const MAX_QUERY: usize = 4096;
+
+/// Both sides of reversed SQMR: open queries of the receivers, and queries of this node to the broadcasters.
+pub(super) struct ReversedSqmr {
+    sessions: Sessions,
+    opener: Opener,
+    config: NetworkConfig,
+    traffic: Arc<dyn Traffic>,
+    budget: Budget,
+    metrics: Metrics,
+    /// Classes whose messages go to one peer each.
+    unicast: Vec<u16>,
+    turns: Turns,
+    /// The queries to the connected broadcasters.
+    pulls: HashMap<PeerId, Pull>,
+}
+
+/// A query that is kept open for as long as this lives.
+struct Pull(AbortHandle);
+
+impl Drop for Pull {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl ReversedSqmr {
+    pub(super) fn new(setup: &mut Setup<'_>) -> Self {
+        let sessions = Sessions::new(setup.config, setup.metrics, setup.links_changed.clone());
+        setup.inbound.take_queries(sessions.clone());
+        Self {
+            sessions,
+            opener: setup.streams.opener(PROTOCOL),
+            config: setup.config.clone(),
+            traffic: setup.traffic.clone(),
+            budget: setup.budget.clone(),
+            metrics: setup.metrics.clone(),
+            unicast: setup.config.unicast_classes(Protocol::ReversedSqmr),
+            turns: Turns::default(),
+            pulls: HashMap::new(),
+        }
+    }
+
+    /// True when `peer` may broadcast; also when it is not of the roster.
+    fn may_broadcast(&self, peer: &PeerId) -> bool {
+        let id = self.config.roster.id(peer);
+        id.is_none_or(|id| self.config.broadcasts_over(Protocol::ReversedSqmr, id))
+    }
+}
+
+impl Broadcast for ReversedSqmr {
+    fn connected(&mut self, peer: PeerId) {
+        self.turns.insert(peer, &self.config.roster);
+        if self.may_broadcast(&peer) {
+            let (opener, traffic) = (self.opener.clone(), self.traffic.clone());
+            let pull = pull(peer, opener, traffic, self.budget.clone(), self.metrics.clone());
+            self.pulls.insert(peer, Pull(tokio::spawn(pull).abort_handle()));
+        }
+    }
+
+    fn disconnected(&mut self, peer: &PeerId) {
+        self.turns.remove(peer);
+        self.sessions.disconnected(peer);
+        self.pulls.remove(peer);
+    }
+
+    fn send(&mut self, _behaviours: &mut Behaviours, class: u16, index: u64, bytes: Vec<u8>) -> Handover {
+        if self.unicast.contains(&class) {
+            return self.sessions.send_to(self.turns.of(index), &bytes);
+        }
+        self.sessions.broadcast(&bytes)
+    }
+
+    fn expected_links(&self, expected_peers: usize) -> usize {
+        if self.config.broadcasts_over(Protocol::ReversedSqmr, self.config.id) { expected_peers } else { 0 }
+    }
+
+    fn links(&self) -> usize {
+        self.sessions.peers()
+    }
+}
 
 struct Session {
     peer: PeerId,
@@ -50,18 +138,18 @@ pub(super) struct Sessions {
     backlog: Backlog,
     metrics: Metrics,
     /// Told when a query is opened or ends.
-    pub(super) changed: Arc<Notify>,
+    changed: Arc<Notify>,
 }
 
 impl Sessions {
-    pub(super) fn new(config: &NetworkConfig, metrics: &Metrics) -> Self {
+    fn new(config: &NetworkConfig, metrics: &Metrics, changed: Arc<Notify>) -> Self {
         Self {
             open: Arc::default(),
             next: Arc::default(),
             queue_length: config.queue_length(),
             backlog: config.backlog.clone(),
             metrics: metrics.clone(),
-            changed: Arc::default(),
+            changed,
         }
     }
 
@@ -69,25 +157,15 @@ impl Sessions {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The behaviour that takes queries and keeps them open.
-    pub(super) fn server(&self) -> streams::Behaviour {
-        let sessions = self.clone();
-        let accept = move |peer: PeerId, stream: Stream| {
-            let sessions = sessions.clone();
-            tokio::spawn(async move {
-                let _active = Active::new(&sessions.metrics.network_active_inbound_sessions);
-                if let Err(error) = sessions.serve(peer, stream).await {
-                    debug!(%peer, %error, "inbound query ended");
-                    sessions.metrics.network_event_counter.of("session_failed").inc();
-                }
-            });
-        };
-        streams::Behaviour::new(PROTOCOL, Arc::new(accept))
-    }
-
-    async fn serve(&self, peer: PeerId, mut stream: Stream) -> io::Result<()> {
+    /// Reads a query, and keeps it open until its stream or this node ends.
+    pub(super) async fn serve(&self, peer: PeerId, mut stream: Stream) -> io::Result<()> {
         // What the query says does not matter; that it is there does.
         timed(read_query(&mut stream, MAX_QUERY)).await?;
+        self.respond_to(peer, stream).await
+    }
+
+    /// Keeps a query that was read open until its stream or this node ends.
+    pub(super) async fn respond_to(&self, peer: PeerId, mut stream: Stream) -> io::Result<()> {
         let (sender, mut responses) = mpsc::channel(self.queue_length);
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         {
@@ -123,14 +201,25 @@ impl Sessions {
     }
 
     /// Queues a message on every open query.
-    pub(super) fn broadcast(&self, message: &[u8]) -> Handover {
+    fn broadcast(&self, message: &[u8]) -> Handover {
         let open = self.lock();
-        if open.is_empty() {
+        self.queue(open.values(), message)
+    }
+
+    /// Queues a message on the open query of one peer.
+    fn send_to(&self, peer: Option<PeerId>, message: &[u8]) -> Handover {
+        let open = self.lock();
+        self.queue(open.values().find(|session| Some(session.peer) == peer).into_iter(), message)
+    }
+
+    fn queue<'a>(&self, sessions: impl Iterator<Item = &'a Session>, message: &[u8]) -> Handover {
+        let mut sessions = sessions.peekable();
+        if sessions.peek().is_none() {
             self.metrics.network_dropped_broadcast_messages.of("no_peers_connected").inc();
         }
         let response = frame_response(message);
         let mut handover = Handover::default();
-        for session in open.values() {
+        for session in sessions {
             let reason = match session.responses.try_send(self.backlog.hold(response.clone())) {
                 Ok(()) => {
                     handover.queued += 1;
@@ -146,25 +235,19 @@ impl Sessions {
     }
 
     /// The peer is gone, and its queries with it.
-    pub(super) fn disconnected(&self, peer: &PeerId) {
+    fn disconnected(&self, peer: &PeerId) {
         self.lock().retain(|_, session| session.peer != *peer);
     }
 
     /// Different peers with an open query.
-    pub(super) fn peers(&self) -> usize {
+    fn peers(&self) -> usize {
         self.lock().values().map(|session| session.peer).collect::<HashSet<_>>().len()
     }
 }
 
 /// The receiver's side of one broadcaster: opens the query, counts every response, and opens it again when it ends.
 /// Ends only when it is aborted.
-pub(super) async fn pull(
-    broadcaster: PeerId,
-    opener: Opener,
-    traffic: Arc<dyn Traffic>,
-    budget: Budget,
-    metrics: Metrics,
-) {
+async fn pull(broadcaster: PeerId, opener: Opener, traffic: Arc<dyn Traffic>, budget: Budget, metrics: Metrics) {
     loop {
         if let Err(error) = pull_once(broadcaster, &opener, &*traffic, &budget, &metrics).await {
             debug!(%broadcaster, %error, "query ended");
@@ -189,7 +272,7 @@ async fn pull_once(
         let _more = if length > budget.message_size() { Some(budget.oversized(broadcaster).await) } else { None };
         // Whoever stops in the middle of a response must not keep its room from the others.
         let response = timed(read_body(&mut reader, length)).await?;
-        traffic.received(Some(broadcaster), &response);
+        traffic.received(Some(broadcaster), None, &response);
     }
     Ok(())
 }
