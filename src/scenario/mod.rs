@@ -35,7 +35,7 @@ pub use matrix::{Matrix, MatrixSource};
 pub use measurement::Measurement;
 pub use network::{GossipSettings, Network, NodeSettings, Protocol, Transport};
 pub use nodes::Nodes;
-pub use parse::{LinksText, ScenarioText, parse, parse_links, to_toml};
+pub use parse::{LinksText, ScenarioText, parse, parse_links, read_toml, to_toml};
 pub use resolve::{MAX_MESSAGE_SIZE, MAX_NODES, MIN_CLASS_MESSAGE_SIZE, MIN_MESSAGE_SIZE};
 pub use shape::{Shape, ShapeError, ShapePatch};
 pub use topology::{Edge, Topology, TopologyKind};
@@ -93,6 +93,26 @@ impl Default for Scenario {
             groups: vec![],
             links: Links::default(),
             traffic: vec![],
+        }
+    }
+}
+
+impl Scenario {
+    /// Names of the traffic classes, or of the mode in their place.
+    pub fn traffic_names(&self) -> String {
+        match &self.explore {
+            Some(_) => "explore".into(),
+            None => self.traffic.iter().map(|class| class.name.as_str()).collect::<Vec<_>>().join(", "),
+        }
+    }
+
+    /// The mode of the command line that a resolved scenario comes nearest to.
+    pub fn mode(&self) -> Mode {
+        match (&self.explore, self.traffic.first().map(|class| &class.senders)) {
+            (Some(_), _) => Mode::Explore,
+            (None, Some(Senders::Turns)) => Mode::Rr,
+            (None, Some(Senders::Nodes(_))) => Mode::One,
+            (None, _) => Mode::All,
         }
     }
 }

@@ -39,7 +39,11 @@ pub fn parse(
     Ok(read_text)
 }
 
-fn read_toml<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, FileError> {
+/// Reads a value from TOML.
+///
+/// # Errors
+/// The first error, with its line and column, and the key that was perhaps meant.
+pub fn read_toml<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, FileError> {
     toml::from_str(text).map_err(|error| {
         let span = error.span().unwrap_or(0..0);
         let message = error.message().trim().replace('\n', " ");
@@ -129,6 +133,21 @@ impl ScenarioText {
     /// The place of an error in the text: that of the value, or of the nearest table around it.
     pub fn locate(&self, error: &ScenarioError) -> FileError {
         locate(&self.file, &self.text, error)
+    }
+
+    /// The place of an error in the text; none when the text does not hold the value, so that it came from elsewhere.
+    pub fn locate_exactly(&self, error: &ScenarioError) -> Option<FileError> {
+        let table = DeTable::parse(&self.text).ok()?;
+        let mut value: Option<&DeValue<'_>> = None;
+        for step in &error.at {
+            value = Some(match (step, value) {
+                (Step::Key(key), None) => table.get_ref().get(key.as_str())?.get_ref(),
+                (Step::Key(key), Some(DeValue::Table(table))) => table.get(key.as_str())?.get_ref(),
+                (Step::Index(index), Some(DeValue::Array(list))) => list.get(*index)?.get_ref(),
+                _ => return None,
+            });
+        }
+        Some(self.locate(error))
     }
 }
 
