@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, net::IpAddr, sync::Arc, time::Duration};
 
-use super::{Backlog, GossipSettings, PeerAddress, Protocol, Roster};
+use super::{Backlog, BufferLimits, GossipSettings, PeerAddress, Protocol, Roster};
 
 /// Topic of the traffic class named `default`, before it is hashed. Apollo's own node uses the same.
 pub const DEFAULT_TOPIC: &str = "stress_test_topic";
@@ -30,14 +30,12 @@ pub struct NetworkConfig {
     pub validation_delay: Duration,
     /// Settings of gossipsub.
     pub gossip: GossipSettings,
-    /// Most bytes that wait for one peer.
+    /// Maximum bytes that wait for one peer; see [`BufferLimits`].
     pub queue_bytes: usize,
-    /// Most messages that wait for one peer.
+    /// Maximum messages that wait for one peer.
     pub queue_messages: usize,
     /// Copies that wait in this network's queues and sessions.
     pub backlog: Backlog,
-    /// Largest message while this network lasts, in bytes; queues are as long as it allows.
-    pub message_size: usize,
 }
 
 /// The way of one traffic class through the network.
@@ -51,12 +49,18 @@ pub struct Channel {
     pub unicast: bool,
     /// Nodes that broadcast messages of this class.
     pub broadcasters: Broadcasters,
+    /// Largest message of this class while the network lasts, in bytes.
+    pub message_size: usize,
+    /// Messages of this class in a typical mix of all classes, 1 or more: queues that count messages are as long as the mix
+    /// allows.
+    pub weight: u32,
 }
 
 impl Channel {
-    /// The channel of the class named `default`, whose names on the wire are those of Apollo's node.
-    pub fn of_default_class(protocol: Protocol, broadcasters: Broadcasters) -> Self {
-        Self { protocol, topic: DEFAULT_TOPIC.into(), unicast: false, broadcasters }
+    /// The channel of the class named `default` for messages of `message_size` bytes; its names on the wire are those of
+    /// Apollo's node.
+    pub fn of_default_class(protocol: Protocol, broadcasters: Broadcasters, message_size: usize) -> Self {
+        Self { protocol, topic: DEFAULT_TOPIC.into(), unicast: false, broadcasters, message_size, weight: 1 }
     }
 }
 
@@ -98,10 +102,9 @@ impl NetworkConfig {
         self.channels_of(protocol).any(|(_, channel)| channel.broadcasters.contains(id))
     }
 
-    /// Messages that may wait for one peer: as many as fit [`Self::queue_bytes`], at least a few, at most
-    /// [`Self::queue_messages`].
-    pub fn queue_length(&self) -> usize {
-        // A bound in messages alone is none in memory: 5,000 messages of 4 MiB are 20 GiB for each peer.
-        (self.queue_bytes / self.message_size.max(1)).clamp(4, self.queue_messages.max(4))
+    /// Bounds of this network's buffers.
+    pub fn limits(&self) -> BufferLimits<'_> {
+        let Self { channels, queue_bytes, queue_messages, .. } = self;
+        BufferLimits { channels, queue_bytes: *queue_bytes, queue_messages: *queue_messages }
     }
 }

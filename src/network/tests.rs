@@ -14,7 +14,7 @@ use super::{
     Outgoing, PeerAddress, Protocol, Readiness, Roster, Traffic, peer_id,
 };
 use crate::{
-    message::{Extension, compose},
+    message::{Extension, MAX_MESSAGE_SIZE, compose},
     metrics::Metrics,
 };
 
@@ -85,7 +85,6 @@ impl TestNode {
             queue_bytes: 64 << 20,
             queue_messages: 1000,
             backlog: Backlog::default(),
-            message_size: 1 << 20,
         };
         change(&mut config);
         let (outgoing, receiver) = mpsc::channel(100);
@@ -141,7 +140,7 @@ fn gossip_settings() -> GossipSettings {
 }
 
 fn channel(protocol: Protocol, topic: &str) -> Channel {
-    Channel { protocol, topic: topic.into(), unicast: false, broadcasters: Broadcasters::All }
+    Channel { topic: topic.into(), ..Channel::of_default_class(protocol, Broadcasters::All, 1 << 20) }
 }
 
 fn free_ports(count: usize) -> Vec<u16> {
@@ -202,8 +201,7 @@ async fn unicast_goes_in_turn_to_each_neighbour() {
     for protocol in [Protocol::Sqmr, Protocol::ReversedSqmr] {
         let nodes = network(&[&[1, 2, 3], &[0], &[0], &[0]], |config| {
             let broadcasters = Broadcasters::One(0);
-            config.channels =
-                vec![Channel { protocol, topic: String::new(), unicast: true, broadcasters: broadcasters.clone() }];
+            config.channels = vec![Channel { unicast: true, broadcasters, ..channel(protocol, "") }];
         })
         .await;
         for index in 0..7 {
@@ -308,4 +306,39 @@ async fn a_validation_delay_that_the_cache_can_not_bridge_is_refused() {
     };
     let error = TestNode::try_start(0, &ports, &[], config).err().unwrap();
     assert!(error.to_string().contains("give at most 30000 ms"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_largest_message_arrives_over_every_protocol_among_small_ones_in_queues_that_are_smaller() {
+    for protocol in [Protocol::Gossipsub, Protocol::Sqmr, Protocol::ReversedSqmr] {
+        let nodes = network(&[&[1], &[0]], |config| {
+            config.channels = vec![
+                Channel { message_size: MAX_MESSAGE_SIZE, ..channel(protocol, DEFAULT_TOPIC) },
+                Channel { message_size: 100, weight: 1000, ..channel(protocol, "votes") },
+            ];
+            config.queue_bytes = 1 << 20;
+        })
+        .await;
+        nodes[0].send(0, 0, MAX_MESSAGE_SIZE).await;
+        nodes[1].arrivals(1).await;
+        for index in 0..20 {
+            nodes[0].send(1, index, 100).await;
+        }
+        let mut sizes: Vec<_> = nodes[1].arrivals(21).await.iter().map(|arrival| arrival.bytes.len()).collect();
+        sizes.sort_unstable();
+        assert_eq!(sizes, [vec![100; 20], vec![MAX_MESSAGE_SIZE]].concat(), "{protocol:?}");
+    }
+}
+
+/// Nodes of other programs may send more than this run's messages have.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_above_the_size_of_this_network_arrives_too() {
+    for protocol in [Protocol::Gossipsub, Protocol::Sqmr, Protocol::ReversedSqmr] {
+        let nodes = network(&[&[1], &[0]], |config| {
+            config.channels = vec![Channel { message_size: 100, ..channel(protocol, DEFAULT_TOPIC) }];
+        })
+        .await;
+        nodes[0].send(0, 0, 5 << 20).await;
+        assert_eq!(nodes[1].arrivals(1).await[0].bytes.len(), 5 << 20, "{protocol:?}");
+    }
 }

@@ -509,13 +509,16 @@ impl Node {
             port: args.p2p_port,
             bootstrap: args.bootstrap.0.clone(),
             quic: args.network.quic,
-            channels: vec![Channel::of_default_class(args.network_protocol, self.workload.broadcasters())],
+            channels: vec![Channel::of_default_class(
+                args.network_protocol,
+                self.workload.broadcasters(),
+                message_size,
+            )],
             validation_delay: Duration::ZERO,
             gossip: args.network.gossip.clone(),
             queue_bytes: usize::try_from(args.network.queue_bytes).unwrap_or(usize::MAX),
             queue_messages: usize::try_from(args.buffer_size).unwrap_or(usize::MAX),
             backlog: self.backlog.clone(),
-            message_size,
         }
     }
 

@@ -11,10 +11,13 @@ use libp2p::StreamProtocol;
 use prometheus::IntGauge;
 use tokio::time::timeout;
 
+use crate::message::MAX_EXPLORE_MESSAGE_SIZE;
+
 /// The protocol's name on the wire.
 pub(super) const PROTOCOL: StreamProtocol = StreamProtocol::new("/stress-test/0.1.0");
 
-/// Longest that one session of a broadcast may take; a peer that stops reading must not hold it for ever.
+/// Maximum time of one session of a broadcast with a message of up to 4 MiB; a peer that stops reading must not hold it for
+/// ever. Larger messages get as much again for each 4 MiB: none needs a faster link than another.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// First size of the buffer for a query or response of unknown or claimed length.
@@ -127,8 +130,14 @@ impl Drop for Active {
     }
 }
 
-pub(super) async fn timed<T>(session: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-    timeout(SESSION_TIMEOUT, session).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+/// Runs a session, or a part of one, that carries a message of at most `size` bytes.
+///
+/// # Errors
+/// Those of the session; `TimedOut` when it takes too long.
+pub(super) async fn timed<T>(size: usize, session: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    let parts = u32::try_from(size.div_ceil(MAX_EXPLORE_MESSAGE_SIZE)).unwrap_or(u32::MAX).max(1);
+    let limit = SESSION_TIMEOUT.saturating_mul(parts);
+    timeout(limit, session).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
 }
 
 #[cfg(test)]

@@ -210,7 +210,7 @@ fn behaviour(setup: &mut Setup<'_>, topics: &Topics) -> Result<gossipsub::Behavi
         .flood_publish(settings.flood_publish)
         .validation_mode(validation)
         .idontwant_message_size_threshold(settings.idontwant_threshold_bytes)
-        .connection_handler_queue_len(config.queue_length())
+        .connection_handler_queue_len(config.limits().gossip_queue_length())
         .max_transmit_size(MAX_MESSAGE_SIZE + TRANSMIT_HEADROOM)
         .max_control_message_size(MAX_CONTROL_MESSAGE_SIZE)
         .message_id_fn(message_id)

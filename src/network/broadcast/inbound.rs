@@ -14,7 +14,7 @@ use super::{
     reversed_sqmr::Sessions,
 };
 use crate::{
-    message::{HEADER_SIZE, MAX_MESSAGE_SIZE},
+    message::{HEADER_SIZE, MAX_MESSAGE_SIZE, stated_size},
     metrics::Metrics,
     network::{Traffic, budget::Budget},
 };
@@ -75,13 +75,13 @@ impl Inbound {
     async fn run(self, peer: PeerId, mut stream: Stream) -> io::Result<()> {
         use futures::AsyncWriteExt;
         match (&self.messages, &self.queries) {
-            (Some(messages), queries) => match timed(messages.receive(&mut stream, peer, queries.is_some())).await? {
-                Query::Message => stream.close().await,
-                Query::Open => match queries {
-                    Some(sessions) => sessions.respond_to(peer, stream).await,
-                    None => stream.close().await,
-                },
-            },
+            (Some(messages), queries) => {
+                let receiving = messages.receive(&mut stream, peer, queries.is_some());
+                match (timed(messages.budget.message_size(), receiving).await?, queries) {
+                    (Query::Open, Some(sessions)) => sessions.respond_to(peer, stream).await,
+                    _ => stream.close().await,
+                }
+            }
             (None, Some(sessions)) => sessions.serve(peer, stream).await,
             (None, None) => Ok(()),
         }
@@ -90,33 +90,33 @@ impl Inbound {
 
 impl Messages {
     /// Reads a query to its end, as room for it permits, and hands it over if it is a message; what is shorter than a
-    /// message's header is none where `may_be_open`.
+    /// message's header is none where `may_be_open`. Its header is read first, so that a small message takes little room.
     async fn receive(
         &self,
         stream: &mut (impl futures::AsyncRead + Unpin),
         peer: PeerId,
         may_be_open: bool,
     ) -> io::Result<Query> {
-        let usual = self.budget.message_size();
         let mut query = Vec::new();
-        if may_be_open {
-            read_more(stream, &mut query, HEADER_SIZE - 1).await?;
-            if query.len() < HEADER_SIZE {
+        read_more(stream, &mut query, HEADER_SIZE - 1).await?;
+        let Some(header) = query.first_chunk() else {
+            if may_be_open {
                 return Ok(Query::Open);
-            }
-        }
-        let _room = self.budget.reserve(peer, usual).await;
-        read_more(stream, &mut query, usual).await?;
-        if query.len() > usual {
-            let _more = self.budget.oversized(peer).await;
-            read_more(stream, &mut query, MAX_MESSAGE_SIZE).await?;
-            if query.len() > MAX_MESSAGE_SIZE {
-                let line = format!("query of more than {MAX_MESSAGE_SIZE} bytes");
-                return Err(io::Error::new(io::ErrorKind::InvalidData, line));
             }
             self.traffic.received(Some(peer), None, &query);
             return Ok(Query::Message);
-        }
+        };
+        let Some(stated) = usize::try_from(stated_size(header)).ok().filter(|stated| *stated <= MAX_MESSAGE_SIZE)
+        else {
+            let line = format!("query of more than {MAX_MESSAGE_SIZE} bytes");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, line));
+        };
+        let _room = self.budget.reserve(peer, stated).await;
+        let oversized = stated > self.budget.message_size();
+        let _more = if oversized { Some(self.budget.oversized(peer, stated).await) } else { None };
+        query.reserve_exact(stated + 1 - query.len());
+        // A byte beyond the stated ones makes the message malformed, and is read to show it.
+        read_more(stream, &mut query, stated).await?;
         self.traffic.received(Some(peer), None, &query);
         Ok(Query::Message)
     }

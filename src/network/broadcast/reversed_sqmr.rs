@@ -12,13 +12,7 @@ use std::{
 
 use futures::{AsyncReadExt, AsyncWriteExt};
 use libp2p::{PeerId, Stream};
-use tokio::{
-    sync::{
-        Notify,
-        mpsc::{self, error::TrySendError},
-    },
-    task::AbortHandle,
-};
+use tokio::{sync::Notify, task::AbortHandle};
 use tracing::debug;
 
 use super::{
@@ -30,7 +24,10 @@ use crate::{
     message::MAX_MESSAGE_SIZE,
     metrics::Metrics,
     network::{
-        Backlog, Handover, NetworkConfig, Protocol, Traffic, backlog::Held, behaviours::Behaviours, budget::Budget,
+        Backlog, Handover, NetworkConfig, Protocol, Traffic,
+        behaviours::Behaviours,
+        budget::Budget,
+        queue::{Bounds, QueueReceiver, QueueSender, Refused, queue},
         streams::Opener,
     },
 };
@@ -126,7 +123,7 @@ impl Broadcast for ReversedSqmr {
 
 struct Session {
     peer: PeerId,
-    responses: mpsc::Sender<Held>,
+    responses: QueueSender,
 }
 
 /// The broadcaster's side: all open queries.
@@ -134,7 +131,7 @@ struct Session {
 pub(super) struct Sessions {
     open: Arc<Mutex<HashMap<u64, Session>>>,
     next: Arc<AtomicU64>,
-    queue_length: usize,
+    bounds: Bounds,
     backlog: Backlog,
     metrics: Metrics,
     /// Told when a query is opened or ends.
@@ -146,7 +143,7 @@ impl Sessions {
         Self {
             open: Arc::default(),
             next: Arc::default(),
-            queue_length: config.queue_length(),
+            bounds: config.limits().into(),
             backlog: config.backlog.clone(),
             metrics: metrics.clone(),
             changed,
@@ -160,13 +157,13 @@ impl Sessions {
     /// Reads a query, and keeps it open until its stream or this node ends.
     pub(super) async fn serve(&self, peer: PeerId, mut stream: Stream) -> io::Result<()> {
         // What the query says does not matter; that it is there does.
-        timed(read_query(&mut stream, MAX_QUERY)).await?;
+        timed(MAX_QUERY, read_query(&mut stream, MAX_QUERY)).await?;
         self.respond_to(peer, stream).await
     }
 
     /// Keeps a query that was read open until its stream or this node ends.
     pub(super) async fn respond_to(&self, peer: PeerId, mut stream: Stream) -> io::Result<()> {
-        let (sender, mut responses) = mpsc::channel(self.queue_length);
+        let (sender, mut responses) = queue(self.bounds);
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         {
             let mut open = self.lock();
@@ -179,18 +176,14 @@ impl Sessions {
         self.changed.notify_one();
         let served = self.respond(&mut stream, &mut responses).await;
         self.lock().remove(&id);
-        responses.close();
-        let mut unsent = u64::from(served.is_err());
-        while responses.try_recv().is_ok() {
-            unsent += 1;
-        }
+        let unsent = u64::from(served.is_err()) + responses.close();
         self.metrics.network_dropped_broadcast_messages.of("session_failed").inc_by(unsent);
         self.metrics.network_event_counter.of("session_closed").inc();
         self.changed.notify_one();
         served
     }
 
-    async fn respond(&self, stream: &mut Stream, responses: &mut mpsc::Receiver<Held>) -> io::Result<()> {
+    async fn respond(&self, stream: &mut Stream, responses: &mut QueueReceiver) -> io::Result<()> {
         while let Some(response) = responses.recv().await {
             let started = Instant::now();
             stream.write_all(&response.bytes).await?;
@@ -220,13 +213,13 @@ impl Sessions {
         let response = frame_response(message);
         let mut handover = Handover::default();
         for session in sessions {
-            let reason = match session.responses.try_send(self.backlog.hold(response.clone())) {
+            let reason = match session.responses.try_send(self.backlog.hold(response.clone()), message.len()) {
                 Ok(()) => {
                     handover.queued += 1;
                     continue;
                 }
-                Err(TrySendError::Full(_)) => "peer_queue_full",
-                Err(TrySendError::Closed(_)) => "session_failed",
+                Err(Refused::Full) => "peer_queue_full",
+                Err(Refused::Closed) => "session_failed",
             };
             handover.dropped += 1;
             self.metrics.network_dropped_broadcast_messages.of(reason).inc();
@@ -269,9 +262,10 @@ async fn pull_once(
     write_query(&mut writer, &[]).await?;
     while let Some(length) = read_length(&mut reader, MAX_MESSAGE_SIZE).await? {
         let _room = budget.reserve(broadcaster, length).await;
-        let _more = if length > budget.message_size() { Some(budget.oversized(broadcaster).await) } else { None };
+        let _more =
+            if length > budget.message_size() { Some(budget.oversized(broadcaster, length).await) } else { None };
         // Whoever stops in the middle of a response must not keep its room from the others.
-        let response = timed(read_body(&mut reader, length)).await?;
+        let response = timed(length, read_body(&mut reader, length)).await?;
         traffic.received(Some(broadcaster), None, &response);
     }
     Ok(())

@@ -5,7 +5,7 @@ use std::{collections::HashMap, io, sync::Arc, time::Instant};
 use bytes::Bytes;
 use futures::AsyncReadExt;
 use libp2p::PeerId;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::debug;
 
 use super::{
@@ -16,11 +16,14 @@ use super::{
 use crate::{
     message::MAX_MESSAGE_SIZE,
     metrics::Metrics,
-    network::{Backlog, Handover, Protocol, Roster, backlog::Held, behaviours::Behaviours, streams::Opener},
+    network::{
+        Backlog, Handover, Protocol, Roster,
+        behaviours::Behaviours,
+        limits::MAX_SESSIONS_PER_PEER,
+        queue::{Bounds, QueueReceiver, QueueSender, queue},
+        streams::Opener,
+    },
 };
-
-/// Sessions to one peer that may be open at a time. yamux ends the connection above 512 streams, both sides' together.
-const MAX_SESSIONS_PER_PEER: usize = 128;
 
 /// Bytes of responses that nobody asked for and that are passed over: one of the largest.
 const MAX_UNASKED: u64 = MAX_MESSAGE_SIZE as u64 + 16;
@@ -29,13 +32,13 @@ const MAX_UNASKED: u64 = MAX_MESSAGE_SIZE as u64 + 16;
 pub(super) struct Sqmr {
     opener: Opener,
     metrics: Metrics,
-    queue_length: usize,
+    bounds: Bounds,
     backlog: Backlog,
     roster: Arc<Roster>,
     /// Classes whose messages go to one peer each.
     unicast: Vec<u16>,
     turns: Turns,
-    peers: HashMap<PeerId, mpsc::Sender<Held>>,
+    peers: HashMap<PeerId, QueueSender>,
 }
 
 impl Sqmr {
@@ -45,7 +48,7 @@ impl Sqmr {
         Self {
             opener: setup.streams.opener(PROTOCOL),
             metrics: setup.metrics.clone(),
-            queue_length: config.queue_length(),
+            bounds: config.limits().into(),
             backlog: config.backlog.clone(),
             roster: config.roster.clone(),
             unicast: config.unicast_classes(Protocol::Sqmr),
@@ -54,8 +57,8 @@ impl Sqmr {
         }
     }
 
-    fn queue(&self, queue: &mpsc::Sender<Held>, message: &Bytes, handover: &mut Handover) {
-        if queue.try_send(self.backlog.hold(message.clone())).is_ok() {
+    fn queue(&self, queue: &QueueSender, message: &Bytes, handover: &mut Handover) {
+        if queue.try_send(self.backlog.hold(message.clone()), message.len()).is_ok() {
             handover.queued += 1;
         } else {
             handover.dropped += 1;
@@ -67,12 +70,10 @@ impl Sqmr {
 impl Broadcast for Sqmr {
     /// Gives the peer its queue and the task that works it off.
     fn connected(&mut self, peer: PeerId) {
-        let (queue, messages) = mpsc::channel(self.queue_length);
+        let (queue, messages) = queue(self.bounds);
         self.peers.insert(peer, queue);
         self.turns.insert(peer, &self.roster);
-        // What is in a session is as much on its way to the peer as what waits for one, and is bounded likewise.
-        let sessions = Arc::new(Semaphore::new(self.queue_length.min(MAX_SESSIONS_PER_PEER)));
-        tokio::spawn(query_all(peer, messages, sessions, self.opener.clone(), self.metrics.clone()));
+        tokio::spawn(query_all(peer, messages, Room::new(self.bounds), self.opener.clone(), self.metrics.clone()));
     }
 
     /// Drops the peer's queue; what waits in it fails.
@@ -106,28 +107,45 @@ impl Broadcast for Sqmr {
     }
 }
 
-async fn query_all(
-    peer: PeerId,
-    mut messages: mpsc::Receiver<Held>,
+/// Room for sessions to one peer. What is in a session is as much on its way to the peer as what waits for one, and is bounded
+/// likewise.
+struct Room {
     sessions: Arc<Semaphore>,
-    opener: Opener,
-    metrics: Metrics,
-) {
+    bytes: Arc<Semaphore>,
+    most_bytes: usize,
+}
+
+impl Room {
+    fn new(bounds: Bounds) -> Self {
+        let most_bytes = bounds.bytes.min(Semaphore::MAX_PERMITS);
+        let sessions = Semaphore::new(bounds.messages.min(MAX_SESSIONS_PER_PEER));
+        Self { sessions: Arc::new(sessions), bytes: Arc::new(Semaphore::new(most_bytes)), most_bytes }
+    }
+
+    /// Waits for a session with `bytes`; the room is free again when the answer is dropped.
+    async fn take(&self, bytes: usize) -> [Option<OwnedSemaphorePermit>; 2] {
+        // A message that is larger than all room takes all of it. No semaphore is ever closed.
+        let bytes = u32::try_from(bytes.min(self.most_bytes)).unwrap_or(u32::MAX);
+        let session = self.sessions.clone().acquire_owned().await.ok();
+        [session, self.bytes.clone().acquire_many_owned(bytes).await.ok()]
+    }
+}
+
+async fn query_all(peer: PeerId, mut messages: QueueReceiver, room: Room, opener: Opener, metrics: Metrics) {
     while let Some(message) = messages.recv().await {
-        // The semaphore is never closed.
-        let Ok(permit) = sessions.clone().acquire_owned().await else { return };
+        let taken = room.take(message.bytes.len()).await;
         let (opener, metrics) = (opener.clone(), metrics.clone());
         tokio::spawn(async move {
             let started = Instant::now();
             let _active = Active::new(&metrics.network_active_outbound_sessions);
-            match timed(query(peer, &message.bytes, &opener)).await {
+            match timed(message.bytes.len(), query(peer, &message.bytes, &opener)).await {
                 Ok(()) => metrics.broadcast_message_send_delay_seconds.observe(started.elapsed().as_secs_f64()),
                 Err(error) => {
                     debug!(%peer, %error, "outbound session failed");
                     metrics.network_dropped_broadcast_messages.of("session_failed").inc();
                 }
             }
-            drop(permit);
+            drop(taken);
         });
     }
 }
