@@ -13,7 +13,7 @@ use tokio::process::Command;
 const VARIABLE: &str = "APOLLO_BENCH_RUNNER";
 
 /// Marks what is started as this runner's.
-pub(super) fn mark(command: &mut Command) {
+pub(crate) fn mark(command: &mut Command) {
     // Without the mark it is only not found after this process was killed.
     if let Ok(runner) = Runner::this() {
         command.env(VARIABLE, runner.to_string());
@@ -22,7 +22,7 @@ pub(super) fn mark(command: &mut Command) {
 
 /// Kills the programs of runners that no longer live, as far as this user may: the kernel kills what a runner itself has
 /// started, but not what such a program has started in its turn. Gives their number.
-pub(super) fn kill_orphans() -> usize {
+pub(crate) fn kill_orphans() -> usize {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let processes = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     let orphans = processes.filter(|process| {
@@ -37,7 +37,7 @@ pub(super) fn kill_orphans() -> usize {
 
 /// A process, told from all others of this machine that had or will have its number.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Runner {
+pub(crate) struct Runner {
     process: i32,
     started: u64,
     /// Numbers of processes are those of a namespace.
@@ -46,21 +46,21 @@ pub(super) struct Runner {
 
 impl Runner {
     /// This process.
-    pub(super) fn this() -> Result<Self, String> {
+    pub(crate) fn this() -> Result<Self, String> {
         let process = Pid::this().as_raw();
         let started = started(process).ok_or("/proc does not tell when this process was started")?;
         let namespace = namespace().ok_or("/proc does not tell the namespace of this process")?;
         Ok(Self { process, started, namespace })
     }
 
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let mut parts = text.trim().splitn(3, '-');
         let (process, started) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
         Some(Self { process, started, namespace: parts.next()?.to_owned() })
     }
 
     /// Whether it lives, as far as can be told from here.
-    pub(super) fn may_live(&self) -> bool {
+    pub(crate) fn may_live(&self) -> bool {
         if namespace().as_ref() != Some(&self.namespace) {
             return true;
         }

@@ -1,33 +1,33 @@
 //! `apollo-bench image`.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
 
-use super::{BuiltImage, ImageError, ImageRequest, build, load, megabytes};
+use super::error::CliError;
 use crate::{
-    command_line::BAD_USAGE,
-    terminal::{say, tell},
+    image::{BuiltImage, ImageError, ImageRequest, build, load, megabytes},
+    terminal::say,
 };
 
 /// An image of this program.
 #[derive(Clone, Debug, Args)]
-pub struct ImageArgs {
+pub(super) struct ImageArgs {
     /// Folder of the image: an OCI image layout, with the archive for `docker load` in it as image.tar
     ///
     /// New, empty, or one of an earlier image, which is replaced.
     #[arg(long, value_name = "DIR", default_value = "apollo-network-benchmark-image")]
-    pub output: PathBuf,
+    pub(super) output: PathBuf,
     /// Name of the image [default: apollo-network-benchmark: and the first 12 digits of its id]
     #[arg(long, value_name = "NAME")]
-    pub tag: Option<String>,
+    pub(super) tag: Option<String>,
     /// Load it into Docker
     #[arg(long)]
-    pub load: bool,
+    pub(super) load: bool,
     /// Print name, digests, sizes and paths as JSON
     #[arg(long)]
-    pub json: bool,
+    pub(super) json: bool,
 }
 
 /// What is printed as JSON.
@@ -39,21 +39,8 @@ struct Report<'a> {
     loaded: Option<String>,
 }
 
-/// Builds an image and prints what it is: 0 when it is there, 2 when something is missing or given wrongly, else 1.
-pub fn command(args: &ImageArgs) -> ExitCode {
-    match run(args) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tell(&format!("error: {error}"));
-            ExitCode::from(match error {
-                ImageError::Usage(_) => BAD_USAGE,
-                ImageError::Failed(_) => 1,
-            })
-        }
-    }
-}
-
-fn run(args: &ImageArgs) -> Result<(), ImageError> {
+/// Builds an image and prints what it is.
+pub(super) fn command(args: &ImageArgs) -> Result<(), CliError> {
     let image = build(&ImageRequest { output: args.output.clone(), tag: args.tag.clone() })?;
     let loaded = args.load.then(|| load(&image)).transpose()?;
     if args.json {

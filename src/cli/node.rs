@@ -1,17 +1,11 @@
 //! The command that runs a node, alike in both programs.
 
-use std::process::ExitCode;
-
 use clap::Parser;
 
-use super::{
-    arguments::NodeArgs,
-    life::run,
-    workload::{Load, value_name},
-};
+use super::{command_line::VERSION, error::CliError};
 use crate::{
-    command_line::{BAD_USAGE, VERSION},
-    terminal::{say, tell},
+    node::{self, Load, NodeArgs, value_name},
+    terminal::say,
 };
 
 const EXAMPLE: &str = "\
@@ -29,43 +23,33 @@ Exit codes: 0 ended by itself, by --timeout or by a signal; 1 failed; 2 bad usag
 /// and serves its counts at the metric port. SIGTERM, SIGINT, SIGHUP and --timeout end it cleanly.
 #[derive(Debug, Parser)]
 #[command(name = "broadcast_network_stress_test_node", version = VERSION, max_term_width = 120, after_help = EXAMPLE)]
-pub struct NodeCommand {
+pub(super) struct NodeCommand {
     #[command(flatten)]
     #[allow(missing_docs, reason = "a doc comment here would become help text")]
-    pub node: NodeArgs,
+    pub(super) node: NodeArgs,
     /// Check the arguments against each other, and end: 0 when a node would take them
     #[arg(long)]
-    pub check: bool,
+    pub(super) check: bool,
 }
 
 impl NodeCommand {
-    /// Runs the node to its end, or checks its arguments: 0, 1 or 2 as the help says.
-    pub fn run(self) -> ExitCode {
-        if self.check { check(&self.node) } else { run(self.node) }
+    /// Runs the node to its end, or checks its arguments.
+    pub(super) fn run(self) -> Result<(), CliError> {
+        if self.check { check(&self.node) } else { Ok(node::run(self.node)?) }
     }
 }
 
-fn check(args: &NodeArgs) -> ExitCode {
-    match args.validate() {
-        Ok(workload) => {
-            let load = match &workload.load {
-                Load::Steady { message_size, heartbeat, .. } => {
-                    format!("{message_size} B every {} ms", heartbeat.as_millis())
-                }
-                Load::Explore { trials, .. } => format!("{} trials", trials.len()),
-            };
-            say(&format!(
-                "node {} of {}, mode {}, {}, {load}: the arguments are good\n",
-                args.id,
-                args.num_nodes,
-                value_name(&args.mode),
-                value_name(&args.network_protocol),
-            ));
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            tell(&format!("error: {error}"));
-            ExitCode::from(BAD_USAGE)
-        }
-    }
+fn check(args: &NodeArgs) -> Result<(), CliError> {
+    let load = match &args.validate()?.load {
+        Load::Steady { message_size, heartbeat, .. } => format!("{message_size} B every {} ms", heartbeat.as_millis()),
+        Load::Explore { trials, .. } => format!("{} trials", trials.len()),
+    };
+    say(&format!(
+        "node {} of {}, mode {}, {}, {load}: the arguments are good\n",
+        args.id,
+        args.num_nodes,
+        value_name(&args.mode),
+        value_name(&args.network_protocol),
+    ));
+    Ok(())
 }

@@ -1,30 +1,29 @@
-//! What a run will do, checked as a whole before anything starts.
+//! The plan of a run on this machine, made of its arguments.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
-    sync::Arc,
-    time::{Duration, Instant},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
 };
 
 use super::{
-    arguments::{LinkArgs, LocalArgs},
-    backend::Backend,
-    docker, links, netns,
-    observe::Observation,
-    profile::{self, Means},
-    remote::Elsewhere,
-    run::{DEFAULT_WINDOW, DEFAULTS},
-    runner::kill_orphans,
-    schedule::{Action, Groups, Schedule},
+    arguments::{Backend, LocalArgs},
+    error::CliError,
+    run_args::DEFAULTS,
 };
 use crate::{
     access::RunToken,
+    deploy::{Capabilities, Need, StartError, check, check_ports, docker, docker::DockerArgs, netns, process, swept},
     environment::congestion_controls,
+    experiment::{
+        Action, DEFAULT_WINDOW, FaultSchedule, ManifestFacts, Plan, Profiler, Timing, find_profiler,
+        longest_link_probe_seconds, profile_of_node, workload_summary,
+    },
+    monitoring::Monitoring,
     network::{PeerAddress, peer_id},
     node::{Bootstrap, ControlArgs, Load, NodeArgs, UsageError, Workload, unix_nanos, value_name},
-    report::{RunFolder, WorkloadSummary},
-    shaping::{InterfacePlan, LinkPlan, PeerRule, Shape, ShapeFlags},
-    terminal::tell,
+    report::RunFolder,
+    shaping::{LinkPlan, Shape},
 };
 
 /// Most nodes on one machine: their connections grow with the square, and the list of peers must fit a command line.
@@ -33,45 +32,32 @@ const MOST_NODES: u64 = 1000;
 /// Time that a node lives beyond the longest run: only an orphan that escaped every other end meets it.
 const NODE_SLACK: u64 = 120;
 
-/// Longest wait for Docker to remove what killed runs have left.
-const SWEEP_LIMIT: Duration = Duration::from_secs(40);
-
-/// Longest wait for the kernel to close the ports of a process that was killed just now, and the pace of the looks.
-const CLOSE_LIMIT: Duration = Duration::from_secs(1);
-const CLOSE_POLL: Duration = Duration::from_millis(20);
-
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// Where a node with addresses of its own answers measurements of its links (UDP).
 const PROBE_PORT: u16 = 9999;
 
-/// A run that can start.
-pub(super) struct Plan {
-    pub(super) args: LocalArgs,
-    pub(super) workload: Workload,
-    pub(super) nodes: Vec<NodeArgs>,
-    pub(super) folder: RunFolder,
-    /// What every link is to be like.
-    pub(super) links: LinkPlan,
-    /// What is done to the network while it is measured.
-    pub(super) schedule: Schedule,
-    /// Addresses of each node in the p2p network; empty where links can't be shaped.
-    pub(super) addresses: Vec<[IpAddr; 2]>,
-    /// What was made ready in Docker, for that backend.
-    pub(super) docker: Option<Arc<docker::Prepared>>,
-    /// How the nodes are profiled, if they are.
-    pub(super) profile: Option<Means>,
-    /// Who watches the run.
-    pub(super) observation: Option<Observation>,
-    /// What is known of nodes that run elsewhere.
-    pub(super) elsewhere: Option<Elsewhere>,
-    /// The secret that the nodes take orders with; none for nodes that run elsewhere where no one has given it.
-    pub(super) token: Option<RunToken>,
-    /// Measured window; none in explore mode, where it is the longest time for all trials, if there is one.
-    pub(super) window: Option<Duration>,
+impl Backend {
+    fn capabilities(self) -> &'static Capabilities {
+        match self {
+            Self::Process => &process::CAPABILITIES,
+            Self::Netns => &netns::CAPABILITIES,
+            Self::Docker => &docker::CAPABILITIES,
+        }
+    }
 }
 
-impl Plan {
+/// A run on this machine that can start.
+pub(super) struct LocalRun {
+    pub(super) plan: Plan,
+    pub(super) backend: Backend,
+    /// The nodes' program; this one by default.
+    pub(super) program: Option<PathBuf>,
+    /// How containers are made.
+    pub(super) containers: DockerArgs,
+}
+
+impl LocalRun {
     /// Checks the arguments, the ports and the folder.
     pub(super) fn new(args: &LocalArgs) -> Result<Self, UsageError> {
         let mut args = args.clone();
@@ -84,15 +70,18 @@ impl Plan {
         }
         let explore = matches!(workload.load, Load::Explore { .. });
         let window = args.timeout.or((!explore).then_some(DEFAULT_WINDOW)).map(Duration::from_secs);
-        fill_in(&mut args, &workload);
         if args.docker {
             args.backend = Backend::Docker;
         }
-        docker::complete(&mut args)?;
         let links = links(&args)?;
+        let link_probe = args.links.probe()?;
+        let faults = faults(&args, &links, window.filter(|_| !explore))?;
+        check(args.backend.capabilities(), needs(&args, &links, &faults))?;
         check_congestion_control(&args)?;
-        let schedule = schedule(&args, &links, window.filter(|_| !explore))?;
-        let profile = profile::means(&args)?;
+        fill_in(&mut args, &workload);
+        let profile = &args.profile;
+        let profiler = profile.profile.then(|| find_profiler(profile.profile_mode, args.node_binary.is_some()));
+        let profiler = profiler.transpose()?;
         let places = places(&args)?;
         if let Some(binary) = &mut args.node_binary {
             // A bare name would be looked for in PATH when it is started.
@@ -101,25 +90,24 @@ impl Plan {
         }
         // Different from other runs on this machine, and never 0.
         let run_id = unix_nanos().max(1);
-        let nodes: Vec<NodeArgs> =
+        let mut nodes: Vec<NodeArgs> =
             places.iter().map(|place| node(&args, &workload, &places, place, run_id, window)).collect();
         for node in &nodes {
             node.validate()?;
         }
-        check_seeing(&args)?;
+        let live_port = args.live.port(&args.observe)?;
         // One in the environment is for whoever wants to ask the nodes, too.
         let token = match RunToken::given(None).map_err(UsageError)? {
             Some(token) => token,
             None => RunToken::random().map_err(|error| UsageError(format!("no random numbers: {error}")))?,
         };
-        let observation = swept(|| {
-            nodes.iter().try_for_each(|node| check_ports(node, args.backend))?;
-            Observation::new(&args.observe, &nodes)
+        let monitoring = swept(|| {
+            nodes.iter().try_for_each(|node| check_ports(node, args.backend == Backend::Process))?;
+            Monitoring::new(&args.observe, &nodes)
         })?;
-        let addresses = places.iter().filter_map(|place| place.addresses).collect();
         let folder = RunFolder::create(args.output.as_deref()).map_err(|error| UsageError(error.to_string()))?;
-        if let (Some(observation), None) = (&observation, folder.root().to_str())
-            && observation.grafana.is_some()
+        if monitoring.as_ref().is_some_and(|monitoring| monitoring.grafana.is_some())
+            && folder.root().to_str().is_none()
         {
             folder.discard();
             return Err(UsageError(format!(
@@ -127,128 +115,95 @@ impl Plan {
                 folder.root().display()
             )));
         }
-        if profile.is_some() {
+        if profiler.is_some() {
             std::fs::create_dir_all(folder.profiles()).map_err(|error| UsageError(error.to_string()))?;
         }
-        let nodes = nodes
-            .into_iter()
-            .map(|mut node| {
-                // A container does not see the folder.
-                node.control.summary = (args.backend != Backend::Docker).then(|| folder.node_summary(node.id));
-                if let Some(Means::BuiltIn(mode)) = profile {
-                    node.control.profile_mode = Some(mode);
-                    node.control.profile_output = Some(profile::node_file(&folder.profiles(), mode, node.id));
-                }
-                node
-            })
-            .collect();
-        Ok(Self {
-            args,
+        for node in &mut nodes {
+            // A container does not see the folder.
+            node.control.summary = (args.backend != Backend::Docker).then(|| folder.node_summary(node.id));
+            if let Some(Profiler::BuiltIn(mode)) = profiler {
+                node.control.profile_mode = Some(mode);
+                node.control.profile_output = Some(profile_of_node(&folder.profiles(), mode, node.id));
+            }
+        }
+        let plan = Plan {
+            num_nodes: args.num_nodes,
+            summary: workload_summary(args.num_nodes, args.mode, args.network_protocol, args.network.quic, &workload),
             workload,
-            nodes,
+            window,
+            timing: Timing {
+                warm_up: Duration::from_secs(args.warm_up_seconds),
+                drain: Duration::from_secs(args.drain_seconds),
+                drain_quiet: Duration::from_secs(args.drain_quiet_seconds),
+                ready: Duration::from_secs(args.ready_timeout_seconds),
+                hang: Duration::from_secs(args.hang_timeout_seconds),
+            },
             folder,
             links,
-            schedule,
-            addresses,
-            docker: None,
-            profile,
-            observation,
-            elsewhere: None,
+            link_probe,
+            faults,
+            addresses: places.iter().filter_map(|place| place.addresses).collect(),
+            congestion_control: args.congestion_control.clone(),
+            // Wherever a backend puts a node, its endpoint is to be had here.
+            endpoints: nodes.iter().map(|node| (node.id, format!("127.0.0.1:{}", node.metric_port))).collect(),
+            probe_targets: nodes.iter().filter_map(|node| Some((node.id, probe_target(node)?))).collect(),
+            clock_of: None,
+            profiler,
+            monitoring,
+            live_port,
+            keep_open: args.live.keep_open,
             token: Some(token),
-            window,
-        })
+            manifest: ManifestFacts {
+                backend: value_name(&args.backend),
+                image: None,
+                arguments: serde_json::to_value(&args).map_err(|error| UsageError(error.to_string()))?,
+                remote: None,
+            },
+            nodes,
+        };
+        Ok(Self { plan, backend: args.backend, program: args.node_binary, containers: args.containers })
     }
 
-    /// Gives every node other addresses, IPv4 and IPv6, before anything has started.
-    pub(super) fn move_to(&mut self, addresses: Vec<[IpAddr; 2]>) -> Result<(), UsageError> {
-        let family = usize::from(self.args.ipv6);
-        let peers =
-            self.nodes.iter().zip(&addresses).map(|(node, addresses)| {
-                peer_address(addresses[family], node.p2p_port, self.args.network.quic, node.id)
-            });
+    /// Gives every node other addresses, IPv4 and IPv6, before anything has started. The nodes speak IPv4.
+    pub(super) fn move_to(&mut self, addresses: &[[IpAddr; 2]]) -> Result<(), UsageError> {
+        let plan = &mut self.plan;
+        let peers = plan.nodes.iter().zip(addresses);
+        let peers = peers.map(|(node, [ip, _])| peer_address(*ip, node.p2p_port, node.network.quic, node.id));
         let peers: Vec<PeerAddress> = peers.collect::<Result<_, _>>()?;
-        for (node, addresses) in self.nodes.iter_mut().zip(&addresses) {
-            node.control.p2p_address = addresses[family];
+        for (node, [ip, _]) in plan.nodes.iter_mut().zip(addresses) {
+            node.control.p2p_address = *ip;
             node.bootstrap = Bootstrap(peers.clone());
         }
-        self.addresses = addresses;
+        plan.probe_targets = plan.nodes.iter().filter_map(|node| Some((node.id, probe_target(node)?))).collect();
+        plan.addresses = addresses.to_vec();
         Ok(())
     }
 
-    /// The endpoint of a node: host and port.
-    pub(super) fn endpoint(&self, node: &NodeArgs) -> String {
-        let elsewhere = self.elsewhere.as_ref().and_then(|elsewhere| elsewhere.endpoints.get(&node.id));
-        // Wherever a backend has put the node, its endpoint is to be had here.
-        elsewhere.map_or_else(|| format!("127.0.0.1:{}", node.metric_port), |endpoint| endpoint.address().to_owned())
-    }
-
-    /// Where a node answers measurements of its links.
-    pub(super) fn probe_target(&self, id: u64) -> Option<SocketAddr> {
-        if let Some(elsewhere) = &self.elsewhere {
-            return elsewhere.probe_targets.get(&id).copied();
+    /// The error of a run whose nodes did not start. Where nothing was started, the folder is not left behind.
+    pub(super) fn not_started(&self, error: StartError) -> CliError {
+        if matches!(error, StartError::Usage(_)) {
+            self.plan.folder.discard();
         }
-        let node = self.nodes.iter().find(|node| node.id == id)?;
-        Some(SocketAddr::new(node.control.p2p_address, node.control.probe_port?))
+        error.into()
     }
+}
 
-    /// Whether two nodes have the same clock.
-    pub(super) fn share_a_clock(&self, one: u64, other: u64) -> bool {
-        self.elsewhere.as_ref().is_none_or(|elsewhere| elsewhere.share_a_clock(one, other))
-    }
+/// What the run asks of its deployment.
+fn needs<'a>(args: &'a LocalArgs, links: &LinkPlan, faults: &'a FaultSchedule) -> impl Iterator<Item = Need<'a>> {
+    let mut needs: Vec<Need<'a>> = args.containers.given().map(Need::Image).collect();
+    needs.extend(args.node_binary.is_some().then_some(Need::HostProgram));
+    needs.extend(links.shapes().any(|shape| shape.needs_netem()).then_some(Need::Delays));
+    needs.extend((!links.is_free()).then_some(Need::Rates));
+    needs.extend(args.congestion_control.as_deref().map(Need::CongestionControl));
+    needs.extend(faults.needs());
+    needs.extend(args.profile.profile.then_some(Need::Profiles));
+    needs.extend(args.ipv6.then_some(Need::Ipv6));
+    needs.into_iter()
+}
 
-    /// Whether the run is one of trials.
-    pub(super) fn is_explore(&self) -> bool {
-        matches!(self.workload.load, Load::Explore { .. })
-    }
-
-    /// What is done at each node's interface.
-    pub(super) fn interfaces(&self) -> Vec<InterfacePlan> {
-        (0..self.args.num_nodes).map(|id| self.interface(&self.links, None, id)).collect()
-    }
-
-    /// What is done at a node's interface to make `links`, and to cut it off from the groups that it is not in.
-    pub(super) fn interface(&self, links: &LinkPlan, groups: Option<&Groups>, id: u64) -> InterfacePlan {
-        let rate = Shape { throughput_kilobytes_per_second: links.interface(id), ..Shape::default() };
-        let egress = Shape { throughput_kilobytes_per_second: links.interface(id), ..links.default };
-        let degradations: Vec<Shape> = self.schedule.degradations().collect();
-        let mut plan = InterfacePlan {
-            egress,
-            ingress: rate,
-            congestion_control: self.args.congestion_control.clone(),
-            blockable: self.schedule.cuts(),
-            adjustable_delay: degradations.iter().any(Shape::needs_netem),
-            adjustable_rate: degradations.iter().any(|shape| shape.throughput_kilobytes_per_second.is_some()),
-            ..InterfacePlan::default()
-        };
-        let others = || (0..).zip(&self.addresses).filter(|(other, _)| *other != id);
-        let apart =
-            |other: &u64| groups.is_some_and(|groups| !groups.iter().any(|g| g.contains(&id) && g.contains(other)));
-        plan.blocked = others().filter(|(other, _)| apart(other)).flat_map(|(_, addresses)| *addresses).collect();
-        if links.differs_by_link() || !degradations.is_empty() {
-            plan.peers = others()
-                .map(|(other, addresses)| PeerRule { addresses: addresses.to_vec(), shape: links.link(id, other) })
-                .collect();
-        }
-        plan
-    }
-
-    /// The workload in a few words.
-    pub(super) fn summary(&self) -> WorkloadSummary {
-        let (message_size_bytes, heartbeat_millis) = match &self.workload.load {
-            Load::Steady { message_size, heartbeat, .. } => {
-                (Some(*message_size), u64::try_from(heartbeat.as_millis()).ok())
-            }
-            Load::Explore { .. } => (None, None),
-        };
-        WorkloadSummary {
-            num_nodes: self.args.num_nodes,
-            mode: value_name(&self.args.mode),
-            network_protocol: value_name(&self.args.network_protocol),
-            transport: if self.args.network.quic { "quic" } else { "tcp" }.into(),
-            message_size_bytes,
-            heartbeat_millis,
-        }
-    }
+/// Where a node answers measurements of its links.
+fn probe_target(node: &NodeArgs) -> Option<SocketAddr> {
+    Some(SocketAddr::new(node.control.p2p_address, node.control.probe_port?))
 }
 
 /// Puts the defaults in effect into the arguments, which go to the nodes and into the manifest.
@@ -257,6 +212,9 @@ fn fill_in(args: &mut LocalArgs, workload: &Workload) {
     let processors = std::thread::available_parallelism().map_or(1, usize::from) as u64;
     let share = u16::try_from((processors / args.num_nodes).clamp(1, 1024)).unwrap_or(1);
     args.worker_threads = args.worker_threads.or(Some(share));
+    if args.backend == Backend::Docker {
+        args.containers.memory_limit = Some(args.containers.memory());
+    }
 }
 
 fn port(base: u16, id: u64, flag: &str, num_nodes: u64) -> Result<u16, UsageError> {
@@ -287,16 +245,13 @@ fn places(args: &LocalArgs) -> Result<Vec<Place>, UsageError> {
             args.base_metric_port, args.base_p2p_port, args.num_nodes
         )));
     }
-    if args.ipv6 && args.backend != Backend::Netns {
-        return Err(UsageError("--ipv6 needs --backend netns: elsewhere the nodes speak IPv4".into()));
-    }
     (0..args.num_nodes)
         .map(|id| {
             let metric_port = port(args.base_metric_port, id, "--base-metric-port", args.num_nodes)?;
             let p2p_port = port(args.base_p2p_port, id, "--base-p2p-port", args.num_nodes)?;
             let addresses = match args.backend {
                 Backend::Process => None,
-                // Docker's are known only once there is a network; see `Plan::move_to`.
+                // Docker's are known only once there is a network; see `LocalRun::move_to`.
                 Backend::Netns | Backend::Docker => Some(netns::addresses(id)),
             };
             let ip = addresses.map_or(LOOPBACK, |addresses| addresses[usize::from(args.ipv6)]);
@@ -315,15 +270,11 @@ fn peer_address(ip: IpAddr, port: u16, quic: bool, id: u64) -> Result<PeerAddres
 
 /// The links that the flags and the file ask for.
 fn links(args: &LocalArgs) -> Result<LinkPlan, UsageError> {
-    let links = asked_links(&args.shape, &args.links, args.num_nodes)?;
-    if args.backend == Backend::Process && !links.is_free() {
-        return Err(UsageError(
-            "processes on the loopback can't be shaped: add --backend netns or --docker, which give each node an \
-             interface of its own"
-                .into(),
-        ));
+    let shape = args.shape.shape().map_err(|error| UsageError(error.to_string()))?;
+    match &args.links.file {
+        Some(path) => LinkPlan::read(path, shape, args.num_nodes).map_err(|error| UsageError(error.to_string())),
+        None => Ok(LinkPlan::uniform(shape)),
     }
-    Ok(links)
 }
 
 /// The congestion control, if it can be that of the nodes.
@@ -332,12 +283,6 @@ fn check_congestion_control(args: &LocalArgs) -> Result<(), UsageError> {
     let refused = |why: &str| Err(UsageError(format!("--congestion-control {name}: {why}")));
     if args.network.quic {
         return refused("QUIC does not use the kernel's congestion control, only TCP does: leave --quic out");
-    }
-    if args.backend == Backend::Process {
-        return refused(
-            "processes on the loopback share the host's: add --backend netns or --docker, which give each node routes of \
-             its own",
-        );
     }
     let there = congestion_controls();
     // A kernel that does not list them says so when the nodes' routes are made.
@@ -350,36 +295,10 @@ fn check_congestion_control(args: &LocalArgs) -> Result<(), UsageError> {
     ))
 }
 
-/// What the flags and the file say of the links, wherever they are.
-pub(super) fn asked_links(shape: &ShapeFlags, given: &LinkArgs, num_nodes: u64) -> Result<LinkPlan, UsageError> {
-    let usage = |error: &dyn std::fmt::Display| UsageError(error.to_string());
-    let shape = shape.shape().map_err(|error| usage(&error))?;
-    let links = match &given.file {
-        Some(path) => LinkPlan::read(path, shape, num_nodes).map_err(|error| usage(&error))?,
-        None => LinkPlan::uniform(shape),
-    };
-    for (name, value) in [
-        ("--tolerance-percent", given.tolerance_percent),
-        ("--tolerance-millis", given.tolerance_millis),
-        ("--throughput-tolerance-percent", given.throughput_tolerance_percent),
-    ] {
-        if !(0.0..=1e6).contains(&value) {
-            return Err(UsageError(format!("{name} {value}: give a number from 0 on")));
-        }
-    }
-    Ok(links)
-}
-
 /// The faults, checked against the run and its links.
-fn schedule(args: &LocalArgs, links: &LinkPlan, window: Option<Duration>) -> Result<Schedule, UsageError> {
-    let schedule = Schedule::new(&args.faults.given, args.faults.file.as_deref(), args.num_nodes, window)?;
+fn faults(args: &LocalArgs, links: &LinkPlan, window: Option<Duration>) -> Result<FaultSchedule, UsageError> {
+    let schedule = FaultSchedule::new(&args.faults.given, args.faults.file.as_deref(), args.num_nodes, window)?;
     for fault in schedule.faults() {
-        let shapes = matches!(fault.action, Action::Partition(_) | Action::Degrade(..));
-        if shapes && args.backend == Backend::Process {
-            return Err(UsageError(format!(
-                "fault '{fault}' needs links of their own: add --backend netns or --docker"
-            )));
-        }
         if let Action::Degrade(directions, shape) = &fault.action {
             for (from, to) in directions {
                 let with = links.link(*from, *to).with(shape);
@@ -414,7 +333,7 @@ fn node(
         }
         Load::Steady { .. } => args.warm_up_seconds + window.unwrap_or_default().as_secs() + args.drain_seconds,
     };
-    let measuring = 2 * links::longest(args);
+    let measuring = 2 * longest_link_probe_seconds(args.links.link_probe_seconds, args.num_nodes);
     NodeArgs {
         id: place.id,
         num_nodes: args.num_nodes,
@@ -448,59 +367,4 @@ fn node(
             log_limit_mib: 256,
         },
     }
-}
-
-/// The flags of what shows a run, checked against one another.
-pub(super) fn check_seeing(args: &LocalArgs) -> Result<(), UsageError> {
-    let (seeing, observe) = (&args.seeing, &args.observe);
-    if seeing.keep_open && !observe.observe && !seeing.live {
-        return Err(UsageError("--keep-open needs something to keep open: add --live or --observe".into()));
-    }
-    if seeing.live && observe.observe && [observe.prometheus_port, observe.grafana_port].contains(&seeing.live_port) {
-        return Err(UsageError(format!("--live-port {} is a port of --observe: choose another", seeing.live_port)));
-    }
-    Ok(())
-}
-
-/// Checks ports. Where one is taken, what killed runs have left is removed, and it is checked again.
-fn swept<T>(check: impl Fn() -> Result<T, UsageError>) -> Result<T, UsageError> {
-    if let Ok(free) = check() {
-        return Ok(free);
-    }
-    let killed = kill_orphans();
-    if killed > 0 {
-        tell(&format!("killed what a run that was killed has left: {killed} processes"));
-    }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let removed = runtime.ok().and_then(|runtime| {
-        let sweep = async { tokio::time::timeout(SWEEP_LIMIT, docker::sweep()).await };
-        // Without Docker nothing is left in it.
-        runtime.block_on(sweep).ok()?.ok()?
-    });
-    if let Some(line) = &removed {
-        tell(line);
-    }
-    let since = Instant::now();
-    loop {
-        match check() {
-            Err(_) if since.elapsed() < CLOSE_LIMIT => std::thread::sleep(CLOSE_POLL),
-            checked => return checked,
-        }
-    }
-}
-
-/// A port that is taken is found before anything starts.
-fn check_ports(node: &NodeArgs, backend: Backend) -> Result<(), UsageError> {
-    let socket = |port| SocketAddr::new(LOOPBACK, port);
-    let refused = |flag: &str, port: u16, error: std::io::Error| {
-        UsageError(format!("port {port} of node {} can't be used: {error}; move the ports with {flag}", node.id))
-    };
-    TcpListener::bind(socket(node.metric_port))
-        .map_err(|error| refused("--base-metric-port", node.metric_port, error))?;
-    if backend != Backend::Process {
-        return Ok(());
-    }
-    let p2p = socket(node.p2p_port);
-    if node.network.quic { UdpSocket::bind(p2p).map(drop) } else { TcpListener::bind(p2p).map(drop) }
-        .map_err(|error| refused("--base-p2p-port", node.p2p_port, error))
 }

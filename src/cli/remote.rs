@@ -4,7 +4,7 @@ use std::{
     ffi::{OsStr, OsString},
     os::unix::ffi::OsStrExt,
     path::PathBuf,
-    process::ExitCode,
+    time::Duration,
 };
 
 use clap::Args;
@@ -14,83 +14,131 @@ use serde_json::{Map, Value};
 use tokio::runtime;
 
 use super::{
-    attachment::{Attachment, RunArgs},
-    endpoint::{Endpoint, endpoints},
-    network::{Attached, RemoteError},
+    arguments::{LinkArgs, LiveArgs, PrintArgs},
+    error::CliError,
+    print::{print_run, verdict},
 };
 use crate::{
     access::RunToken,
     clock,
-    lab::{INVALID, arguments::PrintArgs, bad_usage, failed, print_run},
-    node::StartOrder,
+    deploy::remote::{Endpoint, endpoints},
+    experiment::{DEFAULT_QUIET, Timing},
+    monitoring::ObserveArgs,
+    node::{StartOrder, UsageError},
     open_files::raise_open_files,
     paths::as_text_if_given,
+    remote::{RemoteError, RemoteNetwork, RemoteRun, RemoteSpec},
     report::{RunFolder, RunSummary},
+    shaping::ShapeFlags,
     terminal::tell,
 };
 
 /// A run over nodes that run already.
 #[derive(Clone, Debug, Args, Serialize)]
-pub struct RemoteArgs {
+pub(super) struct RemoteArgs {
     /// Endpoints of the nodes, HOST:PORT of their --metric-port; may be given several times, and separated by commas
     #[arg(id = "node", long = "node", value_name = "HOST:PORT", value_delimiter = ',')]
-    pub nodes: Vec<Endpoint>,
+    pub(super) nodes: Vec<Endpoint>,
     /// File with such an endpoint on each line; what follows a # is a comment
     #[arg(long, value_name = "FILE")]
     #[serde(serialize_with = "as_text_if_given")]
-    pub nodes_file: Option<PathBuf>,
+    pub(super) nodes_file: Option<PathBuf>,
     /// File with the secret that the nodes were started with [default: the environment variable APOLLO_TOKEN]
     #[arg(long, env = "APOLLO_TOKEN_FILE", value_name = "FILE")]
-    pub token_file: Option<PathBuf>,
+    pub(super) token_file: Option<PathBuf>,
     /// Give the start and return; the same command without it collects the run
     #[arg(long, conflicts_with_all = ["keep_nodes", "live", "observe", "json"])]
-    pub detach: bool,
+    pub(super) detach: bool,
     /// Leave the nodes up when their run is collected; else they are ended, for whoever runs them to start them afresh
     #[arg(long)]
-    pub keep_nodes: bool,
+    pub(super) keep_nodes: bool,
     /// Folder for results; empty, new, or of the run that is collected [default:
     /// /tmp/broadcast-network-stress-test-TIME-NUMBER]
     #[arg(long, value_name = "DIR")]
     #[serde(serialize_with = "as_text_if_given")]
-    pub output: Option<PathBuf>,
+    pub(super) output: Option<PathBuf>,
     #[command(flatten)]
     #[serde(flatten)]
     #[allow(missing_docs, reason = "a doc comment here would become help text")]
-    pub print: PrintArgs,
+    pub(super) print: PrintArgs,
     #[command(flatten)]
     #[serde(flatten)]
     #[allow(missing_docs, reason = "a doc comment here would become help text")]
-    pub run: RunArgs,
+    pub(super) run: RemoteRunArgs,
 }
 
-/// Begins a run over nodes that run already, or joins the one that they are in, and collects it: 0 for a valid run, 1 for one
-/// that is not valid or was left, 2 for nodes that can't be used and bad usage.
-pub fn remote(args: &RemoteArgs) -> ExitCode {
-    if let Err(line) = clock::check() {
-        return failed(&line);
+/// How a run over existing nodes goes. What they send is theirs to say.
+#[derive(Clone, Debug, Args, Serialize)]
+pub(super) struct RemoteRunArgs {
+    /// Length of the measured window, in seconds [default: 20; in mode explore until all trials are done]
+    #[arg(long, alias = "timeout-seconds", env = "APOLLO_TIMEOUT", value_name = "S", value_parser = clap::value_parser!(u64).range(1..=31_622_400))]
+    pub(super) timeout: Option<u64>,
+    /// Traffic before the measured window that is not counted, in seconds; mode explore has none
+    #[arg(long, value_name = "S", default_value_t = 2, value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    pub(super) warm_up_seconds: u64,
+    /// Maximum time to wait for late messages after the window, in seconds
+    #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    pub(super) drain_seconds: u64,
+    /// The wait ends earlier when nothing came for this long and no queue, session, socket or connection attempt of any
+    /// node is pending, in seconds
+    #[arg(long, value_name = "S", default_value_t = DEFAULT_QUIET, value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    pub(super) drain_quiet_seconds: u64,
+    /// Longest wait for all nodes to answer, and then for them to be connected, in seconds
+    #[arg(long, value_name = "S", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(super) ready_timeout_seconds: u64,
+    /// A node that does not answer for this long fails the run, in seconds
+    #[arg(long, value_name = "S", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(super) hang_timeout_seconds: u64,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would become help text")]
+    pub(super) shape: ShapeFlags,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would become help text")]
+    pub(super) links: LinkArgs,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would become help text")]
+    pub(super) live: LiveArgs,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would become help text")]
+    pub(super) observe: ObserveArgs,
+}
+
+impl RemoteRunArgs {
+    fn checked(&self) -> Result<RemoteRun, UsageError> {
+        Ok(RemoteRun {
+            window_seconds: self.timeout,
+            timing: Timing {
+                warm_up: Duration::from_secs(self.warm_up_seconds),
+                drain: Duration::from_secs(self.drain_seconds),
+                drain_quiet: Duration::from_secs(self.drain_quiet_seconds),
+                ready: Duration::from_secs(self.ready_timeout_seconds),
+                hang: Duration::from_secs(self.hang_timeout_seconds),
+            },
+            shape: self.shape.shape().map_err(|error| UsageError(error.to_string()))?,
+            links_file: self.links.file.clone(),
+            link_probe: self.links.probe()?,
+            live_port: self.live.port(&self.observe)?,
+            keep_open: self.live.keep_open,
+            observe: self.observe.clone(),
+        })
     }
-    let endpoints = match endpoints(&args.nodes, args.nodes_file.as_deref()) {
-        Ok(endpoints) => endpoints,
-        Err(error) => return bad_usage(&error.to_string()),
-    };
-    let token = match RunToken::given(args.token_file.as_deref()) {
-        Ok(token) => token,
-        Err(line) => return bad_usage(&line),
-    };
-    let folder = match RunFolder::resume(args.output.as_deref()) {
-        Ok(folder) => folder,
-        Err(error) => return bad_usage(&error.to_string()),
-    };
+}
+
+/// Begins a run over nodes that run already, or joins the one that they are in, and collects it.
+pub(super) fn remote(args: &RemoteArgs) -> Result<(), CliError> {
+    clock::check().map_err(CliError::Failed)?;
+    let endpoints = endpoints(&args.nodes, args.nodes_file.as_deref())?;
+    let token = RunToken::given(args.token_file.as_deref()).map_err(CliError::Usage)?;
+    let remote_run = args.run.checked()?;
+    let folder = RunFolder::resume(args.output.as_deref()).map_err(|error| CliError::Usage(error.to_string()))?;
     raise_open_files();
-    let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return failed(&format!("the runtime does not start: {error}")),
-    };
-    let attachment = Attachment {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| CliError::Failed(format!("the runtime does not start: {error}")))?;
+    let spec = RemoteSpec {
         backend: "remote".into(),
         endpoints,
         token,
-        run: args.run.clone(),
+        run: remote_run,
         folder: folder.clone(),
         arguments: serde_json::to_value(args).unwrap_or(Value::Null),
         more: Map::new(),
@@ -98,31 +146,28 @@ pub fn remote(args: &RemoteArgs) -> ExitCode {
         died: None,
     };
     runtime.block_on(async {
-        let mut network = match attachment.attach().await {
-            Ok(network) => network,
-            Err(error) => {
-                folder.discard();
-                return explain(args, &error, &folder);
-            }
-        };
+        let mut network = spec.attach().await.map_err(|error| {
+            folder.discard();
+            explain(args, &error, &folder)
+        })?;
         let result = run(args, &mut network).await;
-        let code = match &result {
-            Ok(None) => ExitCode::SUCCESS,
-            Ok(Some(run)) => print(args, run, &folder),
+        let done = match &result {
+            Ok(None) => Ok(()),
+            Ok(Some(run)) => print_run(run, &folder, args.print).and_then(|()| verdict(run)),
             Err(error) => {
-                if !matches!(error, RemoteError::Invalid(_)) && !folder.begun().exists() {
+                if !matches!(error, RemoteError::Invalid(_)) && !folder.start().exists() {
                     folder.discard();
                 }
-                explain(args, error, &folder)
+                Err(explain(args, error, &folder))
             }
         };
         network.close(result.as_ref().ok().and_then(Option::as_ref)).await;
-        code
+        done
     })
 }
 
 /// Both halves of the run, or the first alone.
-async fn run(args: &RemoteArgs, network: &mut Attached) -> Result<Option<RunSummary>, RemoteError> {
+async fn run(args: &RemoteArgs, network: &mut RemoteNetwork) -> Result<Option<RunSummary>, RemoteError> {
     let joined = network.start().cloned();
     if args.detach && joined.is_some() {
         return Err(RemoteError::Refused(
@@ -130,23 +175,23 @@ async fn run(args: &RemoteArgs, network: &mut Attached) -> Result<Option<RunSumm
         ));
     }
     network.watch().await?;
-    let begun = match joined {
+    let started = match joined {
         Some(start) => {
             tell(&format!("The nodes are in a run already, {}: it is collected", times(&start)));
             None
         }
         None => Some(network.begin().await?),
     };
-    if let (true, Some(begun)) = (args.detach, &begun) {
-        let times = times(&begun.start);
+    if let (true, Some(started)) = (args.detach, &started) {
+        let times = times(&started.start);
         tell(&format!(
             "The run of {} nodes has begun, {times}. Collect it with\n  {}",
             network.num_nodes(),
-            again(args, network.folder())
+            command_again(args, network.folder())
         ));
         return Ok(None);
     }
-    let run = network.collect(begun).await?;
+    let run = network.collect(started).await?;
     if !args.keep_nodes {
         for line in network.end().await {
             tell(&format!("warning: {line}"));
@@ -155,22 +200,16 @@ async fn run(args: &RemoteArgs, network: &mut Attached) -> Result<Option<RunSumm
     Ok(Some(run))
 }
 
-fn print(args: &RemoteArgs, run: &RunSummary, folder: &RunFolder) -> ExitCode {
-    match print_run(run, folder, args.print) {
-        Err(line) => failed(&line),
-        Ok(()) if run.verdict.valid => ExitCode::SUCCESS,
-        Ok(()) => ExitCode::from(INVALID),
-    }
-}
-
-fn explain(args: &RemoteArgs, error: &RemoteError, folder: &RunFolder) -> ExitCode {
+/// The error of a run; one that is not valid is printed.
+fn explain(args: &RemoteArgs, error: &RemoteError, folder: &RunFolder) -> CliError {
     match error {
-        RemoteError::Refused(line) => bad_usage(line),
-        RemoteError::Invalid(run) => print(args, run, folder),
-        RemoteError::Interrupted if folder.begun().is_file() => {
-            failed(&format!("interrupted; the nodes go on: collect the run with {}", again(args, folder)))
-        }
-        RemoteError::Interrupted => failed("interrupted; the nodes were given no start"),
+        RemoteError::Refused(line) => CliError::Usage(line.clone()),
+        RemoteError::Invalid(run) => print_run(run, folder, args.print).err().unwrap_or(CliError::Invalid),
+        RemoteError::Interrupted if folder.start().is_file() => CliError::Failed(format!(
+            "interrupted; the nodes go on: collect the run with {}",
+            command_again(args, folder)
+        )),
+        RemoteError::Interrupted => CliError::Failed("interrupted; the nodes were given no start".into()),
     }
 }
 
@@ -186,6 +225,17 @@ fn times(start: &StartOrder) -> String {
     }
 }
 
+/// This command, as a shell takes it, to collect the run.
+fn command_again(args: &RemoteArgs, folder: &RunFolder) -> String {
+    let mut words: Vec<OsString> = std::env::args_os().filter(|word| word != "--detach").collect();
+    if args.output.is_none() {
+        let mut output = OsString::from("--output=");
+        output.push(folder.root());
+        words.push(output);
+    }
+    words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
+}
+
 /// A word as a shell takes it; bytes that are not text as bash and others write them.
 fn quoted(word: &OsStr) -> String {
     let bytes = word.as_bytes();
@@ -198,15 +248,4 @@ fn quoted(word: &OsStr) -> String {
             format!("$'{}'", bytes.iter().map(byte).collect::<String>())
         }
     }
-}
-
-/// This command, to collect the run.
-fn again(args: &RemoteArgs, folder: &RunFolder) -> String {
-    let mut words: Vec<OsString> = std::env::args_os().filter(|word| word != "--detach").collect();
-    if args.output.is_none() {
-        let mut output = OsString::from("--output=");
-        output.push(folder.root());
-        words.push(output);
-    }
-    words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
 }

@@ -1,42 +1,40 @@
 //! The result of a run that has ended, made again from the files in its folder.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::Value;
 
-use super::{INVALID, PrintArgs, bad_usage, failed, print_run};
+use super::{
+    arguments::PrintArgs,
+    error::CliError,
+    print::{print_run, verdict},
+};
 use crate::report::{Collected, FolderError, Observations, RunFolder, RunSummary, merge};
 
 /// Arguments of `apollo-bench report`.
 #[derive(Clone, Debug, Args)]
-pub struct ReportArgs {
+pub(super) struct ReportArgs {
     /// Folder of a run that has ended
     #[arg(value_name = "DIR")]
-    pub folder: PathBuf,
+    pub(super) folder: PathBuf,
     #[command(flatten)]
     #[allow(missing_docs, reason = "a doc comment here would become help text")]
-    pub print: PrintArgs,
+    pub(super) print: PrintArgs,
 }
 
 /// Derives the result from the summaries of the nodes and the observations of the runner, compares it with `summary.json`,
 /// and prints it: 0 for a valid run, 1 for an invalid one or one whose summary says something else, 2 for bad usage.
-pub fn report(args: &ReportArgs) -> ExitCode {
-    let folder = match RunFolder::open(&args.folder) {
-        Ok(folder) => folder,
-        Err(error) => return bad_usage(&error.to_string()),
-    };
-    let (run, agrees) = match derive(&folder) {
-        Ok(derived) => derived,
-        Err(error) => return failed(&error.to_string()),
-    };
-    if let Err(line) = print_run(&run, &folder, args.print) {
-        return failed(&line);
-    }
+pub(super) fn report(args: &ReportArgs) -> Result<(), CliError> {
+    let folder = RunFolder::open(&args.folder).map_err(|error| CliError::Usage(error.to_string()))?;
+    let (run, agrees) = derive(&folder)?;
+    print_run(&run, &folder, args.print)?;
     if !agrees {
-        return failed("summary.json of this folder does not say what its nodes and observations do");
+        return Err(CliError::Failed(
+            "summary.json of this folder does not say what its nodes and observations do".into(),
+        ));
     }
-    if run.verdict.valid { ExitCode::SUCCESS } else { ExitCode::from(INVALID) }
+    verdict(&run)
 }
 
 /// The result of the files, and whether `summary.json` says the same.

@@ -4,42 +4,36 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::{
+    experiment::DEFAULT_WINDOW,
     network::Protocol,
-    node::{Load, Mode, NetworkArgs, UsageError, Workload, WorkloadArgs, WorkloadDefaults, value_name},
-    report::WorkloadSummary,
+    node::{Load, Mode, NetworkArgs, UsageError, Workload, WorkloadArgs, WorkloadDefaults},
 };
 
 /// What is sent when it is not told.
 pub(super) const DEFAULTS: WorkloadDefaults =
     WorkloadDefaults { message_size_bytes: 1024, heartbeat_millis: 100, round_duration_seconds: 3, broadcaster: 0 };
 
-/// Seconds without an arrival after which the wait for late messages may end, when they are not given.
-pub(crate) const DEFAULT_QUIET: u64 = 2;
-
-/// Length of the measured window when it is not given.
-pub(super) const DEFAULT_WINDOW: u64 = 20;
-
 /// A network and its traffic.
 #[derive(Clone, Debug, Args, Serialize)]
-pub struct RunArgs {
+pub(super) struct RunArgs {
     /// Number of nodes
     #[arg(long, env = "APOLLO_NUM_NODES", value_name = "N", default_value_t = 3)]
-    pub num_nodes: u64,
+    pub(super) num_nodes: u64,
     /// Who broadcasts when
     #[arg(long, env = "APOLLO_MODE", value_enum, default_value = "all")]
-    pub mode: Mode,
+    pub(super) mode: Mode,
     /// How a broadcast travels
     #[arg(long, env = "APOLLO_NETWORK_PROTOCOL", value_name = "PROTOCOL", value_enum, default_value = "gossipsub")]
-    pub network_protocol: Protocol,
+    pub(super) network_protocol: Protocol,
     /// Length of the measured window, in seconds [default: 20; in mode explore until all trials are done]
     #[arg(long, alias = "timeout-seconds", env = "APOLLO_TIMEOUT", value_name = "S", value_parser = clap::value_parser!(u64).range(1..=31_622_400))]
-    pub timeout: Option<u64>,
+    pub(super) timeout: Option<u64>,
     /// Traffic before the measured window that is not counted, in seconds; mode explore has none
     #[arg(long, value_name = "S", default_value_t = 2, value_parser = clap::value_parser!(u64).range(0..=86_400))]
-    pub warm_up_seconds: u64,
+    pub(super) warm_up_seconds: u64,
     /// Maximum time to wait for late messages after the window, in seconds
     #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=86_400))]
-    pub drain_seconds: u64,
+    pub(super) drain_seconds: u64,
     /// Most messages in each queue between the schedule, the network and a peer
     #[arg(
         long,
@@ -48,7 +42,7 @@ pub struct RunArgs {
         default_value_t = 100_000,
         value_parser = clap::value_parser!(u64).range(1..=10_000_000)
     )]
-    pub buffer_size: u64,
+    pub(super) buffer_size: u64,
     /// Log level of the nodes: 0 none, 1 error, 2 warn, 3 info, 4 debug, 5 trace
     #[arg(
         long,
@@ -57,16 +51,16 @@ pub struct RunArgs {
         default_value_t = 2,
         value_parser = clap::value_parser!(u8).range(0..=5)
     )]
-    pub verbosity: u8,
+    pub(super) verbosity: u8,
     /// Threads that carry the network in each node [default: its share of the processors, at least 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub worker_threads: Option<u16>,
+    pub(super) worker_threads: Option<u16>,
     #[command(flatten)]
     #[allow(missing_docs, reason = "a doc comment here would become help text")]
-    pub workload: WorkloadArgs,
+    pub(super) workload: WorkloadArgs,
     #[command(flatten)]
     #[allow(missing_docs, reason = "a doc comment here would become help text")]
-    pub network: NetworkArgs,
+    pub(super) network: NetworkArgs,
 }
 
 impl RunArgs {
@@ -75,7 +69,7 @@ impl RunArgs {
     ///
     /// # Errors
     /// One line that names the argument and the way out.
-    pub fn resolve(&mut self) -> Result<Workload, UsageError> {
+    pub(super) fn resolve(&mut self) -> Result<Workload, UsageError> {
         let workload = Workload::resolve(self.mode, self.num_nodes, &self.workload, Some(&DEFAULTS))?;
         workload.fill_in(&mut self.workload);
         if matches!(workload.load, Load::Steady { .. }) {
@@ -85,7 +79,7 @@ impl RunArgs {
     }
 
     /// From the start to the end of the drain, at most, in seconds; of a workload that these arguments resolved to.
-    pub fn longest_seconds(&self, workload: &Workload) -> u64 {
+    pub(super) fn longest_seconds(&self, workload: &Workload) -> u64 {
         match &workload.load {
             Load::Explore { cool_down, run, trials, .. } => {
                 (cool_down.as_secs() + run.as_secs()).saturating_mul(trials.len() as u64) + cool_down.as_secs()
@@ -94,19 +88,6 @@ impl RunArgs {
                 let window = self.timeout.unwrap_or(DEFAULT_WINDOW);
                 self.warm_up_seconds + window + self.drain_seconds
             }
-        }
-    }
-
-    /// The workload in a few words.
-    pub fn summary(&self) -> WorkloadSummary {
-        let steady = self.mode != Mode::Explore;
-        WorkloadSummary {
-            num_nodes: self.num_nodes,
-            mode: value_name(&self.mode),
-            network_protocol: value_name(&self.network_protocol),
-            transport: if self.network.quic { "quic" } else { "tcp" }.into(),
-            message_size_bytes: self.workload.message_size_bytes.filter(|_| steady),
-            heartbeat_millis: self.workload.heartbeat_millis.filter(|_| steady),
         }
     }
 }

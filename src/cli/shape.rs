@@ -1,62 +1,52 @@
 //! `apollo-bench shape`: a plan put on an interface, shown, taken away; or put there before a command starts.
 
-use std::{
-    ffi::OsString,
-    net::IpAddr,
-    os::unix::process::CommandExt,
-    process::{Command, ExitCode},
-};
+use std::{ffi::OsString, net::IpAddr, os::unix::process::CommandExt, process::Command};
 
 use clap::Args;
 use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
 
-use super::{
-    interface::{Interface, remove_leftovers},
-    plan::InterfacePlan,
-    shape::{Shape, ShapeFlags},
-    tool::ShapingError,
-};
+use super::error::CliError;
 use crate::{
-    command_line::BAD_USAGE,
+    shaping::{Interface, InterfacePlan, Shape, ShapeFlags, ShapingError, remove_leftovers},
     terminal::{say, tell},
 };
 
 /// Shapes what goes through a network interface.
 #[derive(Clone, Debug, Args)]
-pub struct ShapeArgs {
+pub(super) struct ShapeArgs {
     /// The interface
     #[arg(long, value_name = "NAME", required_unless_present = "address", conflicts_with = "address")]
-    pub interface: Option<String>,
+    pub(super) interface: Option<String>,
     /// The interface that has this address
     #[arg(long, value_name = "IP")]
-    pub address: Option<IpAddr>,
+    pub(super) address: Option<IpAddr>,
     #[command(flatten)]
     #[allow(missing_docs, reason = "a doc comment here would become help text")]
-    pub flags: ShapeFlags,
+    pub(super) flags: ShapeFlags,
     /// What leaves is shaped so, in place of the flags above: latency=50,jitter=5,loss=1,throughput=10000
     #[arg(long, value_name = "KEY=VALUE,...")]
-    pub egress: Option<Shape>,
+    pub(super) egress: Option<Shape>,
     /// What comes in is shaped so; by default only --throughput applies to it
     #[arg(long, value_name = "KEY=VALUE,...")]
-    pub ingress: Option<Shape>,
+    pub(super) ingress: Option<Shape>,
     /// The whole plan as JSON, in place of the flags above
     #[arg(long, value_name = "JSON", value_parser = parse_plan, conflicts_with_all = ["egress", "ingress"])]
-    pub plan: Option<InterfacePlan>,
+    pub(super) plan: Option<InterfacePlan>,
     /// Change the plan given here into that of --plan while traffic flows
     #[arg(long, value_name = "JSON", value_parser = parse_plan, requires = "plan", hide = true)]
-    pub change_from: Option<InterfacePlan>,
+    pub(super) change_from: Option<InterfacePlan>,
     /// Print what is there, as JSON
     #[arg(long, conflicts_with_all = ["remove", "command"])]
-    pub show: bool,
+    pub(super) show: bool,
     /// Take away what this command has put there
     #[arg(long, conflicts_with = "command")]
-    pub remove: bool,
+    pub(super) remove: bool,
     /// Become this user and group before the command starts, without any privileges
     #[arg(long, value_name = "UID", requires = "command")]
-    pub user: Option<u32>,
+    pub(super) user: Option<u32>,
     /// Arguments of apollo-bench, or another program and its arguments: what to become once the interface is shaped
     #[arg(last = true, value_name = "COMMAND")]
-    pub command: Vec<OsString>,
+    pub(super) command: Vec<OsString>,
 }
 
 fn parse_plan(json: &str) -> Result<InterfacePlan, String> {
@@ -76,37 +66,31 @@ impl ShapeArgs {
     }
 }
 
-/// Runs the command: 0 when it is done, 2 when it can't be. With a command to become it does not return.
-pub fn command(args: &ShapeArgs) -> ExitCode {
-    match shape(args) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(line) => {
-            tell(&format!("error: {line}"));
-            ExitCode::from(BAD_USAGE)
-        }
-    }
+/// Runs the command. With a command to become it does not return.
+pub(super) fn shape(args: &ShapeArgs) -> Result<(), CliError> {
+    carry_out(args).map_err(CliError::Usage)
 }
 
-fn shape(args: &ShapeArgs) -> Result<(), String> {
-    let told = |error: ShapingError| error.to_string();
+fn carry_out(args: &ShapeArgs) -> Result<(), String> {
+    let line = |error: ShapingError| error.to_string();
     let plan = args.plan()?;
     let find = || match (&args.interface, args.address) {
         (Some(name), _) => Interface::named(name),
         (None, Some(address)) => Interface::with_address(address),
         (None, None) => Err(ShapingError::NoInterface("give --interface or --address".into())),
     };
-    let interface = || find().map_err(told);
+    let interface = || find().map_err(line);
     if args.show {
-        let counters = interface()?.counters().map_err(told)?;
+        let counters = interface()?.counters().map_err(line)?;
         say(&format!("{}\n", serde_json::to_string_pretty(&counters).map_err(|error| error.to_string())?));
         return Ok(());
     }
     if args.remove {
-        say(&remove(find()).map_err(told)?);
+        say(&remove(find()).map_err(line)?);
         return Ok(());
     }
     match &args.change_from {
-        Some(before) => interface()?.change(before, &plan).map_err(told)?,
+        Some(before) => interface()?.change(before, &plan).map_err(line)?,
         // An entry point that is not asked to shape needs neither `tc` nor privileges.
         None if plan.is_free() && !args.command.is_empty() => {}
         None if plan.is_free() => {
@@ -114,7 +98,7 @@ fn shape(args: &ShapeArgs) -> Result<(), String> {
         }
         None => {
             let interface = interface()?;
-            interface.apply(&plan).map_err(told)?;
+            interface.apply(&plan).map_err(line)?;
             tell(&format!("{}: out {}, in {}", interface.name(), plan.egress, plan.ingress));
         }
     }

@@ -2,13 +2,15 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt::{self, Display, Formatter},
     time::{Duration, Instant},
 };
 
 use tokio::time::sleep;
 
-use super::{backend::Nodes, client::NodeClient, links, plan::Plan};
+use super::{client::NodeClient, link_probe, plan::Plan};
 use crate::{
+    deploy::Deployment,
     report::{Certificate, InterfaceRow, LinkMeasured, LinkRow},
     shaping::{QdiscCounters, Shape},
 };
@@ -22,49 +24,48 @@ const QUIET_LOOKS: u32 = 3;
 
 /// When the links are measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(crate) enum Stage {
     Before,
     After,
 }
 
-impl Stage {
-    /// What the user sees meanwhile.
-    pub(super) fn tells(self) -> &'static str {
-        match self {
+impl Display for Stage {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
             Self::Before => "measuring before the window",
             Self::After => "measuring after the window",
-        }
+        })
     }
 }
 
 /// What was measured so far.
 #[derive(Default)]
-pub(super) struct Links {
+pub(crate) struct CertificateBuilder {
     before: Option<BTreeMap<(u64, u64), LinkMeasured>>,
     after: Option<BTreeMap<(u64, u64), LinkMeasured>>,
     counters: BTreeMap<u64, (Vec<QdiscCounters>, Vec<QdiscCounters>)>,
 }
 
-impl Links {
+impl CertificateBuilder {
     /// Goes on from what was measured before the window, by another program perhaps.
-    pub(super) fn resume(before: impl IntoIterator<Item = ((u64, u64), LinkMeasured)>) -> Self {
+    pub(crate) fn resume(before: impl IntoIterator<Item = ((u64, u64), LinkMeasured)>) -> Self {
         let before: BTreeMap<_, _> = before.into_iter().collect();
         Self { before: Some(before).filter(|before| !before.is_empty()), ..Self::default() }
     }
 
     /// What was measured before the window.
-    pub(super) fn before(&self) -> impl Iterator<Item = (&(u64, u64), &LinkMeasured)> {
+    pub(crate) fn before(&self) -> impl Iterator<Item = (&(u64, u64), &LinkMeasured)> {
         self.before.iter().flatten()
     }
 
     /// Waits until nothing is in the queues of the links any more.
-    pub(super) async fn settle(&self, nodes: &Nodes, clients: &[NodeClient]) -> Result<(), String> {
+    pub(crate) async fn settle(&self, deployment: &dyn Deployment, clients: &[NodeClient]) -> Result<(), String> {
         let since = Instant::now();
         let mut quiet = 0;
         while quiet < QUIET_LOOKS {
             let mut waiting = 0;
             for client in clients {
-                waiting += nodes.counters(client.id).await?.iter().map(|qdisc| qdisc.backlog).sum::<u64>();
+                waiting += deployment.counters(client.id).await?.iter().map(|qdisc| qdisc.backlog).sum::<u64>();
             }
             quiet = if waiting == 0 { quiet + 1 } else { 0 };
             if since.elapsed() > SETTLE_TIMEOUT {
@@ -79,27 +80,27 @@ impl Links {
     }
 
     /// Measures all links between nodes that live.
-    pub(super) async fn measure(
+    pub(crate) async fn measure(
         &mut self,
         stage: Stage,
         plan: &Plan,
-        nodes: &Nodes,
+        deployment: &dyn Deployment,
         clients: &[NodeClient],
     ) -> Result<(), String> {
         let alive: Vec<u64> = clients.iter().map(|client| client.id).collect();
         // Outside of both measurements, so that the difference is that of the traffic.
         match stage {
             Stage::Before => {
-                self.before = Some(links::measure(plan, clients, &plan.links, &alive).await?);
+                self.before = Some(link_probe::measure(plan, clients, &plan.links, &alive).await?);
                 for id in alive {
-                    self.counters.entry(id).or_default().0 = nodes.counters(id).await?;
+                    self.counters.entry(id).or_default().0 = deployment.counters(id).await?;
                 }
             }
             Stage::After => {
                 for id in &alive {
-                    self.counters.entry(*id).or_default().1 = nodes.counters(*id).await?;
+                    self.counters.entry(*id).or_default().1 = deployment.counters(*id).await?;
                 }
-                self.after = Some(links::measure(plan, clients, &plan.links, &alive).await?);
+                self.after = Some(link_probe::measure(plan, clients, &plan.links, &alive).await?);
             }
         }
         Ok(())
@@ -114,7 +115,7 @@ impl Links {
 
     /// What was asked for beside what was measured; none if nothing was.
     /// `gone` are nodes that faults have taken away for good.
-    pub(super) fn certificate(&self, plan: &Plan, gone: &BTreeSet<u64>) -> Option<Certificate> {
+    pub(crate) fn certificate(&self, plan: &Plan, gone: &BTreeSet<u64>) -> Option<Certificate> {
         let before = self.before.as_ref()?;
         let rows = before.iter().map(|((from, to), measured)| LinkRow {
             from: *from,
@@ -132,7 +133,7 @@ impl Links {
             before: before.clone(),
             after: after.clone(),
         });
-        let tolerance = plan.args.links.tolerance();
+        let tolerance = plan.link_probe.tolerance;
         Some(Certificate::judge(rows.collect(), interfaces.collect(), tolerance, gone))
     }
 }

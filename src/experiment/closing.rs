@@ -1,6 +1,6 @@
 //! The end of a run: the nodes are stopped, and the result is made of all that is known.
 
-use super::Experiment;
+use super::state::Experiment;
 use crate::{
     node::{Load, NodeSummary, StartOrder, unix_nanos},
     report::{Certificate, Collected, Observations, PlannedWindow, RunSummary, Verdict, merge},
@@ -13,7 +13,8 @@ impl Experiment<'_> {
         // An invalid run keeps what the nodes that still answer have counted.
         if ended.is_err() {
             let answers = self.summaries().await;
-            let of_this_run = |summary: &NodeSummary| self.nodes.objection(summary, self.order.as_ref()).is_none();
+            let of_this_run =
+                |summary: &NodeSummary| self.deployment.rejection_reason(summary, self.order.as_ref()).is_none();
             let answers = answers.into_iter().filter_map(|(id, answer)| Some((id, answer.ok().filter(of_this_run)?)));
             self.latest.extend(answers);
         }
@@ -23,8 +24,8 @@ impl Experiment<'_> {
         self.warnings.extend(self.faults.late());
         let mut reasons: Vec<String> = links.as_ref().and_then(Certificate::reason).into_iter().collect();
         reasons.extend(ended.err());
-        self.warnings.extend(self.observers.last_scrape(self.plan).await);
-        let bad_ends = self.nodes.stop().await;
+        self.warnings.extend(self.observers.last_scrape().await);
+        let bad_ends = self.deployment.stop().await;
         if reasons.is_empty() {
             reasons.extend(bad_ends);
         }
@@ -40,7 +41,7 @@ impl Experiment<'_> {
         reasons.extend(folder.write_nodes(&lives, self.latest.values()).err().map(|error| error.to_string()));
         let nodes: Vec<NodeSummary> = lives.into_iter().chain(self.latest.into_values()).collect();
         let mut observed = Observations {
-            workload: self.plan.summary(),
+            workload: self.plan.summary.clone(),
             explore_broadcaster: match &self.plan.workload.load {
                 Load::Explore { broadcaster, .. } => Some(*broadcaster),
                 Load::Steady { .. } => None,
@@ -48,7 +49,7 @@ impl Experiment<'_> {
             window,
             ended_unix_nanos,
             killed,
-            phases: self.plan.schedule.phases(),
+            phases: self.plan.faults.phases(),
             ready_seconds: self.ready_seconds,
             drain: self.drained,
             links,

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
-use super::Experiment;
+use super::state::Experiment;
 use crate::{
     node::{NodeSummary, Phase, SEND_GRACE, StartOrder, unix_nanos},
     report::{DrainEnd, DrainSummary},
@@ -24,9 +24,9 @@ impl Experiment<'_> {
     /// Waits until every delivery has come that can, or nothing comes any more and nothing is under way, or the time for it
     /// is over. A node that never stops to send, or to hang, ends the run with its name.
     pub(super) async fn drain(&mut self) -> Result<(), String> {
-        let args = &self.plan.args;
-        let (limit, quiet) = (Duration::from_secs(args.drain_seconds), Duration::from_secs(args.drain_quiet_seconds));
-        let last = limit + Duration::from_secs(args.hang_timeout_seconds);
+        let timing = self.plan.timing;
+        let (limit, quiet) = (timing.drain, timing.drain_quiet);
+        let last = limit + timing.hang;
         let begun = Instant::now();
         let (mut motion, mut changed) = (Motion::default(), Instant::now());
         loop {
@@ -101,6 +101,6 @@ impl Experiment<'_> {
         let known = self.faults.killed().is_empty();
         known
             && (settled >= intended || unix_nanos() > deadline)
-            && sum(|node| node.measured.received) >= sent.saturating_mul(self.plan.args.num_nodes - 1)
+            && sum(|node| node.measured.received) >= sent.saturating_mul(self.plan.num_nodes - 1)
     }
 }

@@ -20,16 +20,16 @@ use crate::shaping::{Nodes, Shape};
 
 /// A link, or several.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Link {
-    pub(super) from: Nodes,
-    pub(super) to: Nodes,
+pub(crate) struct Link {
+    pub(crate) from: Nodes,
+    pub(crate) to: Nodes,
     /// In both directions.
-    pub(super) both: bool,
+    pub(crate) both: bool,
 }
 
 /// An action on nodes and links that may not be there.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Asked {
+pub(crate) enum Asked {
     Kill(Nodes),
     Restart(Nodes),
     Pause(Nodes),
@@ -42,12 +42,12 @@ pub(super) enum Asked {
 
 /// A fault and its time.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Fault {
+pub(crate) struct Fault {
     /// Time after the opening of the measured window.
-    pub(super) at: Duration,
-    pub(super) asked: Asked,
+    pub(crate) at: Duration,
+    pub(crate) asked: Asked,
     /// As it was given.
-    pub(super) text: String,
+    pub(crate) text: String,
 }
 
 impl fmt::Display for Fault {

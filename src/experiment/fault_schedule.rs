@@ -11,8 +11,9 @@ use serde::Serialize;
 
 use super::fault::{Asked, Fault, Link};
 use crate::{
-    command_line::read_text,
+    deploy::Need,
     node::{MOST_BOUNDARIES, UsageError},
+    paths::read_text,
     report::PhaseInput,
     shaping::{Nodes, Shape, links_between},
 };
@@ -25,14 +26,14 @@ const FILE_LIMIT: u64 = 64 << 10;
 const MOST_LINKS: u64 = 1_000_000;
 
 /// Groups of nodes that can't reach one another.
-pub(super) type Groups = Vec<BTreeSet<u64>>;
+pub(crate) type Groups = Vec<BTreeSet<u64>>;
 
 /// Directions of links: (sender, receiver).
-pub(super) type Directions = BTreeSet<(u64, u64)>;
+pub(crate) type Directions = BTreeSet<(u64, u64)>;
 
 /// What is done.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Action {
+pub(crate) enum Action {
     Kill(BTreeSet<u64>),
     Restart(BTreeSet<u64>),
     Pause(BTreeSet<u64>),
@@ -45,10 +46,10 @@ pub(super) enum Action {
 
 /// A fault of a run, and its time.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct PlannedFault {
+pub(crate) struct PlannedFault {
     /// Time after the opening of the measured window.
-    pub(super) at: Duration,
-    pub(super) action: Action,
+    pub(crate) at: Duration,
+    pub(crate) action: Action,
     /// As it was given.
     text: String,
 }
@@ -105,16 +106,16 @@ fn groups(named: &[Nodes], num_nodes: u64) -> Result<Groups, String> {
 /// All faults of a run, in the order of their times.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(transparent)]
-pub(super) struct Schedule {
+pub(crate) struct FaultSchedule {
     faults: Vec<PlannedFault>,
 }
 
-impl Schedule {
+impl FaultSchedule {
     /// The faults given by flags and by a file, checked against the run.
     ///
     /// # Errors
     /// One line that names the fault.
-    pub(super) fn new(
+    pub(crate) fn new(
         given: &[Fault],
         file: Option<&Path>,
         num_nodes: u64,
@@ -162,23 +163,33 @@ impl Schedule {
         Ok(())
     }
 
+    /// What the faults ask of a deployment.
+    pub(crate) fn needs(&self) -> impl Iterator<Item = Need<'_>> {
+        self.faults.iter().map(|fault| match fault.action {
+            Action::Partition(_) | Action::Heal | Action::Degrade(..) | Action::Restore(_) => {
+                Need::LinkFault(&fault.text)
+            }
+            Action::Kill(_) | Action::Restart(_) | Action::Pause(_) | Action::Resume(_) => Need::NodeFault(&fault.text),
+        })
+    }
+
     /// Whether nothing is done.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.faults.is_empty()
     }
 
     /// The faults, by time.
-    pub(super) fn faults(&self) -> &[PlannedFault] {
+    pub(crate) fn faults(&self) -> &[PlannedFault] {
         &self.faults
     }
 
     /// Whether the network is ever cut.
-    pub(super) fn cuts(&self) -> bool {
+    pub(crate) fn cuts(&self) -> bool {
         self.faults.iter().any(|fault| matches!(fault.action, Action::Partition(_)))
     }
 
     /// The shapes that links are degraded to.
-    pub(super) fn degradations(&self) -> impl Iterator<Item = Shape> + '_ {
+    pub(crate) fn degradations(&self) -> impl Iterator<Item = Shape> + '_ {
         self.faults.iter().filter_map(|fault| match &fault.action {
             Action::Degrade(_, shape) => shape.parse().ok(),
             _ => None,
@@ -186,14 +197,14 @@ impl Schedule {
     }
 
     /// The times at which something is done, in milliseconds after the opening of the window.
-    pub(super) fn boundaries_millis(&self) -> Vec<u64> {
+    pub(crate) fn boundaries_millis(&self) -> Vec<u64> {
         let times: BTreeSet<u64> =
             self.faults.iter().map(|fault| u64::try_from(fault.at.as_millis()).unwrap_or(u64::MAX)).collect();
         times.into_iter().collect()
     }
 
     /// The phases between those times; none without faults.
-    pub(super) fn phases(&self) -> Vec<PhaseInput> {
+    pub(crate) fn phases(&self) -> Vec<PhaseInput> {
         if self.is_empty() {
             return vec![];
         }
@@ -294,9 +305,9 @@ fn give_back<T: Ord + Copy + fmt::Debug>(
 mod tests {
     use super::*;
 
-    fn schedule(texts: &[&str]) -> Result<Schedule, String> {
+    fn schedule(texts: &[&str]) -> Result<FaultSchedule, String> {
         let faults = texts.iter().map(|text| text.parse()).collect::<Result<Vec<Fault>, _>>()?;
-        Schedule::new(&faults, None, 5, Some(Duration::from_secs(20))).map_err(|error| error.to_string())
+        FaultSchedule::new(&faults, None, 5, Some(Duration::from_secs(20))).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -318,7 +329,7 @@ mod tests {
     #[test]
     fn all_faults_together_name_a_bounded_number_of_links() {
         let all = "5s degrade 0-999:0-999 latency=5".parse::<Fault>().unwrap();
-        let schedule = |faults: &[Fault]| Schedule::new(faults, None, 1000, Some(Duration::from_secs(20)));
+        let schedule = |faults: &[Fault]| FaultSchedule::new(faults, None, 1000, Some(Duration::from_secs(20)));
         assert!(schedule(std::slice::from_ref(&all)).is_ok());
         let error = schedule(&[all.clone(), all]).unwrap_err().to_string();
         assert!(error.contains("more than 1000000 links") && error.lines().count() == 1, "{error}");
@@ -358,7 +369,7 @@ mod tests {
             assert!(error.contains(says) && error.lines().count() == 1, "{texts:?}: {error}");
         }
         let fault = "5s kill 1".parse().unwrap();
-        assert!(Schedule::new(&[fault], None, 5, None).unwrap_err().0.contains("mode explore"));
+        assert!(FaultSchedule::new(&[fault], None, 5, None).unwrap_err().0.contains("mode explore"));
     }
 
     #[test]
@@ -367,11 +378,11 @@ mod tests {
         let path = folder.path().join("faults");
         std::fs::write(&path, "# a story\n\n5s kill 1   # the first\n8s restart 1\n").unwrap();
         let window = Some(Duration::from_secs(20));
-        assert_eq!(Schedule::new(&[], Some(&path), 5, window).unwrap().faults().len(), 2);
+        assert_eq!(FaultSchedule::new(&[], Some(&path), 5, window).unwrap().faults().len(), 2);
         std::fs::write(&path, "\u{feff}5s kill 1\r\n8s restart 1\r\n").unwrap();
-        assert_eq!(Schedule::new(&[], Some(&path), 5, window).unwrap().faults().len(), 2);
+        assert_eq!(FaultSchedule::new(&[], Some(&path), 5, window).unwrap().faults().len(), 2);
         std::fs::write(&path, "5s kill 1\nno\n").unwrap();
-        assert!(Schedule::new(&[], Some(&path), 5, window).unwrap_err().0.contains("line 2: 'no'"));
-        assert!(Schedule::new(&[], Some(folder.path()), 5, window).is_err());
+        assert!(FaultSchedule::new(&[], Some(&path), 5, window).unwrap_err().0.contains("line 2: 'no'"));
+        assert!(FaultSchedule::new(&[], Some(folder.path()), 5, window).is_err());
     }
 }

@@ -6,7 +6,7 @@ use hdrhistogram::Histogram;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Experiment, SeenNodes};
+use super::{live_view::NodeStatuses, state::Experiment};
 use crate::{
     live::{NodeState, Sample},
     node::{Load, NodeSummary},
@@ -31,14 +31,6 @@ struct Point<'a> {
 }
 
 impl Experiment<'_> {
-    pub(super) fn sum(&self, field: impl Fn(&NodeSummary) -> u64) -> u64 {
-        self.latest.values().map(field).fold(0, u64::saturating_add)
-    }
-
-    pub(super) fn expected(&self) -> u64 {
-        self.sum(|node| node.measured.intended).saturating_mul(self.plan.args.num_nodes - 1)
-    }
-
     /// Writes a point of the time series, and says it in a line.
     pub(super) fn tell(&mut self, phase: &str) -> String {
         let mut delays = Histogram::<u64>::new(3).ok();
@@ -85,7 +77,7 @@ impl Experiment<'_> {
     /// The live page's line of each node.
     pub(super) fn node_lines(&self, p99_of: &BTreeMap<u64, u64>) -> Vec<NodeState> {
         let Self { clients, latest, answered, faults, .. } = self;
-        SeenNodes { clients, latest, answered, faults }.lines(p99_of)
+        NodeStatuses { clients, latest, answered, faults }.lines(p99_of)
     }
 
     pub(super) fn show_faults(&mut self) {
@@ -102,7 +94,7 @@ impl Experiment<'_> {
         }
         let Load::Explore { broadcaster, .. } = self.plan.workload.load else { return };
         let nodes: Vec<&NodeSummary> = self.latest.values().collect();
-        let trials = merge_trials(&nodes, Trials { num_nodes: self.plan.args.num_nodes, broadcaster }, &mut vec![]);
+        let trials = merge_trials(&nodes, Trials { num_nodes: self.plan.num_nodes, broadcaster }, &mut vec![]);
         if trials.len() == self.trials_told {
             return;
         }

@@ -1,28 +1,55 @@
-//! A run over nodes that run elsewhere, in two halves: whoever begins it need not be the one who collects it.
+//! A run in two halves: the program that begins it need not be the one that collects it.
 
 use std::{collections::BTreeMap, time::Instant};
 
-use super::{Experiment, Links, clients};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    certificate::CertificateBuilder,
+    plan::Plan,
+    progress::Progress,
+    state::{Experiment, clients},
+};
 use crate::{
-    lab::{
-        backend::Nodes,
-        observers::Observers,
-        plan::Plan,
-        progress::Progress,
-        remote::{Begun, MeasuredLink, RemoteNodes},
-    },
+    deploy::Deployment,
     live::Live,
+    monitoring::Observers,
     node::{NodeSummary, StartOrder},
-    report::RunSummary,
+    report::{ClockOffset, LinkMeasured, RunSummary},
     signals::Interrupts,
 };
 
+/// What was measured of a link before the window.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct MeasuredLink {
+    /// Sender.
+    pub(crate) from: u64,
+    /// Receiver.
+    pub(crate) to: u64,
+    /// What was measured.
+    pub(crate) measured: LinkMeasured,
+}
+
+/// A run that has its start: what the program that collects it must know, and the nodes don't. It is `start.json` of the
+/// folder, and may be kept elsewhere as JSON.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct StartedRun {
+    /// The start that every node has.
+    pub(crate) start: StartOrder,
+    /// Seconds until the last node was ready.
+    pub(crate) ready_seconds: Option<f64>,
+    /// The links, if they were measured.
+    pub(crate) links: Vec<MeasuredLink>,
+    /// How far each node's clock was ahead of that of the program that began the run.
+    pub(crate) clocks: BTreeMap<u64, ClockOffset>,
+}
+
 /// Somebody wants no more of it; the nodes go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::lab) struct Interrupted;
+pub(crate) struct Interrupted;
 
 /// How the beginning of a run went wrong.
-pub(in crate::lab) enum Failed {
+pub(crate) enum BeginError {
     /// Somebody wanted no more of it.
     Interrupted,
     /// What there is of a result; whether any node may have been given the start.
@@ -30,7 +57,7 @@ pub(in crate::lab) enum Failed {
 }
 
 /// What `work` gives, unless Ctrl-C, SIGTERM or SIGHUP comes first.
-pub(in crate::lab) async fn unless_interrupted<T>(work: impl Future<Output = T>) -> Result<T, Interrupted> {
+pub(crate) async fn unless_interrupted<T>(work: impl Future<Output = T>) -> Result<T, Interrupted> {
     let Ok(mut interrupts) = Interrupts::new() else { return Ok(work.await) };
     tokio::select! {
         done = work => Ok(done),
@@ -39,24 +66,24 @@ pub(in crate::lab) async fn unless_interrupted<T>(work: impl Future<Output = T>)
 }
 
 /// Waits until the nodes are ready, measures the links, gives the start.
-pub(in crate::lab) async fn begin(
+pub(crate) async fn begin(
     plan: &Plan,
-    nodes: RemoteNodes,
+    deployment: &mut dyn Deployment,
     observers: &mut Observers,
     live: Option<&Live>,
-) -> Result<Begun, Failed> {
+) -> Result<StartedRun, BeginError> {
     let progress = Progress::new(live.map(Live::feed));
     let mut experiment = match clients(plan) {
-        Ok(clients) => Experiment::new(plan, clients, Nodes::Remote(nodes), progress, observers),
+        Ok(clients) => Experiment::new(plan, clients, deployment, progress, observers),
         Err(line) => {
-            return Err(Failed::Invalid(Box::new(RunSummary::failed(plan.summary(), line)), false));
+            return Err(BeginError::Invalid(Box::new(RunSummary::failed(plan.summary.clone(), line)), false));
         }
     };
     let opened = match unless_interrupted(experiment.open()).await {
         Ok(opened) => opened,
         Err(Interrupted) if experiment.order.is_none() => {
             experiment.progress.finish();
-            return Err(Failed::Interrupted);
+            return Err(BeginError::Interrupted);
         }
         Err(Interrupted) => Err("interrupted while the start was given".into()),
     };
@@ -69,21 +96,21 @@ pub(in crate::lab) async fn begin(
             });
             let links = links.collect();
             experiment.progress.finish();
-            Ok(Begun { start, ready_seconds: experiment.ready_seconds, links, clocks: BTreeMap::new() })
+            Ok(StartedRun { start, ready_seconds: experiment.ready_seconds, links, clocks: BTreeMap::new() })
         }
         Err(line) => {
             let given = experiment.order.is_some();
-            Err(Failed::Invalid(Box::new(experiment.finish(Err(line)).await), given))
+            Err(BeginError::Invalid(Box::new(experiment.finish(Err(line)).await), given))
         }
     }
 }
 
 /// Follows a run that has begun to its last delivery, and makes the result of what the nodes say. `known` is what they have
 /// said already, `lost` why the run is not valid whatever they say.
-pub(in crate::lab) async fn collect(
+pub(crate) async fn collect(
     plan: &Plan,
-    nodes: RemoteNodes,
-    begun: &Begun,
+    deployment: &mut dyn Deployment,
+    started: &StartedRun,
     known: BTreeMap<u64, NodeSummary>,
     lost: Option<String>,
     observers: &mut Observers,
@@ -91,13 +118,13 @@ pub(in crate::lab) async fn collect(
 ) -> Result<RunSummary, Interrupted> {
     let progress = Progress::new(live.map(Live::feed));
     let mut experiment = match clients(plan) {
-        Ok(clients) => Experiment::new(plan, clients, Nodes::Remote(nodes), progress, observers),
-        Err(line) => return Ok(RunSummary::failed(plan.summary(), line)),
+        Ok(clients) => Experiment::new(plan, clients, deployment, progress, observers),
+        Err(line) => return Ok(RunSummary::failed(plan.summary.clone(), line)),
     };
-    let order: StartOrder = begun.start.clone();
-    let before = begun.links.iter().map(|link| ((link.from, link.to), link.measured.clone()));
-    experiment.links = Links::resume(before);
-    experiment.ready_seconds = begun.ready_seconds;
+    let order: StartOrder = started.start.clone();
+    let before = started.links.iter().map(|link| ((link.from, link.to), link.measured.clone()));
+    experiment.links = CertificateBuilder::resume(before);
+    experiment.ready_seconds = started.ready_seconds;
     experiment.order = Some(order.clone());
     experiment.latest = known;
     experiment.answered = experiment.clients.iter().map(|client| (client.id, Instant::now())).collect();

@@ -1,14 +1,14 @@
 //! The links are measured, before the window and after it, by the nodes themselves.
 //!
 //! First every pair of nodes exchanges pings, all pairs at once, at a pace that loads neither the links nor the host. Then
-//! single messages go round, each node to the next, over links that are idle otherwise; then trains go round, each node to the next, at twice the throughput that was asked for: every interface is measured both
-//! ways. In a small network they go to every other node in turn, so that every link is.
+//! single messages go round, each node to the next, over links that are idle otherwise; then trains go round, each node to
+//! the next, at twice the throughput that was asked for: every interface is measured both ways. In a small network they go to every other node in turn, so that every link is.
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use futures::{StreamExt, future::join_all, stream};
 
-use super::{arguments::LocalArgs, client::NodeClient, plan::Plan};
+use super::{client::NodeClient, plan::Plan};
 use crate::{
     probe::{
         MAX_TRAIN_RATE, MessageOrder, PING_BYTES, ProbeOrder, ProbeResult, TRAIN_BYTES, TrainOrder, message_bytes,
@@ -55,23 +55,24 @@ const MESSAGE_SLACK: u64 = 500;
 /// Longest time that an answer may take beyond the measurement itself.
 const ANSWER_SLACK: Duration = Duration::from_secs(30);
 
-type Measured = BTreeMap<(u64, u64), LinkMeasured>;
-
-/// Seconds that one measurement of all links may take; a bound, not an estimate.
-pub(super) fn longest(args: &LocalArgs) -> u64 {
+/// Seconds that one measurement of all links between so many nodes may take, where pings go on for `pings`; a bound, not an
+/// estimate.
+pub(crate) fn longest_seconds(pings: u64, num_nodes: u64) -> u64 {
     let second_trains = TRAIN_TO_ALL * (MORE_TRAINS * MOST_AGAIN) as u64;
-    args.links.certificate_seconds * 2 + 60 + LONGEST_TRAIN * (args.num_nodes.max(TRAIN_TO_ALL) + second_trains)
+    pings * 2 + 60 + LONGEST_TRAIN * (num_nodes.max(TRAIN_TO_ALL) + second_trains)
 }
 
+type Measured = BTreeMap<(u64, u64), LinkMeasured>;
+
 /// Measures every link between nodes of `alive`.
-pub(super) async fn measure(
+pub(crate) async fn measure(
     plan: &Plan,
     clients: &[NodeClient],
     links: &LinkPlan,
     alive: &[u64],
 ) -> Result<Measured, String> {
     let prober = Prober { plan, clients, links, alive };
-    let tolerance = plan.args.links.throughput_tolerance_percent / 100.0;
+    let tolerance = plan.link_probe.tolerance.throughput_percent / 100.0;
     let mut measured = prober.ping().await?;
     for round in 1..=prober.train_rounds() {
         let limited = prober.limited(round);
@@ -116,7 +117,7 @@ struct Prober<'a> {
 
 impl Prober<'_> {
     fn target(&self, id: u64) -> Result<SocketAddr, String> {
-        self.plan.probe_target(id).ok_or_else(|| format!("the links of node {id} can't be measured"))
+        self.plan.probe_targets.get(&id).copied().ok_or_else(|| format!("the links of node {id} can't be measured"))
     }
 
     async fn probe(&self, from: u64, to: u64, mut order: ProbeOrder) -> Result<ProbeResult, String> {
@@ -145,7 +146,7 @@ impl Prober<'_> {
             let gentle = slowest
                 .map_or(Duration::ZERO, |rate| Duration::from_secs_f64(PING_BYTES as f64 / (PING_SHARE * rate as f64)));
             let interval = PING_INTERVAL.max(paced).max(gentle);
-            let window = Duration::from_secs(self.plan.args.links.certificate_seconds);
+            let window = Duration::from_secs(self.plan.link_probe.seconds);
             let pings = (window.as_secs_f64() / interval.as_secs_f64()).ceil().max(1.0) as u64;
             let interval_micros = u64::try_from(interval.as_micros()).unwrap_or(u64::MAX);
             let order = ProbeOrder {
@@ -238,7 +239,7 @@ impl Prober<'_> {
     }
 
     fn message_is_off(&self, link: &Limited, measured: &Measured) -> bool {
-        let tolerance = self.plan.args.links.tolerance();
+        let tolerance = self.plan.link_probe.tolerance;
         let back = self.links.whole(link.to, link.from).latency_millis;
         let message = measured.get(&(link.from, link.to)).and_then(|found| found.message);
         message.is_some_and(|message| message_problem(&link.shape, back, &message, &tolerance).is_some())

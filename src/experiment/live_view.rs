@@ -1,4 +1,4 @@
-//! What the live page is told of a run and its nodes.
+//! The live page's view of a run and its nodes.
 
 use std::{
     collections::BTreeMap,
@@ -9,28 +9,23 @@ use super::{client::NodeClient, faults::Faults, plan::Plan};
 use crate::{
     live::{Live, NodeCondition, NodeState, RunInfo},
     network::ReadinessReport,
-    node::{Load, NodeSummary},
+    node::{Load, NodeArgs, NodeSummary},
 };
 
 /// A node that is asked every second and has not answered for so long is told of as silent.
 const SILENT: Duration = Duration::from_millis(2500);
 
-/// The live page, if it is asked for.
+/// The live page, if the plan asks for one; `here` are nodes on this machine.
 ///
 /// # Errors
 /// When its port can't be used.
-pub(super) fn live(plan: &Plan) -> Result<Option<Live>, String> {
-    let seeing = &plan.args.seeing;
-    if !seeing.live {
-        return Ok(None);
-    }
-    let given = seeing.live_port;
+pub(crate) fn start_live(plan: &Plan, here: &[NodeArgs]) -> Result<Option<Live>, String> {
+    let Some(given) = plan.live_port else { return Ok(None) };
     let advice = "take another with --live-port, or a free one with --live-port 0";
     let live = Live::start(given, run_info(plan))
         .map_err(|error| format!("port {given} can't be used for the live page: {error}; {advice}"))?;
     let port = live.port();
-    let here = plan.nodes.iter().filter(|_| plan.elsewhere.is_none());
-    match here.into_iter().find(|node| [node.metric_port, node.p2p_port].contains(&port)) {
+    match here.iter().find(|node| [node.metric_port, node.p2p_port].contains(&port)) {
         Some(node) => Err(format!("port {port} can't be used for the live page: node {} needs it; {advice}", node.id)),
         None => Ok(Some(live)),
     }
@@ -47,7 +42,7 @@ fn run_info(plan: &Plan) -> RunInfo {
     let before = ["connect"].into_iter().chain(links);
     RunInfo {
         version: env!("CARGO_PKG_VERSION"),
-        workload: plan.summary(),
+        workload: plan.summary.clone(),
         window_seconds: plan.window.map(|window| window.as_secs_f64()),
         stages: before.chain(traffic.iter().copied()).chain(links).chain(["collect"]).collect(),
         trials,
@@ -56,7 +51,7 @@ fn run_info(plan: &Plan) -> RunInfo {
 }
 
 /// Nodes that are not ready yet, among all: a line each.
-pub(super) fn unready(
+pub(crate) fn unready(
     clients: &[NodeClient],
     missing: &[(NodeClient, Result<ReadinessReport, String>)],
 ) -> Vec<NodeState> {
@@ -76,17 +71,17 @@ pub(super) fn unready(
 }
 
 /// What is known of the nodes.
-pub(super) struct Nodes<'a> {
-    pub(super) clients: &'a [NodeClient],
+pub(crate) struct NodeStatuses<'a> {
+    pub(crate) clients: &'a [NodeClient],
     /// What each said last, and when it answered last.
-    pub(super) latest: &'a BTreeMap<u64, NodeSummary>,
-    pub(super) answered: &'a BTreeMap<u64, Instant>,
-    pub(super) faults: &'a Faults,
+    pub(crate) latest: &'a BTreeMap<u64, NodeSummary>,
+    pub(crate) answered: &'a BTreeMap<u64, Instant>,
+    pub(crate) faults: &'a Faults,
 }
 
-impl Nodes<'_> {
+impl NodeStatuses<'_> {
     /// A line each; `p99_of` has the delays of those that are known, in microseconds.
-    pub(super) fn lines(&self, p99_of: &BTreeMap<u64, u64>) -> Vec<NodeState> {
+    pub(crate) fn lines(&self, p99_of: &BTreeMap<u64, u64>) -> Vec<NodeState> {
         let line = |client: &NodeClient| {
             let id = client.id;
             let known = self.latest.get(&id);

@@ -6,15 +6,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{
-    arguments::LocalArgs,
-    backend::Backend,
-    observe::{Addresses, Observation},
-    plan::Plan,
-    remote::Endpoint,
-};
+use super::plan::Plan;
 use crate::{
     environment::{Environment, congestion_controls},
+    monitoring::{Addresses, Monitoring},
     node::{NodeArgs, SendPlan},
 };
 
@@ -23,23 +18,23 @@ const MANIFEST_SCHEMA_VERSION: u32 = 1;
 
 /// `manifest.json`.
 #[derive(Serialize)]
-pub(super) struct Manifest<'a> {
+pub(crate) struct Manifest<'a> {
     schema_version: u32,
     version: &'static str,
     /// Revision of the sources, where the build knew it.
     revision: Option<&'static str>,
     started: String,
     command_line: Vec<String>,
-    backend: Name<'a>,
+    backend: &'a str,
     /// What the containers were made of, for the backend docker.
-    image: Option<&'a super::docker::Image>,
-    arguments: Given<&'a LocalArgs, &'a Value>,
-    nodes: Given<&'a [NodeArgs], &'a [Value]>,
+    image: Option<&'a Value>,
+    arguments: &'a Value,
+    nodes: Nodes<'a>,
     /// Offset of each node's schedule within the heartbeat, in nanoseconds, by id; empty in mode explore.
     send_offsets_nanos: BTreeMap<u64, u64>,
     /// Where nodes that run elsewhere are asked, by id.
     #[serde(skip_serializing_if = "Option::is_none")]
-    endpoints: Option<&'a BTreeMap<u64, Endpoint>>,
+    endpoints: Option<&'a BTreeMap<u64, String>>,
     host: Host,
     /// Addresses of Prometheus and Grafana while the run goes.
     observe: Option<Addresses>,
@@ -48,21 +43,12 @@ pub(super) struct Manifest<'a> {
     more: Option<&'a Map<String, Value>>,
 }
 
-/// A name of a backend.
-type Name<'a> = Given<Backend, &'a str>;
-
-/// Known in full, or as somebody else tells it.
+/// The arguments of the nodes, or the configurations that they reported.
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Given<K, T> {
-    Known(K),
-    Told(T),
-}
-
-impl<K, T> Given<K, T> {
-    fn new(known: K, told: Option<T>) -> Self {
-        told.map_or(Self::Known(known), Self::Told)
-    }
+enum Nodes<'a> {
+    Given(&'a [NodeArgs]),
+    Reported(&'a [Value]),
 }
 
 #[derive(Serialize)]
@@ -77,23 +63,24 @@ struct Host {
 
 impl<'a> Manifest<'a> {
     /// The manifest of a plan that starts now.
-    pub(super) fn new(plan: &'a Plan) -> Self {
-        let elsewhere = plan.elsewhere.as_ref();
+    pub(crate) fn new(plan: &'a Plan) -> Self {
+        let facts = &plan.manifest;
+        let remote = facts.remote.as_ref();
         Self {
             schema_version: MANIFEST_SCHEMA_VERSION,
             version: env!("CARGO_PKG_VERSION"),
             revision: option_env!("APOLLO_BENCH_REVISION"),
             started: Timestamp::now().to_string(),
             command_line: std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect(),
-            backend: Given::new(plan.args.backend, elsewhere.map(|elsewhere| elsewhere.backend.as_str())),
-            image: plan.docker.as_ref().map(|docker| docker.image()),
-            arguments: Given::new(&plan.args, elsewhere.map(|elsewhere| &elsewhere.arguments)),
-            nodes: Given::new(&plan.nodes, elsewhere.map(|elsewhere| elsewhere.configurations.as_slice())),
+            backend: &facts.backend,
+            image: facts.image.as_ref(),
+            arguments: &facts.arguments,
+            nodes: remote.map_or(Nodes::Given(&plan.nodes), |remote| Nodes::Reported(&remote.configurations)),
             send_offsets_nanos: send_offsets(plan),
-            endpoints: elsewhere.map(|elsewhere| &elsewhere.endpoints),
+            endpoints: remote.map(|_| &plan.endpoints),
             host: host(),
-            observe: plan.observation.as_ref().map(Observation::addresses),
-            more: elsewhere.map(|elsewhere| &elsewhere.more),
+            observe: plan.monitoring.as_ref().map(Monitoring::addresses),
+            more: remote.map(|remote| &remote.more),
         }
     }
 }

@@ -17,13 +17,11 @@ use inferno::{
 use nix::sys::signal::Signal;
 use tokio::process::{Child, Command};
 
-use super::{
-    arguments::LocalArgs,
-    backend::{Backend, Nodes},
-    plan::Plan,
-    process::{kill_group, tether},
+use crate::{
+    children::{kill_group, tether},
+    deploy::Deployment,
+    node::{ProfileMode, UsageError, value_name},
 };
-use crate::node::{ProfileMode, UsageError};
 
 /// Samples per second of processor time: enough for a picture, and no divisor of any beat of the workload.
 const HZ: &str = "97";
@@ -33,48 +31,40 @@ const STACK: &str = "dwarf,16384";
 
 /// How the nodes are profiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Means {
+pub(crate) enum Profiler {
     /// perf, beside each node.
     Perf,
     /// Each node profiles itself.
     BuiltIn(ProfileMode),
 }
 
-/// How the profile that is asked for can be made here, if one is.
-pub(super) fn means(args: &LocalArgs) -> Result<Option<Means>, UsageError> {
-    if !args.profile.profile {
-        return Ok(None);
-    }
-    let mode = args.profile.profile_mode;
-    if args.backend == Backend::Docker {
-        return Err(UsageError("--profile needs nodes outside of containers: use --backend process or netns".into()));
-    }
+/// The profiler for a profile here, of this program's own nodes or of another program.
+///
+/// # Errors
+/// When there is none, with the way to get one.
+pub(crate) fn find_profiler(mode: ProfileMode, other_program: bool) -> Result<Profiler, UsageError> {
     // Of another program it is not known; it says itself that it can't.
-    let built_in = mode.is_built_in() || args.node_binary.is_some();
+    let built_in = mode.is_built_in() || other_program;
     let with_feature = || {
         let feature = mode.feature();
-        format!("cargo run --release --features {feature} -- local --profile --profile-mode {}", name(mode))
+        format!("cargo run --release --features {feature} -- local --profile --profile-mode {}", value_name(&mode))
     };
     match mode {
         ProfileMode::Cpu if !mode.is_built_in() => match perf_works() {
-            Ok(()) => Ok(Some(Means::Perf)),
-            Err(_) if args.node_binary.is_some() => Ok(Some(Means::BuiltIn(mode))),
+            Ok(()) => Ok(Profiler::Perf),
+            Err(_) if other_program => Ok(Profiler::BuiltIn(mode)),
             Err(why) => Err(UsageError(format!(
                 "--profile: {why}; install it (Debian: apt-get install linux-perf), or build with the sampler in the node: {}",
                 with_feature()
             ))),
         },
-        _ if built_in => Ok(Some(Means::BuiltIn(mode))),
+        _ if built_in => Ok(Profiler::BuiltIn(mode)),
         _ => Err(UsageError(format!(
             "--profile-mode {} needs a build with its allocator: {}",
-            name(mode),
+            value_name(&mode),
             with_feature()
         ))),
     }
-}
-
-fn name(mode: ProfileMode) -> String {
-    crate::node::value_name(&mode)
 }
 
 /// Whether perf is there and allowed.
@@ -95,7 +85,7 @@ fn perf_works() -> Result<(), String> {
 }
 
 /// The profile that a node writes itself.
-pub(super) fn node_file(folder: &Path, mode: ProfileMode, id: u64) -> PathBuf {
+pub(crate) fn node_file(folder: &Path, mode: ProfileMode, id: u64) -> PathBuf {
     let kind = match mode {
         ProfileMode::Cpu => "cpu.svg",
         ProfileMode::Mem => "heap.svg",
@@ -112,33 +102,34 @@ struct Recording {
 
 /// perf at work.
 #[derive(Default)]
-pub(super) struct Profiles {
+pub(crate) struct Profiles {
     recordings: Vec<Recording>,
 }
 
 impl Profiles {
-    /// Starts perf beside each node, if that is how they are profiled.
-    pub(super) fn start(&mut self, plan: &Plan, nodes: &Nodes) -> Result<(), String> {
-        if plan.profile != Some(Means::Perf) {
-            return Ok(());
-        }
-        let folder = plan.folder.profiles();
-        for node in &plan.nodes {
-            let Some(process) = nodes.process(node.id) else { continue };
-            let data = folder.join(format!("node-{}.perf.data", node.id));
+    /// Starts perf beside each node, to record into a folder.
+    pub(crate) fn start(
+        &mut self,
+        folder: &Path,
+        ids: impl Iterator<Item = u64>,
+        deployment: &dyn Deployment,
+    ) -> Result<(), String> {
+        for id in ids {
+            let Some(process) = deployment.process(id) else { continue };
+            let data = folder.join(format!("node-{id}.perf.data"));
             let mut command = Command::new("perf");
             command.args(["record", "--quiet", "--freq", HZ, "--call-graph", STACK]);
             command.arg("--output").arg(&data).arg("--pid").arg(process.to_string());
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
             tether(&mut command);
             let child = command.spawn().map_err(|error| format!("perf: {error}"))?;
-            self.recordings.push(Recording { id: node.id, child, data });
+            self.recordings.push(Recording { id, child, data });
         }
         Ok(())
     }
 
     /// Ends perf; what it has recorded is turned into pictures later.
-    pub(super) async fn stop(&mut self) -> Result<(), String> {
+    pub(crate) async fn stop(&mut self) -> Result<(), String> {
         for recording in &self.recordings {
             kill_group(&recording.child, Signal::SIGINT);
         }
@@ -152,7 +143,7 @@ impl Profiles {
     }
 
     /// A flame graph for each node that perf has recorded; the recordings go.
-    pub(super) fn draw(&mut self, tell: &mut dyn FnMut(&str)) -> Result<(), String> {
+    pub(crate) fn draw(&mut self, tell: &mut dyn FnMut(&str)) -> Result<(), String> {
         let recordings = std::mem::take(&mut self.recordings);
         for Recording { id, data, .. } in recordings {
             tell(&format!("drawing the flame graph of node {id}"));

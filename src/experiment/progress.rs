@@ -17,7 +17,7 @@ use crate::{
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
 /// Progress of a run.
-pub(super) struct Progress {
+pub(crate) struct Progress {
     bar: Option<ProgressBar>,
     stage: String,
     last_line: Option<Instant>,
@@ -26,7 +26,7 @@ pub(super) struct Progress {
 
 impl Progress {
     /// Shows nothing yet. `feed` leads to the live page.
-    pub(super) fn new(feed: Option<Feed>) -> Self {
+    pub(crate) fn new(feed: Option<Feed>) -> Self {
         let bar = stderr().is_terminal().then(|| {
             let bar = ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::stderr());
             let style = ProgressStyle::with_template("{prefix:>10} [{bar:24}] {msg}")
@@ -38,7 +38,7 @@ impl Progress {
     }
 
     /// A new stage begins.
-    pub(super) fn stage(&mut self, stage: &str, message: &str) {
+    pub(crate) fn stage(&mut self, stage: &str, message: &str) {
         self.stage = stage.into();
         self.last_line = None;
         if let Some(feed) = &mut self.feed {
@@ -51,7 +51,7 @@ impl Progress {
     }
 
     /// The stage goes on; `part` of it is done, 0 to 1.
-    pub(super) fn update(&mut self, part: f64, message: &str) {
+    pub(crate) fn update(&mut self, part: f64, message: &str) {
         if let Some(feed) = &mut self.feed {
             feed.progress(part, message);
         }
@@ -70,7 +70,7 @@ impl Progress {
     }
 
     /// A line that stays.
-    pub(super) fn line(&self, line: &str) {
+    pub(crate) fn line(&self, line: &str) {
         match &self.bar {
             Some(bar) if accepts_lines() => bar.suspend(|| tell(line)),
             _ => tell(line),
@@ -78,12 +78,12 @@ impl Progress {
     }
 
     /// What leads to the live page, if there is one.
-    pub(super) fn feed(&mut self) -> Option<&mut Feed> {
+    pub(crate) fn feed(&mut self) -> Option<&mut Feed> {
         self.feed.as_mut()
     }
 
     /// Takes the bar away.
-    pub(super) fn finish(&self) {
+    pub(crate) fn finish(&self) {
         if let Some(bar) = self.bar.as_ref().filter(|_| accepts_lines()) {
             bar.finish_and_clear();
         }

@@ -1,10 +1,8 @@
 //! Mode explore: the trials as they end.
 
-use std::time::Duration;
-
 use tokio::time::sleep;
 
-use super::{Experiment, LIVE_POLL};
+use super::state::{Experiment, LIVE_POLL};
 use crate::node::{Load, Phase, StartOrder, TrialTimes, unix_nanos};
 
 impl Experiment<'_> {
@@ -21,7 +19,7 @@ impl Experiment<'_> {
         let times = |number| TrialTimes::new(order.start_unix_nanos, number, *cool_down, *run);
         let window = self.plan.window.and_then(|window| u64::try_from(window.as_nanos()).ok());
         let end = window.map(|window| order.start_unix_nanos.saturating_add(window));
-        let patience = Duration::from_secs(self.plan.args.hang_timeout_seconds);
+        let patience = self.plan.timing.hang;
         let last = times(trials.len().saturating_sub(1)).drained_unix_nanos.saturating_add(patience.as_nanos() as u64);
         loop {
             self.poll().await?;

@@ -4,7 +4,6 @@ use std::{
     ffi::OsString,
     fs, io,
     net::{Ipv4Addr, TcpListener},
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -15,12 +14,13 @@ use tokio::process::Command;
 use crate::{
     dashboards::{self, Host, OVERVIEW_PATH, Scraping, Targets},
     node::{NodeArgs, UsageError},
+    paths::on_path,
     report::RunFolder,
     secret::{make_private, secret, write_private},
 };
 
 /// Seconds between scrapes of a run on this machine.
-pub(super) const SCRAPE_SECONDS: u64 = 1;
+pub(crate) const SCRAPE_SECONDS: u64 = 1;
 
 /// Most that Prometheus keeps on disk.
 const DISK_LIMIT: &str = "8GB";
@@ -28,32 +28,32 @@ const DISK_LIMIT: &str = "8GB";
 /// Watching a run with Prometheus and Grafana.
 #[derive(Clone, Debug, Args, Serialize)]
 #[command(next_help_heading = "Watching")]
-pub struct ObserveArgs {
+pub(crate) struct ObserveArgs {
     /// Start Prometheus and Grafana with the run, those of the two that are on the PATH
     #[arg(long)]
-    pub observe: bool,
+    pub(crate) observe: bool,
     /// Port of Prometheus, on 127.0.0.1
     #[arg(long, value_name = "PORT", default_value_t = 9090, value_parser = clap::value_parser!(u16).range(1..))]
-    pub prometheus_port: u16,
+    pub(crate) prometheus_port: u16,
     /// Port of Grafana, on 127.0.0.1
     #[arg(long, value_name = "PORT", default_value_t = 3000, value_parser = clap::value_parser!(u16).range(1..))]
-    pub grafana_port: u16,
+    pub(crate) grafana_port: u16,
 }
 
 /// What will watch a run: programs that are there, at ports that are free.
 #[derive(Debug)]
-pub(super) struct Observation {
-    pub(super) prometheus: Option<PathBuf>,
-    pub(super) grafana: Option<Grafana>,
+pub(crate) struct Monitoring {
+    pub(crate) prometheus: Option<PathBuf>,
+    pub(crate) grafana: Option<Grafana>,
     /// Of Prometheus and of Grafana.
-    pub(super) ports: (u16, u16),
+    pub(crate) ports: (u16, u16),
     /// A line for each program that is not there.
-    pub(super) missing: Vec<String>,
+    pub(crate) missing: Vec<String>,
 }
 
 /// Grafana's server.
 #[derive(Debug)]
-pub(super) struct Grafana {
+pub(crate) struct Grafana {
     program: PathBuf,
     subcommand: Option<&'static str>,
     /// The folder with its `conf/defaults.ini` and `public`.
@@ -61,15 +61,15 @@ pub(super) struct Grafana {
 }
 
 /// Where to look, for the manifest.
-#[derive(Debug, Serialize)]
-pub(super) struct Addresses {
-    pub(super) prometheus: Option<String>,
-    pub(super) grafana: Option<String>,
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Addresses {
+    pub(crate) prometheus: Option<String>,
+    pub(crate) grafana: Option<String>,
 }
 
-impl Observation {
+impl Monitoring {
     /// Finds the programs and checks the ports, if the run is to be watched.
-    pub(super) fn new(args: &ObserveArgs, nodes: &[NodeArgs]) -> Result<Option<Self>, UsageError> {
+    pub(crate) fn new(args: &ObserveArgs, nodes: &[NodeArgs]) -> Result<Option<Self>, UsageError> {
         if !args.observe {
             return Ok(None);
         }
@@ -101,7 +101,7 @@ impl Observation {
     }
 
     /// Where to look.
-    pub(super) fn addresses(&self) -> Addresses {
+    pub(crate) fn addresses(&self) -> Addresses {
         let address = |port: u16| format!("http://127.0.0.1:{port}");
         Addresses {
             prometheus: self.prometheus.is_some().then(|| address(self.ports.0)),
@@ -110,7 +110,7 @@ impl Observation {
     }
 
     /// Writes what the two are told into the run's folder.
-    pub(super) fn write(&self, folder: &RunFolder, hosts: Vec<Host>) -> io::Result<()> {
+    pub(crate) fn write(&self, folder: &RunFolder, hosts: Vec<Host>) -> io::Result<()> {
         let root = folder.observe();
         let write = |path: &str, text: String| {
             let path = root.join(path);
@@ -139,7 +139,7 @@ impl Observation {
     }
 
     /// Starts Prometheus.
-    pub(super) fn prometheus_command(&self, program: &Path, root: &Path) -> Command {
+    pub(crate) fn prometheus_command(&self, program: &Path, root: &Path) -> Command {
         let mut command = Command::new(program);
         let flag = |name: &str, value: &Path| {
             let mut flag = OsString::from(name);
@@ -155,7 +155,7 @@ impl Observation {
     }
 
     /// Starts Grafana.
-    pub(super) fn grafana_command(&self, grafana: &Grafana, root: &Path) -> io::Result<Command> {
+    pub(crate) fn grafana_command(&self, grafana: &Grafana, root: &Path) -> io::Result<Command> {
         let mut command = Command::new(&grafana.program);
         command.args(grafana.subcommand);
         command.arg("--homepath").arg(&grafana.home).arg("--config").arg(root.join("grafana.ini"));
@@ -174,14 +174,6 @@ impl Observation {
         command.current_dir(root);
         Ok(command)
     }
-}
-
-fn on_path(name: &str) -> Option<PathBuf> {
-    let executable =
-        |path: &PathBuf| fs::metadata(path).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0);
-    // A relative folder would mean another one after the change of directory.
-    let folders = std::env::var_os("PATH")?;
-    std::env::split_paths(&folders).filter(|folder| folder.is_absolute()).map(|f| f.join(name)).find(executable)
 }
 
 /// Grafana's server and the folder of its own files.

@@ -18,14 +18,15 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{
-    client::{NodeClient, get_json},
-    observe::{Addresses, Observation, SCRAPE_SECONDS},
-    plan::Plan,
-    process::{kill_group, log_tail, tether},
-    progress::Progress,
+use super::config::{Addresses, Monitoring, SCRAPE_SECONDS};
+use crate::{
+    children::{kill_group, log_tail, tether},
+    dashboards::Host,
+    http::{self, get_json},
+    report::RunFolder,
+    signals::Interrupts,
+    terminal::tell,
 };
-use crate::{dashboards::Host, signals::Interrupts, terminal::tell};
 
 /// Longest wait for each to answer. Grafana makes its database first, which takes processors that the run needs later.
 const PROMETHEUS_PATIENCE: Duration = Duration::from_secs(30);
@@ -72,9 +73,12 @@ impl Watcher {
 
 /// The programs that watch a run. Dropping it kills them.
 #[derive(Default)]
-pub(super) struct Observers {
+pub(crate) struct Observers {
     prometheus: Option<Watcher>,
     grafana: Option<Watcher>,
+    /// Port of Prometheus, and where both are to be found, once they are started.
+    port: u16,
+    addresses: Addresses,
 }
 
 /// What Prometheus says of its targets.
@@ -103,39 +107,42 @@ impl Target {
 }
 
 impl Observers {
-    /// Starts what the plan has, and waits until it answers.
+    /// Starts the programs of `monitoring`, told to watch `hosts`, and waits until they answer; `line` shows a line.
     ///
     /// # Errors
     /// When Prometheus does not start: what it would have seen is lost. Grafana can be started later.
-    pub(super) async fn start(&mut self, plan: &Plan, progress: &mut Progress) -> Result<(), String> {
-        let Some(observation) = &plan.observation else { return Ok(()) };
-        progress.stage("observe", "");
-        for line in &observation.missing {
-            progress.line(&format!("{line}; the run goes on without it"));
+    pub(crate) async fn start(
+        &mut self,
+        monitoring: &Monitoring,
+        folder: &RunFolder,
+        hosts: Vec<Host>,
+        line: &dyn Fn(&str),
+    ) -> Result<(), String> {
+        for missing in &monitoring.missing {
+            line(&format!("{missing}; the run goes on without it"));
         }
-        let root = plan.folder.observe();
-        let hosts = plan.nodes.iter().map(|node| Host { node: node.id, address: plan.endpoint(node) });
-        observation.write(&plan.folder, hosts.collect()).map_err(|error| format!("{}: {error}", root.display()))?;
-        let addresses = observation.addresses();
-        if let Some(program) = &observation.prometheus {
-            let command = observation.prometheus_command(program, &root);
-            self.prometheus = Some(Watcher::start("prometheus", command, &plan.folder.log("prometheus"))?);
+        let (root, count) = (folder.observe(), hosts.len());
+        monitoring.write(folder, hosts).map_err(|error| format!("{}: {error}", root.display()))?;
+        (self.port, self.addresses) = (monitoring.ports.0, monitoring.addresses());
+        if let Some(program) = &monitoring.prometheus {
+            let command = monitoring.prometheus_command(program, &root);
+            self.prometheus = Some(Watcher::start("prometheus", command, &folder.log("prometheus"))?);
         }
-        if let Some(grafana) = &observation.grafana {
-            let started = observation.grafana_command(grafana, &root).map_err(|error| error.to_string());
-            match started.and_then(|command| Watcher::start("grafana", command, &plan.folder.log("grafana"))) {
+        if let Some(grafana) = &monitoring.grafana {
+            let started = monitoring.grafana_command(grafana, &root).map_err(|error| error.to_string());
+            match started.and_then(|command| Watcher::start("grafana", command, &folder.log("grafana"))) {
                 Ok(watcher) => self.grafana = Some(watcher),
-                Err(line) => progress.line(&format!("warning: {line}; the run goes on")),
+                Err(error) => line(&format!("warning: {error}; the run goes on")),
             }
         }
-        if let (Some(watcher), Some(address)) = (&mut self.prometheus, &addresses.prometheus) {
-            prometheus_answers(watcher, observation.ports.0, plan.nodes.len()).await?;
-            progress.line(&format!("Prometheus: {address}"));
+        if let (Some(watcher), Some(address)) = (&mut self.prometheus, &self.addresses.prometheus) {
+            prometheus_answers(watcher, self.port, count).await?;
+            line(&format!("Prometheus: {address}"));
         }
-        if let (Some(watcher), Some(address)) = (&mut self.grafana, &addresses.grafana) {
-            match grafana_answers(watcher, observation.ports.1).await {
-                Ok(()) => progress.line(&format!("Grafana: {address}")),
-                Err(line) => progress.line(&format!("warning: {line}; the run goes on")),
+        if let (Some(watcher), Some(address)) = (&mut self.grafana, &self.addresses.grafana) {
+            match grafana_answers(watcher, monitoring.ports.1).await {
+                Ok(()) => line(&format!("Grafana: {address}")),
+                Err(error) => line(&format!("warning: {error}; the run goes on")),
             }
         }
         Ok(())
@@ -143,35 +150,34 @@ impl Observers {
 
     /// Waits until Prometheus has seen every node once more, so that it has the end of the run. Says what went wrong with
     /// the watching.
-    pub(super) async fn last_scrape(&mut self, plan: &Plan) -> Vec<String> {
+    pub(crate) async fn last_scrape(&mut self) -> Vec<String> {
         let watchers = [&mut self.prometheus, &mut self.grafana];
         let mut warnings: Vec<String> = watchers.into_iter().flatten().filter_map(Watcher::ended).collect();
-        let (Some(observation), Some(_)) = (&plan.observation, &self.prometheus) else { return warnings };
-        if !warnings.iter().any(|line| line.starts_with("prometheus"))
-            && let Err(line) = scraped_since(Timestamp::now(), observation.ports.0).await
+        if self.prometheus.is_some()
+            && !warnings.iter().any(|line| line.starts_with("prometheus"))
+            && let Err(line) = scraped_since(Timestamp::now(), self.port).await
         {
             warnings.push(format!("the end of the run may be missing in Prometheus: {line}"));
         }
         warnings
     }
 
-    /// Leaves them up until Ctrl-C if the plan says so, then stops them.
-    pub(super) async fn end(&mut self, plan: &Plan, wait: bool) {
-        if wait && plan.observation.is_some() && plan.args.seeing.keep_open {
-            self.stay_open(plan).await;
+    /// Leaves them up until Ctrl-C if they are to `stay_open`, then stops them.
+    pub(crate) async fn end(&mut self, stay_open: bool) {
+        if stay_open && (self.prometheus.is_some() || self.grafana.is_some()) {
+            self.stay_open().await;
         }
         for watcher in [&mut self.prometheus, &mut self.grafana].into_iter().flatten() {
             watcher.stop().await;
         }
     }
 
-    async fn stay_open(&mut self, plan: &Plan) {
-        let addresses = plan.observation.as_ref().map(Observation::addresses);
-        let Some(Addresses { prometheus, grafana }) = addresses else { return };
+    async fn stay_open(&mut self) {
+        let Addresses { prometheus, grafana } = &self.addresses;
         let Ok(mut interrupts) = Interrupts::new() else { return };
         let at: Vec<String> = [
-            self.prometheus.as_ref().and(prometheus).map(|address| format!("Prometheus at {address}")),
-            self.grafana.as_ref().and(grafana).map(|address| format!("Grafana at {address}")),
+            self.prometheus.as_ref().and(prometheus.as_ref()).map(|address| format!("Prometheus at {address}")),
+            self.grafana.as_ref().and(grafana.as_ref()).map(|address| format!("Grafana at {address}")),
         ]
         .into_iter()
         .flatten()
@@ -192,7 +198,7 @@ impl Observers {
 
 /// Waits until Prometheus is ready and has begun to scrape all nodes: a new one takes up to five seconds for that.
 async fn prometheus_answers(watcher: &mut Watcher, port: u16, nodes: usize) -> Result<(), String> {
-    let http: Client = NodeClient::http(None)?;
+    let http: Client = http::client(None)?;
     let since = Instant::now();
     loop {
         if let Some(line) = watcher.ended() {
@@ -237,7 +243,7 @@ async fn grafana_answers(watcher: &mut Watcher, port: u16) -> Result<(), String>
 }
 
 async fn scraped_since(time: Timestamp, port: u16) -> Result<(), String> {
-    let http = NodeClient::http(None)?;
+    let http = http::client(None)?;
     let since = Instant::now();
     loop {
         let answer = targets(&http, port).await;

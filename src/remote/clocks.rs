@@ -8,7 +8,7 @@ use std::{
 
 use futures::{StreamExt, stream};
 
-use crate::{lab::client::NodeClient, node::unix_nanos, report::ClockOffset};
+use crate::{experiment::NodeClient, node::unix_nanos, report::ClockOffset};
 
 /// Questions to each node, of which the quickest counts.
 const QUESTIONS: usize = 8;
@@ -71,7 +71,7 @@ pub(super) fn groups(clocks: &BTreeMap<u64, Clock>) -> BTreeMap<u64, u64> {
 }
 
 /// Why no start can be given to nodes with these clocks.
-pub(super) fn objection(clocks: &BTreeMap<u64, Clock>) -> Option<String> {
+pub(super) fn rejection_reason(clocks: &BTreeMap<u64, Clock>) -> Option<String> {
     let bound = u64::try_from(BOUND.as_micros()).unwrap_or(u64::MAX);
     let off = |clock: &Clock| clock.offset.offset_micros.unsigned_abs().saturating_sub(clock.offset.error_micros);
     let (node, clock) = clocks.iter().max_by_key(|(_, clock)| off(clock)).filter(|(_, clock)| off(clock) > bound)?;
@@ -96,8 +96,8 @@ mod tests {
     #[test]
     fn a_clock_that_is_surely_off_is_named_with_the_way_out() {
         let near = [(0, clock(-200_000, 0, None)), (1, clock(400_000, 150_000, None))];
-        assert_eq!(objection(&near.into()), None);
-        let line = objection(&[(0, clock(0, 9, None)), (3, clock(-2_500_000, 900, None))].into()).unwrap();
+        assert_eq!(rejection_reason(&near.into()), None);
+        let line = rejection_reason(&[(0, clock(0, 9, None)), (3, clock(-2_500_000, 900, None))].into()).unwrap();
         assert!(
             line.starts_with("the clock of node 3 is 2.500 s behind this host's") && line.contains("NTP"),
             "{line}"

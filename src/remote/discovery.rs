@@ -10,12 +10,10 @@ use reqwest::Client;
 use serde_json::Value;
 use tokio::time::sleep;
 
-use super::{endpoint::Endpoint, nodes::started_afresh};
 use crate::{
-    lab::{
-        client::{AskError, get_summary},
-        progress::Progress,
-    },
+    deploy::remote::{Endpoint, started_again},
+    experiment::{Progress, get_summary},
+    http::AskError,
     node::{Mode, NodeArgs, NodeSummary, StartOrder},
 };
 
@@ -29,7 +27,7 @@ const TOLD: [&str; 3] = ["/buffer_size", "/network/queue_bytes", "/network/gossi
 
 /// A node that answers.
 #[derive(Clone, Debug)]
-pub(super) struct Found {
+pub(super) struct DiscoveredNode {
     pub(super) endpoint: Endpoint,
     pub(super) args: NodeArgs,
     pub(super) summary: NodeSummary,
@@ -37,9 +35,9 @@ pub(super) struct Found {
 
 /// All nodes of a network.
 #[derive(Debug, Default)]
-pub(super) struct FoundAll {
+pub(super) struct Discovery {
     /// By id.
-    pub(super) nodes: BTreeMap<u64, Found>,
+    pub(super) nodes: BTreeMap<u64, DiscoveredNode>,
     /// The start that they have, if the run has begun.
     pub(super) start: Option<StartOrder>,
     /// Why a run that has begun is not valid: nodes that it has lost.
@@ -52,16 +50,16 @@ pub(super) struct FoundAll {
 ///
 /// # Errors
 /// One line that names the nodes that can't be used, and why.
-pub(super) async fn find(
+pub(super) async fn discover(
     http: &Client,
     endpoints: &[Endpoint],
     limit: Duration,
     progress: &mut Progress,
-) -> Result<FoundAll, String> {
+) -> Result<Discovery, String> {
     let count = endpoints.len();
     progress.stage("find", &format!("{count} nodes"));
     let since = Instant::now();
-    let mut found: Vec<Found> = vec![];
+    let mut found: Vec<DiscoveredNode> = vec![];
     let mut waiting: Vec<&Endpoint> = endpoints.iter().collect();
     loop {
         let answers =
@@ -103,7 +101,7 @@ pub(super) async fn find(
 }
 
 /// A node from what it says.
-fn read(endpoint: &Endpoint, summary: NodeSummary) -> Result<Found, String> {
+fn read(endpoint: &Endpoint, summary: NodeSummary) -> Result<DiscoveredNode, String> {
     let id = summary.node;
     let args: NodeArgs = serde_json::from_value(summary.configuration.clone())
         .map_err(|error| format!("the configuration of node {id} ({endpoint}) can't be read: {error}"))?;
@@ -116,12 +114,12 @@ fn read(endpoint: &Endpoint, summary: NodeSummary) -> Result<Found, String> {
             "node {id} ({endpoint}) starts by itself: run it with --controlled (APOLLO_CONTROLLED=true) to give it a start"
         ));
     }
-    Ok(Found { endpoint: endpoint.clone(), args, summary })
+    Ok(DiscoveredNode { endpoint: endpoint.clone(), args, summary })
 }
 
 /// Whether what answers so far can be one network.
-fn check(found: &[Found]) -> Result<(), String> {
-    let mut by_id: BTreeMap<u64, &Found> = BTreeMap::new();
+fn check(found: &[DiscoveredNode]) -> Result<(), String> {
+    let mut by_id: BTreeMap<u64, &DiscoveredNode> = BTreeMap::new();
     for node in found {
         if let Some(other) = by_id.insert(node.args.id, node) {
             return Err(format!(
@@ -141,7 +139,7 @@ fn check(found: &[Found]) -> Result<(), String> {
 }
 
 /// What differs between two nodes, at these paths of their configuration.
-fn difference(one: &Found, two: &Found, paths: &[&str]) -> Vec<String> {
+fn difference(one: &DiscoveredNode, two: &DiscoveredNode, paths: &[&str]) -> Vec<String> {
     let mut lines = vec![];
     let mut compare = |name: &str, first: Option<&Value>, second: Option<&Value>| {
         let text = |value: Option<&Value>| value.map_or_else(|| "nothing".to_owned(), ToString::to_string);
@@ -156,7 +154,7 @@ fn difference(one: &Found, two: &Found, paths: &[&str]) -> Vec<String> {
         }
     };
     for path in paths {
-        let of = |node: &Found| node.summary.configuration.pointer(path).cloned();
+        let of = |node: &DiscoveredNode| node.summary.configuration.pointer(path).cloned();
         let (first, second) = (of(one), of(two));
         match (&first, &second) {
             (Some(Value::Object(first)), Some(Value::Object(second))) => {
@@ -171,24 +169,24 @@ fn difference(one: &Found, two: &Found, paths: &[&str]) -> Vec<String> {
 }
 
 /// Nodes of the network that nobody has answered for.
-fn missing(found: &[Found]) -> Vec<u64> {
+fn missing(found: &[DiscoveredNode]) -> Vec<u64> {
     let there: BTreeSet<u64> = found.iter().map(|node| node.args.id).collect();
     let num_nodes = found.first().map_or(0, |node| node.args.num_nodes);
     (0..num_nodes).filter(|id| !there.contains(id)).collect()
 }
 
 /// Some do not answer: nothing can begin, but of a run that has begun the others' counts are kept.
-fn incomplete(found: Vec<Found>, line: String) -> Result<FoundAll, String> {
+fn incomplete(found: Vec<DiscoveredNode>, line: String) -> Result<Discovery, String> {
     if found.iter().all(|node| node.summary.start.is_none()) {
         return Err(line);
     }
     let missing: Vec<String> = missing(&found).iter().map(|id| format!("node {id}")).collect();
     let line = format!("{} was lost: {line}", missing.join(", "));
     let all = complete(found)?;
-    Ok(FoundAll { lost: Some(all.lost.unwrap_or(line)), ..all })
+    Ok(Discovery { lost: Some(all.lost.unwrap_or(line)), ..all })
 }
 
-fn complete(found: Vec<Found>) -> Result<FoundAll, String> {
+fn complete(found: Vec<DiscoveredNode>) -> Result<Discovery, String> {
     let starts: Vec<(u64, &StartOrder)> =
         found.iter().filter_map(|node| Some((node.args.id, node.summary.start.as_ref()?))).collect();
     let start = starts.first().map(|(_, start)| (*start).clone());
@@ -207,7 +205,7 @@ fn complete(found: Vec<Found>) -> Result<FoundAll, String> {
         return Err(format!("the start that node {node} has names no end of the window: its run can't be collected"));
     }
     let afresh = found.iter().find(|node| start.is_some() && node.summary.start.is_none());
-    let lost = afresh.map(|node| started_afresh(node.args.id));
+    let lost = afresh.map(|node| started_again(node.args.id));
     let mut warnings: Vec<String> = vec![];
     if let Some(first) = found.first() {
         for node in &found {
@@ -220,5 +218,5 @@ fn complete(found: Vec<Found>) -> Result<FoundAll, String> {
         }
     }
     let nodes = found.into_iter().map(|node| (node.args.id, node)).collect();
-    Ok(FoundAll { nodes, start, lost, warnings })
+    Ok(Discovery { nodes, start, lost, warnings })
 }

@@ -1,42 +1,32 @@
-//! A network of nodes that run elsewhere, from its endpoints to the result of its run.
+//! A network of existing nodes, from its endpoints to the result of its run.
 
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
     time::{Duration, Instant},
 };
 
 use futures::future::join_all;
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 use thiserror::Error;
 use tokio::{sync::watch, time::sleep};
 
-use super::{
-    clocks::{self, Clock},
-    endpoint::Endpoint,
-    nodes::RemoteNodes,
-};
+use super::clocks::{self, Clock};
 use crate::{
-    command_line::read_text,
-    lab::{
-        client::NodeClient,
-        experiment::{self, Failed, Interrupted, unless_interrupted},
-        manifest::Manifest,
-        observers::Observers,
-        plan::Plan,
-        progress::Progress,
-        seen,
+    deploy::remote::RemoteNodes,
+    experiment::{
+        self, BeginError, Interrupted, Manifest, NodeClient, Plan, Progress, StartedRun, monitor, start_live,
+        unless_interrupted,
     },
     live::Live,
+    monitoring::Observers,
     node::{NodeSummary, StartOrder, UsageError},
-    report::{ClockOffset, ClockRow, Clocks, FolderError, LinkMeasured, Observations, RunFolder, RunSummary},
+    paths::read_text,
+    report::{ClockRow, Clocks, FolderError, Observations, RunFolder, RunSummary},
     signals::Interrupts,
     terminal::tell,
 };
 
-/// Largest file of a run's beginning, in bytes: every link of a network of 100 nodes is a tenth of it.
-const BEGUN_LIMIT: u64 = 64 << 20;
+/// Largest file of a start, in bytes: every link of a network of 100 nodes is a tenth of it.
+const START_LIMIT: u64 = 64 << 20;
 
 /// Longest wait for a node that was told to end: it closes its connections and writes its summary first.
 const END_PATIENCE: Duration = Duration::from_secs(10);
@@ -44,7 +34,7 @@ const END_POLL: Duration = Duration::from_millis(50);
 
 /// Why there is no result of a whole run.
 #[derive(Debug, Error)]
-pub enum RemoteError {
+pub(crate) enum RemoteError {
     /// It can't be done with these nodes, or here; nothing was begun, and nothing was written.
     #[error("{0}")]
     Refused(String),
@@ -72,53 +62,8 @@ pub(super) fn refused(error: impl ToString) -> RemoteError {
     RemoteError::Refused(error.to_string())
 }
 
-/// What was measured of a link before the window.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct MeasuredLink {
-    /// Sender.
-    pub from: u64,
-    /// Receiver.
-    pub to: u64,
-    /// What was measured.
-    pub measured: LinkMeasured,
-}
-
-/// A run that has begun: what whoever collects it must know, and the nodes don't. It is `begun.json` of the folder, and may
-/// be kept elsewhere as JSON.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Begun {
-    /// The start that every node has.
-    pub start: StartOrder,
-    /// Seconds until the last node was ready.
-    pub ready_seconds: Option<f64>,
-    /// The links, if they were measured.
-    pub links: Vec<MeasuredLink>,
-    /// How far each node's clock was ahead of that of whoever began the run.
-    pub clocks: BTreeMap<u64, ClockOffset>,
-}
-
-/// What a plan knows of nodes that run elsewhere.
-pub(in crate::lab) struct Elsewhere {
-    pub(in crate::lab) backend: String,
-    pub(in crate::lab) arguments: Value,
-    pub(in crate::lab) more: Map<String, Value>,
-    pub(in crate::lab) endpoints: BTreeMap<u64, Endpoint>,
-    /// As the nodes told them.
-    pub(in crate::lab) configurations: Vec<Value>,
-    pub(in crate::lab) probe_targets: BTreeMap<u64, SocketAddr>,
-    /// For each node the lowest one with the same clock.
-    pub(super) clock_of: BTreeMap<u64, u64>,
-}
-
-impl Elsewhere {
-    pub(in crate::lab) fn share_a_clock(&self, one: u64, other: u64) -> bool {
-        let of = |node| self.clock_of.get(&node);
-        of(one).is_some() && of(one) == of(other)
-    }
-}
-
-/// A network of nodes that run elsewhere, all of which were found and fit together.
-pub struct Attached {
+/// A network of existing nodes, all of which were found and fit together.
+pub(crate) struct RemoteNetwork {
     pub(super) plan: Plan,
     pub(super) clients: Vec<NodeClient>,
     pub(super) died: Option<watch::Receiver<Option<String>>>,
@@ -131,62 +76,62 @@ pub struct Attached {
     pub(super) live: Option<Live>,
 }
 
-impl Attached {
+impl RemoteNetwork {
     /// The start that the nodes have, if their run has begun.
-    pub fn start(&self) -> Option<&StartOrder> {
+    pub(crate) fn start(&self) -> Option<&StartOrder> {
         self.start.as_ref()
     }
 
     /// The folder of the run.
-    pub fn folder(&self) -> &RunFolder {
+    pub(crate) fn folder(&self) -> &RunFolder {
         &self.plan.folder
     }
 
     /// Nodes of the network.
-    pub fn num_nodes(&self) -> u64 {
-        self.plan.args.num_nodes
+    pub(crate) fn num_nodes(&self) -> u64 {
+        self.plan.num_nodes
     }
 
-    /// Shows the run on its page and starts Prometheus and Grafana, as far as [`super::RunArgs`] asks for them.
+    /// Shows the run on its page and starts Prometheus and Grafana, as far as [`super::RemoteRun`] asks for them.
     ///
     /// # Errors
     /// When one does not start.
-    pub async fn watch(&mut self) -> Result<(), RemoteError> {
-        self.live = seen::live(&self.plan).map_err(refused)?;
+    pub(crate) async fn watch(&mut self) -> Result<(), RemoteError> {
+        self.live = start_live(&self.plan, &[]).map_err(refused)?;
         if let Some(live) = &self.live {
             tell(&format!("Watch this run at {live}"));
         }
         let Self { plan, observers, live, .. } = self;
         let mut progress = Progress::new(live.as_ref().map(Live::feed));
-        unless_interrupted(observers.start(plan, &mut progress)).await?.map_err(refused)
+        unless_interrupted(monitor(plan, observers, &mut progress)).await?.map_err(refused)
     }
 
     /// Begins the run: waits until the nodes are ready, measures the links, gives all of them one start. Writes
-    /// `manifest.json` and `begun.json`.
+    /// `manifest.json` and `start.json`.
     ///
     /// # Errors
     /// [`RemoteError::Refused`] where the nodes have a start already or a clock is off; [`RemoteError::Invalid`] with what
     /// there is of a result, also in the folder. Nodes that may have been given a start then are ended, if they answer.
-    pub async fn begin(&mut self) -> Result<Begun, RemoteError> {
+    pub(crate) async fn begin(&mut self) -> Result<StartedRun, RemoteError> {
         if self.start.is_some() {
             return Err(RemoteError::Refused("the nodes have a start already: collect their run first".into()));
         }
-        if let Some(line) = clocks::objection(&self.clocks) {
+        if let Some(line) = clocks::rejection_reason(&self.clocks) {
             return Err(RemoteError::Refused(line));
         }
         self.write_manifest()?;
-        let nodes = RemoteNodes::new(self.died.clone());
-        match experiment::begin(&self.plan, nodes, &mut self.observers, self.live.as_ref()).await {
-            Ok(begun) => {
+        let mut nodes = RemoteNodes::new(self.died.clone());
+        match experiment::begin(&self.plan, &mut nodes, &mut self.observers, self.live.as_ref()).await {
+            Ok(started) => {
                 let clocks = self.clocks.iter().map(|(id, clock)| (*id, clock.offset)).collect();
-                let begun = Begun { clocks, ..begun };
+                let started = StartedRun { clocks, ..started };
                 let folder = &self.plan.folder;
-                folder.write_json(&folder.begun(), &begun).map_err(refused)?;
-                self.start = Some(begun.start.clone());
-                Ok(begun)
+                folder.write_json(&folder.start(), &started).map_err(refused)?;
+                self.start = Some(started.start.clone());
+                Ok(started)
             }
-            Err(Failed::Interrupted) => Err(RemoteError::Interrupted),
-            Err(Failed::Invalid(mut run, given)) => {
+            Err(BeginError::Interrupted) => Err(RemoteError::Interrupted),
+            Err(BeginError::Invalid(mut run, given)) => {
                 if given {
                     // Some wait for a start that others don't know: afresh, they can be given another.
                     self.end().await;
@@ -199,34 +144,34 @@ impl Attached {
     }
 
     /// Collects the run that the nodes are in, or were in: waits for the end of its window and for what is under way, and
-    /// writes the folder. `begun` is what [`Self::begin`] gave; without it, the folder's `begun.json` is taken if there is
+    /// writes the folder. `started` is what [`Self::begin`] gave; without it, the folder's `start.json` is taken if there is
     /// one, or else what the nodes say. The nodes go on: see [`Self::end`].
     ///
     /// # Errors
     /// [`RemoteError::Refused`] where there is no run, or another one; [`RemoteError::Interrupted`]. A run that is not
     /// valid is no error.
-    pub async fn collect(&mut self, begun: Option<Begun>) -> Result<RunSummary, RemoteError> {
+    pub(crate) async fn collect(&mut self, started: Option<StartedRun>) -> Result<RunSummary, RemoteError> {
         let Some(start) = self.start.clone() else {
             return Err(RemoteError::Refused("the nodes have no start yet: there is no run to collect".into()));
         };
-        let file = self.plan.folder.begun();
-        let begun = match begun {
-            Some(begun) => begun,
+        let file = self.plan.folder.start();
+        let started = match started {
+            Some(started) => started,
             None if file.is_file() => {
                 let failed = |error: String| RemoteError::Refused(format!("{}: {error}", file.display()));
-                let text = read_text(&file, BEGUN_LIMIT).map_err(failed)?;
+                let text = read_text(&file, START_LIMIT).map_err(failed)?;
                 serde_json::from_str(&text).map_err(|error| failed(error.to_string()))?
             }
-            None => Begun { start: start.clone(), ready_seconds: None, links: vec![], clocks: BTreeMap::new() },
+            None => StartedRun { start: start.clone(), ready_seconds: None, links: vec![], clocks: BTreeMap::new() },
         };
-        if begun.start != start {
+        if started.start != start {
             return Err(RemoteError::Refused(format!(
                 "{} is of another run than the one that the nodes are in: give another --output",
                 self.plan.folder.root().display()
             )));
         }
-        match (begun.links.is_empty(), self.plan.links.is_free()) {
-            (true, false) if self.plan.args.num_nodes > 1 => {
+        match (started.links.is_empty(), self.plan.links.is_free()) {
+            (true, false) if self.plan.num_nodes > 1 => {
                 return Err(refused(
                     "the links were not measured before the window: leave out the flags that say what they should be, or \
                      give the --output of whoever began the run",
@@ -244,13 +189,14 @@ impl Attached {
         }
         if !file.is_file() {
             // Whoever takes this folder again goes on with the same run.
-            self.plan.folder.write_json(&file, &begun).map_err(refused)?;
+            self.plan.folder.write_json(&file, &started).map_err(refused)?;
         }
-        let nodes = RemoteNodes::new(self.died.clone());
+        let mut nodes = RemoteNodes::new(self.died.clone());
         let known = std::mem::take(&mut self.known);
         let Self { plan, lost, observers, live, .. } = self;
-        let mut run = experiment::collect(plan, nodes, &begun, known, lost.clone(), observers, live.as_ref()).await?;
-        let clocks = self.clocks_of(&begun).await;
+        let mut run =
+            experiment::collect(plan, &mut nodes, &started, known, lost.clone(), observers, live.as_ref()).await?;
+        let clocks = self.clocks_of(&started).await;
         let warnings = std::mem::take(&mut self.warnings);
         run.verdict.warnings.extend(warnings.iter().cloned());
         run.verdict.warnings.extend(clocks.warning(&run));
@@ -272,13 +218,13 @@ impl Attached {
         folder.write_json(&folder.observations(), &observed)
     }
 
-    async fn clocks_of(&self, begun: &Begun) -> Clocks {
+    async fn clocks_of(&self, started: &StartedRun) -> Clocks {
         let after = clocks::measure(&self.clients).await;
-        let clock_of = self.plan.elsewhere.as_ref().map(|elsewhere| &elsewhere.clock_of);
+        let clock_of = self.plan.clock_of.as_ref();
         let row = |client: &NodeClient| ClockRow {
             node: client.id,
             clock_of: clock_of.and_then(|of| of.get(&client.id)).copied().unwrap_or(client.id),
-            before: begun.clocks.get(&client.id).copied(),
+            before: started.clocks.get(&client.id).copied(),
             after: after.get(&client.id).and_then(|clock| Some(clock.as_ref().ok()?.offset)),
         };
         Clocks::new(self.clients.iter().map(row).collect())
@@ -299,7 +245,7 @@ impl Attached {
 
     /// Ends all nodes in order, with exit code 0: their service manager may start them afresh, for the next run. Says which
     /// ones could not be told.
-    pub async fn end(&self) -> Vec<String> {
+    pub(crate) async fn end(&self) -> Vec<String> {
         join_all(self.clients.iter().map(async |client| self.end_one(client).await))
             .await
             .into_iter()
@@ -323,13 +269,13 @@ impl Attached {
     }
 
     /// Shows the result where the run is watched, leaves that up until Ctrl-C if it is asked for, and ends it.
-    pub async fn close(mut self, run: Option<&RunSummary>) {
+    pub(crate) async fn close(mut self, run: Option<&RunSummary>) {
         if let (Some(live), Some(run)) = (&self.live, run) {
             live.end(run);
         }
-        self.observers.end(&self.plan, run.is_some()).await;
+        self.observers.end(run.is_some() && self.plan.keep_open).await;
         let Some(live) = self.live else { return };
-        if let (true, Some(_), Ok(mut interrupt)) = (self.plan.args.seeing.keep_open, run, Interrupts::new()) {
+        if let (true, Some(_), Ok(mut interrupt)) = (self.plan.keep_open, run, Interrupts::new()) {
             tell(&format!("The page stays at {live} until Ctrl-C"));
             interrupt.next().await;
         }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 use thiserror::Error;
 
 use super::shape::Shape;
-use crate::command_line::read_text;
+use crate::paths::read_text;
 
 /// Largest file of links that is read, in bytes: a matrix of 1000 regions is about 6 MB.
 const FILE_LIMIT: u64 = 16 << 20;

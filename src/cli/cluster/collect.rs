@@ -4,7 +4,8 @@ use std::{
     collections::BTreeMap,
     fs::File,
     io::{self, BufWriter, Write},
-    process::ExitCode,
+    sync::Arc,
+    time::Duration,
 };
 
 use serde_json::{Map, Value, json};
@@ -12,17 +13,18 @@ use tokio::sync::mpsc;
 
 use super::{
     commands::CollectArgs,
-    names::JOB,
-    ports::{Lookout, NodePorts, death},
-    remote::run_args,
+    remote::remote_run,
     session::{RunThere, hint, interrupts},
 };
 use crate::{
-    kubernetes::{KubernetesError, LogLine, PodState, Read, list_pods, read},
-    lab::{
-        print_run,
-        remote::{Attachment, Begun, RemoteError},
+    cli::{
+        error::CliError,
+        print::{print_run, verdict},
     },
+    deploy::kubernetes::{Lookout, NodePorts, death, names::JOB},
+    experiment::StartedRun,
+    kubernetes::{KubernetesError, LogLine, PodState, Read, list_pods, read},
+    remote::{RemoteError, RemoteSpec},
     report::{FolderError, RunFolder, RunSummary},
     terminal::tell,
 };
@@ -34,26 +36,26 @@ const LINES: usize = 1024;
 /// Largest log that is kept, in bytes: more than the nodes themselves write.
 const LOG_LIMIT: u64 = 512 << 20;
 
-/// Longest wait for nodes to answer when some are known to be dead, in seconds.
-const SHORT_WAIT: u64 = 20;
+/// Maximum time for nodes to answer, and when some are known to be dead.
+const WAIT: Duration = Duration::from_secs(60);
+const SHORT_WAIT: Duration = Duration::from_secs(20);
 
-pub(super) async fn collect(args: &CollectArgs) -> Result<ExitCode, KubernetesError> {
+pub(super) async fn collect(args: &CollectArgs) -> Result<(), CliError> {
     let there = RunThere::find(&args.connect).await?;
     let record = &there.record;
-    let Some(begun) = there.begun.clone() else {
-        return Err(KubernetesError::Usage(format!(
+    let Some(started) = there.started.clone() else {
+        return Err(CliError::Usage(format!(
             "the run {} has no start yet: see '{}'",
             record.name,
             hint("status", &record.namespace, &args.connect)
         )));
     };
     let pods = list_pods(&there.cluster, &record.namespace, &there.selector()).await?;
-    let folder =
-        RunFolder::resume(args.output.as_deref()).map_err(|error| KubernetesError::Usage(error.to_string()))?;
+    let folder = RunFolder::resume(args.output.as_deref()).map_err(|error| CliError::Usage(error.to_string()))?;
     let dead = deaths(&pods, record.workload.num_nodes);
     let alive = (0..record.workload.num_nodes).any(|id| node(&pods, id).is_some_and(|pod| !pod.ended));
     let collected = if alive {
-        from_nodes(args, &there, begun, &pods, dead, &folder).await
+        from_nodes(args, &there, started, &pods, dead, &folder).await
     } else {
         let reason = format!("no node is alive any more, and all counts are lost: {}", dead.join("; "));
         without_nodes(args, &there, &pods, reason, &folder).await
@@ -62,18 +64,18 @@ pub(super) async fn collect(args: &CollectArgs) -> Result<ExitCode, KubernetesEr
         Ok(run) => run,
         Err(error) => {
             // What was begun to be collected is gone on with.
-            if !folder.begun().is_file() {
+            if !folder.start().is_file() {
                 folder.discard();
             }
-            return Err(error);
+            return Err(error.into());
         }
     };
-    folder.write_json(&folder.summary(), &run).map_err(|error| KubernetesError::Failed(error.to_string()))?;
-    print_run(&run, &folder, args.print).map_err(KubernetesError::Failed)?;
+    folder.write_json(&folder.summary(), &run)?;
+    print_run(&run, &folder, args.print)?;
     if !args.keep_nodes {
         tell(&format!("'{}' removes the rest", hint("stop", &record.namespace, &args.connect)));
     }
-    Ok(if run.verdict.valid { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    verdict(&run)
 }
 
 fn node(pods: &[PodState], id: u64) -> Option<&PodState> {
@@ -107,18 +109,18 @@ fn facts(there: &RunThere, pods: &[PodState]) -> Map<String, Value> {
 async fn from_nodes(
     args: &CollectArgs,
     there: &RunThere,
-    begun: Begun,
+    started: StartedRun,
     pods: &[PodState],
     dead: Vec<String>,
     folder: &RunFolder,
 ) -> Result<RunSummary, KubernetesError> {
     let record = &there.record;
     // A port of a dead pod is told of as such.
-    let ports = NodePorts::open(&there.cluster, record, std::sync::Arc::new(|_: &str| {})).await?;
+    let ports = NodePorts::open(&there.cluster, record, Arc::new(|_: &str| {})).await?;
     let lookout = Lookout::new(&there.cluster, record);
-    let mut run = run_args(record);
-    run.ready_timeout_seconds = if dead.is_empty() { run.ready_timeout_seconds.min(60) } else { SHORT_WAIT };
-    let attachment = Attachment {
+    let mut run = remote_run(record);
+    run.timing.ready = if dead.is_empty() { run.timing.ready.min(WAIT) } else { SHORT_WAIT };
+    let spec = RemoteSpec {
         backend: "kubernetes".into(),
         endpoints: ports.endpoints()?,
         token: there.token().await?,
@@ -129,8 +131,8 @@ async fn from_nodes(
         warnings: vec![],
         died: Some(lookout.died.clone()),
     };
-    let mut network = attachment.attach().await.map_err(|error| said(&error, there, args))?;
-    let mut run = network.collect(Some(begun)).await.map_err(|error| said(&error, there, args))?;
+    let mut network = spec.attach().await.map_err(|error| explained(&error, there, args))?;
+    let mut run = network.collect(Some(started)).await.map_err(|error| explained(&error, there, args))?;
     let lost_nodes = !dead.is_empty();
     for line in dead {
         // What the cluster says of a dead node says more than that it is silent.
@@ -160,7 +162,7 @@ async fn from_nodes(
     Ok(run)
 }
 
-fn said(error: &RemoteError, there: &RunThere, args: &CollectArgs) -> KubernetesError {
+fn explained(error: &RemoteError, there: &RunThere, args: &CollectArgs) -> KubernetesError {
     match error {
         RemoteError::Interrupted => KubernetesError::Failed(format!(
             "interrupted; the nodes go on: '{}' collects the run",

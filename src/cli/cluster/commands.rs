@@ -5,54 +5,51 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::{
-    arguments::{ConnectArgs, DeploymentArgs},
-    names::Component,
-};
-use crate::lab::PrintArgs;
+use super::arguments::{ConnectArgs, DeploymentArgs};
+use crate::{cli::arguments::PrintArgs, deploy::kubernetes::names::Component};
 
 /// `apollo-bench cluster start`.
 #[derive(Clone, Debug, Args)]
-pub struct StartArgs {
+pub(in crate::cli) struct StartArgs {
     #[command(flatten)]
     #[allow(missing_docs, reason = "a doc comment here would become help text")]
-    pub deployment: DeploymentArgs,
+    pub(super) deployment: DeploymentArgs,
     /// Let the server check everything, and make nothing
     #[arg(long, conflicts_with = "keep_on_failure")]
-    pub dry_run: bool,
+    pub(super) dry_run: bool,
     /// Leave what was made when the start fails, to look at it; else it is removed again
     #[arg(long)]
-    pub keep_on_failure: bool,
+    pub(super) keep_on_failure: bool,
 }
 
 /// `apollo-bench cluster status`.
 #[derive(Clone, Debug, Args)]
-pub struct StatusArgs {
+pub(in crate::cli) struct StatusArgs {
     /// Print it as JSON
     #[arg(long)]
-    pub json: bool,
+    pub(super) json: bool,
     #[command(flatten)]
     #[allow(missing_docs, reason = "a doc comment here would become help text")]
-    pub connect: ConnectArgs,
+    pub(super) connect: ConnectArgs,
 }
 
 /// `apollo-bench cluster logs`.
 #[derive(Clone, Debug, Args)]
-pub struct LogsArgs {
+pub(in crate::cli) struct LogsArgs {
     /// Print what there is, and end
     #[arg(long)]
-    pub no_follow: bool,
+    pub(super) no_follow: bool,
     /// Only pods of this part
     #[arg(long, value_enum)]
-    pub component: Option<Part>,
+    pub(super) component: Option<Part>,
     #[command(flatten)]
     #[allow(missing_docs, reason = "a doc comment here would become help text")]
-    pub connect: ConnectArgs,
+    pub(super) connect: ConnectArgs,
 }
 
 /// A part of a run that has pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
-pub enum Part {
+pub(super) enum Part {
     /// The nodes.
     Node,
     /// Prometheus.
@@ -73,42 +70,42 @@ impl Part {
 
 /// `apollo-bench cluster port-forward`.
 #[derive(Clone, Debug, Args)]
-pub struct PortForwardArgs {
+pub(in crate::cli) struct PortForwardArgs {
     /// Port for Grafana on 127.0.0.1; 0 for a free one
     #[arg(long, value_name = "PORT", default_value_t = 3000)]
-    pub grafana_port: u16,
+    pub(super) grafana_port: u16,
     /// Port for Prometheus on 127.0.0.1; 0 for a free one
     #[arg(long, value_name = "PORT", default_value_t = 9090)]
-    pub prometheus_port: u16,
+    pub(super) prometheus_port: u16,
     #[command(flatten)]
     #[allow(missing_docs, reason = "a doc comment here would become help text")]
-    pub connect: ConnectArgs,
+    pub(super) connect: ConnectArgs,
 }
 
 /// `apollo-bench cluster collect`.
 #[derive(Clone, Debug, Args)]
-pub struct CollectArgs {
+pub(in crate::cli) struct CollectArgs {
     /// Folder for results; empty or new [default: /tmp/broadcast-network-stress-test-TIME]
     #[arg(long, value_name = "DIR")]
-    pub output: Option<PathBuf>,
+    pub(super) output: Option<PathBuf>,
     /// Leave the nodes up when their run is collected; else they are ended
     #[arg(long)]
-    pub keep_nodes: bool,
+    pub(super) keep_nodes: bool,
     #[command(flatten)]
     #[allow(missing_docs, reason = "a doc comment here would become help text")]
-    pub print: PrintArgs,
+    pub(super) print: PrintArgs,
     #[command(flatten)]
     #[allow(missing_docs, reason = "a doc comment here would become help text")]
-    pub connect: ConnectArgs,
+    pub(super) connect: ConnectArgs,
 }
 
 /// `apollo-bench cluster stop`.
 #[derive(Clone, Debug, Args)]
-pub struct StopArgs {
+pub(in crate::cli) struct StopArgs {
     /// Longest wait until everything is gone, in seconds
     #[arg(long, value_name = "S", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    pub timeout_seconds: u64,
+    pub(super) timeout_seconds: u64,
     #[command(flatten)]
     #[allow(missing_docs, reason = "a doc comment here would become help text")]
-    pub connect: ConnectArgs,
+    pub(super) connect: ConnectArgs,
 }

@@ -7,8 +7,7 @@ use k8s_openapi::{ByteString, api::core::v1::ConfigMap};
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
-use super::names::START_KEY;
-use crate::lab::remote::Begun;
+use crate::{deploy::kubernetes::names::START_KEY, experiment::StartedRun};
 
 /// Largest text that is kept as it is, in bytes: a ConfigMap holds 1 MiB in all.
 const LONGEST_TEXT: usize = 256 << 10;
@@ -22,8 +21,8 @@ fn packed_key() -> String {
 }
 
 /// Puts the start into the ConfigMap. With many links that were measured it is long, and is packed.
-pub(super) fn keep_start(map: &mut DynamicObject, begun: &Begun) -> io::Result<()> {
-    let text = serde_json::to_string(begun)?;
+pub(super) fn keep_start(map: &mut DynamicObject, started: &StartedRun) -> io::Result<()> {
+    let text = serde_json::to_string(started)?;
     if text.len() <= LONGEST_TEXT {
         map.data["data"][START_KEY] = Value::String(text);
         return Ok(());
@@ -35,7 +34,7 @@ pub(super) fn keep_start(map: &mut DynamicObject, begun: &Begun) -> io::Result<(
 }
 
 /// The start that a ConfigMap has, if it has one.
-pub(super) fn kept_start(map: &ConfigMap) -> io::Result<Option<Begun>> {
+pub(super) fn kept_start(map: &ConfigMap) -> io::Result<Option<StartedRun>> {
     if let Some(text) = map.data.as_ref().and_then(|data| data.get(START_KEY)) {
         return Ok(serde_json::from_str(text)?);
     }
@@ -58,13 +57,13 @@ mod tests {
                 .collect::<serde_json::Map<_, _>>()
                 .into();
             let text = json!({ "start": order, "ready_seconds": 1.5, "links": [], "clocks": clocks });
-            let begun: Begun = serde_json::from_value(text).unwrap();
+            let started: StartedRun = serde_json::from_value(text).unwrap();
             let mut map: DynamicObject =
                 serde_json::from_value(json!({ "metadata": {}, "data": { "run.json": "{}" } })).unwrap();
-            keep_start(&mut map, &begun).unwrap();
+            keep_start(&mut map, &started).unwrap();
             let text = serde_json::to_string(&map).unwrap();
             assert!(text.len() < 1 << 20, "{}", text.len());
-            assert_eq!(kept_start(&serde_json::from_str(&text).unwrap()).unwrap().unwrap(), begun);
+            assert_eq!(kept_start(&serde_json::from_str(&text).unwrap()).unwrap().unwrap(), started);
         }
     }
 }

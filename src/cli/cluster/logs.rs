@@ -1,15 +1,14 @@
 //! `apollo-bench cluster logs`: what all pods say, each line with its pod before it.
 
-use std::process::ExitCode;
-
 use tokio::sync::mpsc;
 
 use super::{
     commands::LogsArgs,
-    names::{COMPONENT_LABEL, JOB},
     session::{RunThere, interrupts},
 };
 use crate::{
+    cli::error::CliError,
+    deploy::kubernetes::names::{COMPONENT_LABEL, JOB},
     kubernetes::{Follow, KubernetesError, LogLine, Read, follow, read},
     terminal::{has_reader, say, tell},
 };
@@ -17,7 +16,7 @@ use crate::{
 /// Lines between the server and the terminal: a terminal that is slow holds up the server, not this program's memory.
 const LINES: usize = 256;
 
-pub(super) async fn logs(args: &LogsArgs) -> Result<ExitCode, KubernetesError> {
+pub(super) async fn logs(args: &LogsArgs) -> Result<(), CliError> {
     let mut interrupt = interrupts()?;
     let there = RunThere::find(&args.connect).await?;
     let mut selector = there.selector();
@@ -32,7 +31,7 @@ pub(super) async fn logs(args: &LogsArgs) -> Result<ExitCode, KubernetesError> {
             for (label, why) in read(&there.cluster, &what, sender).await? {
                 tell(&format!("{label}: the rest of its log is missing: {why}"));
             }
-            return Ok(());
+            return Ok::<_, KubernetesError>(());
         }
         let until = args.component.map_or(JOB, |part| part.component().name());
         follow(&there.cluster, &Follow { namespace, selector: &selector, until }, sender, &tell).await
@@ -48,8 +47,8 @@ pub(super) async fn logs(args: &LogsArgs) -> Result<ExitCode, KubernetesError> {
     };
     let both = async { tokio::join!(bringing, printing).0 };
     tokio::select! {
-        done = both => done.map(|()| ExitCode::SUCCESS),
+        done = both => Ok(done?),
         // The reader has seen what there was to see.
-        _ = interrupt.next() => Ok(ExitCode::SUCCESS),
+        _ = interrupt.next() => Ok(()),
     }
 }

@@ -1,50 +1,36 @@
 //! `apollo-bench cluster manifests`: all objects of a run, printed.
 
-use std::process::ExitCode;
-
 use kube::core::DynamicObject;
 use serde::Serialize;
 
 use super::{
     arguments::{Format, ManifestsArgs},
-    objects::objects,
-    plan::{ClusterPlan, ImageSource},
+    plan::cluster_plan,
 };
 use crate::{
-    command_line::BAD_USAGE,
+    cli::error::CliError,
+    deploy::kubernetes::{ClusterPlan, ImageSource, objects},
     terminal::{say, tell},
 };
 
 /// Prints them, and says on stderr what a reader must know.
-pub(super) fn command(args: &ManifestsArgs) -> ExitCode {
-    let plan = match ClusterPlan::new(&args.deployment) {
-        Ok(plan) => plan,
-        Err(error) => {
-            tell(&format!("error: {error}"));
-            return ExitCode::from(BAD_USAGE);
-        }
-    };
-    let text = objects(&plan).map_err(|error| error.to_string()).and_then(|objects| match args.format {
+pub(super) fn command(args: &ManifestsArgs) -> Result<(), CliError> {
+    let plan = cluster_plan(&args.deployment)?;
+    let objects = objects(&plan).map_err(|error| CliError::Failed(error.to_string()))?;
+    let text = match args.format {
         Format::Yaml => yaml(&objects),
         Format::Json => json(&objects),
-    });
-    match text {
-        Ok(text) => {
-            for note in notes(&plan) {
-                tell(&format!("note: {note}"));
-            }
-            say(&text);
-            ExitCode::SUCCESS
-        }
-        Err(line) => {
-            tell(&format!("error: {line}"));
-            ExitCode::FAILURE
-        }
+    };
+    let text = text.map_err(CliError::Failed)?;
+    for note in notes(&plan, args.deployment.grafana_secret.is_some()) {
+        tell(&format!("note: {note}"));
     }
+    say(&text);
+    Ok(())
 }
 
 /// What is not to be seen in the objects, or easily overlooked.
-pub fn notes(plan: &ClusterPlan) -> Vec<String> {
+fn notes(plan: &ClusterPlan, secret_is_given: bool) -> Vec<String> {
     let mut notes = vec![];
     if plan.is_shaped() {
         notes.push(
@@ -65,7 +51,7 @@ pub fn notes(plan: &ClusterPlan) -> Vec<String> {
             "the image {image} has to be in the registry: 'apollo-bench image --tag {image} --load', then 'docker push {image}'"
         ));
     }
-    if plan.args.grafana_secret.is_none() {
+    if !secret_is_given {
         notes.push("Grafana's key and password and the nodes' token are random: --grafana-secret makes them the same each time".to_owned());
     }
     notes

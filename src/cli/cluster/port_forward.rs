@@ -1,19 +1,20 @@
 //! `apollo-bench cluster port-forward`: Grafana and Prometheus on this machine, until Ctrl-C.
 
-use std::process::ExitCode;
-
 use super::{
     commands::PortForwardArgs,
-    names::{Component, GRAFANA_PORT, PROMETHEUS_PORT, selector_text},
-    ports::on_stderr,
     session::{RunThere, interrupts},
 };
 use crate::{
-    kubernetes::{ForwardTarget, KubernetesError, forward},
+    cli::error::CliError,
+    deploy::kubernetes::{
+        names::{Component, GRAFANA_PORT, PROMETHEUS_PORT, selector_text},
+        on_stderr,
+    },
+    kubernetes::{ForwardTarget, forward},
     terminal::{say, tell},
 };
 
-pub(super) async fn port_forward(args: &PortForwardArgs) -> Result<ExitCode, KubernetesError> {
+pub(super) async fn port_forward(args: &PortForwardArgs) -> Result<(), CliError> {
     let mut interrupt = interrupts()?;
     let there = RunThere::find(&args.connect).await?;
     let record = &there.record;
@@ -37,5 +38,5 @@ pub(super) async fn port_forward(args: &PortForwardArgs) -> Result<ExitCode, Kub
     }
     tell("open until Ctrl-C");
     interrupt.next().await;
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }

@@ -1,41 +1,42 @@
-//! A run in a cluster, as a run over nodes that run elsewhere.
+//! A run in a cluster, as a run over existing nodes.
 
-use super::record::RunRecord;
+use std::time::Duration;
+
 use crate::{
-    lab::{DEFAULT_QUIET, LinkArgs, ObserveArgs, SeeingArgs, remote::RunArgs},
-    shaping::ShapeFlags,
+    deploy::kubernetes::RunRecord,
+    experiment::{DEFAULT_QUIET, LinkProbe, Timing},
+    monitoring::ObserveArgs,
+    remote::RemoteRun,
+    report::{MESSAGE_PERCENT, Tolerance},
 };
 
-/// A node that is silent for so long is taken for hung, in seconds: the way to it leads through the API server.
-const HANG_SECONDS: u64 = 30;
+/// A node that is silent for so long is taken for hung: the way to it leads through the API server.
+const HANG: Duration = Duration::from_secs(30);
 
 /// How the run goes, by what the cluster keeps of it.
-pub(super) fn run_args(record: &RunRecord) -> RunArgs {
-    let shape = &record.shape;
-    let positive = |value: f64| (value > 0.0).then_some(value);
-    RunArgs {
-        timeout: record.window_seconds,
-        warm_up_seconds: record.warm_up_seconds,
-        drain_seconds: record.drain_seconds,
-        drain_quiet_seconds: DEFAULT_QUIET,
-        ready_timeout_seconds: record.ready_timeout_seconds,
-        hang_timeout_seconds: HANG_SECONDS,
-        shape: ShapeFlags {
-            latency: positive(shape.latency_millis),
-            jitter: positive(shape.jitter_millis),
-            loss: positive(shape.loss_percent),
-            duplicate: positive(shape.duplicate_percent),
-            reorder: positive(shape.reorder_percent),
-            throughput: shape.throughput_kilobytes_per_second,
+pub(super) fn remote_run(record: &RunRecord) -> RemoteRun {
+    RemoteRun {
+        window_seconds: record.window_seconds,
+        timing: Timing {
+            warm_up: Duration::from_secs(record.warm_up_seconds),
+            drain: Duration::from_secs(record.drain_seconds),
+            drain_quiet: Duration::from_secs(DEFAULT_QUIET),
+            ready: Duration::from_secs(record.ready_timeout_seconds),
+            hang: HANG,
         },
-        links: LinkArgs {
-            file: None,
-            certificate_seconds: 3,
-            tolerance_percent: 2.0,
-            tolerance_millis: 1.0,
-            throughput_tolerance_percent: 5.0,
+        shape: record.shape,
+        links_file: None,
+        link_probe: LinkProbe {
+            seconds: 3,
+            tolerance: Tolerance {
+                latency_percent: 2.0,
+                latency_millis: 1.0,
+                throughput_percent: 5.0,
+                message_percent: MESSAGE_PERCENT,
+            },
         },
-        seeing: SeeingArgs { live: false, live_port: 0, keep_open: false },
+        live_port: None,
+        keep_open: false,
         observe: ObserveArgs { observe: false, prometheus_port: 0, grafana_port: 0 },
     }
 }

@@ -1,6 +1,6 @@
 //! A run that is in a cluster, found again by what the cluster keeps of it.
 
-use std::{collections::BTreeMap, future::Future, process::ExitCode, time::Duration};
+use std::{collections::BTreeMap, future::Future, time::Duration};
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::{ResourceExt, api::ListParams};
@@ -8,57 +8,38 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::runtime;
 
-use super::{
-    arguments::ConnectArgs,
-    kept::kept_start,
-    names::{
-        APP, APP_LABEL, ARGUMENTS_KEY, COMPONENT_LABEL, Component, INSTANCE_LABEL, MANAGED_BY_LABEL, MANAGER,
-        RUN_CONFIG_MAP, RUN_KEY, START_KEY, TOKEN_KEY, TOKEN_SECRET,
-    },
-    record::{RUN_SCHEMA_VERSION, RunRecord},
-};
+use super::{arguments::ConnectArgs, kept::kept_start};
 use crate::{
     access::RunToken,
+    cli::error::CliError,
     clock,
-    command_line::BAD_USAGE,
+    deploy::kubernetes::{
+        RUN_SCHEMA_VERSION, RunRecord,
+        names::{
+            APP, APP_LABEL, ARGUMENTS_KEY, COMPONENT_LABEL, Component, INSTANCE_LABEL, MANAGED_BY_LABEL, MANAGER,
+            RUN_CONFIG_MAP, RUN_KEY, START_KEY, TOKEN_KEY, TOKEN_SECRET,
+        },
+    },
+    experiment::StartedRun,
     kubernetes::{Access, Cluster, KubernetesError, Remove},
-    lab::remote::Begun,
     open_files::raise_open_files,
     signals::Interrupts,
-    terminal::tell,
 };
 
 /// Most runs that are looked at in one cluster.
 const MOST_RUNS: u32 = 500;
 
-/// Runs a command to its end: 0 when it is done, 2 for what the user can mend, else 1.
-pub(super) fn run(work: impl Future<Output = Result<ExitCode, KubernetesError>>) -> ExitCode {
-    if let Err(line) = clock::check() {
-        tell(&format!("error: {line}"));
-        return ExitCode::FAILURE;
-    }
+/// Runs a command to its end.
+pub(super) fn run(work: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {
+    clock::check().map_err(CliError::Failed)?;
     // Each port to a pod and each of its logs is a connection.
     raise_open_files();
-    let runtime = match runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            tell(&format!("error: the runtime does not start: {error}"));
-            return ExitCode::FAILURE;
-        }
-    };
+    let runtime = runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.map_err(|error| CliError::Failed(format!("the runtime does not start: {error}")))?;
     let done = runtime.block_on(work);
     // What was interrupted is not waited for.
     runtime.shutdown_background();
-    match done {
-        Ok(code) => code,
-        Err(error) => {
-            tell(&format!("error: {error}"));
-            match error {
-                KubernetesError::Usage(_) => ExitCode::from(BAD_USAGE),
-                KubernetesError::Refused { .. } | KubernetesError::Failed(_) => ExitCode::FAILURE,
-            }
-        }
-    }
+    done
 }
 
 /// The signals that end a command, from the moment on at which this is called.
@@ -90,7 +71,7 @@ pub(super) struct RunThere {
     /// All arguments of whoever started it.
     pub(super) arguments: Value,
     /// The start that its nodes have, once they have one.
-    pub(super) begun: Option<Begun>,
+    pub(super) started: Option<StartedRun>,
 }
 
 impl RunThere {
@@ -127,11 +108,11 @@ impl RunThere {
                 record.version
             )));
         }
-        let begun = kept_start(map).map_err(|error| {
+        let started = kept_start(map).map_err(|error| {
             KubernetesError::Failed(format!("the ConfigMap {RUN_CONFIG_MAP} of {namespace}: {START_KEY}: {error}"))
         })?;
         let arguments = read_key(&data, ARGUMENTS_KEY, &namespace)?;
-        Ok(Self { cluster, record, arguments, begun })
+        Ok(Self { cluster, record, arguments, started })
     }
 
     /// The token that its nodes take orders with; none where the cluster has none, as of an older version of this program.

@@ -1,34 +1,32 @@
 //! `apollo-bench cluster start`: from nothing to nodes that have their start, or to nothing again.
 
-use std::{
-    fs,
-    path::PathBuf,
-    process::ExitCode,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{ResourceExt, api::DynamicObject};
 use serde_json::{Map, Value};
+use tempfile::TempDir;
 
 use super::{
+    arguments::ConnectArgs,
     commands::StartArgs,
     kept::keep_start,
-    names::{FIELD_MANAGER, GRAFANA, INSTANCE_LABEL, JOB, MANAGED_BY_LABEL, MANAGER, PROMETHEUS, RUN_CONFIG_MAP},
-    objects,
-    plan::{ClusterPlan, ImageSource},
-    ports::{Lookout, NodePorts, on_stderr},
-    push::push,
-    remote::run_args,
+    plan::cluster_plan,
+    remote::remote_run,
     session::{access, all_of, hint, interrupts, selector},
+    times::times,
 };
 use crate::{
+    cli::error::CliError,
+    deploy::kubernetes::{
+        self, ClusterPlan, ImageSource, Lookout, NodePorts,
+        names::{FIELD_MANAGER, GRAFANA, INSTANCE_LABEL, JOB, MANAGED_BY_LABEL, MANAGER, PROMETHEUS, RUN_CONFIG_MAP},
+        on_stderr, push,
+    },
+    experiment::StartedRun,
     kubernetes::{Apply, Cluster, KubernetesError, Until, Wait, apply, create, remove, wait},
-    lab::remote::{Attachment, Begun, RemoteError},
-    node::StartOrder,
+    remote::{RemoteError, RemoteSpec},
     report::RunFolder,
-    secret::private_folder,
     terminal::tell,
 };
 
@@ -39,11 +37,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const REMOVE_LIMIT: Duration = Duration::from_secs(300);
 
 /// Starts a run, or tries it on the server alone.
-pub(super) async fn start(args: &StartArgs) -> Result<ExitCode, KubernetesError> {
-    let mut plan = ClusterPlan::new(&args.deployment).map_err(|error| KubernetesError::Usage(error.to_string()))?;
+pub(super) async fn start(args: &StartArgs) -> Result<(), CliError> {
+    let mut plan = cluster_plan(&args.deployment)?;
+    let connect = &args.deployment.connect;
     let mut interrupt = interrupts()?;
-    let cluster = Cluster::connect(&access(&args.deployment.connect)).await?;
-    let own = place(&cluster, &plan).await?;
+    let cluster = Cluster::connect(&access(connect)).await?;
+    let own = place(&cluster, &plan, connect).await?;
     let namespace = plan.record.namespace.clone();
     if args.dry_run {
         return dry_run(&cluster, &plan, own).await;
@@ -55,40 +54,40 @@ pub(super) async fn start(args: &StartArgs) -> Result<ExitCode, KubernetesError>
         cluster.version()
     ));
     if plan.image.is_to_be_pushed() {
-        let (image, scratch) = (plan.image.clone(), Scratch::new("image")?);
-        let folder = scratch.0.clone();
+        let (image, scratch) = (plan.image.clone(), scratch("image")?);
+        let folder = scratch.path().to_owned();
         // It works on a thread of its own, so that an interrupt is heard.
         let pushing = tokio::task::spawn_blocking(move || push(&image, &folder));
         let pushed = tokio::select! {
             pushed = pushing => pushed.map_err(|error| KubernetesError::Failed(error.to_string()))??,
-            _ = interrupt.next() => return Err(KubernetesError::Failed("interrupted before the start".into())),
+            _ = interrupt.next() => return Err(CliError::Failed("interrupted before the start".into())),
         };
         plan.record.image = pushed.name().to_owned();
         plan.image = ImageSource::Given(pushed);
     }
     let objects = objects_of(&plan, own.is_foreign())?;
     if !claim(&cluster, &objects, own).await? {
-        return Err(there_already(&plan));
+        return Err(there_already(&plan, connect).into());
     }
-    let begun = tokio::select! {
-        begun = prepare(&cluster, &plan, &objects) => begun,
+    let started = tokio::select! {
+        started = prepare(&cluster, &plan, &objects) => started,
         _ = interrupt.next() => Err(KubernetesError::Failed("interrupted before the start".into())),
     };
-    let begun = match begun {
+    let started = match started {
         // From here on it is the cluster's: an interrupt must not part what is there from what is known of it.
-        Ok(begun) => record_start(&cluster, &objects, &begun).await.map(|()| begun),
+        Ok(started) => record_start(&cluster, &objects, &started).await.map(|()| started),
         Err(error) => Err(error),
     };
-    match begun {
-        Ok(begun) => {
-            for line in how_to_go_on(&plan, &begun, args) {
+    match started {
+        Ok(started) => {
+            for line in how_to_go_on(&plan, &started, args) {
                 tell(&line);
             }
-            Ok(ExitCode::SUCCESS)
+            Ok(())
         }
         Err(error) => {
             undo(&cluster, &plan, args).await;
-            Err(error)
+            Err(error.into())
         }
     }
 }
@@ -111,8 +110,8 @@ impl Place {
 }
 
 /// Looks at the namespace; refuses one that has a run already.
-async fn place(cluster: &Cluster, plan: &ClusterPlan) -> Result<Place, KubernetesError> {
-    let (namespace, connect) = (&plan.record.namespace, &plan.args.connect);
+async fn place(cluster: &Cluster, plan: &ClusterPlan, connect: &ConnectArgs) -> Result<Place, KubernetesError> {
+    let namespace = &plan.record.namespace;
     let found = match cluster.ask("the namespace", cluster.all::<Namespace>().get_opt(namespace)).await {
         Ok(None) => return Ok(Place::New),
         Ok(Some(found)) => Some(found),
@@ -122,7 +121,7 @@ async fn place(cluster: &Cluster, plan: &ClusterPlan) -> Result<Place, Kubernete
     };
     let maps = cluster.api::<k8s_openapi::api::core::v1::ConfigMap>(namespace);
     if cluster.ask("reading the namespace", maps.get_opt(RUN_CONFIG_MAP)).await?.is_some() {
-        return Err(there_already(plan));
+        return Err(there_already(plan, connect));
     }
     let is =
         |found: &Namespace, label: &str, value: &str| found.labels().get(label).is_some_and(|found| found == value);
@@ -139,8 +138,8 @@ async fn place(cluster: &Cluster, plan: &ClusterPlan) -> Result<Place, Kubernete
     })
 }
 
-fn there_already(plan: &ClusterPlan) -> KubernetesError {
-    let (namespace, connect) = (&plan.record.namespace, &plan.args.connect);
+fn there_already(plan: &ClusterPlan, connect: &ConnectArgs) -> KubernetesError {
+    let namespace = &plan.record.namespace;
     KubernetesError::Usage(format!(
         "there is a run in the namespace {namespace} already: '{}' removes it, or give another --name or --namespace",
         hint("stop", namespace, connect)
@@ -162,14 +161,14 @@ async fn claim(cluster: &Cluster, objects: &[DynamicObject], place: Place) -> Re
 
 /// What is applied. A namespace of somebody else stays as it is.
 fn objects_of(plan: &ClusterPlan, foreign: bool) -> Result<Vec<DynamicObject>, KubernetesError> {
-    let mut objects = objects::objects(plan).map_err(|error| KubernetesError::Failed(error.to_string()))?;
+    let mut objects = kubernetes::objects(plan).map_err(|error| KubernetesError::Failed(error.to_string()))?;
     if foreign {
         objects.retain(|object| object.types.as_ref().is_none_or(|types| types.kind != "Namespace"));
     }
     Ok(objects)
 }
 
-async fn dry_run(cluster: &Cluster, plan: &ClusterPlan, place: Place) -> Result<ExitCode, KubernetesError> {
+async fn dry_run(cluster: &Cluster, plan: &ClusterPlan, place: Place) -> Result<(), CliError> {
     let mut objects = objects_of(plan, place.is_foreign())?;
     let namespace = &plan.record.namespace;
     if place == Place::New {
@@ -189,11 +188,15 @@ async fn dry_run(cluster: &Cluster, plan: &ClusterPlan, place: Place) -> Result<
     apply(cluster, &objects, how).await?;
     let (count, server) = (objects.len(), cluster.server());
     tell(&format!("{server} would take all {count} objects; nothing was made"));
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// Makes everything, waits for the pods, and gives the nodes their start.
-async fn prepare(cluster: &Cluster, plan: &ClusterPlan, objects: &[DynamicObject]) -> Result<Begun, KubernetesError> {
+async fn prepare(
+    cluster: &Cluster,
+    plan: &ClusterPlan,
+    objects: &[DynamicObject],
+) -> Result<StartedRun, KubernetesError> {
     apply(cluster, objects, Apply { field_manager: FIELD_MANAGER, dry_run: false }).await?;
     tell(&format!("applied {} objects", objects.len()));
     let record = &plan.record;
@@ -212,32 +215,22 @@ async fn prepare(cluster: &Cluster, plan: &ClusterPlan, objects: &[DynamicObject
     begin(cluster, plan, limit.saturating_sub(since.elapsed())).await
 }
 
-/// A folder that is gone when this is dropped.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(purpose: &str) -> Result<Self, KubernetesError> {
-        let made = private_folder(&format!("apollo-bench-{purpose}"));
-        made.map(Self).map_err(|(path, error)| KubernetesError::Failed(format!("{}: {error}", path.display())))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
+/// A folder of temporary files, gone when this is dropped.
+fn scratch(purpose: &str) -> Result<TempDir, KubernetesError> {
+    let made = tempfile::Builder::new().prefix(&format!("apollo-bench-{purpose}-")).tempdir();
+    made.map_err(|error| KubernetesError::Failed(format!("a temporary folder: {error}")))
 }
 
 /// Gives the nodes their start, when they are connected `within` this time.
-async fn begin(cluster: &Cluster, plan: &ClusterPlan, within: Duration) -> Result<Begun, KubernetesError> {
+async fn begin(cluster: &Cluster, plan: &ClusterPlan, within: Duration) -> Result<StartedRun, KubernetesError> {
     let ports = NodePorts::open(cluster, &plan.record, on_stderr()).await?;
     let lookout = Lookout::new(cluster, &plan.record);
     // What is written here on the way goes to the cluster in the end.
-    let scratch = Scratch::new("start")?;
-    let mut run = run_args(&plan.record);
-    run.ready_timeout_seconds = within.as_secs().max(1);
-    let folder = RunFolder::create(Some(&scratch.0)).map_err(|error| KubernetesError::Failed(error.to_string()))?;
-    let attachment = Attachment {
+    let scratch = scratch("start")?;
+    let mut run = remote_run(&plan.record);
+    run.timing.ready = within.max(Duration::from_secs(1));
+    let folder = RunFolder::create(Some(scratch.path())).map_err(|error| KubernetesError::Failed(error.to_string()))?;
+    let spec = RemoteSpec {
         backend: "kubernetes".into(),
         endpoints: ports.endpoints()?,
         token: Some(plan.token().map_err(KubernetesError::Failed)?),
@@ -248,12 +241,12 @@ async fn begin(cluster: &Cluster, plan: &ClusterPlan, within: Duration) -> Resul
         warnings: vec![],
         died: Some(lookout.died.clone()),
     };
-    let mut network = attachment.attach().await.map_err(said)?;
-    network.begin().await.map_err(said)
+    let mut network = spec.attach().await.map_err(explained)?;
+    network.begin().await.map_err(explained)
 }
 
 /// Why there is no start, in one line.
-fn said(error: RemoteError) -> KubernetesError {
+fn explained(error: RemoteError) -> KubernetesError {
     KubernetesError::Failed(match error {
         RemoteError::Interrupted => "interrupted before the start".into(),
         RemoteError::Refused(line) => line,
@@ -262,7 +255,11 @@ fn said(error: RemoteError) -> KubernetesError {
 }
 
 /// Keeps the start where whoever collects the run finds it.
-async fn record_start(cluster: &Cluster, objects: &[DynamicObject], begun: &Begun) -> Result<(), KubernetesError> {
+async fn record_start(
+    cluster: &Cluster,
+    objects: &[DynamicObject],
+    started: &StartedRun,
+) -> Result<(), KubernetesError> {
     let is_map = |object: &&DynamicObject| {
         object.types.as_ref().is_some_and(|types| types.kind == "ConfigMap") && object.name_any() == RUN_CONFIG_MAP
     };
@@ -270,7 +267,7 @@ async fn record_start(cluster: &Cluster, objects: &[DynamicObject], begun: &Begu
         objects.iter().find(is_map).cloned().ok_or_else(|| {
             KubernetesError::Failed(format!("there is no ConfigMap {RUN_CONFIG_MAP} among the objects"))
         })?;
-    keep_start(&mut map, begun).map_err(|error| KubernetesError::Failed(error.to_string()))?;
+    keep_start(&mut map, started).map_err(|error| KubernetesError::Failed(error.to_string()))?;
     apply(cluster, &[map], Apply { field_manager: FIELD_MANAGER, dry_run: false }).await
 }
 
@@ -287,33 +284,18 @@ async fn undo(cluster: &Cluster, plan: &ClusterPlan, args: &StartArgs) {
     }
 }
 
-fn how_to_go_on(plan: &ClusterPlan, begun: &Begun, args: &StartArgs) -> Vec<String> {
+fn how_to_go_on(plan: &ClusterPlan, started: &StartedRun, args: &StartArgs) -> Vec<String> {
     let record = &plan.record;
     let hints = [
         ("status", "where it is".to_owned()),
         ("logs", "what its pods say".to_owned()),
         ("port-forward", "Grafana and Prometheus, here".to_owned()),
-        ("collect", format!("its result, for {} s after its end", record.collect_within_seconds)),
+        ("collect", format!("its result, for {} s after its end", record.retain_seconds)),
         ("stop", "removes everything".to_owned()),
     ];
     let hints = hints.map(|(command, what)| (hint(command, &record.namespace, &args.deployment.connect), what));
     let width = hints.iter().map(|(command, _)| command.len()).max().unwrap_or(0);
     let begun =
-        format!("run {} has begun with {} nodes: {}", record.name, record.workload.num_nodes, times(&begun.start));
+        format!("run {} has begun with {} nodes: {}", record.name, record.workload.num_nodes, times(&started.start));
     [begun].into_iter().chain(hints.map(|(command, what)| format!("  {command:<width$}  {what}"))).collect()
-}
-
-/// When the window is.
-pub(super) fn times(start: &StartOrder) -> String {
-    let from = clock(start.from_unix_nanos());
-    match start.to_unix_nanos() {
-        Some(to) => format!("measured from {from} to {}", clock(to)),
-        None => format!("trials from {from} on"),
-    }
-}
-
-/// A time of day, with the day, in UTC.
-pub(super) fn clock(unix_nanos: u64) -> String {
-    let time = Timestamp::from_nanosecond(i128::from(unix_nanos));
-    time.map_or_else(|_| "?".into(), |time| time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
 }

@@ -1,19 +1,18 @@
 //! `apollo-bench cluster status` and `list`: what there is, and where it is.
 
-use std::process::ExitCode;
-
 use comfy_table::{LineStyle, Table, presets::UTF8_HORIZONTAL_ONLY};
 use serde::Serialize;
 
 use super::{
     arguments::ConnectArgs,
     commands::StatusArgs,
-    names::JOB,
     session::{RunThere, all},
-    start::clock,
+    times::clock,
 };
 use crate::{
-    kubernetes::{KubernetesError, PodState, list_pods},
+    cli::error::CliError,
+    deploy::kubernetes::names::JOB,
+    kubernetes::{PodState, list_pods},
     node::unix_nanos,
     terminal::{say, tell},
 };
@@ -34,7 +33,7 @@ struct Status<'a> {
     pods: &'a [PodState],
 }
 
-pub(super) async fn status(args: &StatusArgs) -> Result<ExitCode, KubernetesError> {
+pub(super) async fn status(args: &StatusArgs) -> Result<(), CliError> {
     let there = RunThere::find(&args.connect).await?;
     let pods = list_pods(&there.cluster, &there.record.namespace, &there.selector()).await?;
     let (phase, until) = phase(&there, &pods, unix_nanos());
@@ -51,17 +50,17 @@ pub(super) async fn status(args: &StatusArgs) -> Result<ExitCode, KubernetesErro
             until_unix_nanos: until,
             pods: &pods,
         };
-        let text = serde_json::to_string_pretty(&status).map_err(|error| KubernetesError::Failed(error.to_string()))?;
+        let text = serde_json::to_string_pretty(&status).map_err(|error| CliError::Failed(error.to_string()))?;
         say(&format!("{text}\n"));
-        return Ok(ExitCode::SUCCESS);
+        return Ok(());
     }
     say(&format!("{}\n", table(&pods)));
     let until = until.map(|until| format!(" until {}", clock(until))).unwrap_or_default();
     say(&format!("run {} in namespace {}: {}{until}\n", record.name, record.namespace, words(phase)));
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
-pub(super) async fn list(connect: &ConnectArgs) -> Result<ExitCode, KubernetesError> {
+pub(super) async fn list(connect: &ConnectArgs) -> Result<(), CliError> {
     let runs = all(connect).await?;
     if runs.is_empty() {
         tell("there are no runs");
@@ -86,7 +85,7 @@ pub(super) async fn list(connect: &ConnectArgs) -> Result<ExitCode, KubernetesEr
     if !runs.is_empty() {
         say(&format!("{table}\n"));
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// Where a run is at a moment, and until when it is there.
@@ -94,14 +93,14 @@ fn phase(there: &RunThere, pods: &[PodState], now: u64) -> (&'static str, Option
     let nodes: Vec<&PodState> = pods.iter().filter(|pod| pod.component == JOB).collect();
     let count = usize::try_from(there.record.workload.num_nodes).unwrap_or(usize::MAX);
     // After a while the cluster takes the pods away.
-    if (nodes.len() >= count || there.begun.is_some()) && nodes.iter().all(|pod| pod.ended) {
+    if (nodes.len() >= count || there.started.is_some()) && nodes.iter().all(|pod| pod.ended) {
         return ("over", None);
     }
-    let Some(begun) = &there.begun else {
+    let Some(started) = &there.started else {
         let running = nodes.iter().filter(|pod| pod.started && !pod.ended).count();
         return (if running < count { "waiting" } else { "connecting" }, None);
     };
-    let start = &begun.start;
+    let start = &started.start;
     let (from, to) = (start.from_unix_nanos(), start.to_unix_nanos());
     let seconds = |seconds: u64| seconds.saturating_mul(1_000_000_000);
     match to {
@@ -113,7 +112,7 @@ fn phase(there: &RunThere, pods: &[PodState], now: u64) -> (&'static str, Option
             if now < over {
                 (if to.is_some() { "draining" } else { "trials" }, Some(over))
             } else {
-                ("collectable", Some(over.saturating_add(seconds(there.record.collect_within_seconds))))
+                ("collectable", Some(over.saturating_add(seconds(there.record.retain_seconds))))
             }
         }
     }

@@ -1,6 +1,6 @@
 //! `apollo-bench cluster stop`: everything of a run taken away again.
 
-use std::{process::ExitCode, time::Duration};
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::{ResourceExt, api::ListParams};
@@ -8,10 +8,13 @@ use kube::{ResourceExt, api::ListParams};
 use super::{
     arguments::ConnectArgs,
     commands::StopArgs,
-    names::{APP, APP_LABEL, INSTANCE_LABEL, MANAGED_BY_LABEL, MANAGER, RUN_CONFIG_MAP, namespace_of},
     session::{access, all_of, config_maps, is_own, several},
 };
 use crate::{
+    cli::error::CliError,
+    deploy::kubernetes::names::{
+        APP, APP_LABEL, INSTANCE_LABEL, MANAGED_BY_LABEL, MANAGER, RUN_CONFIG_MAP, namespace_of,
+    },
     kubernetes::{Cluster, KubernetesError, remove},
     terminal::{say, tell},
 };
@@ -19,11 +22,11 @@ use crate::{
 /// Most namespaces that are looked at.
 const MOST_NAMESPACES: u32 = 500;
 
-pub(super) async fn stop(args: &StopArgs) -> Result<ExitCode, KubernetesError> {
+pub(super) async fn stop(args: &StopArgs) -> Result<(), CliError> {
     let cluster = Cluster::connect(&access(&args.connect)).await?;
     let Some((namespace, instance)) = find(&cluster, &args.connect).await? else {
         say(&format!("there is nothing of a run in context {}\n", cluster.context()));
-        return Ok(ExitCode::SUCCESS);
+        return Ok(());
     };
     let limit = Duration::from_secs(args.timeout_seconds);
     let removed = remove(&cluster, &all_of(&namespace, &instance, limit), &tell).await?;
@@ -31,7 +34,7 @@ pub(super) async fn stop(args: &StopArgs) -> Result<ExitCode, KubernetesError> {
         0 => say(&format!("there is nothing of a run in the namespace {namespace}\n")),
         count => say(&format!("run {instance} is removed, {count} objects in all; nothing of it is left\n")),
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// Namespace and name of the run that is meant, by labels alone: it may be removed or made in part, and what is kept of it

@@ -8,11 +8,7 @@ use std::{
 use clap::Args;
 use serde::{Serialize, Serializer};
 
-use crate::{
-    image::ImageStream,
-    lab::{Backend, LocalArgs},
-    node::UsageError,
-};
+use crate::image::ImageStream;
 
 /// Least memory that Docker gives a container, in bytes.
 const LEAST_MEMORY: u64 = 6 << 20;
@@ -41,7 +37,7 @@ pub struct DockerArgs {
 
 /// Where the image comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ImageSource<'a> {
+pub(crate) enum ImageSource<'a> {
     /// One that Docker has.
     Given(&'a str),
     /// One that a program writes.
@@ -52,7 +48,7 @@ pub(super) enum ImageSource<'a> {
 
 impl DockerArgs {
     /// Where the image comes from: the one place that chooses.
-    pub(super) fn image_source(&self) -> ImageSource<'_> {
+    pub(crate) fn image_source(&self) -> ImageSource<'_> {
         match (&self.image, &self.image_stream) {
             (Some(name), _) => ImageSource::Given(name),
             (None, Some(stream)) if !self.fast_docker => ImageSource::Stream(stream),
@@ -60,31 +56,19 @@ impl DockerArgs {
         }
     }
 
-    pub(super) fn memory(&self) -> MemoryLimit {
+    /// The limit on the memory of each node.
+    pub(crate) fn memory(&self) -> MemoryLimit {
         self.memory_limit.unwrap_or(MemoryLimit(DEFAULT_MEMORY))
     }
-}
 
-/// Refuses what does not go with the backend, and puts in the defaults of Docker's flags.
-pub(in crate::lab) fn complete(args: &mut LocalArgs) -> Result<(), UsageError> {
-    let given = &mut args.containers;
-    if args.backend == Backend::Docker {
-        if args.node_binary.is_some() {
-            let line =
-                "--node-binary is a program of this machine, which containers don't see: give --image in its place";
-            return Err(UsageError(line.into()));
-        }
-        given.memory_limit = Some(given.memory());
-        return Ok(());
-    }
-    let flags = [
-        ("--image", given.image.is_some()),
-        ("--fast-docker", given.fast_docker),
-        ("--memory-limit", given.memory_limit.is_some()),
-    ];
-    match flags.iter().find(|(_, given)| *given) {
-        Some((flag, _)) => Err(UsageError(format!("{flag} is for containers: add --docker"))),
-        None => Ok(()),
+    /// The flags that are given, and mean something for containers alone.
+    pub(crate) fn given(&self) -> impl Iterator<Item = &'static str> {
+        let flags = [
+            ("--image", self.image.is_some()),
+            ("--fast-docker", self.fast_docker),
+            ("--memory-limit", self.memory_limit.is_some()),
+        ];
+        flags.into_iter().filter_map(|(flag, given)| given.then_some(flag))
     }
 }
 

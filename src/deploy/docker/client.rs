@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, io, process::Stdio, time::Duration};
 use serde::Deserialize;
 use tokio::process::Command;
 
-use crate::lab::{backend::StartError, process::tether};
+use crate::{children::tether, deploy::deployment::StartError};
 
 /// Longest time that a command may take; loading and starting on a busy machine are far below.
 const TIMEOUT: Duration = Duration::from_secs(60);

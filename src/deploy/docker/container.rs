@@ -27,7 +27,7 @@ use super::{
 use crate::{
     access::{RunToken, TOKEN_VARIABLE},
     clock,
-    lab::backend::StartError,
+    deploy::deployment::StartError,
     node::NodeArgs,
     shaping::{InterfacePlan, QdiscCounters},
 };

@@ -12,18 +12,17 @@ mod reaper;
 mod subnet;
 
 pub use arguments::{DockerArgs, MemoryLimit};
-pub use reaper::{ReapArgs, reap_docker};
 
-pub(super) use arguments::complete;
-pub(super) use prepare::{Image, Prepared, prepare};
-pub(super) use reaper::sweep;
+pub(crate) use prepare::{Prepared, Request, prepare};
+pub(crate) use reaper::{reap, sweep};
 
 use std::{
     collections::{BTreeSet, VecDeque},
-    sync::{Arc, PoisonError},
+    sync::PoisonError,
     time::{Duration, Instant},
 };
 
+use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::time::sleep;
 
@@ -31,8 +30,27 @@ use self::{
     client::{NEVER, ask},
     container::{Container, Recipe, plan_argument, shape},
 };
-use super::{backend::StartError, plan::Plan, process::log_tail};
-use crate::shaping::{InterfacePlan, QdiscCounters};
+use super::{
+    capabilities::Capabilities,
+    deployment::{Deployment, StartError},
+    launch::Launch,
+    netns,
+};
+use crate::{
+    children::log_tail,
+    shaping::{InterfacePlan, QdiscCounters},
+    terminal::tell,
+};
+
+/// What can be done to containers.
+pub(crate) const CAPABILITIES: Capabilities = Capabilities {
+    process_ids: false,
+    ipv6: false,
+    profiles: false,
+    host_program: false,
+    images: true,
+    ..netns::CAPABILITIES
+};
 
 /// Containers that are made or started at once.
 const AT_ONCE: usize = 8;
@@ -52,26 +70,25 @@ const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Exit code after SIGKILL.
 const KILLED: i64 = 128 + 9;
 
-/// The running containers. Dropping it removes them all, with the last of what holds [`Prepared`].
-pub(super) struct Containers {
+/// The running containers. Dropping it removes them all.
+pub(crate) struct Containers {
     nodes: Vec<Container>,
     memory: MemoryLimit,
-    prepared: Arc<Prepared>,
+    prepared: Prepared,
 }
 
 impl Containers {
-    /// Makes and starts a container for every node of the plan.
-    pub(super) async fn start(plan: &Plan) -> Result<Self, StartError> {
-        let prepared = plan.docker.clone().ok_or_else(|| StartError::Failed("Docker was not made ready".into()))?;
-        let memory = plan.args.containers.memory();
-        let made = plan.nodes.iter().zip(plan.interfaces()).map(|(node, interface)| {
-            let log = plan.folder.node_log(node.id);
-            Container::make(Recipe { node, interface, memory, token: plan.token.as_ref() }, &prepared, log)
+    /// Makes and starts a container for every node, of what was made ready for them.
+    pub(crate) async fn start(launch: Launch<'_>, prepared: Prepared, memory: MemoryLimit) -> Result<Self, StartError> {
+        let made = launch.nodes.iter().zip(launch.interfaces).map(|(node, interface)| {
+            let log = launch.folder.node_log(node.id);
+            let recipe = Recipe { node, interface: interface.clone(), memory, token: launch.token };
+            Container::make(recipe, &prepared, log)
         });
         let made: Vec<_> = stream::iter(made).buffered(AT_ONCE).try_collect().await?;
         let warnings: BTreeSet<&String> = made.iter().flat_map(|(_, warnings)| warnings).collect();
         for warning in warnings {
-            crate::terminal::tell(&format!("docker: {warning}"));
+            tell(&format!("docker: {warning}"));
         }
         let nodes = made.into_iter().map(|(container, _)| container).collect();
         let mut containers = Self { nodes, memory, prepared };
@@ -132,18 +149,70 @@ impl Containers {
         if node.end().is_some() { Err(format!("node {id} is not running")) } else { Ok(node) }
     }
 
-    /// The first node that has ended although it should run: its name, how it ended, and its last log lines.
-    pub(super) fn died(&self) -> Option<String> {
+    async fn freeze(&mut self, id: u64, paused: bool) -> Result<(), String> {
+        let node = self.running(id)?;
+        let told = |words| format!("node {id}: {words}");
+        ask(&[if paused { "pause" } else { "unpause" }, &node.name]).await.map_err(told)?;
+        node.paused = paused;
+        let state = client::state(&node.name).await.map_err(told)?;
+        if state.paused == paused {
+            return Ok(());
+        }
+        Err(format!("node {id} is {}paused although Docker was told otherwise", if state.paused { "" } else { "not " }))
+    }
+
+    async fn change_now(&self, node: &Container, before: &InterfacePlan, after: &InterfacePlan) -> Result<(), String> {
+        let (before, after) = (plan_argument(before)?, plan_argument(after)?);
+        self.in_network(node, &["--change-from", &before, "--plan", &after]).await.map(drop)
+    }
+
+    /// Runs `apollo-bench shape` at a container's interface. In one that is paused nothing can be run: another container
+    /// joins its network then.
+    async fn in_network(&self, node: &Container, rest: &[&str]) -> Result<String, String> {
+        let Prepared { image, labels, .. } = &self.prepared;
+        let mut args: Vec<String> = if node.paused {
+            let mut args: Vec<String> =
+                ["run", "--rm", "--pull=never", "--user=0:0", "--cap-drop=ALL", "--cap-add=NET_ADMIN"]
+                    .map(str::to_owned)
+                    .into();
+            args.extend(labels.flags());
+            args.extend([
+                format!("--network=container:{}", node.name),
+                "--entrypoint=apollo-bench".into(),
+                image.id.clone(),
+            ]);
+            args
+        } else {
+            ["exec", "--user=0:0", &node.name, "apollo-bench"].map(str::to_owned).into()
+        };
+        args.extend(shape(node.address, rest));
+        ask(&args).await.map_err(|words| format!("node {}: {words}", node.id))
+    }
+
+    /// Waits until all containers have ended.
+    async fn wait(&mut self, limit: Duration) {
+        let deadline = Instant::now() + limit;
+        for node in &mut self.nodes {
+            node.wait(deadline.saturating_duration_since(Instant::now())).await;
+        }
+    }
+}
+
+#[async_trait(?Send)]
+impl Deployment for Containers {
+    fn capabilities(&self) -> Capabilities {
+        CAPABILITIES
+    }
+
+    fn died(&mut self) -> Option<String> {
         self.nodes.iter().find(|node| node.end().is_some() && !node.killed).map(|node| self.obituary(node))
     }
 
-    /// The last lines of a node's log.
-    pub(super) fn log_tail(&self, id: u64) -> String {
+    fn log_tail(&self, id: u64) -> String {
         self.nodes.iter().find(|node| node.id == id).map_or_else(String::new, |node| log_tail(&node.log))
     }
 
-    /// Kills a node; it is gone when this returns.
-    pub(super) async fn kill(&mut self, id: u64) -> Result<(), String> {
+    async fn kill(&mut self, id: u64) -> Result<(), String> {
         let node = self.running(id)?;
         node.killed = true;
         if let Err(words) = ask(&["kill", "--signal=KILL", &node.name]).await {
@@ -160,7 +229,7 @@ impl Containers {
 
     /// Starts a node that was killed again, in the same container. Its entry point shapes the interface as in the
     /// beginning; what was changed since is changed again.
-    pub(super) async fn restart(&mut self, id: u64) -> Result<(), String> {
+    async fn restart(&mut self, id: u64) -> Result<(), String> {
         let at = self.at(id)?;
         if self.nodes[at].end().is_none() {
             return Err(format!("node {id} is running already"));
@@ -190,31 +259,17 @@ impl Containers {
         self.change_now(node, &node.first_plan, &now).await
     }
 
-    /// Stops all threads of a node.
-    pub(super) async fn pause(&mut self, id: u64) -> Result<(), String> {
+    async fn pause(&mut self, id: u64) -> Result<(), String> {
         self.freeze(id, true).await
     }
 
-    /// Lets a paused node go on.
-    pub(super) async fn resume(&mut self, id: u64) -> Result<(), String> {
+    async fn resume(&mut self, id: u64) -> Result<(), String> {
         self.freeze(id, false).await
-    }
-
-    async fn freeze(&mut self, id: u64, paused: bool) -> Result<(), String> {
-        let node = self.running(id)?;
-        let told = |words| format!("node {id}: {words}");
-        ask(&[if paused { "pause" } else { "unpause" }, &node.name]).await.map_err(told)?;
-        node.paused = paused;
-        let state = client::state(&node.name).await.map_err(told)?;
-        if state.paused == paused {
-            return Ok(());
-        }
-        Err(format!("node {id} is {}paused although Docker was told otherwise", if state.paused { "" } else { "not " }))
     }
 
     /// Counters of the qdiscs at a node's interface, over all of its lives; at that of a node that does not run, as they
     /// were last seen.
-    pub(super) async fn counters(&self, id: u64) -> Result<Vec<QdiscCounters>, String> {
+    async fn counters(&self, id: u64) -> Result<Vec<QdiscCounters>, String> {
         let node = &self.nodes[self.at(id)?];
         if node.end().is_some() {
             return Ok(node.last_counters());
@@ -224,7 +279,7 @@ impl Containers {
     }
 
     /// Changes what is done at a node's interface; at that of a node that does not run, when it is started again.
-    pub(super) async fn change(&self, id: u64, before: &InterfacePlan, after: &InterfacePlan) -> Result<(), String> {
+    async fn change(&self, id: u64, before: &InterfacePlan, after: &InterfacePlan) -> Result<(), String> {
         let node = &self.nodes[self.at(id)?];
         if node.end().is_none() {
             self.change_now(node, before, after).await?;
@@ -233,38 +288,10 @@ impl Containers {
         Ok(())
     }
 
-    async fn change_now(&self, node: &Container, before: &InterfacePlan, after: &InterfacePlan) -> Result<(), String> {
-        let (before, after) = (plan_argument(before)?, plan_argument(after)?);
-        self.in_network(node, &["--change-from", &before, "--plan", &after]).await.map(drop)
-    }
-
-    /// Runs `apollo-bench shape` at a container's interface. In one that is paused nothing can be run: another container
-    /// joins its network then.
-    async fn in_network(&self, node: &Container, rest: &[&str]) -> Result<String, String> {
-        let Prepared { image, labels, .. } = &*self.prepared;
-        let mut args: Vec<String> = if node.paused {
-            let mut args: Vec<String> =
-                ["run", "--rm", "--pull=never", "--user=0:0", "--cap-drop=ALL", "--cap-add=NET_ADMIN"]
-                    .map(str::to_owned)
-                    .into();
-            args.extend(labels.flags());
-            args.extend([
-                format!("--network=container:{}", node.name),
-                "--entrypoint=apollo-bench".into(),
-                image.id.clone(),
-            ]);
-            args
-        } else {
-            ["exec", "--user=0:0", &node.name, "apollo-bench"].map(str::to_owned).into()
-        };
-        args.extend(shape(node.address, rest));
-        ask(&args).await.map_err(|words| format!("node {}: {words}", node.id))
-    }
-
     /// Ends all nodes: SIGTERM, and SIGKILL for those that do not end in time; then removes all that the run has made in
     /// Docker. Says of each node that did not end in order how it ended.
-    pub(super) async fn stop(&mut self) -> Vec<String> {
-        let tell = |command: &[&str], nodes: Vec<&Container>| {
+    async fn stop(&mut self) -> Vec<String> {
+        let order = |command: &[&str], nodes: Vec<&Container>| {
             let args: Vec<String> =
                 command.iter().copied().chain(nodes.iter().map(|node| node.name.as_str())).map(str::to_owned).collect();
             let some = !nodes.is_empty();
@@ -276,29 +303,21 @@ impl Containers {
             }
         };
         // A paused container takes no signal.
-        tell(&["unpause"], self.nodes.iter().filter(|node| node.paused).collect()).await;
+        order(&["unpause"], self.nodes.iter().filter(|node| node.paused).collect()).await;
         let deadline = Instant::now() + STOP_TIMEOUT;
         while Instant::now() < deadline && self.nodes.iter().any(|node| node.end().is_none()) {
             // More than once: the first process of a container does not see a signal before it has asked for it.
-            tell(&["kill", "--signal=TERM"], self.nodes.iter().filter(|node| node.end().is_none()).collect()).await;
+            order(&["kill", "--signal=TERM"], self.nodes.iter().filter(|node| node.end().is_none()).collect()).await;
             self.wait(TERM_EVERY).await;
         }
-        tell(&["kill", "--signal=KILL"], self.nodes.iter().filter(|node| node.end().is_none()).collect()).await;
+        order(&["kill", "--signal=KILL"], self.nodes.iter().filter(|node| node.end().is_none()).collect()).await;
         self.wait(KILL_TIMEOUT).await;
         let bad = |node: &&Container| !node.killed && !node.end().is_some_and(|end| end.is_good());
         let lines = self.nodes.iter().filter(bad).map(|node| self.obituary(node)).collect();
         // What was measured is no worse for it.
         if let Err(line) = self.prepared.reaper.finish(true) {
-            crate::terminal::tell(&format!("warning: {line}"));
+            tell(&format!("warning: {line}"));
         }
         lines
-    }
-
-    /// Waits until all containers have ended.
-    async fn wait(&mut self, limit: Duration) {
-        let deadline = Instant::now() + limit;
-        for node in &mut self.nodes {
-            node.wait(deadline.saturating_duration_since(Instant::now())).await;
-        }
     }
 }

@@ -1,11 +1,8 @@
 //! What containers need before the first one is made: Docker itself, an image, networks.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{io, net::IpAddr, path::PathBuf};
 
+use ipnet::Ipv4Net;
 use nix::sys::utsname::uname;
 use serde::Serialize;
 use tokio::task::spawn_blocking;
@@ -14,11 +11,13 @@ use super::{
     arguments::ImageSource,
     client::{self, Daemon, ask},
     reaper::{self, Reaper},
-    subnet::{self, Subnet},
+    subnet,
 };
 use crate::{
+    children::Runner,
+    deploy::{deployment::StartError, netns::Namespace},
     image::{self, ImageError, ImageRequest, ImageStream},
-    lab::{backend::StartError, netns::Namespace, plan::Plan, runner::Runner},
+    node::NodeArgs,
     shaping::{Interface, InterfacePlan, ShapingError, ip_batch},
     signals::Interrupts,
     terminal::tell,
@@ -29,22 +28,28 @@ const SUBNETS: usize = 16;
 
 /// An image in Docker.
 #[derive(Clone, Debug, Serialize)]
-pub(in crate::lab) struct Image {
+pub(crate) struct Image {
     name: String,
     pub(super) id: String,
 }
 
 /// What was made ready for the containers of a run. Dropping it removes from Docker all that the run has made.
-pub(in crate::lab) struct Prepared {
+pub(crate) struct Prepared {
     pub(super) image: Image,
     pub(super) labels: Labels,
     pub(super) reaper: Reaper,
+    addresses: Vec<[IpAddr; 2]>,
 }
 
 impl Prepared {
     /// What the containers are made of.
-    pub(in crate::lab) fn image(&self) -> &Image {
+    pub(crate) fn image(&self) -> &Image {
         &self.image
+    }
+
+    /// The addresses of the nodes, IPv4 and IPv6, in their order.
+    pub(crate) fn addresses(&self) -> &[[IpAddr; 2]] {
+        &self.addresses
     }
 }
 
@@ -67,11 +72,23 @@ impl Labels {
     }
 }
 
-/// Makes everything ready, and gives the nodes their addresses.
-pub(in crate::lab) async fn prepare(plan: &mut Plan) -> Result<(), StartError> {
+/// What containers are needed for.
+pub(crate) struct Request<'a> {
+    /// The nodes.
+    pub(crate) nodes: &'a [NodeArgs],
+    /// What is to be done at their interfaces.
+    pub(crate) interfaces: &'a [InterfacePlan],
+    /// Where their image comes from.
+    pub(crate) source: ImageSource<'a>,
+    /// Folder for temporary ones.
+    pub(crate) scratch: PathBuf,
+}
+
+/// Makes everything ready.
+pub(crate) async fn prepare(request: Request<'_>) -> Result<Prepared, StartError> {
     let mut interrupts = Interrupts::new().map_err(|error| StartError::Failed(error.to_string()))?;
     tokio::select! {
-        prepared = make_ready(plan) => prepared,
+        prepared = make_ready(request) => prepared,
         cause = interrupts.next() => {
             Err(StartError::Failed(format!("{} before the nodes were started", cause.reason())))
         }
@@ -92,11 +109,12 @@ fn check_neighbours(num_nodes: u64) -> Result<(), StartError> {
     }
 }
 
-async fn make_ready(plan: &mut Plan) -> Result<(), StartError> {
-    check_neighbours(plan.args.num_nodes)?;
+async fn make_ready(request: Request<'_>) -> Result<Prepared, StartError> {
+    let Request { nodes, interfaces, source, scratch } = request;
+    check_neighbours(nodes.len() as u64)?;
     let daemon = client::daemon().await?;
-    can_shape(&plan.interfaces(), &daemon)?;
-    let run = format!("{:x}", plan.nodes.first().map_or(0, |node| node.control.run_id));
+    can_shape(interfaces, &daemon)?;
+    let run = format!("{:x}", nodes.first().map_or(0, |node| node.control.run_id));
     let runner = Runner::this().map_err(StartError::Failed)?.to_string();
     let labels = Labels { run: run.clone(), runner };
     let reaper = Reaper::start(&run).map_err(StartError::Failed)?;
@@ -105,16 +123,14 @@ async fn make_ready(plan: &mut Plan) -> Result<(), StartError> {
         Ok(Some(line)) => tell(&line),
         Err(words) => tell(&format!("warning: what earlier runs have left in Docker can't be removed: {words}")),
     }
-    let image = match plan.args.containers.image_source() {
+    let image = match source {
         ImageSource::Given(name) => given(name, &labels).await?,
         ImageSource::Stream(stream) => streamed(stream.clone()).await?,
-        ImageSource::Host => of_host(plan.folder.root().join("image")).await?,
+        ImageSource::Host => of_host(scratch).await?,
     };
     let data = networks(&labels).await?;
-    let addresses = plan.nodes.iter().map(|node| data.addresses(node.id)).collect();
-    plan.move_to(addresses).map_err(|error| StartError::Failed(error.to_string()))?;
-    plan.docker = Some(Arc::new(Prepared { image, labels, reaper }));
-    Ok(())
+    let addresses = nodes.iter().map(|node| subnet::addresses(data, node.id)).collect();
+    Ok(Prepared { image, labels, reaper, addresses })
 }
 
 /// Tries what is asked for in a namespace that is thrown away: a kernel that can't do it is known before anything is made.
@@ -191,15 +207,16 @@ async fn streamed(stream: ImageStream) -> Result<Image, StartError> {
 }
 
 /// The image of this machine's programs: one that is loaded already, or a new one, which stays loaded.
-async fn of_host(folder: PathBuf) -> Result<Image, StartError> {
+async fn of_host(scratch: PathBuf) -> Result<Image, StartError> {
     let ended = |error: tokio::task::JoinError| StartError::Failed(format!("the image: {error}"));
     let name = spawn_blocking(image::name_of_host_image).await.map_err(ended)?.map_err(told)?;
     if let Ok(id) = id_of_image(&name).await {
         return Ok(Image { name, id });
     }
     let built = move || {
-        let output = Temporary(folder);
-        let built = image::build(&ImageRequest { output: output.0.clone(), tag: None })?;
+        let failed = |error: io::Error| ImageError::Failed(format!("{}: {error}", scratch.display()));
+        let output = tempfile::Builder::new().prefix("image-").tempdir_in(&scratch).map_err(failed)?;
+        let built = image::build(&ImageRequest { output: output.path().to_owned(), tag: None })?;
         image::load(&built)
     };
     let name = spawn_blocking(built).await.map_err(ended)?.map_err(told)?;
@@ -208,19 +225,9 @@ async fn of_host(folder: PathBuf) -> Result<Image, StartError> {
     Ok(Image { name, id })
 }
 
-/// A folder that goes when it is no longer needed.
-struct Temporary(PathBuf);
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        let path: &Path = &self.0;
-        let _ = fs::remove_dir_all(path);
-    }
-}
-
 /// Makes both networks: one for the nodes among themselves, without a way out, and one over which the runner speaks to
 /// them, on which they can't reach one another. Gives the addresses of the first.
-async fn networks(labels: &Labels) -> Result<Subnet, StartError> {
+async fn networks(labels: &Labels) -> Result<Ipv4Net, StartError> {
     let failed = |words: String| StartError::Failed(format!("the networks of the run can't be made: {words}"));
     let overlaps = |words: &str| words.to_lowercase().contains("overlap");
     let mut taken = subnet::routed();
@@ -248,7 +255,7 @@ async fn networks(labels: &Labels) -> Result<Subnet, StartError> {
     Err(failed(last))
 }
 
-async fn network(labels: &Labels, part: &str, subnet: Subnet, options: &[&str]) -> Result<(), String> {
+async fn network(labels: &Labels, part: &str, subnet: Ipv4Net, options: &[&str]) -> Result<(), String> {
     let [run, runner] = labels.flags();
     let (name, subnet) = (labels.name(part), format!("--subnet={subnet}"));
     let mut args = vec!["network", "create", "--driver=bridge", &run, &runner, &subnet];
@@ -258,7 +265,7 @@ async fn network(labels: &Labels, part: &str, subnet: Subnet, options: &[&str]) 
 }
 
 /// Subnets of Docker's networks. One that is removed meanwhile ends the list early; Docker itself refuses what overlaps.
-async fn in_docker() -> Vec<Subnet> {
+async fn in_docker() -> Vec<Ipv4Net> {
     let ids = ask(&["network", "ls", "--quiet", "--no-trunc"]).await.unwrap_or_default();
     let mut args = vec!["network", "inspect", "--format", "{{range .IPAM.Config}}{{.Subnet}} {{end}}"];
     args.extend(ids.lines());

@@ -8,17 +8,16 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io::{self, Read, Write},
     os::unix::process::CommandExt,
-    process::{Child, Command, ExitCode, Stdio},
+    process::{Child, Command, Stdio},
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-use clap::Args;
 use nix::sys::signal::{SigSet, Signal};
 use tokio::{runtime, time::sleep};
 
 use super::client::ask;
-use crate::{lab::runner::Runner, terminal::tell};
+use crate::{children::Runner, terminal::tell};
 
 /// Labels of all that is made in Docker.
 pub(super) const RUN: &str = "org.apollo-network-benchmark.run";
@@ -32,28 +31,20 @@ const POLL: Duration = Duration::from_millis(300);
 /// What the runner says when nothing is under way any more.
 const ORDERLY: u8 = b'.';
 
-/// Removes from Docker what a run has made, when the runner, at the other end of standard input, is gone.
-#[derive(Clone, Debug, Args)]
-pub struct ReapArgs {
-    /// The run
-    pub run: String,
-}
-
-/// Waits for the end of the runner, then removes what the run has made: 0 when it is gone.
-pub fn reap_docker(args: &ReapArgs) -> ExitCode {
+/// Waits for the end of the runner, at the other end of standard input, then removes what the run has made.
+///
+/// # Errors
+/// When not everything is gone, in one line.
+pub(crate) fn reap(run: &str) -> Result<(), String> {
     // Whoever ends a whole session or service ends the runner by that, and this process has still to remove things then.
     let signals = [Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGTERM];
-    let blocked = SigSet::from_iter(signals).thread_block();
+    // Where they can't be blocked, the removal is worth the try.
+    let _ = SigSet::from_iter(signals).thread_block();
     let mut word = [0];
     let orderly = matches!(io::stdin().read(&mut word), Ok(1)) && word == [ORDERLY];
     let runtime = runtime::Builder::new_current_thread().enable_all().build();
-    match (blocked, runtime) {
-        (_, Err(_)) => ExitCode::FAILURE,
-        (_, Ok(runtime)) => match runtime.block_on(remove(&args.run, orderly)) {
-            Ok(_) => ExitCode::SUCCESS,
-            Err(_) => ExitCode::FAILURE,
-        },
-    }
+    let runtime = runtime.map_err(|error| format!("the runtime does not start: {error}"))?;
+    runtime.block_on(remove(run, orderly)).map(drop)
 }
 
 /// The process that outlives the runner. Dropping this removes everything of the run, and waits for it.
@@ -161,7 +152,7 @@ async fn each(command: &[&str], ids: &[String]) -> Result<(), String> {
 }
 
 /// Removes what runs have left whose runner is gone. Says in a line what it was.
-pub(in crate::lab) async fn sweep() -> Result<Option<String>, String> {
+pub(crate) async fn sweep() -> Result<Option<String>, String> {
     let label = format!("label={RUN}");
     let format = format!("{{{{.Label \"{RUN}\"}}}} {{{{.Label \"{RUNNER}\"}}}}");
     let containers = ["ps", "--all", "--filter", &label, "--format", &format];

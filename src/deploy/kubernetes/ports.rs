@@ -9,8 +9,8 @@ use super::{
     record::RunRecord,
 };
 use crate::{
-    kubernetes::{Cluster, Forward, ForwardTarget, KubernetesError, Told, forward, list_pods},
-    lab::remote::Endpoint,
+    deploy::remote::Endpoint,
+    kubernetes::{Cluster, Forward, ForwardTarget, KubernetesError, PodState, Told, forward, list_pods},
     terminal::tell,
 };
 
@@ -18,12 +18,12 @@ use crate::{
 const LOOK: Duration = Duration::from_secs(2);
 
 /// A way to every node, in the order of their ids; they close when they are dropped.
-pub(super) struct NodePorts {
+pub(crate) struct NodePorts {
     forwards: Vec<Forward>,
 }
 
 impl NodePorts {
-    pub(super) async fn open(cluster: &Cluster, record: &RunRecord, told: Told) -> Result<Self, KubernetesError> {
+    pub(crate) async fn open(cluster: &Cluster, record: &RunRecord, told: Told) -> Result<Self, KubernetesError> {
         let mut forwards = vec![];
         for id in 0..record.workload.num_nodes {
             let target = ForwardTarget {
@@ -39,15 +39,15 @@ impl NodePorts {
         Ok(Self { forwards })
     }
 
-    pub(super) fn endpoints(&self) -> Result<Vec<Endpoint>, KubernetesError> {
+    pub(crate) fn endpoints(&self) -> Result<Vec<Endpoint>, KubernetesError> {
         let parsed = self.forwards.iter().map(|forward| forward.local.to_string().parse());
         parsed.collect::<Result<_, String>>().map_err(KubernetesError::Failed)
     }
 }
 
 /// Looks after the pods of the nodes, and says which one has died and of what.
-pub(super) struct Lookout {
-    pub(super) died: watch::Receiver<Option<String>>,
+pub(crate) struct Lookout {
+    pub(crate) died: watch::Receiver<Option<String>>,
     task: JoinHandle<()>,
 }
 
@@ -58,7 +58,7 @@ impl Drop for Lookout {
 }
 
 impl Lookout {
-    pub(super) fn new(cluster: &Cluster, record: &RunRecord) -> Self {
+    pub(crate) fn new(cluster: &Cluster, record: &RunRecord) -> Self {
         let (sender, died) = watch::channel(None);
         let (cluster, namespace) = (cluster.clone(), record.namespace.clone());
         let (selector, count) = (selector_text(&record.name, Component::Node), record.workload.num_nodes);
@@ -86,7 +86,7 @@ impl Lookout {
 }
 
 /// What a pod that has ended died of.
-pub(super) fn death(pod: &crate::kubernetes::PodState) -> String {
+pub(crate) fn death(pod: &PodState) -> String {
     let machine = pod.machine.as_deref().map(|machine| format!(" on {machine}")).unwrap_or_default();
     let reason = pod.reason.as_deref().unwrap_or(&pod.phase);
     let node = pod.index.map_or_else(|| pod.label.clone(), |id| format!("node {id}"));
@@ -94,6 +94,6 @@ pub(super) fn death(pod: &crate::kubernetes::PodState) -> String {
 }
 
 /// A line on stderr for a port that breaks or comes back.
-pub(super) fn on_stderr() -> Told {
+pub(crate) fn on_stderr() -> Told {
     Arc::new(tell)
 }

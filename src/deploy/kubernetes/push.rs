@@ -3,7 +3,7 @@
 use std::{
     ffi::{OsStr, OsString},
     fs, io,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
 };
 
@@ -11,6 +11,7 @@ use super::{image::PinnedImage, plan::ImageSource};
 use crate::{
     image::{ImageError, ImageRequest, ImageStream, build, load},
     kubernetes::KubernetesError,
+    paths::on_path,
     terminal::tell,
 };
 
@@ -21,7 +22,7 @@ const LONGEST: usize = 500;
 ///
 /// # Errors
 /// When it can't be built, there is nothing to push with, or the registry refuses.
-pub(super) fn push(image: &ImageSource, folder: &Path) -> Result<PinnedImage, KubernetesError> {
+pub(crate) fn push(image: &ImageSource, folder: &Path) -> Result<PinnedImage, KubernetesError> {
     let name = image.image().name();
     let pushed = match image {
         ImageSource::Given(image) => return Ok(image.clone()),
@@ -111,11 +112,6 @@ fn located(before: &str, path: &Path, after: &str) -> OsString {
 /// A registry of this machine, which has no certificate, as for Docker.
 fn is_local(name: &str) -> bool {
     ["localhost:", "localhost/", "127.0.0.1:", "[::1]:"].iter().any(|start| name.starts_with(start))
-}
-
-fn on_path(program: &str) -> Option<PathBuf> {
-    let folders = std::env::var_os("PATH")?;
-    std::env::split_paths(&folders).map(|folder| folder.join(program)).find(|path| path.is_file())
 }
 
 fn run(command: &mut Command, what: &str, name: &str) -> Result<String, KubernetesError> {

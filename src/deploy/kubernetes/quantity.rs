@@ -30,7 +30,7 @@ const MOST_DIGITS: usize = 15;
 
 /// An amount: a number with or without a suffix, such as `7500m` or `10Gi`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Quantity {
+pub(crate) struct Quantity {
     /// As it was given.
     text: String,
     /// In thousandths of its unit: a processor, a byte.
@@ -39,7 +39,7 @@ pub struct Quantity {
 
 impl Quantity {
     /// In thousandths of its unit, a processor or a byte; what is below one is cut off.
-    pub fn thousandths(&self) -> u128 {
+    pub(crate) fn thousandths(&self) -> u128 {
         self.thousandths
     }
 }

@@ -43,7 +43,8 @@ pub struct RunRecord {
     /// Longest wait for late messages.
     pub drain_seconds: u64,
     /// How long the nodes wait to be collected.
-    pub collect_within_seconds: u64,
+    #[serde(alias = "collect_within_seconds")]
+    pub retain_seconds: u64,
     /// From its creation the Job lives at most for so long.
     pub deadline_seconds: u64,
     /// What every link is to be like.

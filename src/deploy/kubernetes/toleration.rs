@@ -14,13 +14,13 @@ const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
 
 /// A taint that does not keep pods away: `KEY[=VALUE][:EFFECT]`, as `kubectl taint` writes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Toleration {
+pub(crate) struct Toleration {
     /// Key of the taint.
-    pub key: String,
+    pub(crate) key: String,
     /// Its value; every value where there is none.
-    pub value: Option<String>,
+    pub(crate) value: Option<String>,
     /// Its effect; every effect where there is none.
-    pub effect: Option<String>,
+    pub(crate) effect: Option<String>,
 }
 
 impl FromStr for Toleration {

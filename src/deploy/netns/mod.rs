@@ -17,10 +17,29 @@ use nix::{
     unistd::{Gid, Pid, Uid, gettid},
 };
 
-use crate::shaping::{Interface, InterfacePlan, ShapingError, ip_batch};
+use tokio::{
+    process::{Child, Command},
+    runtime::Handle,
+};
+
+use super::{
+    capabilities::Capabilities,
+    process::{self, Place},
+};
+use crate::shaping::{Interface, InterfacePlan, QdiscCounters, ShapingError, ip_batch};
+
+/// What can be done to processes in namespaces of their own.
+pub(crate) const CAPABILITIES: Capabilities = Capabilities {
+    delays: true,
+    rates: true,
+    link_faults: true,
+    congestion_control: true,
+    ipv6: true,
+    ..process::CAPABILITIES
+};
 
 /// Name of a node's interface in its namespace.
-pub(super) const INTERFACE: &str = "eth0";
+const INTERFACE: &str = "eth0";
 
 /// First addresses of the namespaces, which nobody else sees.
 const V4: u32 = u32::from_be_bytes([10, 77, 0, 0]);
@@ -30,7 +49,7 @@ const V6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 0);
 const STACK: usize = 512 << 10;
 
 /// Addresses of a node, IPv4 and IPv6.
-pub(super) fn addresses(id: u64) -> [IpAddr; 2] {
+pub(crate) fn addresses(id: u64) -> [IpAddr; 2] {
     let host = u32::try_from(id + 1).unwrap_or(u32::MAX);
     let v6 = Ipv6Addr::from_bits(V6.to_bits() + u128::from(host));
     [Ipv4Addr::from_bits(V4.saturating_add(host)).into(), v6.into()]
@@ -45,7 +64,7 @@ fn link_address(id: u64) -> String {
 type Job = Box<dyn FnOnce() + Send>;
 
 /// A network namespace and the thread in it.
-pub(super) struct Namespace {
+pub(crate) struct Namespace {
     jobs: Option<SyncSender<Job>>,
     thread: Option<JoinHandle<()>>,
     path: String,
@@ -59,7 +78,7 @@ fn live(jobs: &Receiver<Job>) {
 
 impl Namespace {
     /// An empty one.
-    pub(super) fn new() -> Result<Self, String> {
+    pub(crate) fn new() -> Result<Self, String> {
         // One job at a time: whoever gives one waits for it.
         let (jobs, received) = sync_channel::<Job>(1);
         let (ready, is_ready) = sync_channel(1);
@@ -85,7 +104,7 @@ impl Namespace {
     }
 
     /// Does something in the namespace, and waits for it.
-    pub(super) fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
+    pub(crate) fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
         let (done, is_done) = sync_channel(1);
         let job = Box::new(move || {
             let _ = done.send(job());
@@ -106,7 +125,7 @@ impl Drop for Namespace {
 }
 
 /// The namespaces of a run.
-pub(super) struct Network {
+pub(crate) struct Network {
     nodes: Vec<Namespace>,
     /// Keeps the bridge; never used again.
     _bridge: Namespace,
@@ -114,7 +133,7 @@ pub(super) struct Network {
 
 impl Network {
     /// One namespace for each plan, shaped by it, all on one bridge.
-    pub(super) fn new(plans: &[InterfacePlan]) -> Result<Self, String> {
+    pub(crate) fn new(plans: &[InterfacePlan]) -> Result<Self, String> {
         // Else the first IFB device loads it with two more, which stay on the host.
         if plans.iter().any(|plan| !plan.is_free()) {
             let _ = std::process::Command::new("modprobe")
@@ -169,13 +188,44 @@ impl Network {
     }
 
     /// The namespace of a node.
-    pub(super) fn node(&self, id: u64) -> Option<&Namespace> {
-        self.nodes.get(usize::try_from(id).ok()?)
+    fn node(&self, id: u64) -> Result<&Namespace, String> {
+        let namespace = usize::try_from(id).ok().and_then(|at| self.nodes.get(at));
+        namespace.ok_or_else(|| format!("node {id} has no namespace"))
+    }
+}
+
+impl Place for Network {
+    fn capabilities(&self) -> Capabilities {
+        CAPABILITIES
+    }
+
+    fn hands_endpoints(&self) -> bool {
+        true
+    }
+
+    fn spawn(&self, id: u64, mut command: Command) -> Result<io::Result<Child>, String> {
+        let runtime = Handle::current();
+        let spawn = move || {
+            let _entered = runtime.enter();
+            command.spawn()
+        };
+        self.node(id)?.run(spawn)
+    }
+
+    fn counters(&self, id: u64) -> Result<Vec<QdiscCounters>, String> {
+        let counters = || Interface::named(INTERFACE)?.counters();
+        self.node(id)?.run(counters)?.map_err(|error| format!("node {id}: {error}"))
+    }
+
+    fn change(&self, id: u64, before: &InterfacePlan, after: &InterfacePlan) -> Result<(), String> {
+        let (before, after) = (before.clone(), after.clone());
+        let change = move || Interface::named(INTERFACE)?.change(&before, &after);
+        self.node(id)?.run(change)?.map_err(|error| format!("node {id}: {error}"))
     }
 }
 
 /// Enters a user namespace in which this user is root, unless it is root already. Only before there is a second thread.
-pub(super) fn become_root() -> Result<(), String> {
+pub(crate) fn become_root() -> Result<(), String> {
     let (user, group) = (Uid::effective(), Gid::effective());
     if user.is_root() {
         return Ok(());

@@ -1,7 +1,9 @@
-//! Nodes as child processes: on this host's loopback, or each in a network namespace of its own.
+//! Nodes as child processes: on this host's loopback, or each in a place of its own.
+
+mod program;
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, OpenOptions},
     io,
     net::{SocketAddr, TcpListener},
     os::unix::process::ExitStatusExt,
@@ -10,25 +12,39 @@ use std::{
     time::{Duration, Instant},
 };
 
+use async_trait::async_trait;
 use command_fds::{CommandFdExt, FdMapping};
-use nix::{
-    sys::signal::{Signal, killpg},
-    unistd::{Pid, getppid},
-};
+use nix::sys::signal::Signal;
 use tokio::process::{Child, Command};
 
+use self::program::Program;
 use super::{
-    backend::{Backend, StartError},
-    netns::{INTERFACE, Namespace, Network},
-    plan::Plan,
-    program::Program,
-    runner::mark,
+    capabilities::Capabilities,
+    deployment::{Deployment, StartError},
+    launch::Launch,
 };
 use crate::{
     access::{RunToken, TOKEN_VARIABLE},
+    children::{kill_group, log_tail, tether},
     clock,
     node::NodeArgs,
-    shaping::{Interface, InterfacePlan, QdiscCounters},
+    shaping::{InterfacePlan, QdiscCounters},
+};
+
+/// What can be done to processes on the loopback.
+pub(crate) const CAPABILITIES: Capabilities = Capabilities {
+    delays: false,
+    rates: false,
+    link_faults: false,
+    node_faults: true,
+    process_ids: true,
+    congestion_control: false,
+    ipv6: false,
+    profiles: true,
+    host_program: true,
+    images: false,
+    visible_queues: true,
+    distant: false,
 };
 
 /// Time for a node to end cleanly after SIGTERM.
@@ -38,9 +54,54 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(8);
 const SIGNAL_TIMEOUT: Duration = Duration::from_secs(2);
 const SIGNAL_POLL: Duration = Duration::from_millis(5);
 
-/// Last lines of a node's log that are shown when it fails, and the most bytes that are read for them.
-const LOG_LINES: usize = 10;
-const LOG_TAIL: u64 = 16 << 10;
+/// Where processes run, and what belongs to that place.
+pub(crate) trait Place: Send + Sync {
+    /// What can be done to processes there.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Whether a node there can't open its endpoint on the host itself, and is handed the socket.
+    fn hands_endpoints(&self) -> bool;
+
+    /// Starts the program of a node in the node's place.
+    fn spawn(&self, id: u64, command: Command) -> Result<io::Result<Child>, String>;
+
+    /// Counters of the qdiscs at a node's interface.
+    fn counters(&self, id: u64) -> Result<Vec<QdiscCounters>, String>;
+
+    /// Changes what is done at a node's interface.
+    fn change(&self, id: u64, before: &InterfacePlan, after: &InterfacePlan) -> Result<(), String>;
+}
+
+/// This host's network, whose loopback all nodes share.
+pub(crate) struct Host;
+
+impl Host {
+    fn no_interface(id: u64) -> String {
+        format!("node {id} has no interface of its own")
+    }
+}
+
+impl Place for Host {
+    fn capabilities(&self) -> Capabilities {
+        CAPABILITIES
+    }
+
+    fn hands_endpoints(&self) -> bool {
+        false
+    }
+
+    fn spawn(&self, _: u64, mut command: Command) -> Result<io::Result<Child>, String> {
+        Ok(command.spawn())
+    }
+
+    fn counters(&self, id: u64) -> Result<Vec<QdiscCounters>, String> {
+        Err(Self::no_interface(id))
+    }
+
+    fn change(&self, id: u64, _: &InterfacePlan, _: &InterfacePlan) -> Result<(), String> {
+        Err(Self::no_interface(id))
+    }
+}
 
 struct NodeProcess {
     args: NodeArgs,
@@ -81,14 +142,14 @@ impl NodeProcess {
 }
 
 /// How a node is started.
-struct Launcher {
+struct Launcher<P> {
     token: Option<RunToken>,
     program: Program,
     subcommand: Option<&'static str>,
-    network: Option<Network>,
+    place: P,
 }
 
-impl Launcher {
+impl<P: Place> Launcher<P> {
     fn start(&self, node: &NodeArgs, log: &Path, endpoint: Option<&TcpListener>) -> Result<Child, String> {
         let failed = |error: &dyn std::fmt::Display| {
             format!("node {} does not start ({}): {error}", node.id, self.program.path().display())
@@ -100,50 +161,32 @@ impl Launcher {
         if let Some(token) = &self.token {
             command.env(TOKEN_VARIABLE, token.reveal());
         }
-        let namespace = self.network.as_ref().and_then(|network| network.node(node.id));
-        match namespace {
-            None => command.spawn().map_err(|error| failed(&error)),
-            Some(namespace) => {
-                let runtime = tokio::runtime::Handle::current();
-                let spawn = move || {
-                    let _entered = runtime.enter();
-                    command.spawn()
-                };
-                namespace.run(spawn)?.map_err(|error| failed(&error))
-            }
-        }
-    }
-
-    fn namespace(&self, id: u64) -> Result<&Namespace, String> {
-        let namespace = self.network.as_ref().and_then(|network| network.node(id));
-        namespace.ok_or_else(|| format!("node {id} has no namespace"))
+        self.place.spawn(node.id, command)?.map_err(|error| failed(&error))
     }
 }
 
 /// The running nodes. Dropping it kills them all.
-pub(super) struct Processes {
-    // Before the launcher, whose namespaces' threads the nodes depend on.
+pub(crate) struct Processes<P> {
+    // Before the launcher, whose place the nodes depend on.
     nodes: Vec<NodeProcess>,
-    launcher: Launcher,
+    launcher: Launcher<P>,
 }
 
-impl Processes {
-    /// Starts every node of the plan, in namespaces if the plan says so.
-    pub(super) fn start(plan: &Plan) -> Result<Self, StartError> {
-        let path = plan.args.node_binary.as_deref();
-        let program = Program::open(path).map_err(|error| match path {
+impl<P: Place> Processes<P> {
+    /// Starts every node in its place: as `program`, or as this program's own.
+    pub(crate) fn start(launch: Launch<'_>, program: Option<&Path>, place: P) -> Result<Self, StartError> {
+        let opened = Program::open(program).map_err(|error| match program {
             Some(path) => StartError::Usage(format!("--node-binary {}: {error}", path.display())),
             None => StartError::Failed(format!("own program: {error}")),
         })?;
-        let subcommand = path.is_none().then_some("node");
-        let namespaces = plan.args.backend == Backend::Netns;
-        let network = namespaces.then(|| Network::new(&plan.interfaces())).transpose().map_err(StartError::Usage)?;
-        let mut processes =
-            Self { nodes: vec![], launcher: Launcher { token: plan.token.clone(), program, subcommand, network } };
-        for node in &plan.nodes {
-            let log = plan.folder.node_log(node.id);
+        let subcommand = program.is_none().then_some("node");
+        let hands_endpoints = place.hands_endpoints();
+        let launcher = Launcher { token: launch.token.cloned(), program: opened, subcommand, place };
+        let mut processes = Self { nodes: vec![], launcher };
+        for node in launch.nodes {
+            let log = launch.folder.node_log(node.id);
             let listen = || TcpListener::bind(SocketAddr::new(node.control.metric_address, node.metric_port));
-            let endpoint = namespaces.then(listen).transpose().map_err(|error| {
+            let endpoint = hands_endpoints.then(listen).transpose().map_err(|error| {
                 StartError::Usage(format!("port {} of node {} can't be used: {error}", node.metric_port, node.id))
             })?;
             let child = processes.launcher.start(node, &log, endpoint.as_ref()).map_err(StartError::Failed)?;
@@ -155,9 +198,15 @@ impl Processes {
     fn node(&mut self, id: u64) -> Result<&mut NodeProcess, String> {
         self.nodes.iter_mut().find(|node| node.args.id == id).ok_or_else(|| format!("there is no node {id}"))
     }
+}
 
-    /// The first node that has ended although it should run: its name, exit status and last log lines.
-    pub(super) fn died(&mut self) -> Option<String> {
+#[async_trait(?Send)]
+impl<P: Place> Deployment for Processes<P> {
+    fn capabilities(&self) -> Capabilities {
+        self.launcher.place.capabilities()
+    }
+
+    fn died(&mut self) -> Option<String> {
         for node in &mut self.nodes {
             if node.ended.is_none() {
                 node.ended = node.child.try_wait().ok().flatten();
@@ -166,18 +215,15 @@ impl Processes {
         self.nodes.iter().find(|node| node.ended.is_some() && !node.killed).map(NodeProcess::obituary)
     }
 
-    /// The process id of a node that runs.
-    pub(super) fn process(&self, id: u64) -> Option<u32> {
+    fn process(&self, id: u64) -> Option<u32> {
         self.nodes.iter().find(|node| node.args.id == id)?.child.id()
     }
 
-    /// The last lines of a node's log.
-    pub(super) fn log_tail(&self, id: u64) -> String {
+    fn log_tail(&self, id: u64) -> String {
         self.nodes.iter().find(|node| node.args.id == id).map_or_else(String::new, |node| log_tail(&node.log))
     }
 
-    /// Kills a node; it is gone when this returns.
-    pub(super) async fn kill(&mut self, id: u64) -> Result<(), String> {
+    async fn kill(&mut self, id: u64) -> Result<(), String> {
         let node = self.node(id)?;
         if node.ended.is_some() {
             return Err(format!("node {id} is not running"));
@@ -192,8 +238,7 @@ impl Processes {
         }
     }
 
-    /// Starts a node that was killed again, with the same arguments in the same place.
-    pub(super) fn restart(&mut self, id: u64) -> Result<(), String> {
+    async fn restart(&mut self, id: u64) -> Result<(), String> {
         let at = self.nodes.iter().position(|node| node.args.id == id && node.ended.is_some());
         let Some(node) = at.and_then(|at| self.nodes.get_mut(at)) else {
             return Err(format!("node {id} is running already"));
@@ -204,36 +249,27 @@ impl Processes {
         Ok(())
     }
 
-    /// Stops all threads of a node.
-    pub(super) async fn pause(&mut self, id: u64) -> Result<(), String> {
+    async fn pause(&mut self, id: u64) -> Result<(), String> {
         let node = self.node(id)?;
         kill_group(&node.child, Signal::SIGSTOP);
         node.wait_until_stopped(true).await
     }
 
-    /// Lets a paused node go on.
-    pub(super) async fn resume(&mut self, id: u64) -> Result<(), String> {
+    async fn resume(&mut self, id: u64) -> Result<(), String> {
         let node = self.node(id)?;
         kill_group(&node.child, Signal::SIGCONT);
         node.wait_until_stopped(false).await
     }
 
-    /// Counters of the qdiscs at a node's interface.
-    pub(super) fn counters(&self, id: u64) -> Result<Vec<QdiscCounters>, String> {
-        let counters = || Interface::named(INTERFACE)?.counters();
-        self.launcher.namespace(id)?.run(counters)?.map_err(|error| format!("node {id}: {error}"))
+    async fn counters(&self, id: u64) -> Result<Vec<QdiscCounters>, String> {
+        self.launcher.place.counters(id)
     }
 
-    /// Changes what is done at a node's interface.
-    pub(super) fn change(&self, id: u64, before: &InterfacePlan, after: &InterfacePlan) -> Result<(), String> {
-        let (before, after) = (before.clone(), after.clone());
-        let change = move || Interface::named(INTERFACE)?.change(&before, &after);
-        self.launcher.namespace(id)?.run(change)?.map_err(|error| format!("node {id}: {error}"))
+    async fn change(&self, id: u64, before: &InterfacePlan, after: &InterfacePlan) -> Result<(), String> {
+        self.launcher.place.change(id, before, after)
     }
 
-    /// Ends all nodes: SIGTERM, and SIGKILL for those that do not end in time. Says of each that did not end in order how
-    /// it ended.
-    pub(super) async fn stop(&mut self) -> Vec<String> {
+    async fn stop(&mut self) -> Vec<String> {
         for node in self.nodes.iter().filter(|node| node.ended.is_none()) {
             kill_group(&node.child, Signal::SIGTERM);
             // A stopped process takes no SIGTERM before it goes on.
@@ -252,15 +288,6 @@ impl Processes {
         }
         let bad = |node: &&NodeProcess| !node.killed && !node.ended.is_some_and(|status| status.success());
         self.nodes.iter().filter(bad).map(NodeProcess::obituary).collect()
-    }
-}
-
-/// Sends a signal to a child and whatever it has started.
-pub(super) fn kill_group(child: &Child, signal: Signal) {
-    if let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) {
-        // To its whole group, should the program be a wrapper that starts the node. It may have ended meanwhile; as its
-        // parent has not waited for it, the id is still its own.
-        let _ = killpg(Pid::from_raw(pid), signal);
     }
 }
 
@@ -295,26 +322,6 @@ fn command(
     Ok(command)
 }
 
-/// Makes a program end with this process, however that ends; Ctrl-C at the terminal goes to the runner alone, which ends
-/// the others in order.
-pub(super) fn tether(command: &mut Command) {
-    command.kill_on_drop(true).process_group(0);
-    mark(command);
-    die_with_parent(command);
-}
-
-#[allow(unsafe_code, reason = "the only way to run code between fork and exec")]
-fn die_with_parent(command: &mut Command) {
-    let parent = Pid::this();
-    let setup = move || {
-        nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
-        // The parent may have died before the line above.
-        if getppid() == parent { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
-    };
-    // SAFETY: between fork and exec only system calls are made, and nothing is allocated.
-    unsafe { command.pre_exec(setup) };
-}
-
 fn describe(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit code {code}"),
@@ -323,26 +330,5 @@ fn describe(status: ExitStatus) -> String {
             format!("signal {number} ({name})")
         }
         (None, None) => status.to_string(),
-    }
-}
-
-/// The last lines of a log, in the words in which a failure tells them.
-pub(super) fn log_tail(path: &Path) -> String {
-    use io::{Read, Seek, SeekFrom};
-    let read = || -> io::Result<String> {
-        let mut file = File::open(path)?;
-        let size = fs::metadata(path)?.len();
-        file.seek(SeekFrom::Start(size.saturating_sub(LOG_TAIL)))?;
-        let mut bytes = vec![];
-        file.take(LOG_TAIL).read_to_end(&mut bytes)?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
-    };
-    let text = read().unwrap_or_default();
-    let lines: Vec<&str> = text.lines().collect();
-    let last = &lines[lines.len().saturating_sub(LOG_LINES)..];
-    if last.is_empty() {
-        format!("; its log {} is empty", path.display())
-    } else {
-        format!("; its log ends:\n  {}", last.join("\n  "))
     }
 }

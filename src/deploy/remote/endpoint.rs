@@ -4,26 +4,26 @@ use std::{collections::BTreeSet, fmt, net::IpAddr, path::Path, str::FromStr};
 
 use serde::{Serialize, Serializer};
 
-use crate::{command_line::read_text, node::UsageError};
+use crate::{node::UsageError, paths::read_text};
 
 /// Largest file of endpoints, in bytes: ten thousand long names.
 const FILE_LIMIT: u64 = 1 << 20;
 
 /// Where a node is asked over HTTP: a host and the port of `--metric-port`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Endpoint {
+pub(crate) struct Endpoint {
     address: String,
     host: String,
 }
 
 impl Endpoint {
     /// Host and port, as in a URL: an IPv6 address has brackets.
-    pub fn address(&self) -> &str {
+    pub(crate) fn address(&self) -> &str {
         &self.address
     }
 
     /// The host's address, where it is given as one.
-    pub fn ip(&self) -> Option<IpAddr> {
+    pub(crate) fn ip(&self) -> Option<IpAddr> {
         self.host.parse().ok()
     }
 }
@@ -82,7 +82,7 @@ impl Serialize for Endpoint {
 ///
 /// # Errors
 /// One line that names the one that is wrong.
-pub(super) fn endpoints(given: &[Endpoint], file: Option<&Path>) -> Result<Vec<Endpoint>, UsageError> {
+pub(crate) fn endpoints(given: &[Endpoint], file: Option<&Path>) -> Result<Vec<Endpoint>, UsageError> {
     let mut all = given.to_vec();
     if let Some(path) = file {
         let failed = |why: String| UsageError(format!("--nodes-file {}: {why}", path.display()));

@@ -8,18 +8,17 @@ use k8s_openapi::{
 };
 
 use super::{
-    Objects, Port, SCRAPE_SECONDS, config_map, metadata,
+    parts::{Objects, Port, SCRAPE_SECONDS, config_map, metadata, service},
     pod::{DATA, container, files, mount, pod_spec, ready_at, resources, stateful_set},
-    service,
 };
 use crate::{
-    cluster::{
+    dashboards::{dashboards, datasource, ini, json, provider},
+    deploy::kubernetes::{
         names::{
             Component, DASHBOARDS_CONFIG_MAP, GRAFANA, GRAFANA_HEADLESS, GRAFANA_PORT, PROMETHEUS, PROMETHEUS_PORT,
         },
         plan::ClusterPlan,
     },
-    dashboards::{dashboards, datasource, ini, json, provider},
 };
 
 /// Its user in its image.
@@ -101,7 +100,7 @@ fn pod(plan: &ClusterPlan, ports: &[Port]) -> PodSpec {
     let mut container = Container {
         env: Some(settings.into_iter().chain(secrets).collect()),
         readiness_probe: Some(ready_at("/api/health", "http", 5)),
-        ..container(GRAFANA, &plan.args.images.grafana_image, resources(REQUESTS, LIMITS), ports)
+        ..container(GRAFANA, &plan.images.grafana_image, resources(REQUESTS, LIMITS), ports)
     };
     container.volume_mounts.get_or_insert_default().extend([
         mount(FILES, FOLDER, true),

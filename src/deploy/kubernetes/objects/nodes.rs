@@ -16,13 +16,12 @@ use k8s_openapi::{
 };
 
 use super::{
-    Objects, Port, config_map, metadata,
+    parts::{Objects, Port, config_map, metadata, service},
     pod::{container, no_rights, pod_spec, ready_at, resources, template},
-    service,
 };
 use crate::{
     access::TOKEN_VARIABLE,
-    cluster::{
+    deploy::kubernetes::{
         names::{
             Component, INDEX_ANNOTATION, JOB, NODE_CONTAINER, NODES_CONFIG_MAP, NODES_SERVICE, SHAPE_CONTAINER,
             TOKEN_KEY, TOKEN_SECRET, selector,
@@ -66,7 +65,7 @@ pub(super) fn add(plan: &ClusterPlan, objects: &mut Objects) -> Result<(), serde
 }
 
 fn ports(plan: &ClusterPlan) -> [Port; 3] {
-    let p2p = if plan.args.run.network.quic { "UDP" } else { "TCP" };
+    let p2p = if plan.node.network.quic { "UDP" } else { "TCP" };
     [
         Port::tcp(METRICS, plan.record.metric_port),
         Port { name: "p2p", number: plan.record.p2p_port, protocol: p2p },
@@ -102,14 +101,14 @@ fn job(plan: &ClusterPlan, ports: &[Port]) -> Job {
         completions: count,
         parallelism: count,
         template: template(plan, Component::Node, pod(plan, ports)),
-        ttl_seconds_after_finished: i32::try_from(plan.record.collect_within_seconds).ok(),
+        ttl_seconds_after_finished: i32::try_from(plan.record.retain_seconds).ok(),
         ..JobSpec::default()
     };
     Job { metadata: metadata(plan, JOB, Component::Node), spec: Some(spec), ..Job::default() }
 }
 
 fn pod(plan: &ClusterPlan, ports: &[Port]) -> PodSpec {
-    let pods = &plan.args.pods;
+    let pods = &plan.pods;
     let spread = TopologySpreadConstraint {
         max_skew: 1,
         topology_key: HOST.into(),
@@ -119,7 +118,7 @@ fn pod(plan: &ClusterPlan, ports: &[Port]) -> PodSpec {
     };
     let option = PodDNSConfigOption { name: Some("ndots".into()), value: Some("1".into()) };
     PodSpec {
-        affinity: (!pods.share_hosts).then(|| apart(plan)),
+        affinity: (!pods.allow_colocation).then(|| apart(plan)),
         // Peers have full names: with the usual five dots each might be looked for in every domain first.
         dns_config: Some(PodDNSConfig { options: Some(vec![option]), ..PodDNSConfig::default() }),
         init_containers: plan.is_shaped().then(|| vec![shape(plan)]),
@@ -151,7 +150,7 @@ fn own_kind(plan: &ClusterPlan) -> LabelSelector {
 }
 
 fn node_resources(plan: &ClusterPlan) -> ResourceRequirements {
-    let pods = &plan.args.pods;
+    let pods = &plan.pods;
     let texts =
         [&pods.cpu_requests, &pods.memory_requests, &pods.cpu_limits, &pods.memory_limits].map(ToString::to_string);
     resources([&texts[0], &texts[1]], [&texts[2], &texts[3]])

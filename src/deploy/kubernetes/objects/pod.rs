@@ -20,8 +20,8 @@ use k8s_openapi::{
     },
 };
 
-use super::Port;
-use crate::cluster::{
+use super::parts::Port;
+use crate::deploy::kubernetes::{
     image::PinnedImage,
     names::{Component, labels, selector},
     plan::ClusterPlan,
@@ -80,7 +80,6 @@ pub(super) fn container(name: &str, image: &PinnedImage, resources: ResourceRequ
 /// A pod that is nobody and may not ask the API server anything.
 pub(super) fn pod_spec(plan: &ClusterPlan, user: i64, containers: Vec<Container>) -> PodSpec {
     let tolerations: Vec<Toleration> = plan
-        .args
         .pods
         .tolerations
         .iter()
@@ -184,7 +183,7 @@ pub(super) fn stateful_set(
                 requests: Some(BTreeMap::from([("storage".to_owned(), Quantity(storage.into()))])),
                 ..VolumeResourceRequirements::default()
             }),
-            storage_class_name: plan.args.pods.storage_class.clone(),
+            storage_class_name: plan.pods.storage_class.clone(),
             ..PersistentVolumeClaimSpec::default()
         }),
         ..PersistentVolumeClaim::default()
@@ -205,7 +204,7 @@ pub(super) fn stateful_set(
 
 /// What watches takes processors from what is measured, so it goes elsewhere if it can.
 fn away_from_the_pool(plan: &ClusterPlan) -> Option<Affinity> {
-    let pods = &plan.args.pods;
+    let pods = &plan.pods;
     let elsewhere = PreferredSchedulingTerm {
         weight: 100,
         preference: NodeSelectorTerm {

@@ -6,16 +6,15 @@ use k8s_openapi::api::{
 };
 
 use super::{
-    Objects, Port, SCRAPE_SECONDS, config_map, metadata,
+    parts::{Objects, Port, SCRAPE_SECONDS, config_map, metadata, service},
     pod::{DATA, container, files, mount, pod_spec, ready_at, resources, stateful_set},
-    service,
 };
 use crate::{
-    cluster::{
+    dashboards::{Pods, Scraping, Targets, configuration, json, rules},
+    deploy::kubernetes::{
         names::{Component, PROMETHEUS, PROMETHEUS_HEADLESS, PROMETHEUS_PORT, selector_text},
         plan::ClusterPlan,
     },
-    dashboards::{Pods, Scraping, Targets, configuration, json, rules},
 };
 
 /// Its user: nobody, as in its image.
@@ -89,7 +88,7 @@ fn pod(plan: &ClusterPlan, ports: &[Port]) -> PodSpec {
         format!("--storage.tsdb.retention.size={STORED}"),
         format!("--web.listen-address=:{PROMETHEUS_PORT}"),
     ];
-    let image = &plan.args.images.prometheus_image;
+    let image = &plan.images.prometheus_image;
     let mut container = Container {
         args: Some(args.into()),
         readiness_probe: Some(ready_at("/-/ready", "http", 5)),

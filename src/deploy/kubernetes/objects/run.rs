@@ -3,13 +3,13 @@
 use k8s_openapi::api::core::v1::Namespace;
 use kube::core::ObjectMeta;
 
-use super::{Objects, config_map};
+use super::parts::{Objects, config_map};
 use crate::{
-    cluster::{
+    dashboards::json,
+    deploy::kubernetes::{
         names::{ARGUMENTS_KEY, Component, RUN_CONFIG_MAP, RUN_KEY, labels},
         plan::ClusterPlan,
     },
-    dashboards::json,
 };
 
 /// Label that says what pods a namespace admits: one of the Pod Security Standards.
@@ -23,6 +23,6 @@ pub(super) fn add(plan: &ClusterPlan, objects: &mut Objects) -> Result<(), serde
     let metadata =
         ObjectMeta { name: Some(plan.record.namespace.clone()), labels: Some(labels), ..ObjectMeta::default() };
     objects.add(&Namespace { metadata, ..Namespace::default() })?;
-    let data = [(ARGUMENTS_KEY.to_owned(), json(&plan.args)), (RUN_KEY.to_owned(), json(&plan.record))];
+    let data = [(ARGUMENTS_KEY.to_owned(), plan.arguments.clone()), (RUN_KEY.to_owned(), json(&plan.record))];
     objects.add(&config_map(plan, RUN_CONFIG_MAP, Component::Run, data))
 }
