@@ -5,7 +5,6 @@ use std::{
     net::SocketAddr,
     os::unix::ffi::OsStrExt,
     path::Path,
-    process::ExitCode,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
@@ -36,7 +35,6 @@ use super::{
 use crate::{
     access::RunToken,
     clock,
-    command_line::BAD_USAGE,
     environment::{Environment, congestion_control_to},
     machine::Machine,
     metrics::{DROP_REASONS, Labelled, MALFORMED_REASONS, Metrics, NETWORK_EVENTS, SystemSampler, usage},
@@ -44,7 +42,6 @@ use crate::{
     open_files::raise_open_files,
     probe::Responder,
     signals::Interrupts,
-    terminal::tell,
 };
 
 /// Pace of the system samples and of the summary file.
@@ -101,30 +98,19 @@ impl Life {
 }
 
 /// Why a node could not run.
-pub(super) enum Failure {
+#[derive(Debug)]
+pub enum Failure {
     /// The arguments can't work here.
     Usage(String),
     /// Anything else.
     Other(String),
 }
 
-/// Runs a node to its end, and says how it ended: 0 by itself, by `--timeout` or by a signal; 2 for arguments that
-/// can't work; 1 for anything else.
-pub(super) fn run(args: NodeArgs) -> ExitCode {
-    match start(args) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::Usage(line)) => {
-            tell(&format!("error: {line}"));
-            ExitCode::from(BAD_USAGE)
-        }
-        Err(Failure::Other(line)) => {
-            tell(&format!("error: {line}"));
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn start(args: NodeArgs) -> Result<(), Failure> {
+/// Runs a node to its end: by itself, by `--timeout` or by a signal.
+///
+/// # Errors
+/// When it can't run, or fails.
+pub fn run(args: NodeArgs) -> Result<(), Failure> {
     take_name();
     // Before anything looks at the clock.
     clock::adopt();

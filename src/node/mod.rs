@@ -3,7 +3,6 @@
 mod arguments;
 mod bounded;
 mod clock;
-mod command;
 mod environment;
 mod explore;
 mod guard;
@@ -26,10 +25,10 @@ mod workload;
 
 pub use arguments::{Bootstrap, ControlArgs, NetworkArgs, NodeArgs, UsageError, WorkloadArgs};
 pub use clock::unix_nanos;
-pub use command::NodeCommand;
 pub use environment::with_bare_environment;
 pub use explore::{TrialPlan, TrialTimes, trials};
 pub use histogram_text::HistogramText;
+pub use life::{Failure, run};
 pub use profile::ProfileMode;
 pub use recorder::Recorder;
 pub use schedule::{SendPhase, SendPlan, Slot, Slots};

@@ -10,7 +10,6 @@
 //! interface, and applied at both. So `--latency 50` means 50 ms from node to node, one way.
 
 mod batch;
-mod command;
 mod congestion;
 mod counters;
 mod interface;
@@ -19,8 +18,8 @@ mod shape;
 mod tool;
 
 pub use batch::{Batch, Devices, batch, burst_bytes, queue_bytes};
-pub use command::{ShapeArgs, command};
 pub use counters::{QdiscCounters, qdisc_counters};
+pub(crate) use interface::remove_leftovers;
 pub use interface::{Interface, RemovedParts};
 
 pub use plan::{InterfacePlan, PeerRule};
