@@ -23,7 +23,7 @@ in
   ]) "gossipsub" "Protocol that carries the broadcasts.";
   broadcaster = maybe natural "Node that broadcasts, in modes `one` and `explore`.";
   message-size-bytes = given (types.nullOr (
-    types.ints.between 36 4194304
+    types.ints.between 36 33554432
   )) 1024 "Size of a whole message.";
   heartbeat-millis =
     given (types.nullOr positive) 100

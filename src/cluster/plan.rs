@@ -103,7 +103,7 @@ impl ClusterPlan {
         check_pods(&args.pods)?;
         check_ports(args.metric_port, args.p2p_port)?;
         let shape = args.shape.shape().map_err(|error| UsageError(error.to_string()))?;
-        if !shape.is_free() && args.run.num_nodes > MOST_SHAPED {
+        if !shape.is_unshaped() && args.run.num_nodes > MOST_SHAPED {
             return Err(UsageError(format!(
                 "--num-nodes {}: every link of a shaped run is measured, and the cluster can keep those of at most \
                  {MOST_SHAPED} nodes: give fewer, or leave out the flags that say what the links should be",
@@ -166,7 +166,7 @@ impl ClusterPlan {
 
     /// Whether the nodes' network is shaped, which takes rights that they do not have otherwise.
     pub fn is_shaped(&self) -> bool {
-        !self.record.shape.is_free()
+        !self.record.shape.is_unshaped()
     }
 
     /// What every link is to be like.

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use super::{backend::Backend, docker::DockerArgs, fault::Fault, observe::ObserveArgs, run::DEFAULT_QUIET};
+use super::{backend::Backend, docker::DockerArgs, observe::ObserveArgs, run::DEFAULT_QUIET};
 use crate::{
     network::Protocol,
     node::{Mode, NetworkArgs, ProfileMode, WorkloadArgs},
     paths::as_text_if_given,
     report::{MESSAGE_PERCENT, Tolerance},
+    scenario::Fault,
     shaping::ShapeFlags,
 };
 

@@ -119,8 +119,8 @@ impl Links {
         let rows = before.iter().map(|((from, to), measured)| LinkRow {
             from: *from,
             to: *to,
-            configured: plan.links.whole(*from, *to),
-            burst_bytes: self.burst_bytes(*from, plan.links.whole(*from, *to)),
+            configured: plan.links.effective_shape(*from, *to),
+            burst_bytes: self.burst_bytes(*from, plan.links.effective_shape(*from, *to)),
             before: Some(measured.clone()),
             after: self.after.as_ref().and_then(|after| after.get(&(*from, *to)).cloned()),
             problems: vec![],

@@ -7,17 +7,12 @@ use std::{
 
 use futures::future::{join_all, try_join_all};
 
-use super::{
-    backend::Nodes,
-    client::NodeClient,
-    plan::Plan,
-    schedule::{Action, Directions, Groups},
-};
+use super::{backend::Nodes, client::NodeClient, plan::Plan};
 use crate::{
     live::NodeCondition,
     node::{NodeSummary, StartOrder, unix_nanos},
     report::FaultRow,
-    shaping::LinkPlan,
+    scenario::{Action, Directions, LinkPlan, NodeGroups, ShapePatch},
 };
 
 /// A fault that is done later than this after its time is told.
@@ -48,7 +43,7 @@ pub(super) struct Faults {
     paused: BTreeSet<u64>,
     returning: BTreeMap<u64, Returning>,
     links: LinkPlan,
-    groups: Option<Groups>,
+    groups: Option<NodeGroups>,
     cut: Option<Open>,
     degraded: BTreeMap<(u64, u64), Open>,
 }
@@ -283,7 +278,7 @@ impl Faults {
         &mut self,
         hands: &Hands<'_>,
         links: LinkPlan,
-        groups: Option<Groups>,
+        groups: Option<NodeGroups>,
         ids: impl Iterator<Item = u64>,
     ) -> Result<(), String> {
         let changes = ids.map(|id| {
@@ -296,7 +291,7 @@ impl Faults {
         Ok(())
     }
 
-    async fn cut(&mut self, hands: &Hands<'_>, groups: &Groups, row: usize) -> Result<Option<String>, String> {
+    async fn cut(&mut self, hands: &Hands<'_>, groups: &NodeGroups, row: usize) -> Result<Option<String>, String> {
         // One cut takes the place of another.
         self.close_cut(hands).await?;
         let packets_before = cut_packets(hands).await?;
@@ -328,13 +323,13 @@ impl Faults {
         &mut self,
         hands: &Hands<'_>,
         directions: &Directions,
-        shape: &str,
+        patch: &ShapePatch,
         row: usize,
     ) -> Result<Option<String>, String> {
         self.close_degraded(hands, directions).await?;
         let mut links = self.links.clone();
         for (from, to) in directions {
-            let degraded = hands.plan.links.link(*from, *to).with(shape).map_err(|error| error.to_string())?;
+            let degraded = hands.plan.links.link(*from, *to).with(patch).map_err(|error| error.to_string())?;
             links.set_link(*from, *to, degraded);
         }
         for direction in directions {

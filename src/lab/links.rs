@@ -120,7 +120,7 @@ impl Prober<'_> {
     }
 
     async fn probe(&self, from: u64, to: u64, mut order: ProbeOrder) -> Result<ProbeResult, String> {
-        let (there, back) = (self.links.whole(from, to), self.links.whole(to, from));
+        let (there, back) = (self.links.effective_shape(from, to), self.links.effective_shape(to, from));
         let longest_trip =
             [there, back].iter().map(|shape| shape.latency_millis + shape.jitter_millis).sum::<f64>().ceil() as u64;
         let queue = order.train.map_or(0, |train| queue_millis(&there, &back, train));
@@ -140,7 +140,7 @@ impl Prober<'_> {
         let paced = Duration::from_secs(1) * u32::try_from(pairs.len()).unwrap_or(u32::MAX)
             / u32::try_from(PINGS_PER_SECOND).unwrap_or(1);
         let probes = pairs.iter().map(|(from, to)| async {
-            let rates = [self.links.whole(*from, *to), self.links.whole(*to, *from)];
+            let rates = [self.links.effective_shape(*from, *to), self.links.effective_shape(*to, *from)];
             let slowest = rates.iter().filter_map(Shape::bytes_per_second).min();
             let gentle = slowest
                 .map_or(Duration::ZERO, |rate| Duration::from_secs_f64(PING_BYTES as f64 / (PING_SHARE * rate as f64)));
@@ -197,7 +197,7 @@ impl Prober<'_> {
         let count = self.alive.len();
         let links = (0..count).filter_map(|at| {
             let (from, to) = (self.alive[at], self.alive[(at + round) % count]);
-            let shape = self.links.whole(from, to);
+            let shape = self.links.effective_shape(from, to);
             let rate = shape.bytes_per_second().filter(|_| shape.loss_percent < 100.0)?;
             Some(Limited { from, to, shape, rate })
         });
@@ -210,7 +210,7 @@ impl Prober<'_> {
         let at_once = if one_clock { limited.len().max(1) } else { 1 };
         let messages = limited.iter().map(|link| async move {
             let target = self.target(link.to)?;
-            let message = message_order(&self.links.whole(link.to, link.from), link);
+            let message = message_order(&self.links.effective_shape(link.to, link.from), link);
             let order = ProbeOrder {
                 target,
                 pings: 0,
@@ -239,7 +239,7 @@ impl Prober<'_> {
 
     fn message_is_off(&self, link: &Limited, measured: &Measured) -> bool {
         let tolerance = self.plan.args.links.tolerance();
-        let back = self.links.whole(link.to, link.from).latency_millis;
+        let back = self.links.effective_shape(link.to, link.from).latency_millis;
         let message = measured.get(&(link.from, link.to)).and_then(|found| found.message);
         message.is_some_and(|message| message_problem(&link.shape, back, &message, &tolerance).is_some())
     }

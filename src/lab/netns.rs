@@ -116,7 +116,7 @@ impl Network {
     /// One namespace for each plan, shaped by it, all on one bridge.
     pub(super) fn new(plans: &[InterfacePlan]) -> Result<Self, String> {
         // Else the first IFB device loads it with two more, which stay on the host.
-        if plans.iter().any(|plan| !plan.is_free()) {
+        if plans.iter().any(|plan| !plan.is_unshaped()) {
             let _ = std::process::Command::new("modprobe")
                 .args(["--quiet", "ifb", "numifbs=0"])
                 .stdin(Stdio::null())
@@ -161,7 +161,7 @@ impl Network {
                 // A kernel without IPv6 has no use for the address; who wants it learns from the node that it is missing.
                 let v6 = format!("address add {v6}/64 dev {INTERFACE} nodad");
                 let _ = ip_batch(&[v6]).and_then(|()| ip_batch(&v6_neighbours));
-                if plan.is_free() { Ok(()) } else { Interface::named(INTERFACE)?.apply(&plan) }
+                if plan.is_unshaped() { Ok(()) } else { Interface::named(INTERFACE)?.apply(&plan) }
             };
             node.run(set_up)?.map_err(told)?;
         }

@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -11,21 +12,26 @@ use super::{
     backend::Backend,
     docker, links, netns,
     observe::Observation,
+    phases::read_faults,
     profile::{self, Means},
     remote::Elsewhere,
     run::{DEFAULT_WINDOW, DEFAULTS},
     runner::kill_orphans,
-    schedule::{Action, Groups, Schedule},
 };
 use crate::{
     access::RunToken,
+    command_line::read_text,
     environment::congestion_controls,
     network::{PeerAddress, peer_id},
     node::{Bootstrap, ControlArgs, Load, NodeArgs, UsageError, Workload, unix_nanos, value_name},
     report::{RunFolder, WorkloadSummary},
-    shaping::{InterfacePlan, LinkPlan, PeerRule, Shape, ShapeFlags},
+    scenario::{Action, FaultSchedule, LinkPlan, NodeGroups, Shape, ShapePatch, check_degradations, parse_links},
+    shaping::{InterfacePlan, PeerRule, ShapeFlags},
     terminal::tell,
 };
+
+/// Largest file of links that is read, in bytes: a matrix of 1000 regions is about 6 MB.
+const LINKS_LIMIT: u64 = 16 << 20;
 
 /// Most nodes on one machine: their connections grow with the square, and the list of peers must fit a command line.
 const MOST_NODES: u64 = 1000;
@@ -54,7 +60,7 @@ pub(super) struct Plan {
     /// What every link is to be like.
     pub(super) links: LinkPlan,
     /// What is done to the network while it is measured.
-    pub(super) schedule: Schedule,
+    pub(super) schedule: FaultSchedule,
     /// Addresses of each node in the p2p network; empty where links can't be shaped.
     pub(super) addresses: Vec<[IpAddr; 2]>,
     /// What was made ready in Docker, for that backend.
@@ -207,17 +213,17 @@ impl Plan {
     }
 
     /// What is done at a node's interface to make `links`, and to cut it off from the groups that it is not in.
-    pub(super) fn interface(&self, links: &LinkPlan, groups: Option<&Groups>, id: u64) -> InterfacePlan {
-        let rate = Shape { throughput_kilobytes_per_second: links.interface(id), ..Shape::default() };
-        let egress = Shape { throughput_kilobytes_per_second: links.interface(id), ..links.default };
-        let degradations: Vec<Shape> = self.schedule.degradations().collect();
+    pub(super) fn interface(&self, links: &LinkPlan, groups: Option<&NodeGroups>, id: u64) -> InterfacePlan {
+        let rate = Shape { throughput_kilobytes_per_second: links.download(id), ..Shape::default() };
+        let egress = Shape { throughput_kilobytes_per_second: links.upload(id), ..links.default };
+        let degradations: Vec<&ShapePatch> = self.schedule.degradations().collect();
         let mut plan = InterfacePlan {
             egress,
             ingress: rate,
             congestion_control: self.args.congestion_control.clone(),
             blockable: self.schedule.cuts(),
-            adjustable_delay: degradations.iter().any(Shape::needs_netem),
-            adjustable_rate: degradations.iter().any(|shape| shape.throughput_kilobytes_per_second.is_some()),
+            adjustable_delay: degradations.iter().any(|patch| patch.needs_netem()),
+            adjustable_rate: degradations.iter().any(|patch| patch.throughput_kilobytes_per_second.is_some()),
             ..InterfacePlan::default()
         };
         let others = || (0..).zip(&self.addresses).filter(|(other, _)| *other != id);
@@ -316,7 +322,7 @@ fn peer_address(ip: IpAddr, port: u16, quic: bool, id: u64) -> Result<PeerAddres
 /// The links that the flags and the file ask for.
 fn links(args: &LocalArgs) -> Result<LinkPlan, UsageError> {
     let links = asked_links(&args.shape, &args.links, args.num_nodes)?;
-    if args.backend == Backend::Process && !links.is_free() {
+    if args.backend == Backend::Process && !links.is_unshaped() {
         return Err(UsageError(
             "processes on the loopback can't be shaped: add --backend netns or --docker, which give each node an \
              interface of its own"
@@ -355,7 +361,7 @@ pub(super) fn asked_links(shape: &ShapeFlags, given: &LinkArgs, num_nodes: u64) 
     let usage = |error: &dyn std::fmt::Display| UsageError(error.to_string());
     let shape = shape.shape().map_err(|error| usage(&error))?;
     let links = match &given.file {
-        Some(path) => LinkPlan::read(path, shape, num_nodes).map_err(|error| usage(&error))?,
+        Some(path) => read_links(path, shape, num_nodes)?,
         None => LinkPlan::uniform(shape),
     };
     for (name, value) in [
@@ -371,8 +377,13 @@ pub(super) fn asked_links(shape: &ShapeFlags, given: &LinkArgs, num_nodes: u64) 
 }
 
 /// The faults, checked against the run and its links.
-fn schedule(args: &LocalArgs, links: &LinkPlan, window: Option<Duration>) -> Result<Schedule, UsageError> {
-    let schedule = Schedule::new(&args.faults.given, args.faults.file.as_deref(), args.num_nodes, window)?;
+fn schedule(args: &LocalArgs, links: &LinkPlan, window: Option<Duration>) -> Result<FaultSchedule, UsageError> {
+    let mut faults = args.faults.given.clone();
+    if let Some(path) = &args.faults.file {
+        faults.extend(read_faults(path)?);
+    }
+    let schedule = FaultSchedule::new(&faults, args.num_nodes, 0, window);
+    let schedule = schedule.map_err(|error| UsageError(error.message))?;
     for fault in schedule.faults() {
         let shapes = matches!(fault.action, Action::Partition(_) | Action::Degrade(..));
         if shapes && args.backend == Backend::Process {
@@ -380,24 +391,21 @@ fn schedule(args: &LocalArgs, links: &LinkPlan, window: Option<Duration>) -> Res
                 "fault '{fault}' needs links of their own: add --backend netns or --docker"
             )));
         }
-        if let Action::Degrade(directions, shape) = &fault.action {
-            for (from, to) in directions {
-                let with = links.link(*from, *to).with(shape);
-                with.map_err(|error| UsageError(format!("fault '{fault}': {error}")))?;
-            }
-        }
     }
-    let duplicates = |shape: &Shape| shape.duplicate_percent > 0.0;
-    let differ = links.differs_by_link() || schedule.degradations().next().is_some();
-    let any = schedule.degradations().any(|shape| duplicates(&shape)) || links.shapes().any(duplicates);
-    if differ && any {
-        return Err(UsageError(
-            "duplicate has to be the same for every link, and no link may be degraded: kernels duplicate packets only where \
-             one netem is all there is at an interface"
-                .into(),
-        ));
-    }
+    check_degradations(links, &schedule).map_err(|error| UsageError(error.message))?;
     Ok(schedule)
+}
+
+/// Reads a file of links; links that it does not shape are `default`.
+fn read_links(path: &Path, default: Shape, num_nodes: u64) -> Result<LinkPlan, UsageError> {
+    let error = |words: String| UsageError(format!("--links {}: {words}", path.display()));
+    let text = read_text(path, LINKS_LIMIT).map_err(error)?;
+    let links = parse_links(&path.display().to_string(), &text);
+    let links = links.map_err(|error| UsageError(format!("--links {error}")))?;
+    if !links.links.default.is_unshaped() && !default.is_unshaped() {
+        return Err(error("both [default] and flags such as --latency say what all links are like: give one".into()));
+    }
+    links.plan(default, num_nodes).map_err(|error| UsageError(format!("--links {error}")))
 }
 
 fn node(

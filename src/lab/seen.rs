@@ -38,7 +38,7 @@ pub(super) fn live(plan: &Plan) -> Result<Option<Live>, String> {
 
 /// What is known before the run.
 fn run_info(plan: &Plan) -> RunInfo {
-    let links = (!plan.links.is_free()).then_some("links");
+    let links = (!plan.links.is_unshaped()).then_some("links");
     let traffic: &[&'static str] = if plan.is_explore() { &["explore"] } else { &["warm-up", "measure", "drain"] };
     let trials = match &plan.workload.load {
         Load::Explore { trials, .. } => trials.len(),

@@ -40,7 +40,7 @@ use crate::{
     environment::{Environment, congestion_control_to},
     machine::Machine,
     metrics::{DROP_REASONS, Labelled, MALFORMED_REASONS, Metrics, NETWORK_EVENTS, SystemSampler, usage},
-    network::{Backlog, NetworkConfig, Outgoing, PeerAddress, Readiness, Roster, UnreachedPeer, peer_id},
+    network::{Backlog, Channel, NetworkConfig, Outgoing, PeerAddress, Readiness, Roster, UnreachedPeer, peer_id},
     open_files::raise_open_files,
     probe::Responder,
     signals::Interrupts,
@@ -509,13 +509,16 @@ impl Node {
             port: args.p2p_port,
             bootstrap: args.bootstrap.0.clone(),
             quic: args.network.quic,
-            protocol: args.network_protocol,
-            broadcasters: self.workload.broadcasters(),
+            channels: vec![Channel::of_default_class(
+                args.network_protocol,
+                self.workload.broadcasters(),
+                message_size,
+            )],
+            validation_delay: Duration::ZERO,
             gossip: args.network.gossip.clone(),
             queue_bytes: usize::try_from(args.network.queue_bytes).unwrap_or(usize::MAX),
             queue_messages: usize::try_from(args.buffer_size).unwrap_or(usize::MAX),
             backlog: self.backlog.clone(),
-            message_size,
         }
     }
 

@@ -133,7 +133,9 @@ impl Worker {
         let (intended_unix_nanos, next_unix_nanos) = (slot.intended_unix_nanos, slot.next_unix_nanos);
         // The extension is stamped when the message is handed over.
         let bytes = compose(sender, slot.index, intended_unix_nanos, message_size, &Extension::default());
-        let mut message = Outgoing { intended_unix_nanos, next_unix_nanos, handed_over_unix_nanos: 0, trial, bytes };
+        let (class, index) = (0, slot.index);
+        let mut message =
+            Outgoing { intended_unix_nanos, next_unix_nanos, handed_over_unix_nanos: 0, trial, class, index, bytes };
         loop {
             message = match self.outgoing.try_send(message) {
                 Ok(()) => return true,

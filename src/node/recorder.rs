@@ -348,7 +348,7 @@ impl Traffic for Recorder {
 
     // Runs on the network's tasks: reading the header and counting takes about as long as handing the message to
     // another task would, so nothing is handed over (see `cargo bench --bench hot_path`).
-    fn received(&self, source: Option<PeerId>, bytes: &[u8]) {
+    fn received(&self, source: Option<PeerId>, _class: Option<u16>, bytes: &[u8]) {
         self.received_at(source, bytes, unix_nanos());
     }
 }
@@ -380,9 +380,9 @@ mod tests {
         let recorder = recorder();
         let now = unix_nanos();
         recorder.begin(&span(now - 10 * SECOND, now - 5 * SECOND));
-        recorder.received(Some(peer_id(1)), &message(1, 0, now - 11 * SECOND));
-        recorder.received(Some(peer_id(1)), &message(1, 1, now - 10 * SECOND));
-        recorder.received(Some(peer_id(1)), &message(1, 2, now - 5 * SECOND));
+        recorder.received(Some(peer_id(1)), None, &message(1, 0, now - 11 * SECOND));
+        recorder.received(Some(peer_id(1)), None, &message(1, 1, now - 10 * SECOND));
+        recorder.received(Some(peer_id(1)), None, &message(1, 2, now - 5 * SECOND));
         let counts = recorder.counts();
         assert_eq!((counts.measured.received, counts.outside.received), (1, 2));
         let delay = counts.measured.delay_micros.decode().unwrap().max();
@@ -395,16 +395,16 @@ mod tests {
             let recorder = recorder();
             let now = unix_nanos();
             recorder.remember_early();
-            recorder.received(Some(peer_id(1)), &message(1, 7, now - 4 * SECOND));
-            recorder.received(Some(peer_id(1)), &message(1, 8, now - SECOND));
-            recorder.received(Some(peer_id(1)), &message(1, 8, now - SECOND));
+            recorder.received(Some(peer_id(1)), None, &message(1, 7, now - 4 * SECOND));
+            recorder.received(Some(peer_id(1)), None, &message(1, 8, now - SECOND));
+            recorder.received(Some(peer_id(1)), None, &message(1, 8, now - SECOND));
             recorder.begin(&Span {
                 base: Base::LowestSeen,
                 boundaries: vec![now - 3 * SECOND],
                 rejoined_from: rejoined.then_some(now - 2 * SECOND),
                 ..span(now - 5 * SECOND, now + 5 * SECOND)
             });
-            recorder.received(Some(peer_id(1)), &message(1, 9, now));
+            recorder.received(Some(peer_id(1)), None, &message(1, 9, now));
             let counts = recorder.counts();
             let phases: Vec<u64> = counts.phases.iter().map(|phase| phase.received).collect();
             assert_eq!(phases, [0, if rejoined { 2 } else { 1 }]);
@@ -418,7 +418,7 @@ mod tests {
         let recorder = recorder();
         recorder.remember_early();
         for index in 0..MOST_EARLY as u64 + 10 {
-            recorder.received(Some(peer_id(1)), &message(1, index, 0));
+            recorder.received(Some(peer_id(1)), None, &message(1, index, 0));
         }
         assert_eq!(recorder.lock().early.as_ref().map(Vec::len), Some(MOST_EARLY));
     }
@@ -428,9 +428,9 @@ mod tests {
         let recorder = recorder();
         let now = unix_nanos();
         for (index, seconds) in [(0, 1), (1, 60), (2, 3600)] {
-            recorder.received(Some(peer_id(1)), &message(1, index, now - seconds * SECOND));
+            recorder.received(Some(peer_id(1)), None, &message(1, index, now - seconds * SECOND));
         }
-        recorder.received(Some(peer_id(2)), &message(2, 0, 0));
+        recorder.received(Some(peer_id(2)), None, &message(2, 0, 0));
         let delays = recorder.counts().measured.delay_micros.decode().unwrap();
         let within = |quantile, seconds: f64| {
             let value = delays.value_at_quantile(quantile) as f64 / 1e6;
@@ -445,12 +445,12 @@ mod tests {
     #[test]
     fn strangers_impostors_and_other_runs_are_not_counted() {
         let recorder = recorder();
-        recorder.received(Some(peer_id(1)), &message(2, 0, 0));
-        recorder.received(Some(peer_id(3)), &message(3, 0, 0));
-        recorder.received(Some(peer_id(0)), &message(0, 0, 0));
-        recorder.received(Some(peer_id(1)), b"nonsense");
+        recorder.received(Some(peer_id(1)), None, &message(2, 0, 0));
+        recorder.received(Some(peer_id(3)), None, &message(3, 0, 0));
+        recorder.received(Some(peer_id(0)), None, &message(0, 0, 0));
+        recorder.received(Some(peer_id(1)), None, b"nonsense");
         let other = compose(1, 0, 0, 100, &Extension { run_id: 8, ..Extension::default() });
-        recorder.received(Some(peer_id(1)), &other);
+        recorder.received(Some(peer_id(1)), None, &other);
         assert_eq!(recorder.counts().measured, Windows::new(&span(0, 0)).measured.summary());
         let refused = |reason| recorder.metrics.receive_message_malformed_count.of(reason).get();
         assert_eq!(refused("wrong_sender"), 1);
@@ -467,7 +467,7 @@ mod tests {
         let mut unnamed = named(3, 7);
         unnamed[HEADER_SIZE..].fill(0);
         for message in [named(0, 7), named(1, 0), named(2, 8), unnamed, compose(1, 4, 0, 40, &Extension::default())] {
-            recorder.received(Some(peer_id(1)), &message);
+            recorder.received(Some(peer_id(1)), None, &message);
         }
         assert_eq!(recorder.counts().measured.received, 1);
         assert_eq!(recorder.metrics.receive_message_malformed_count.of("other_run").get(), 4);
@@ -478,7 +478,7 @@ mod tests {
         let metrics = Metrics::register(&Registry::new()).unwrap();
         let recorder = Recorder::new(0, 7, Arc::new(Roster::new(3)), metrics).named_run_only(Some(59));
         for (index, size) in [(0, 59), (1, 58), (2, 100)] {
-            recorder.received(Some(peer_id(1)), &compose(1, index, 0, size, &Extension::default()));
+            recorder.received(Some(peer_id(1)), None, &compose(1, index, 0, size, &Extension::default()));
         }
         assert_eq!(recorder.counts().measured.received, 1);
     }
@@ -491,7 +491,7 @@ mod tests {
         let now = unix_nanos();
         for (index, run_id) in [(0, 7), (1, 8), (2, 0)] {
             let extension = Extension { run_id, ..Extension::default() };
-            recorder.received(Some(peer_id(1)), &compose(1, index, now, 100, &extension));
+            recorder.received(Some(peer_id(1)), None, &compose(1, index, now, 100, &extension));
         }
         recorder.set_run_id(7);
         let rejoined_from = Some(now - SECOND);
@@ -504,8 +504,8 @@ mod tests {
         let recorder = recorder();
         recorder.begin(&Span { trial: 1, ..Span::everything(Base::Zero) });
         let of_trial = |trial| compose(1, 0, 0, 100, &Extension { run_id: 7, trial, ..Extension::default() });
-        recorder.received(Some(peer_id(1)), &of_trial(0));
-        recorder.received(Some(peer_id(1)), &of_trial(1));
+        recorder.received(Some(peer_id(1)), None, &of_trial(0));
+        recorder.received(Some(peer_id(1)), None, &of_trial(1));
         assert_eq!((recorder.counts().measured.received, recorder.counts().measured.duplicates), (1, 0));
         assert_eq!(recorder.metrics.receive_message_malformed_count.of("other_trial").get(), 1);
     }
@@ -513,7 +513,7 @@ mod tests {
     #[test]
     fn a_delay_from_a_clock_ahead_of_ours_is_clamped_and_counted() {
         let recorder = recorder();
-        recorder.received(Some(peer_id(1)), &message(1, 0, unix_nanos() + 60 * SECOND));
+        recorder.received(Some(peer_id(1)), None, &message(1, 0, unix_nanos() + 60 * SECOND));
         let measured = recorder.counts().measured;
         assert_eq!((measured.received, measured.negative_delays), (1, 1));
         assert_eq!(measured.delay_micros.decode().unwrap().max(), 0);
@@ -525,6 +525,8 @@ mod tests {
             next_unix_nanos: intended + SECOND,
             handed_over_unix_nanos: 0,
             trial: 0,
+            class: 0,
+            index: 0,
             bytes: message(0, 0, intended),
         }
     }
@@ -574,7 +576,7 @@ mod tests {
         let recorder = recorder();
         let now = unix_nanos();
         let impossible = || recorder.metrics.receive_message_malformed_count.of("impossible_index").get();
-        recorder.received(Some(peer_id(1)), &message(1, u64::MAX - 1, now));
+        recorder.received(Some(peer_id(1)), None, &message(1, u64::MAX - 1, now));
         assert_eq!(impossible(), 1);
         let plan = SendPlan {
             num_nodes: 3,
@@ -586,10 +588,10 @@ mod tests {
             spread_seed: None,
         };
         recorder.begin(&Span { plan: Some(plan), ..Span::everything(Base::Zero) });
-        recorder.received(Some(peer_id(1)), &message(1, 10_000, now));
+        recorder.received(Some(peer_id(1)), None, &message(1, 10_000, now));
         assert_eq!(impossible(), 2);
         for index in 0..10 {
-            recorder.received(Some(peer_id(1)), &message(1, index, now));
+            recorder.received(Some(peer_id(1)), None, &message(1, index, now));
         }
         let counts = recorder.counts();
         assert_eq!((counts.measured.received, counts.measured.undecided, counts.pending), (10, 0, 0));

@@ -143,7 +143,7 @@ impl Workload {
             .ok_or_else(|| needs(mode, "--message-size-bytes"))?;
         if !(HEADER_SIZE..=MAX_MESSAGE_SIZE).contains(&message_size) {
             return Err(UsageError(format!(
-                "--message-size-bytes {message_size}: must be {HEADER_SIZE} (the header) to {MAX_MESSAGE_SIZE} (4 MiB)"
+                "--message-size-bytes {message_size}: must be {HEADER_SIZE} (the header) to {MAX_MESSAGE_SIZE} (32 MiB)"
             )));
         }
         let heartbeat_millis = args

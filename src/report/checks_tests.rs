@@ -94,6 +94,8 @@ impl Run {
                     next_unix_nanos: next,
                     handed_over_unix_nanos: 0,
                     trial: 0,
+                    class: 0,
+                    index: slot.index,
                     bytes: compose(sender, slot.index, intended, SIZE, &extension),
                 };
                 assert!(recorder.about_to_send(&mut message));
@@ -114,7 +116,7 @@ impl Run {
                 };
                 for receiver in (0..NODES).filter(|node| *node != sender && *node != lost) {
                     for _ in 0..1 + u8::from(twice) {
-                        self.recorders[receiver as usize].received(Some(peer_id(sender)), &arrives);
+                        self.recorders[receiver as usize].received(Some(peer_id(sender)), None, &arrives);
                     }
                 }
             }

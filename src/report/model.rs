@@ -350,7 +350,9 @@ impl Model<'_> {
     fn hand_over(&mut self, now: u64, node: u64, number: usize, slot: &Slot) {
         let Slot { index, intended_unix_nanos, next_unix_nanos } = *slot;
         let bytes = compose(node, index, intended_unix_nanos, SIZE, &Extension::default());
-        let mut message = Outgoing { intended_unix_nanos, next_unix_nanos, handed_over_unix_nanos: 0, trial: 0, bytes };
+        let (trial, class) = (0, 0);
+        let mut message =
+            Outgoing { intended_unix_nanos, next_unix_nanos, handed_over_unix_nanos: 0, trial, class, index, bytes };
         let recorder = &self.lives[&node][number].recorder;
         if !recorder.stamp(&mut message, now) {
             return;

@@ -13,11 +13,12 @@ use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
 use super::{
     interface::{Interface, remove_leftovers},
     plan::InterfacePlan,
-    shape::{Shape, ShapeFlags},
+    shape::ShapeFlags,
     tool::ShapingError,
 };
 use crate::{
     command_line::BAD_USAGE,
+    scenario::Shape,
     terminal::{say, tell},
 };
 
@@ -108,8 +109,8 @@ fn shape(args: &ShapeArgs) -> Result<(), String> {
     match &args.change_from {
         Some(before) => interface()?.change(before, &plan).map_err(told)?,
         // An entry point that is not asked to shape needs neither `tc` nor privileges.
-        None if plan.is_free() && !args.command.is_empty() => {}
-        None if plan.is_free() => {
+        None if plan.is_unshaped() && !args.command.is_empty() => {}
+        None if plan.is_unshaped() => {
             return Err("nothing to shape: give --latency, --throughput or another of its kind".into());
         }
         None => {
@@ -131,7 +132,7 @@ fn shape(args: &ShapeArgs) -> Result<(), String> {
     };
     let error = command.args(rest).exec();
     // Nobody is there whose links they would be. Without privileges any more it stays, and goes with its namespace.
-    if args.change_from.is_none() && !plan.is_free() {
+    if args.change_from.is_none() && !plan.is_unshaped() {
         let _ = interface().map(|interface| interface.remove());
     }
     Err(format!("{} can't be started: {error}", program.to_string_lossy()))

@@ -14,7 +14,6 @@ mod command;
 mod congestion;
 mod counters;
 mod interface;
-mod links;
 mod plan;
 mod shape;
 mod tool;
@@ -23,7 +22,9 @@ pub use batch::{Batch, Devices, batch, burst_bytes, queue_bytes};
 pub use command::{ShapeArgs, command};
 pub use counters::{QdiscCounters, qdisc_counters};
 pub use interface::{Interface, RemovedParts};
-pub use links::{LinkPlan, LinkPlanError, Nodes, links_between};
+
 pub use plan::{InterfacePlan, PeerRule};
-pub use shape::{Shape, ShapeError, ShapeFlags};
+pub use shape::ShapeFlags;
+
+pub use crate::scenario::{LinkPlan, Nodes, Shape, ShapeError, ShapePatch, links_between};
 pub use tool::{ShapingError, ip_batch};

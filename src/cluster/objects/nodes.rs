@@ -198,7 +198,7 @@ fn shape(plan: &ClusterPlan) -> Container {
     let InterfacePlan { egress, ingress, .. } = InterfacePlan::symmetric(*plan.shape());
     // The name of the interface is the network plugin's, the address the pod's.
     let mut args = vec!["shape".to_owned(), "--address=$(POD_IP)".to_owned(), format!("--egress={egress}")];
-    if !ingress.is_free() {
+    if !ingress.is_unshaped() {
         args.push(format!("--ingress={ingress}"));
     }
     let may = SecurityContext {

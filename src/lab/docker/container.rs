@@ -100,7 +100,7 @@ impl Recipe<'_> {
             args.push(format!("--env={TOKEN_VARIABLE}"));
         }
         args.extend(prepared.labels.flags());
-        let shaped = !self.interface.is_free();
+        let shaped = !self.interface.is_unshaped();
         if shaped {
             // To shape, and then to become nobody.
             args.extend(["NET_ADMIN", "SETUID", "SETGID"].map(|right| format!("--cap-add={right}")));

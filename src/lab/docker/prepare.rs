@@ -119,7 +119,8 @@ async fn make_ready(plan: &mut Plan) -> Result<(), StartError> {
 
 /// Tries what is asked for in a namespace that is thrown away: a kernel that can't do it is known before anything is made.
 fn can_shape(plans: &[InterfacePlan], daemon: &Daemon) -> Result<(), StartError> {
-    let hardest = plans.iter().find(|plan| plan.needs_netem()).or_else(|| plans.iter().find(|plan| !plan.is_free()));
+    let hardest =
+        plans.iter().find(|plan| plan.needs_netem()).or_else(|| plans.iter().find(|plan| !plan.is_unshaped()));
     let Some(plan) = hardest.cloned() else { return Ok(()) };
     // Docker may run in a virtual machine, whose kernel is another.
     if uname().is_ok_and(|host| host.release().to_string_lossy() != daemon.kernel_version) {

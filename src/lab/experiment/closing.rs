@@ -1,6 +1,7 @@
 //! The end of a run: the nodes are stopped, and the result is made of all that is known.
 
 use super::Experiment;
+use crate::lab::phases::phases;
 use crate::{
     node::{Load, NodeSummary, StartOrder, unix_nanos},
     report::{Certificate, Collected, Observations, PlannedWindow, RunSummary, Verdict, merge},
@@ -48,7 +49,7 @@ impl Experiment<'_> {
             window,
             ended_unix_nanos,
             killed,
-            phases: self.plan.schedule.phases(),
+            phases: phases(&self.plan.schedule),
             ready_seconds: self.ready_seconds,
             drain: self.drained,
             links,

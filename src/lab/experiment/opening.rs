@@ -23,7 +23,7 @@ impl Experiment<'_> {
     /// Measures the links, if they are shaped. After the window the network is closed first, so that nothing else is on
     /// them.
     pub(super) async fn certify(&mut self, stage: Stage) -> Result<(), String> {
-        if self.plan.links.is_free() {
+        if self.plan.links.is_unshaped() {
             return Ok(());
         }
         self.progress.stage("links", stage.tells());

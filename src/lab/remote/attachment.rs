@@ -30,11 +30,11 @@ use crate::{
         plan::{self, Plan},
         progress::Progress,
         run::{DEFAULT_QUIET, DEFAULT_WINDOW},
-        schedule::Schedule,
     },
     network::peer_id,
     node::{Mode, ProfileMode, StartOrder},
     report::RunFolder,
+    scenario::FaultSchedule,
     shaping::ShapeFlags,
 };
 
@@ -184,7 +184,7 @@ impl Attachment {
         };
         plan::check_seeing(&args)?;
         let links = plan::asked_links(&args.shape, &args.links, args.num_nodes)?;
-        let probe_targets = if links.is_free() { BTreeMap::new() } else { probe_targets(nodes).await? };
+        let probe_targets = if links.is_unshaped() { BTreeMap::new() } else { probe_targets(nodes).await? };
         let observation = Observation::new(&args.observe, &[])?;
         let elsewhere = Elsewhere {
             backend: self.backend,
@@ -201,7 +201,7 @@ impl Attachment {
             nodes: nodes.values().map(|node| node.args.clone()).collect(),
             folder: self.folder,
             links,
-            schedule: Schedule::default(),
+            schedule: FaultSchedule::default(),
             addresses: vec![],
             docker: None,
             profile: None,

@@ -225,7 +225,7 @@ impl Attached {
                 self.plan.folder.root().display()
             )));
         }
-        match (begun.links.is_empty(), self.plan.links.is_free()) {
+        match (begun.links.is_empty(), self.plan.links.is_unshaped()) {
             (true, false) if self.plan.args.num_nodes > 1 => {
                 return Err(refused(
                     "the links were not measured before the window: leave out the flags that say what they should be, or \

@@ -1,45 +1,24 @@
-//! SQMR, Apollo's request protocol: its framing, and broadcasting by a session to every peer.
+//! Framing of SQMR, Apollo's request protocol.
 //!
 //! A session is one stream. The querier writes the query without a length and closes its half; the server reads to the
-//! end, answers with any number of length-prefixed responses, and closes its own half. A broadcast here is a session
-//! to every connected peer whose query is the message; there are no responses.
+//! end, answers with any number of length-prefixed responses, and closes its own half.
 
-use std::{
-    collections::HashMap,
-    io,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{io, time::Duration};
 
 use bytes::Bytes;
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use libp2p::{PeerId, Stream, StreamProtocol};
+use libp2p::StreamProtocol;
 use prometheus::IntGauge;
-use tokio::{
-    sync::{Semaphore, mpsc},
-    time::timeout,
-};
-use tracing::debug;
+use tokio::time::timeout;
 
-use super::{
-    Backlog, Handover, NetworkConfig, Traffic,
-    backlog::Held,
-    budget::Budget,
-    streams::{self, Opener},
-};
-use crate::{message::MAX_MESSAGE_SIZE, metrics::Metrics};
+use crate::message::MAX_EXPLORE_MESSAGE_SIZE;
 
 /// The protocol's name on the wire.
 pub(super) const PROTOCOL: StreamProtocol = StreamProtocol::new("/stress-test/0.1.0");
 
-/// Sessions to one peer that may be open at a time. yamux ends the connection above 512 streams, both sides' together.
-const MAX_SESSIONS_PER_PEER: usize = 128;
-
-/// Longest that one session of a broadcast may take; a peer that stops reading must not hold it for ever.
+/// Maximum time of one session of a broadcast with a message of up to 4 MiB; a peer that stops reading must not hold it for
+/// ever. Larger messages get as much again for each 4 MiB: none needs a faster link than another.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// Bytes of responses that nobody asked for and that are passed over: one of the largest.
-const MAX_UNASKED: u64 = MAX_MESSAGE_SIZE as u64 + 16;
 
 /// First size of the buffer for a query or response of unknown or claimed length.
 const FIRST_BUFFER: usize = 64 << 10;
@@ -67,34 +46,13 @@ pub(super) async fn read_query(stream: &mut (impl AsyncRead + Unpin), limit: usi
 }
 
 /// Reads on, until the end of the stream or one byte beyond `limit` in all.
-async fn read_more(stream: &mut (impl AsyncRead + Unpin), query: &mut Vec<u8>, limit: usize) -> io::Result<()> {
+pub(super) async fn read_more(
+    stream: &mut (impl AsyncRead + Unpin),
+    query: &mut Vec<u8>,
+    limit: usize,
+) -> io::Result<()> {
     let more = (limit + 1).saturating_sub(query.len());
     stream.take(more as u64).read_to_end(query).await.map(drop)
-}
-
-/// Reads a query that is a message to its end, as room for it permits, and hands it over.
-async fn receive_query(
-    stream: &mut (impl AsyncRead + Unpin),
-    peer: PeerId,
-    traffic: &dyn Traffic,
-    budget: &Budget,
-) -> io::Result<()> {
-    let usual = budget.message_size();
-    let _room = budget.reserve(peer, usual).await;
-    let mut query = Vec::new();
-    read_more(stream, &mut query, usual).await?;
-    if query.len() > usual {
-        let _more = budget.oversized(peer).await;
-        read_more(stream, &mut query, MAX_MESSAGE_SIZE).await?;
-        if query.len() > MAX_MESSAGE_SIZE {
-            let line = format!("query of more than {MAX_MESSAGE_SIZE} bytes");
-            return Err(io::Error::new(io::ErrorKind::InvalidData, line));
-        }
-        traffic.received(Some(peer), &query);
-        return Ok(());
-    }
-    traffic.received(Some(peer), &query);
-    Ok(())
 }
 
 /// A response as it goes over the wire: its length as an unsigned varint, then its bytes.
@@ -172,110 +130,14 @@ impl Drop for Active {
     }
 }
 
-/// The behaviour that serves queries: each one is an arrival.
-pub(super) fn server(traffic: Arc<dyn Traffic>, budget: Budget, metrics: &Metrics) -> streams::Behaviour {
-    let metrics = metrics.clone();
-    let accept = move |peer: PeerId, stream: Stream| {
-        let (traffic, budget, metrics) = (traffic.clone(), budget.clone(), metrics.clone());
-        tokio::spawn(async move {
-            let _active = Active::new(&metrics.network_active_inbound_sessions);
-            if let Err(error) = timed(serve(stream, peer, &*traffic, &budget)).await {
-                debug!(%peer, %error, "inbound session failed");
-                metrics.network_event_counter.of("session_failed").inc();
-            }
-        });
-    };
-    streams::Behaviour::new(PROTOCOL, Arc::new(accept))
-}
-
-async fn serve(mut stream: Stream, peer: PeerId, traffic: &dyn Traffic, budget: &Budget) -> io::Result<()> {
-    receive_query(&mut stream, peer, traffic, budget).await?;
-    stream.close().await
-}
-
-pub(super) async fn timed<T>(session: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-    timeout(SESSION_TIMEOUT, session).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
-}
-
-/// Broadcasts by a session to every connected peer.
-pub(super) struct Querier {
-    opener: Opener,
-    metrics: Metrics,
-    queue_length: usize,
-    backlog: Backlog,
-    peers: HashMap<PeerId, mpsc::Sender<Held>>,
-}
-
-impl Querier {
-    pub(super) fn new(opener: Opener, config: &NetworkConfig, metrics: &Metrics) -> Self {
-        let (queue_length, backlog) = (config.queue_length(), config.backlog.clone());
-        Self { opener, metrics: metrics.clone(), queue_length, backlog, peers: HashMap::new() }
-    }
-
-    /// A peer has connected: its queue and the task that works it off.
-    pub(super) fn connected(&mut self, peer: PeerId) {
-        let (queue, messages) = mpsc::channel(self.queue_length);
-        self.peers.insert(peer, queue);
-        // What is in a session is as much on its way to the peer as what waits for one, and is bounded likewise.
-        let sessions = Arc::new(Semaphore::new(self.queue_length.min(MAX_SESSIONS_PER_PEER)));
-        tokio::spawn(query_all(peer, messages, sessions, self.opener.clone(), self.metrics.clone()));
-    }
-
-    /// A peer is gone; what waits for it fails.
-    pub(super) fn disconnected(&mut self, peer: &PeerId) {
-        self.peers.remove(peer);
-    }
-
-    /// Queues a message for every connected peer.
-    pub(super) fn broadcast(&self, message: Vec<u8>) -> Handover {
-        if self.peers.is_empty() {
-            self.metrics.network_dropped_broadcast_messages.of("no_peers_connected").inc();
-        }
-        let message = Bytes::from(message);
-        let mut handover = Handover::default();
-        for queue in self.peers.values() {
-            if queue.try_send(self.backlog.hold(message.clone())).is_ok() {
-                handover.queued += 1;
-            } else {
-                handover.dropped += 1;
-                self.metrics.network_dropped_broadcast_messages.of("peer_queue_full").inc();
-            }
-        }
-        handover
-    }
-}
-
-async fn query_all(
-    peer: PeerId,
-    mut messages: mpsc::Receiver<Held>,
-    sessions: Arc<Semaphore>,
-    opener: Opener,
-    metrics: Metrics,
-) {
-    while let Some(message) = messages.recv().await {
-        // The semaphore is never closed.
-        let Ok(permit) = sessions.clone().acquire_owned().await else { return };
-        let (opener, metrics) = (opener.clone(), metrics.clone());
-        tokio::spawn(async move {
-            let started = Instant::now();
-            let _active = Active::new(&metrics.network_active_outbound_sessions);
-            match timed(query(peer, &message.bytes, &opener)).await {
-                Ok(()) => metrics.broadcast_message_send_delay_seconds.observe(started.elapsed().as_secs_f64()),
-                Err(error) => {
-                    debug!(%peer, %error, "outbound session failed");
-                    metrics.network_dropped_broadcast_messages.of("session_failed").inc();
-                }
-            }
-            drop(permit);
-        });
-    }
-}
-
-async fn query(peer: PeerId, message: &[u8], opener: &Opener) -> io::Result<()> {
-    let mut stream = opener.open(peer).await?;
-    write_query(&mut stream, message).await?;
-    // The server's end of stream says that it has read all. Responses are not asked for, and take no memory.
-    futures::io::copy(stream.take(MAX_UNASKED), &mut futures::io::sink()).await.map(drop)
+/// Runs a session, or a part of one, that carries a message of at most `size` bytes.
+///
+/// # Errors
+/// Those of the session; `TimedOut` when it takes too long.
+pub(super) async fn timed<T>(size: usize, session: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    let parts = u32::try_from(size.div_ceil(MAX_EXPLORE_MESSAGE_SIZE)).unwrap_or(u32::MAX).max(1);
+    let limit = SESSION_TIMEOUT.saturating_mul(parts);
+    timeout(limit, session).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
 }
 
 #[cfg(test)]
