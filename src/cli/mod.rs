@@ -4,17 +4,21 @@
 
 mod arguments;
 mod cluster;
+mod choices;
 mod command_line;
 mod error;
 mod image;
 mod local;
 mod node;
+mod node_flags;
 mod plan;
 mod print;
 mod programs;
 mod remote;
 mod report;
-mod run_args;
+mod scenario;
+mod scenario_file;
+mod scenario_flags;
 mod shape;
 
 pub use programs::{apollo_bench, broadcast_network_stress_test_node};

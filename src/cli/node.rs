@@ -2,9 +2,9 @@
 
 use clap::Parser;
 
-use super::{command_line::VERSION, error::CliError};
+use super::{command_line::VERSION, error::CliError, node_flags::NodeFlags};
 use crate::{
-    node::{self, Load, NodeArgs, value_name},
+    node::{self, Load, NodeConfig, Workload},
     terminal::say,
 };
 
@@ -25,8 +25,7 @@ Exit codes: 0 ended by itself, by --timeout or by a signal; 1 failed; 2 bad usag
 #[command(name = "broadcast_network_stress_test_node", version = VERSION, max_term_width = 120, after_help = EXAMPLE)]
 pub(super) struct NodeCommand {
     #[command(flatten)]
-    #[allow(missing_docs, reason = "a doc comment here would become help text")]
-    pub(super) node: NodeArgs,
+    pub(super) node: NodeFlags,
     /// Check the arguments against each other, and end: 0 when a node would take them
     #[arg(long)]
     pub(super) check: bool,
@@ -35,21 +34,24 @@ pub(super) struct NodeCommand {
 impl NodeCommand {
     /// Runs the node to its end, or checks its arguments.
     pub(super) fn run(self) -> Result<(), CliError> {
-        if self.check { check(&self.node) } else { Ok(node::run(self.node)?) }
+        let config = self.node.resolve()?;
+        if self.check { check(&config) } else { Ok(node::run(config)?) }
     }
 }
 
-fn check(args: &NodeArgs) -> Result<(), CliError> {
-    let load = match &args.validate()?.load {
-        Load::Steady { message_size, heartbeat, .. } => format!("{message_size} B every {} ms", heartbeat.as_millis()),
-        Load::Explore { trials, .. } => format!("{} trials", trials.len()),
+fn check(config: &NodeConfig) -> Result<(), CliError> {
+    let workload = Workload::of(&config.scenario)?;
+    let load = match (&workload.load, workload.single_pace()) {
+        (Load::Explore { trials, .. }, _) => format!("{} trials", trials.len()),
+        (Load::Steady { .. }, (Some(bytes), Some(millis))) => format!("{bytes} B every {millis} ms"),
+        (Load::Steady { .. }, _) => format!("classes {}", config.scenario.traffic_names()),
     };
     say(&format!(
         "node {} of {}, mode {}, {}, {load}: the arguments are good\n",
-        args.id,
-        args.num_nodes,
-        value_name(&args.mode),
-        value_name(&args.network_protocol),
+        config.id,
+        config.scenario.nodes.count,
+        config.scenario.mode(),
+        config.scenario.protocols(),
     ));
     Ok(())
 }

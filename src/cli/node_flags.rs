@@ -10,10 +10,10 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use super::{
     error::CliError,
     scenario_file::Source,
-    scenario_flags::{GossipFlags, NetworkFlags, ScenarioFlags, WorkloadFlags},
+    scenario_flags::{GossipFlags, MeasurementFlags, NetworkFlags, ScenarioFlags, WorkloadFlags},
 };
 use crate::{
-    command_line::read_text,
+    paths::read_text,
     network::{PeerAddress, PeerAddressError},
     node::{NodeConfig, ProfileMode, any_address, log_limit},
     scenario::{Mode, Protocol, Scenario},
@@ -28,34 +28,37 @@ pub(super) struct NodeFlags {
     /// Configuration of this node (TOML): its scenario, id, ports and peers; flags replace single values of it
     #[arg(long, env = "APOLLO_CONFIG", value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
+    /// Text of such a configuration, for containers, which get it by the environment
+    #[arg(long, env = "APOLLO_CONFIG_TEXT", value_name = "TOML", hide = true, hide_env_values = true, conflicts_with = "config")]
+    pub(super) config_text: Option<String>,
     /// Id of this node, from 0: its identity follows from it
-    #[arg(long, short_alias = 'i', env = "APOLLO_ID", required_unless_present = "config")]
+    #[arg(long, short_alias = 'i', env = "APOLLO_ID", required_unless_present_any = ["config", "config_text"])]
     pub(super) id: Option<u64>,
     /// Number of nodes in the whole network
-    #[arg(long, env = "APOLLO_NUM_NODES", value_name = "N", required_unless_present = "config")]
+    #[arg(long, env = "APOLLO_NUM_NODES", value_name = "N", required_unless_present_any = ["config", "config_text"])]
     pub(super) num_nodes: Option<u64>,
     /// TCP port of the HTTP endpoint: /metrics, /healthz, /readyz, /summary
-    #[arg(long, env = "APOLLO_METRIC_PORT", value_name = "PORT", required_unless_present = "config", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, env = "APOLLO_METRIC_PORT", value_name = "PORT", required_unless_present_any = ["config", "config_text"], value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) metric_port: Option<u16>,
     /// Port of the p2p network
-    #[arg(long, short_alias = 'p', env = "APOLLO_P2P_PORT", value_name = "PORT", required_unless_present = "config", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, short_alias = 'p', env = "APOLLO_P2P_PORT", value_name = "PORT", required_unless_present_any = ["config", "config_text"], value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) p2p_port: Option<u16>,
     #[command(flatten)]
     pub(super) bootstrap: Bootstrap,
     /// Senders
-    #[arg(long, env = "APOLLO_MODE", value_enum, required_unless_present = "config")]
+    #[arg(long, env = "APOLLO_MODE", value_enum, required_unless_present_any = ["config", "config_text"])]
     pub(super) mode: Option<Mode>,
     /// Protocol by which a broadcast travels
-    #[arg(long, env = "APOLLO_NETWORK_PROTOCOL", value_name = "PROTOCOL", value_enum, required_unless_present = "config")]
+    #[arg(long, env = "APOLLO_NETWORK_PROTOCOL", value_name = "PROTOCOL", value_enum, required_unless_present_any = ["config", "config_text"])]
     pub(super) network_protocol: Option<Protocol>,
     /// Maximum number of messages in each queue between the schedule, the network and a peer
-    #[arg(long, env = "APOLLO_BUFFER_SIZE", value_name = "MESSAGES", required_unless_present = "config", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    #[arg(long, env = "APOLLO_BUFFER_SIZE", value_name = "MESSAGES", required_unless_present_any = ["config", "config_text"], value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     pub(super) buffer_size: Option<u64>,
     /// Seconds after which the node ends by itself, with exit code 0
-    #[arg(long, alias = "timeout-seconds", env = "APOLLO_TIMEOUT", value_name = "S", required_unless_present = "config", value_parser = clap::value_parser!(u64).range(1..=31_622_400))]
+    #[arg(long, alias = "timeout-seconds", env = "APOLLO_TIMEOUT", value_name = "S", required_unless_present_any = ["config", "config_text"], value_parser = clap::value_parser!(u64).range(1..=31_622_400))]
     pub(super) timeout: Option<u64>,
     /// Log level: 0 none, 1 error, 2 warn, 3 info, 4 debug, 5 trace
-    #[arg(long, short_alias = 'v', env = "APOLLO_VERBOSITY", value_name = "LEVEL", required_unless_present = "config", value_parser = clap::value_parser!(u8).range(0..=5))]
+    #[arg(long, short_alias = 'v', env = "APOLLO_VERBOSITY", value_name = "LEVEL", required_unless_present_any = ["config", "config_text"], value_parser = clap::value_parser!(u8).range(0..=5))]
     pub(super) verbosity: Option<u8>,
     #[command(flatten)]
     pub(super) workload: WorkloadFlags,
@@ -140,7 +143,7 @@ impl Args for Bootstrap {
                 .long("bootstrap")
                 .env("APOLLO_BOOTSTRAP")
                 .value_name("ADDRESSES")
-                .required_unless_present("config")
+                .required_unless_present_any(["config", "config_text"])
                 .action(ArgAction::Append)
                 .value_parser(parse_bootstrap)
                 .help(help),
@@ -170,9 +173,10 @@ impl NodeFlags {
     /// # Errors
     /// One line that names the flag, or the file with line and column.
     pub(super) fn resolve(&self) -> Result<NodeConfig, CliError> {
-        let mut config = match &self.config {
-            Some(path) => read_config(path)?,
-            None => {
+        let mut config = match (&self.config, &self.config_text) {
+            (Some(path), _) => read_config(path)?,
+            (None, Some(text)) => parse_config("APOLLO_CONFIG_TEXT", text)?,
+            (None, None) => {
                 self.check_workload()?;
                 NodeConfig {
                     id: 0,
@@ -228,7 +232,10 @@ impl NodeFlags {
             buffer_size: self.buffer_size,
             verbosity: self.verbosity,
             worker_threads: self.control.worker_threads,
-            ready_timeout_seconds: self.control.ready_timeout_seconds,
+            measurement: MeasurementFlags {
+                ready_timeout_seconds: self.control.ready_timeout_seconds,
+                ..MeasurementFlags::default()
+            },
             workload: self.workload.clone(),
             network: self.network.clone(),
             gossip: self.gossip.clone(),
@@ -264,5 +271,9 @@ impl NodeFlags {
 fn read_config(path: &Path) -> Result<NodeConfig, CliError> {
     let file = path.display().to_string();
     let text = read_text(path, FILE_LIMIT).map_err(|error| CliError::Usage(format!("--config {file}: {error}")))?;
-    crate::scenario::read_toml(&file, &text).map_err(|error| CliError::Usage(format!("--config {error}")))
+    parse_config(&file, &text)
+}
+
+fn parse_config(name: &str, text: &str) -> Result<NodeConfig, CliError> {
+    crate::scenario::read_toml(name, text).map_err(|error| CliError::Usage(format!("--config {error}")))
 }

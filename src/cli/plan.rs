@@ -9,21 +9,20 @@ use std::{
 use super::{
     arguments::{Backend, LocalArgs},
     error::CliError,
-    run_args::DEFAULTS,
 };
 use crate::{
     access::RunToken,
     deploy::{Capabilities, Need, StartError, check, check_ports, docker, docker::DockerArgs, netns, process, swept},
     environment::congestion_controls,
     experiment::{
-        DEFAULT_WINDOW, ManifestFacts, Plan, Profiler, Timing, fault_needs, find_profiler, longest_link_probe_seconds,
-        read_faults, read_link_plan, profile_of_node, workload_summary,
+        LinkProbe, ManifestFacts, Plan, Profiler, Timing, fault_needs, find_profiler, longest_link_probe_seconds,
+        profile_of_node, workload_summary,
     },
     monitoring::Monitoring,
     network::{PeerAddress, peer_id},
-    node::{Bootstrap, ControlArgs, Load, NodeArgs, UsageError, Workload, unix_nanos, value_name},
+    node::{NodeConfig, UsageError, Workload, any_address, log_limit, unix_nanos, value_name},
     report::RunFolder,
-    scenario::{FaultSchedule, LinkPlan, check_degradations},
+    scenario::{FaultSchedule, LinkPlan, Scenario, Transport, to_toml},
 };
 
 /// Most nodes on one machine: their connections grow with the square, and the list of peers must fit a command line.
@@ -59,30 +58,33 @@ pub(super) struct LocalRun {
 
 impl LocalRun {
     /// Checks the arguments, the ports and the folder.
-    pub(super) fn new(args: &LocalArgs) -> Result<Self, UsageError> {
+    pub(super) fn new(args: &LocalArgs) -> Result<Self, CliError> {
         let mut args = args.clone();
-        let workload = Workload::resolve(args.mode, args.num_nodes, &args.workload, Some(&DEFAULTS))?;
-        if args.num_nodes > MOST_NODES {
-            return Err(UsageError(format!(
-                "--num-nodes {}: one machine runs at most {MOST_NODES} nodes, each with a connection to every other",
-                args.num_nodes
-            )));
-        }
-        let explore = matches!(workload.load, Load::Explore { .. });
-        let window = args.timeout.or((!explore).then_some(DEFAULT_WINDOW)).map(Duration::from_secs);
         if args.docker {
             args.backend = Backend::Docker;
         }
-        let links = links(&args)?;
-        let link_probe = args.links.probe()?;
-        let faults = faults(&args, &links, window.filter(|_| !explore))?;
-        check(args.backend.capabilities(), needs(&args, &links, &faults))?;
-        check_congestion_control(&args)?;
-        fill_in(&mut args, &workload);
+        if args.backend == Backend::Docker {
+            args.containers.memory_limit = Some(args.containers.memory());
+        }
+        let mut scenario = args.scenario.resolve()?;
+        let num_nodes = scenario.nodes.count;
+        if num_nodes > MOST_NODES {
+            return Err(CliError::Usage(format!(
+                "--num-nodes {num_nodes}: one machine runs at most {MOST_NODES} nodes, each with a connection to every other"
+            )));
+        }
+        let processors = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+        let share = u16::try_from((processors / num_nodes).clamp(1, 1024)).unwrap_or(1);
+        scenario.nodes.worker_threads.get_or_insert(share);
+        let workload = Workload::of(&scenario)?;
+        let links = scenario.link_plan().map_err(|error| CliError::Usage(error.to_string()))?;
+        let faults = scenario.fault_schedule().map_err(|error| CliError::Usage(error.to_string()))?;
+        check(args.backend.capabilities(), needs(&args, &scenario, &links, &faults))?;
+        check_congestion_control(&scenario)?;
         let profile = &args.profile;
         let profiler = profile.profile.then(|| find_profiler(profile.profile_mode, args.node_binary.is_some()));
         let profiler = profiler.transpose()?;
-        let places = places(&args)?;
+        let places = places(&args, &scenario)?;
         if let Some(binary) = &mut args.node_binary {
             // A bare name would be looked for in PATH when it is started.
             *binary = std::fs::canonicalize(&*binary)
@@ -90,8 +92,38 @@ impl LocalRun {
         }
         // Different from other runs on this machine, and never 0.
         let run_id = unix_nanos().max(1);
-        let mut nodes: Vec<NodeArgs> =
-            places.iter().map(|place| node(&args, &workload, &places, place, run_id, window)).collect();
+        let peers: Vec<PeerAddress> = places.iter().map(|place| place.peer.clone()).collect();
+        let longest = workload.longest_seconds(&scenario)
+            + scenario.measurement.ready_timeout_seconds
+            + 2 * longest_link_probe_seconds(scenario.links.certificate.probe_seconds, num_nodes)
+            + NODE_SLACK;
+        let mut nodes: Vec<NodeConfig> = places
+            .iter()
+            .map(|place| NodeConfig {
+                id: place.id,
+                metric_port: place.metric_port,
+                // Docker hands on the port of the host's loopback to another address of the container.
+                metric_address: if args.backend == Backend::Docker { any_address() } else { LOOPBACK },
+                p2p_port: place.p2p_port,
+                p2p_address: place.ip,
+                bootstrap: peers.clone(),
+                lifetime_seconds: longest,
+                controlled: true,
+                start_at_unix_millis: None,
+                token_file: None,
+                host_names: vec![],
+                run_id,
+                summary: None,
+                profile_mode: None,
+                profile_output: None,
+                // A node with addresses of its own has all ports to itself.
+                probe_port: place
+                    .addresses
+                    .map(|_| if place.p2p_port == PROBE_PORT { PROBE_PORT + 1 } else { PROBE_PORT }),
+                log_limit_mib: log_limit(),
+                scenario: scenario.clone(),
+            })
+            .collect();
         for node in &nodes {
             node.validate()?;
         }
@@ -106,45 +138,28 @@ impl LocalRun {
             Monitoring::new(&args.observe, &nodes)
         })?;
         let folder = RunFolder::create(args.output.as_deref()).map_err(|error| UsageError(error.to_string()))?;
-        if monitoring.as_ref().is_some_and(|monitoring| monitoring.grafana.is_some())
-            && folder.root().to_str().is_none()
-        {
-            folder.discard();
-            return Err(UsageError(format!(
-                "{}: Grafana takes only a path that is UTF-8: give another --output",
-                folder.root().display()
-            )));
-        }
-        if profiler.is_some() {
-            std::fs::create_dir_all(folder.profiles()).map_err(|error| UsageError(error.to_string()))?;
-        }
+        let prepared = prepare_folder(&folder, &scenario, monitoring.as_ref(), profiler.is_some());
+        prepared.inspect_err(|_| folder.discard())?;
         for node in &mut nodes {
             // A container does not see the folder.
-            node.control.summary = (args.backend != Backend::Docker).then(|| folder.node_summary(node.id));
+            node.summary = (args.backend != Backend::Docker).then(|| folder.node_summary(node.id));
             if let Some(Profiler::BuiltIn(mode)) = profiler {
-                node.control.profile_mode = Some(mode);
-                node.control.profile_output = Some(profile_of_node(&folder.profiles(), mode, node.id));
+                node.profile_mode = Some(mode);
+                node.profile_output = Some(profile_of_node(&folder.profiles(), mode, node.id));
             }
         }
         let plan = Plan {
-            num_nodes: args.num_nodes,
-            summary: workload_summary(args.num_nodes, args.mode, args.network_protocol, args.network.quic, &workload),
+            num_nodes,
+            summary: workload_summary(&scenario, &workload),
             workload,
-            window,
-            timing: Timing {
-                warm_up: Duration::from_secs(args.warm_up_seconds),
-                drain: Duration::from_secs(args.drain_seconds),
-                drain_quiet: Duration::from_secs(args.drain_quiet_seconds),
-                ready: Duration::from_secs(args.ready_timeout_seconds),
-                hang: Duration::from_secs(args.hang_timeout_seconds),
-            },
+            window: scenario.measurement.window_seconds.map(Duration::from_secs),
+            timing: Timing::of(&scenario.measurement),
             folder,
             links,
-            link_probe,
+            link_probe: LinkProbe::of(&scenario.links.certificate),
             faults,
             addresses: places.iter().filter_map(|place| place.addresses).collect(),
-            congestion_control: args.congestion_control.clone(),
-            // Wherever a backend puts a node, its endpoint is to be had here.
+            congestion_control: scenario.links.congestion_control.clone(),
             endpoints: nodes.iter().map(|node| (node.id, format!("127.0.0.1:{}", node.metric_port))).collect(),
             probe_targets: nodes.iter().filter_map(|node| Some((node.id, probe_target(node)?))).collect(),
             clock_of: None,
@@ -160,6 +175,7 @@ impl LocalRun {
                 remote: None,
             },
             nodes,
+            scenario,
         };
         Ok(Self { plan, backend: args.backend, program: args.node_binary, containers: args.containers })
     }
@@ -168,11 +184,11 @@ impl LocalRun {
     pub(super) fn move_to(&mut self, addresses: &[[IpAddr; 2]]) -> Result<(), UsageError> {
         let plan = &mut self.plan;
         let peers = plan.nodes.iter().zip(addresses);
-        let peers = peers.map(|(node, [ip, _])| peer_address(*ip, node.p2p_port, node.network.quic, node.id));
+        let peers = peers.map(|(node, [ip, _])| peer_address(*ip, node.p2p_port, node.is_quic(), node.id));
         let peers: Vec<PeerAddress> = peers.collect::<Result<_, _>>()?;
         for (node, [ip, _]) in plan.nodes.iter_mut().zip(addresses) {
-            node.control.p2p_address = *ip;
-            node.bootstrap = Bootstrap(peers.clone());
+            node.p2p_address = *ip;
+            node.bootstrap.clone_from(&peers);
         }
         plan.probe_targets = plan.nodes.iter().filter_map(|node| Some((node.id, probe_target(node)?))).collect();
         plan.addresses = addresses.to_vec();
@@ -188,33 +204,45 @@ impl LocalRun {
     }
 }
 
-/// What the run asks of its deployment.
-fn needs<'a>(args: &'a LocalArgs, links: &LinkPlan, faults: &'a FaultSchedule) -> impl Iterator<Item = Need<'a>> {
+/// Puts what repeats the run into its folder, and makes the folders that others write to.
+fn prepare_folder(
+    folder: &RunFolder,
+    scenario: &Scenario,
+    monitoring: Option<&Monitoring>,
+    profiled: bool,
+) -> Result<(), CliError> {
+    if monitoring.is_some_and(|monitoring| monitoring.grafana.is_some()) && folder.root().to_str().is_none() {
+        let path = folder.root().display();
+        return Err(CliError::Usage(format!("{path}: Grafana takes only a path that is UTF-8: give another --output")));
+    }
+    folder.write_scenario(&to_toml(scenario).map_err(CliError::Failed)?)?;
+    if profiled {
+        std::fs::create_dir_all(folder.profiles()).map_err(|error| CliError::Usage(error.to_string()))?;
+    }
+    Ok(())
+}
+
+/// The capabilities that the run asks of its deployment.
+fn needs<'a>(
+    args: &'a LocalArgs,
+    scenario: &'a Scenario,
+    links: &LinkPlan,
+    faults: &'a FaultSchedule,
+) -> impl Iterator<Item = Need<'a>> {
     let mut needs: Vec<Need<'a>> = args.containers.given().map(Need::Image).collect();
     needs.extend(args.node_binary.is_some().then_some(Need::HostProgram));
     needs.extend(links.shapes().any(|shape| shape.needs_netem()).then_some(Need::Delays));
     needs.extend((!links.is_unshaped()).then_some(Need::Rates));
-    needs.extend(args.congestion_control.as_deref().map(Need::CongestionControl));
-    needs.extend(fault_needs(&faults));
+    needs.extend(scenario.links.congestion_control.as_deref().map(Need::CongestionControl));
+    needs.extend(fault_needs(faults));
     needs.extend(args.profile.profile.then_some(Need::Profiles));
-    needs.extend(args.ipv6.then_some(Need::Ipv6));
+    needs.extend(scenario.links.ipv6.then_some(Need::Ipv6));
     needs.into_iter()
 }
 
-/// Where a node answers measurements of its links.
-fn probe_target(node: &NodeArgs) -> Option<SocketAddr> {
-    Some(SocketAddr::new(node.control.p2p_address, node.control.probe_port?))
-}
-
-/// Puts the defaults in effect into the arguments, which go to the nodes and into the manifest.
-fn fill_in(args: &mut LocalArgs, workload: &Workload) {
-    workload.fill_in(&mut args.workload);
-    let processors = std::thread::available_parallelism().map_or(1, usize::from) as u64;
-    let share = u16::try_from((processors / args.num_nodes).clamp(1, 1024)).unwrap_or(1);
-    args.worker_threads = args.worker_threads.or(Some(share));
-    if args.backend == Backend::Docker {
-        args.containers.memory_limit = Some(args.containers.memory());
-    }
+/// Address at which a node answers measurements of its links.
+fn probe_target(node: &NodeConfig) -> Option<SocketAddr> {
+    Some(SocketAddr::new(node.p2p_address, node.probe_port?))
 }
 
 fn port(base: u16, id: u64, flag: &str, num_nodes: u64) -> Result<u16, UsageError> {
@@ -236,26 +264,27 @@ struct Place {
     peer: PeerAddress,
 }
 
-fn places(args: &LocalArgs) -> Result<Vec<Place>, UsageError> {
-    let span = |base: u16| u64::from(base)..u64::from(base) + args.num_nodes;
+fn places(args: &LocalArgs, scenario: &Scenario) -> Result<Vec<Place>, UsageError> {
+    let num_nodes = scenario.nodes.count;
+    let span = |base: u16| u64::from(base)..u64::from(base) + num_nodes;
     let (metric, p2p) = (span(args.base_metric_port), span(args.base_p2p_port));
     if metric.start < p2p.end && p2p.start < metric.end {
         return Err(UsageError(format!(
-            "--base-metric-port {} and --base-p2p-port {} overlap for {} nodes",
-            args.base_metric_port, args.base_p2p_port, args.num_nodes
+            "--base-metric-port {} and --base-p2p-port {} overlap for {num_nodes} nodes",
+            args.base_metric_port, args.base_p2p_port
         )));
     }
-    (0..args.num_nodes)
+    (0..num_nodes)
         .map(|id| {
-            let metric_port = port(args.base_metric_port, id, "--base-metric-port", args.num_nodes)?;
-            let p2p_port = port(args.base_p2p_port, id, "--base-p2p-port", args.num_nodes)?;
+            let metric_port = port(args.base_metric_port, id, "--base-metric-port", num_nodes)?;
+            let p2p_port = port(args.base_p2p_port, id, "--base-p2p-port", num_nodes)?;
             let addresses = match args.backend {
                 Backend::Process => None,
                 // Docker's are known only once there is a network; see `LocalRun::move_to`.
                 Backend::Netns | Backend::Docker => Some(netns::addresses(id)),
             };
-            let ip = addresses.map_or(LOOPBACK, |addresses| addresses[usize::from(args.ipv6)]);
-            let peer = peer_address(ip, p2p_port, args.network.quic, id)?;
+            let ip = addresses.map_or(LOOPBACK, |addresses| addresses[usize::from(scenario.links.ipv6)]);
+            let peer = peer_address(ip, p2p_port, scenario.network.transport == Transport::Quic, id)?;
             Ok(Place { id, metric_port, p2p_port, addresses, ip, peer })
         })
         .collect()
@@ -268,20 +297,11 @@ fn peer_address(ip: IpAddr, port: u16, quic: bool, id: u64) -> Result<PeerAddres
     text.parse().map_err(|error| UsageError(format!("{error}")))
 }
 
-/// The links that the flags and the file ask for.
-fn links(args: &LocalArgs) -> Result<LinkPlan, UsageError> {
-    let shape = args.shape.shape().map_err(|error| UsageError(error.to_string()))?;
-    match &args.links.file {
-        Some(path) => read_link_plan(path, shape, args.num_nodes),
-        None => Ok(LinkPlan::uniform(shape)),
-    }
-}
-
 /// The congestion control, if it can be that of the nodes.
-fn check_congestion_control(args: &LocalArgs) -> Result<(), UsageError> {
-    let Some(name) = &args.congestion_control else { return Ok(()) };
+fn check_congestion_control(scenario: &Scenario) -> Result<(), UsageError> {
+    let Some(name) = &scenario.links.congestion_control else { return Ok(()) };
     let refused = |why: &str| Err(UsageError(format!("--congestion-control {name}: {why}")));
-    if args.network.quic {
+    if scenario.network.transport == Transport::Quic {
         return refused("QUIC does not use the kernel's congestion control, only TCP does: leave --quic out");
     }
     let there = congestion_controls();
@@ -293,66 +313,4 @@ fn check_congestion_control(args: &LocalArgs) -> Result<(), UsageError> {
         "this kernel has {}; another one is in a module of its own (modprobe tcp_NAME, where the kernel has it)",
         there.join(", ")
     ))
-}
-
-/// The faults, checked against the run and its links.
-fn faults(args: &LocalArgs, links: &LinkPlan, window: Option<Duration>) -> Result<FaultSchedule, UsageError> {
-    let mut faults = args.faults.given.clone();
-    if let Some(path) = &args.faults.file {
-        faults.extend(read_faults(path)?);
-    }
-    let schedule = FaultSchedule::new(&faults, args.num_nodes, 0, window);
-    let schedule = schedule.map_err(|error| UsageError(error.message))?;
-    check_degradations(links, &schedule).map_err(|error| UsageError(error.message))?;
-    Ok(schedule)
-}
-
-fn node(
-    args: &LocalArgs,
-    workload: &Workload,
-    places: &[Place],
-    place: &Place,
-    run_id: u64,
-    window: Option<Duration>,
-) -> NodeArgs {
-    let longest = match &workload.load {
-        Load::Explore { cool_down, run, trials, .. } => {
-            (cool_down.as_secs() + run.as_secs()).saturating_mul(trials.len() as u64) + cool_down.as_secs()
-        }
-        Load::Steady { .. } => args.warm_up_seconds + window.unwrap_or_default().as_secs() + args.drain_seconds,
-    };
-    let measuring = 2 * longest_link_probe_seconds(args.links.link_probe_seconds, args.num_nodes);
-    NodeArgs {
-        id: place.id,
-        num_nodes: args.num_nodes,
-        metric_port: place.metric_port,
-        p2p_port: place.p2p_port,
-        bootstrap: Bootstrap(places.iter().map(|place| place.peer.clone()).collect()),
-        mode: args.mode,
-        network_protocol: args.network_protocol,
-        buffer_size: args.buffer_size,
-        timeout: (args.ready_timeout_seconds + longest + measuring + NODE_SLACK).min(31_622_400),
-        verbosity: args.verbosity,
-        workload: args.workload.clone(),
-        network: args.network.clone(),
-        control: ControlArgs {
-            controlled: true,
-            // It is handed over by the environment.
-            token_file: None,
-            host_names: vec![],
-            start_at_unix_millis: None,
-            ready_timeout_seconds: args.ready_timeout_seconds,
-            run_id,
-            summary: None,
-            // Docker hands on the port of the host's loopback to another address of the container.
-            metric_address: if args.backend == Backend::Docker { Ipv4Addr::UNSPECIFIED.into() } else { LOOPBACK },
-            p2p_address: place.ip,
-            // A node with addresses of its own has all ports to itself.
-            probe_port: place.addresses.map(|_| if place.p2p_port == PROBE_PORT { PROBE_PORT + 1 } else { PROBE_PORT }),
-            profile_mode: None,
-            profile_output: None,
-            worker_threads: args.worker_threads,
-            log_limit_mib: 256,
-        },
-    }
 }

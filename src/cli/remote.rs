@@ -4,7 +4,6 @@ use std::{
     ffi::{OsStr, OsString},
     os::unix::ffi::OsStrExt,
     path::PathBuf,
-    time::Duration,
 };
 
 use clap::Args;
@@ -14,22 +13,26 @@ use serde_json::{Map, Value};
 use tokio::runtime;
 
 use super::{
-    arguments::{LinkArgs, LiveArgs, PrintArgs},
+    arguments::{LiveArgs, PrintArgs},
     error::CliError,
     print::{print_run, verdict},
+    scenario_file::{Source, read_scenario},
+    scenario_flags::{LinkFlags, MeasurementFlags, finish},
 };
 use crate::{
     access::RunToken,
     clock,
-    deploy::remote::{Endpoint, endpoints},
-    experiment::{DEFAULT_QUIET, Timing},
+    deploy::{
+        check,
+        remote::{CAPABILITIES, Endpoint, endpoints},
+    },
+    experiment::fault_needs,
     monitoring::ObserveArgs,
-    node::{StartOrder, UsageError},
+    node::StartOrder,
     open_files::raise_open_files,
     paths::as_text_if_given,
     remote::{RemoteError, RemoteNetwork, RemoteRun, RemoteSpec},
     report::{RunFolder, RunSummary},
-    shaping::ShapeFlags,
     terminal::tell,
 };
 
@@ -67,56 +70,51 @@ pub(super) struct RemoteArgs {
     pub(super) run: RemoteRunArgs,
 }
 
-/// How a run over existing nodes goes. What they send is theirs to say.
+/// The course of a run over existing nodes. Their traffic is their own.
 #[derive(Clone, Debug, Args, Serialize)]
 pub(super) struct RemoteRunArgs {
-    /// Length of the measured window, in seconds [default: 20; in mode explore until all trials are done]
-    #[arg(long, alias = "timeout-seconds", env = "APOLLO_TIMEOUT", value_name = "S", value_parser = clap::value_parser!(u64).range(1..=31_622_400))]
-    pub(super) timeout: Option<u64>,
-    /// Traffic before the measured window that is not counted, in seconds; mode explore has none
-    #[arg(long, value_name = "S", default_value_t = 2, value_parser = clap::value_parser!(u64).range(0..=86_400))]
-    pub(super) warm_up_seconds: u64,
-    /// Maximum time to wait for late messages after the window, in seconds
-    #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=86_400))]
-    pub(super) drain_seconds: u64,
-    /// The wait ends earlier when nothing came for this long and no queue, session, socket or connection attempt of any
-    /// node is pending, in seconds
-    #[arg(long, value_name = "S", default_value_t = DEFAULT_QUIET, value_parser = clap::value_parser!(u64).range(0..=86_400))]
-    pub(super) drain_quiet_seconds: u64,
-    /// Longest wait for all nodes to answer, and then for them to be connected, in seconds
-    #[arg(long, value_name = "S", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    pub(super) ready_timeout_seconds: u64,
-    /// A node that does not answer for this long fails the run, in seconds
-    #[arg(long, value_name = "S", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    pub(super) hang_timeout_seconds: u64,
+    /// Scenario whose measurement and links this run has, and whose traffic the nodes were started with
+    #[arg(long, value_name = "FILE")]
+    #[serde(serialize_with = "as_text_if_given")]
+    pub(super) scenario: Option<PathBuf>,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "a doc comment here would become help text")]
-    pub(super) shape: ShapeFlags,
+    #[serde(flatten)]
+    pub(super) measurement: MeasurementFlags,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "a doc comment here would become help text")]
-    pub(super) links: LinkArgs,
+    pub(super) links: LinkFlags,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "a doc comment here would become help text")]
     pub(super) live: LiveArgs,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "a doc comment here would become help text")]
     pub(super) observe: ObserveArgs,
 }
 
 impl RemoteRunArgs {
-    fn checked(&self) -> Result<RemoteRun, UsageError> {
+    fn checked(&self) -> Result<RemoteRun, CliError> {
+        let source = match &self.scenario {
+            Some(path) => read_scenario(path, &[])?,
+            None => Source::of_flags(&[])?,
+        };
+        let mut scenario = source.scenario.clone();
+        self.measurement.apply(&mut scenario);
+        self.links.apply(&mut scenario)?;
+        let (measurement, links) = (scenario.measurement.clone(), scenario.links.clone());
+        let expected = match &self.scenario {
+            Some(_) => {
+                let expected = finish(scenario, &source)?;
+                let needs = fault_needs(&expected.fault_schedule().map_err(|error| CliError::Usage(error.to_string()))?)
+                    .map(|need| check(&CAPABILITIES, [need]))
+                    .collect::<Result<Vec<_>, _>>();
+                needs?;
+                Some(Box::new(expected))
+            }
+            None => None,
+        };
+        let groups = expected.as_ref().map(|expected| expected.groups.clone()).unwrap_or_default();
         Ok(RemoteRun {
-            window_seconds: self.timeout,
-            timing: Timing {
-                warm_up: Duration::from_secs(self.warm_up_seconds),
-                drain: Duration::from_secs(self.drain_seconds),
-                drain_quiet: Duration::from_secs(self.drain_quiet_seconds),
-                ready: Duration::from_secs(self.ready_timeout_seconds),
-                hang: Duration::from_secs(self.hang_timeout_seconds),
-            },
-            shape: self.shape.shape().map_err(|error| UsageError(error.to_string()))?,
-            links_file: self.links.file.clone(),
-            link_probe: self.links.probe()?,
+            measurement,
+            links,
+            groups,
+            expected,
             live_port: self.live.port(&self.observe)?,
             keep_open: self.live.keep_open,
             observe: self.observe.clone(),

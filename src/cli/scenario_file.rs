@@ -6,7 +6,7 @@ use toml::{Table, Value};
 
 use super::error::CliError;
 use crate::{
-    command_line::read_text,
+    paths::read_text,
     scenario::{FileError, Links, Scenario, ScenarioError, ScenarioText, parse, parse_links, to_toml},
 };
 

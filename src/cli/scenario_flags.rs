@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, builder::TypedValueParser};
+use serde::Serialize;
 
 use super::{
     error::CliError,
     scenario_file::{Source, read_links, read_scenario},
 };
 use crate::{
-    command_line::read_text,
+    paths::{as_text_if_given, read_text},
     scenario::{
         Explore, Fault, MessageSize, Mode, Protocol, Scenario, ScenarioError, SendPhase, Senders, Shape, ShapePatch,
         Step, TrafficClass, Transport,
@@ -25,10 +26,11 @@ fn within(range: std::ops::RangeInclusive<u64>) -> impl TypedValueParser<Value =
 }
 
 /// Scenario and measurement.
-#[derive(Clone, Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args, Serialize)]
 pub(super) struct ScenarioFlags {
     /// Scenario to start from; flags replace single values of it
     #[arg(long, value_name = "FILE")]
+    #[serde(serialize_with = "as_text_if_given")]
     pub(super) scenario: Option<PathBuf>,
     /// Value of the scenario to replace, by its key: network.gossipsub.mesh_n=4, traffic.votes.deadline_millis=500; may be
     /// given several times
@@ -43,6 +45,33 @@ pub(super) struct ScenarioFlags {
     /// Protocol by which a broadcast travels [default: gossipsub]
     #[arg(long, env = "APOLLO_NETWORK_PROTOCOL", value_name = "PROTOCOL", value_enum)]
     pub(super) network_protocol: Option<Protocol>,
+    /// Maximum number of messages in each queue between the schedule, the network and a peer [default: 100000]
+    #[arg(long, env = "APOLLO_BUFFER_SIZE", value_name = "MESSAGES", value_parser = within(1..=10_000_000))]
+    pub(super) buffer_size: Option<u64>,
+    /// Log level of the nodes: 0 none, 1 error, 2 warn, 3 info, 4 debug, 5 trace [default: 2]
+    #[arg(long, env = "APOLLO_VERBOSITY", value_name = "LEVEL", value_parser = clap::value_parser!(u8).range(0..=5))]
+    pub(super) verbosity: Option<u8>,
+    /// Threads that carry the network in each node [default: the processors shared out, at least 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(super) worker_threads: Option<u16>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(super) measurement: MeasurementFlags,
+    #[command(flatten)]
+    pub(super) workload: WorkloadFlags,
+    #[command(flatten)]
+    pub(super) network: NetworkFlags,
+    #[command(flatten)]
+    pub(super) gossip: GossipFlags,
+    #[command(flatten)]
+    pub(super) links: LinkFlags,
+    #[command(flatten)]
+    pub(super) faults: FaultFlags,
+}
+
+/// Lengths of the phases of a run.
+#[derive(Clone, Debug, Default, Args, Serialize)]
+pub(super) struct MeasurementFlags {
     /// Length of the measured window, in seconds [default: 20; in mode explore until all trials are done]
     #[arg(long, alias = "timeout-seconds", env = "APOLLO_TIMEOUT", value_name = "S", value_parser = within(1..=31_622_400))]
     pub(super) timeout: Option<u64>,
@@ -62,34 +91,10 @@ pub(super) struct ScenarioFlags {
     /// Time without an answer after which a node fails the run, in seconds [default: 15]
     #[arg(long, value_name = "S", value_parser = within(1..=86_400))]
     pub(super) hang_timeout_seconds: Option<u64>,
-    /// Maximum number of messages in each queue between the schedule, the network and a peer [default: 100000]
-    #[arg(long, env = "APOLLO_BUFFER_SIZE", value_name = "MESSAGES", value_parser = within(1..=10_000_000))]
-    pub(super) buffer_size: Option<u64>,
-    /// Log level of the nodes: 0 none, 1 error, 2 warn, 3 info, 4 debug, 5 trace [default: 2]
-    #[arg(long, env = "APOLLO_VERBOSITY", value_name = "LEVEL", value_parser = clap::value_parser!(u8).range(0..=5))]
-    pub(super) verbosity: Option<u8>,
-    /// Threads that carry the network in each node [default: the processors shared out, at least 1]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub(super) worker_threads: Option<u16>,
-    #[command(flatten)]
-    #[allow(missing_docs, reason = "a doc comment here would become help text")]
-    pub(super) workload: WorkloadFlags,
-    #[command(flatten)]
-    #[allow(missing_docs, reason = "a doc comment here would become help text")]
-    pub(super) network: NetworkFlags,
-    #[command(flatten)]
-    #[allow(missing_docs, reason = "a doc comment here would become help text")]
-    pub(super) gossip: GossipFlags,
-    #[command(flatten)]
-    #[allow(missing_docs, reason = "a doc comment here would become help text")]
-    pub(super) links: LinkFlags,
-    #[command(flatten)]
-    #[allow(missing_docs, reason = "a doc comment here would become help text")]
-    pub(super) faults: FaultFlags,
 }
 
 /// Messages: size, pace, trials.
-#[derive(Clone, Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args, Serialize)]
 #[command(next_help_heading = "Workload")]
 pub(super) struct WorkloadFlags {
     /// Node that broadcasts, in modes one and explore [default: 0; a node alone has none]
@@ -127,7 +132,7 @@ pub(super) struct WorkloadFlags {
 }
 
 /// Transport and queues.
-#[derive(Clone, Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args, Serialize)]
 #[command(next_help_heading = "Network")]
 pub(super) struct NetworkFlags {
     /// Use QUIC in place of TCP, noise and yamux
@@ -145,7 +150,7 @@ pub(super) struct NetworkFlags {
 }
 
 /// Settings of gossipsub.
-#[derive(Clone, Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args, Serialize)]
 #[command(next_help_heading = "Gossipsub")]
 pub(super) struct GossipFlags {
     /// Peers of the mesh that a node aims for (D) [default: 6]
@@ -175,7 +180,7 @@ pub(super) struct GossipFlags {
 }
 
 /// Shapes of the links, and their measurement.
-#[derive(Clone, Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args, Serialize)]
 #[command(next_help_heading = "Links")]
 pub(super) struct LinkFlags {
     /// One-way latency from node to node, in milliseconds
@@ -198,6 +203,7 @@ pub(super) struct LinkFlags {
     pub(super) throughput: Option<u64>,
     /// File with the shapes of single links, by node or region (TOML; see docs/links.md)
     #[arg(id = "links", long = "links", value_name = "FILE")]
+    #[serde(serialize_with = "as_text_if_given")]
     pub(super) file: Option<PathBuf>,
     /// Congestion control of the nodes' TCP connections, such as cubic or bbr (netns and docker) [default: the kernel's]
     #[arg(long, value_name = "NAME")]
@@ -234,7 +240,7 @@ impl LinkFlags {
 }
 
 /// Changes made to the network while it is measured.
-#[derive(Clone, Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args, Serialize)]
 #[command(next_help_heading = "Faults")]
 pub(super) struct FaultFlags {
     /// Fault, at a time after the opening of the measured window; may be given several times: '5s kill 2', '8s restart 2',
@@ -244,6 +250,7 @@ pub(super) struct FaultFlags {
     pub(super) given: Vec<Fault>,
     /// File with such a fault on each line
     #[arg(id = "faults", long = "faults", value_name = "FILE")]
+    #[serde(serialize_with = "as_text_if_given")]
     pub(super) file: Option<PathBuf>,
 }
 
@@ -274,10 +281,7 @@ impl ScenarioFlags {
     pub(super) fn resolve_from(&self, source: Source) -> Result<Scenario, CliError> {
         let mut scenario = source.scenario.clone();
         self.apply(&mut scenario)?;
-        scenario.resolve().map_err(|error| match source.locate(&error) {
-            Some(error) => CliError::Usage(error.to_string()),
-            None => CliError::Usage(with_flag(&error)),
-        })
+        finish(scenario, &source)
     }
 
     fn apply(&self, scenario: &mut Scenario) -> Result<(), CliError> {
@@ -285,13 +289,7 @@ impl ScenarioFlags {
         replace(&mut scenario.nodes.buffer_size, self.buffer_size);
         replace(&mut scenario.nodes.verbosity, self.verbosity);
         scenario.nodes.worker_threads = self.worker_threads.or(scenario.nodes.worker_threads);
-        let measurement = &mut scenario.measurement;
-        measurement.window_seconds = self.timeout.or(measurement.window_seconds);
-        replace(&mut measurement.warm_up_seconds, self.warm_up_seconds);
-        replace(&mut measurement.drain_seconds, self.drain_seconds);
-        replace(&mut measurement.drain_quiet_seconds, self.drain_quiet_seconds);
-        replace(&mut measurement.ready_timeout_seconds, self.ready_timeout_seconds);
-        replace(&mut measurement.hang_timeout_seconds, self.hang_timeout_seconds);
+        self.measurement.apply(scenario);
         replace(&mut scenario.seed, self.workload.seed);
         self.network.apply(scenario);
         self.gossip.apply(scenario);
@@ -381,6 +379,19 @@ impl ScenarioFlags {
     }
 }
 
+impl MeasurementFlags {
+    /// Puts the values that are given into a scenario.
+    pub(super) fn apply(&self, scenario: &mut Scenario) {
+        let measurement = &mut scenario.measurement;
+        measurement.window_seconds = self.timeout.or(measurement.window_seconds);
+        replace(&mut measurement.warm_up_seconds, self.warm_up_seconds);
+        replace(&mut measurement.drain_seconds, self.drain_seconds);
+        replace(&mut measurement.drain_quiet_seconds, self.drain_quiet_seconds);
+        replace(&mut measurement.ready_timeout_seconds, self.ready_timeout_seconds);
+        replace(&mut measurement.hang_timeout_seconds, self.hang_timeout_seconds);
+    }
+}
+
 impl WorkloadFlags {
     fn apply_explore(&self, explore: &mut Explore) {
         replace(&mut explore.broadcaster, self.broadcaster);
@@ -418,7 +429,11 @@ impl GossipFlags {
 }
 
 impl LinkFlags {
-    fn apply(&self, scenario: &mut Scenario) -> Result<(), CliError> {
+    /// Puts the values that are given into a scenario.
+    ///
+    /// # Errors
+    /// One line that names the flag or the file.
+    pub(super) fn apply(&self, scenario: &mut Scenario) -> Result<(), CliError> {
         let patch = self.patch();
         if let Some(path) = &self.file {
             let links = read_links(path, scenario.nodes.count)?;
@@ -514,6 +529,17 @@ const FLAGS: [(&str, &str); 35] = [
     ("seed", "--seed"),
     ("explore", "--mode explore"),
 ];
+
+/// Resolves a scenario of which flags replaced values.
+///
+/// # Errors
+/// One line that names the place in the file, or the flag.
+pub(super) fn finish(scenario: Scenario, source: &Source) -> Result<Scenario, CliError> {
+    scenario.resolve().map_err(|error| match source.locate(&error) {
+        Some(error) => usage(error.to_string()),
+        None => usage(with_flag(&error)),
+    })
+}
 
 /// An error of a scenario with the flag in the place of the key.
 fn with_flag(error: &ScenarioError) -> String {

@@ -1,12 +1,12 @@
 //! The nodes that a deployment starts.
 
-use crate::{access::RunToken, node::NodeArgs, report::RunFolder, shaping::InterfacePlan};
+use crate::{access::RunToken, node::NodeConfig, report::RunFolder, shaping::InterfacePlan};
 
 /// All nodes of a run, and what each of them is started with.
 #[derive(Clone, Copy)]
 pub(crate) struct Launch<'a> {
     /// The nodes, by id.
-    pub(crate) nodes: &'a [NodeArgs],
+    pub(crate) nodes: &'a [NodeConfig],
     /// What is done at each node's interface, in the same order.
     pub(crate) interfaces: &'a [InterfacePlan],
     /// Where their logs go.

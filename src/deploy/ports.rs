@@ -8,7 +8,7 @@ use std::{
 use super::docker;
 use crate::{
     children::kill_orphans,
-    node::{NodeArgs, UsageError},
+    node::{NodeConfig, UsageError},
     terminal::tell,
 };
 
@@ -53,7 +53,7 @@ pub(crate) fn swept<T>(check: impl Fn() -> Result<T, UsageError>) -> Result<T, U
 ///
 /// # Errors
 /// One line that names the port, the node and the flag that moves it.
-pub(crate) fn check_ports(node: &NodeArgs, shares: bool) -> Result<(), UsageError> {
+pub(crate) fn check_ports(node: &NodeConfig, shares: bool) -> Result<(), UsageError> {
     let socket = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
     let refused = |flag: &str, port: u16, error: std::io::Error| {
         UsageError(format!("port {port} of node {} can't be used: {error}; move the ports with {flag}", node.id))
@@ -64,6 +64,6 @@ pub(crate) fn check_ports(node: &NodeArgs, shares: bool) -> Result<(), UsageErro
         return Ok(());
     }
     let p2p = socket(node.p2p_port);
-    if node.network.quic { UdpSocket::bind(p2p).map(drop) } else { TcpListener::bind(p2p).map(drop) }
+    if node.is_quic() { UdpSocket::bind(p2p).map(drop) } else { TcpListener::bind(p2p).map(drop) }
         .map_err(|error| refused("--base-p2p-port", node.p2p_port, error))
 }

@@ -9,7 +9,7 @@ use super::{client::NodeClient, faults::Faults, plan::Plan};
 use crate::{
     live::{Live, NodeCondition, NodeState, RunInfo},
     network::ReadinessReport,
-    node::{Load, NodeArgs, NodeSummary},
+    node::{Load, NodeConfig, NodeSummary},
 };
 
 /// A node that is asked every second and has not answered for so long is told of as silent.
@@ -19,7 +19,7 @@ const SILENT: Duration = Duration::from_millis(2500);
 ///
 /// # Errors
 /// When its port can't be used.
-pub(crate) fn start_live(plan: &Plan, here: &[NodeArgs]) -> Result<Option<Live>, String> {
+pub(crate) fn start_live(plan: &Plan, here: &[NodeConfig]) -> Result<Option<Live>, String> {
     let Some(given) = plan.live_port else { return Ok(None) };
     let advice = "take another with --live-port, or a free one with --live-port 0";
     let live = Live::start(given, run_info(plan))

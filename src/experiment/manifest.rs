@@ -10,7 +10,7 @@ use super::plan::Plan;
 use crate::{
     environment::{Environment, congestion_controls},
     monitoring::{Addresses, Monitoring},
-    node::{NodeArgs, SendPlan},
+    node::{NodeConfig, SendPlan},
 };
 
 /// Version of the manifest's JSON.
@@ -47,7 +47,7 @@ pub(crate) struct Manifest<'a> {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Nodes<'a> {
-    Given(&'a [NodeArgs]),
+    Given(&'a [NodeConfig]),
     Reported(&'a [Value]),
 }
 

@@ -109,7 +109,7 @@ impl Experiment<'_> {
         let least = if self.deployment.capabilities().distant { START_AHEAD_DISTANT } else { START_AHEAD };
         let ahead = least + START_AHEAD_PER_NODE * nodes;
         // Nodes that were started by hand may have none: every message is to name its run.
-        let run_id = self.plan.nodes.first().map_or(0, |node| node.control.run_id);
+        let run_id = self.plan.nodes.first().map_or(0, |node| node.run_id);
         let order = StartOrder {
             run_id: if run_id == 0 { unix_nanos() } else { run_id },
             start_unix_nanos: unix_nanos() + u64::try_from(ahead.as_nanos()).unwrap_or(u64::MAX),

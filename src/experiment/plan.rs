@@ -14,18 +14,13 @@ use super::{
 use crate::{
     access::RunToken,
     monitoring::Monitoring,
-    network::Protocol,
-    node::{Load, Mode, NodeArgs, Workload, value_name},
-    report::{RunFolder, Tolerance, WorkloadSummary},
-    scenario::{FaultSchedule, LinkPlan, NodeGroups, Shape, ShapePatch},
+    node::{Load, NodeConfig, Workload},
+    report::{MESSAGE_PERCENT, RunFolder, Tolerance, WorkloadSummary},
+    scenario::{
+        Certificate, FaultSchedule, LinkPlan, Measurement, NodeGroups, Scenario, Shape, ShapePatch,
+    },
     shaping::{InterfacePlan, PeerRule},
 };
-
-/// Seconds without an arrival after which the wait for late messages may end, when they are not given.
-pub(crate) const DEFAULT_QUIET: u64 = 2;
-
-/// Seconds of the measured window when they are not given.
-pub(crate) const DEFAULT_WINDOW: u64 = 20;
 
 /// How long the stages of a run may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,12 +37,38 @@ pub(crate) struct Timing {
     pub(crate) hang: Duration,
 }
 
+impl Timing {
+    /// The lengths that a scenario asks for.
+    pub(crate) fn of(measurement: &Measurement) -> Self {
+        Self {
+            warm_up: Duration::from_secs(measurement.warm_up_seconds),
+            drain: Duration::from_secs(measurement.drain_seconds),
+            drain_quiet: Duration::from_secs(measurement.drain_quiet_seconds),
+            ready: Duration::from_secs(measurement.ready_timeout_seconds),
+            hang: Duration::from_secs(measurement.hang_timeout_seconds),
+        }
+    }
+}
+
 /// How the links are measured, and how far from its shape one may be.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct LinkProbe {
     /// Seconds for which pings measure each link, before the window and after it.
     pub(crate) seconds: u64,
     pub(crate) tolerance: Tolerance,
+}
+
+impl LinkProbe {
+    /// The measurement that a scenario asks for.
+    pub(crate) fn of(certificate: &Certificate) -> Self {
+        let tolerance = Tolerance {
+            latency_percent: certificate.latency_tolerance_percent,
+            latency_millis: certificate.latency_tolerance_millis,
+            throughput_percent: certificate.throughput_tolerance_percent,
+            message_percent: MESSAGE_PERCENT,
+        };
+        Self { seconds: certificate.probe_seconds, tolerance }
+    }
 }
 
 /// What the manifest says besides the plan.
@@ -75,7 +96,9 @@ pub(crate) struct Plan {
     /// Nodes of the network.
     pub(crate) num_nodes: u64,
     /// The nodes that are there, by id: all, but for those that a run that has begun has lost.
-    pub(crate) nodes: Vec<NodeArgs>,
+    pub(crate) nodes: Vec<NodeConfig>,
+    /// The resolved scenario; it alone repeats the run.
+    pub(crate) scenario: Scenario,
     pub(crate) workload: Workload,
     /// The workload in a few words.
     pub(crate) summary: WorkloadSummary,
@@ -159,24 +182,13 @@ impl Plan {
 }
 
 /// A workload in a few words.
-pub(crate) fn workload_summary(
-    num_nodes: u64,
-    mode: Mode,
-    protocol: Protocol,
-    quic: bool,
-    workload: &Workload,
-) -> WorkloadSummary {
-    let (message_size_bytes, heartbeat_millis) = match &workload.load {
-        Load::Steady { message_size, heartbeat, .. } => {
-            (Some(*message_size), u64::try_from(heartbeat.as_millis()).ok())
-        }
-        Load::Explore { .. } => (None, None),
-    };
+pub(crate) fn workload_summary(scenario: &Scenario, workload: &Workload) -> WorkloadSummary {
+    let (message_size_bytes, heartbeat_millis) = workload.single_pace();
     WorkloadSummary {
-        num_nodes,
-        mode: value_name(&mode),
-        network_protocol: value_name(&protocol),
-        transport: if quic { "quic" } else { "tcp" }.into(),
+        num_nodes: scenario.nodes.count,
+        mode: scenario.mode().to_string(),
+        network_protocol: scenario.protocols(),
+        transport: scenario.network.transport.to_string(),
         message_size_bytes,
         heartbeat_millis,
     }

@@ -13,7 +13,7 @@ use tokio::process::Command;
 
 use crate::{
     dashboards::{self, Host, OVERVIEW_PATH, Scraping, Targets},
-    node::{NodeArgs, UsageError},
+    node::{NodeConfig, UsageError},
     paths::on_path,
     report::RunFolder,
     secret::{make_private, secret, write_private},
@@ -69,7 +69,7 @@ pub(crate) struct Addresses {
 
 impl Monitoring {
     /// Finds the programs and checks the ports, if the run is to be watched.
-    pub(crate) fn new(args: &ObserveArgs, nodes: &[NodeArgs]) -> Result<Option<Self>, UsageError> {
+    pub(crate) fn new(args: &ObserveArgs, nodes: &[NodeConfig]) -> Result<Option<Self>, UsageError> {
         if !args.observe {
             return Ok(None);
         }

@@ -128,6 +128,17 @@ impl NodeConfig {
         Ok(())
     }
 
+    /// The configuration as a container gets it: the text of `APOLLO_CONFIG_TEXT`, without the peers, and that of
+    /// `APOLLO_BOOTSTRAP`.
+    ///
+    /// # Errors
+    /// One line, when a value has no form in TOML.
+    pub fn to_variables(&self) -> Result<(String, String), String> {
+        let peers: Vec<String> = self.bootstrap.iter().map(ToString::to_string).collect();
+        let config = Self { bootstrap: vec![], ..self.clone() };
+        Ok((toml::to_string(&config).map_err(|error| error.to_string())?, peers.join(",")))
+    }
+
     /// The token of a controlled node; none for a node that nobody controls.
     ///
     /// # Errors

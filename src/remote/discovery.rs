@@ -14,22 +14,33 @@ use crate::{
     deploy::remote::{Endpoint, started_again},
     experiment::{Progress, get_summary},
     http::AskError,
-    node::{Mode, NodeArgs, NodeSummary, StartOrder},
+    node::{NodeConfig, NodeSummary, StartOrder},
 };
 
 /// Pace at which nodes that do not answer yet are asked.
 const POLL: Duration = Duration::from_millis(200);
 
-/// What must be the same in all nodes, as paths in their configuration; an object is compared field by field.
-const SAME: [&str; 6] = ["/num_nodes", "/mode", "/network_protocol", "/workload", "/network/quic", "/control/run_id"];
-/// What may differ, and is told.
-const TOLD: [&str; 3] = ["/buffer_size", "/network/queue_bytes", "/network/gossip"];
+/// Values that must be the same in all nodes, as paths in their configuration; objects and lists are compared part by part.
+const SAME: [&str; 9] = [
+    "/scenario/nodes/count",
+    "/scenario/seed",
+    "/scenario/network/protocol",
+    "/scenario/network/transport",
+    "/scenario/topology",
+    "/scenario/explore",
+    "/scenario/traffic",
+    "/scenario/group",
+    "/run_id",
+];
+/// Values that may differ, and are reported.
+const REPORTED: [&str; 3] =
+    ["/scenario/nodes/buffer_size", "/scenario/network/queue_bytes", "/scenario/network/gossipsub"];
 
 /// A node that answers.
 #[derive(Clone, Debug)]
 pub(super) struct DiscoveredNode {
     pub(super) endpoint: Endpoint,
-    pub(super) args: NodeArgs,
+    pub(super) args: NodeConfig,
     pub(super) summary: NodeSummary,
 }
 
@@ -89,7 +100,7 @@ pub(super) async fn discover(
     progress.finish();
     let missing = missing(&found);
     if !missing.is_empty() {
-        let num_nodes = found.first().map_or(0, |node| node.args.num_nodes);
+        let num_nodes = found.first().map_or(0, |node| node.args.scenario.nodes.count);
         let names: Vec<String> = missing.iter().take(10).map(ToString::to_string).collect();
         let more = if missing.len() > 10 { ", ..." } else { "" };
         return Err(format!(
@@ -103,13 +114,13 @@ pub(super) async fn discover(
 /// A node from what it says.
 fn read(endpoint: &Endpoint, summary: NodeSummary) -> Result<DiscoveredNode, String> {
     let id = summary.node;
-    let args: NodeArgs = serde_json::from_value(summary.configuration.clone())
+    let args: NodeConfig = serde_json::from_value(summary.configuration.clone())
         .map_err(|error| format!("the configuration of node {id} ({endpoint}) can't be read: {error}"))?;
     args.validate().map_err(|error| format!("node {id} ({endpoint}): {error}"))?;
     if args.id != id {
         return Err(format!("node {id} ({endpoint}) is configured as node {}", args.id));
     }
-    if !args.control.controlled {
+    if !args.controlled {
         return Err(format!(
             "node {id} ({endpoint}) starts by itself: run it with --controlled (APOLLO_CONTROLLED=true) to give it a start"
         ));
@@ -138,40 +149,45 @@ fn check(found: &[DiscoveredNode]) -> Result<(), String> {
     Ok(())
 }
 
-/// What differs between two nodes, at these paths of their configuration.
+/// Differences between two nodes, at these paths of their configuration.
 fn difference(one: &DiscoveredNode, two: &DiscoveredNode, paths: &[&str]) -> Vec<String> {
-    let mut lines = vec![];
-    let mut compare = |name: &str, first: Option<&Value>, second: Option<&Value>| {
-        let text = |value: Option<&Value>| value.map_or_else(|| "nothing".to_owned(), ToString::to_string);
-        if first != second {
-            lines.push(format!(
-                "nodes {} and {} differ in {name}: {} and {}",
-                one.args.id,
-                two.args.id,
-                text(first),
-                text(second)
-            ));
-        }
-    };
+    let mut found = vec![];
     for path in paths {
-        let of = |node: &DiscoveredNode| node.summary.configuration.pointer(path).cloned();
-        let (first, second) = (of(one), of(two));
-        match (&first, &second) {
-            (Some(Value::Object(first)), Some(Value::Object(second))) => {
-                for key in first.keys().chain(second.keys()).collect::<BTreeSet<_>>() {
-                    compare(key, first.get(key), second.get(key));
-                }
-            }
-            (first, second) => compare(path.rsplit('/').next().unwrap_or(path), first.as_ref(), second.as_ref()),
-        }
+        let of = |node: &DiscoveredNode| node.summary.configuration.pointer(path).cloned().unwrap_or(Value::Null);
+        differences(path.rsplit('/').next().unwrap_or(path), &of(one), &of(two), &mut found);
     }
-    lines
+    let line = |(name, first, second): (String, String, String)| {
+        format!("nodes {} and {} differ in {name}: {first} and {second}", one.args.id, two.args.id)
+    };
+    found.into_iter().map(line).collect()
+}
+
+/// Parts of two values that differ: name of the part, and both values.
+fn differences(name: &str, one: &Value, two: &Value, found: &mut Vec<(String, String, String)>) {
+    match (one, two) {
+        (Value::Object(first), Value::Object(second)) => {
+            for key in first.keys().chain(second.keys()).collect::<BTreeSet<_>>() {
+                let of = |object: &serde_json::Map<String, Value>| object.get(key).cloned().unwrap_or(Value::Null);
+                differences(key, &of(first), &of(second), found);
+            }
+        }
+        (Value::Array(first), Value::Array(second)) if first.len() == second.len() => {
+            for (first, second) in first.iter().zip(second) {
+                differences(name, first, second, found);
+            }
+        }
+        (one, two) if one != two => {
+            let text = |value: &Value| if value.is_null() { "nothing".to_owned() } else { value.to_string() };
+            found.push((name.to_owned(), text(one), text(two)));
+        }
+        _ => {}
+    }
 }
 
 /// Nodes of the network that nobody has answered for.
 fn missing(found: &[DiscoveredNode]) -> Vec<u64> {
     let there: BTreeSet<u64> = found.iter().map(|node| node.args.id).collect();
-    let num_nodes = found.first().map_or(0, |node| node.args.num_nodes);
+    let num_nodes = found.first().map_or(0, |node| node.args.scenario.nodes.count);
     (0..num_nodes).filter(|id| !there.contains(id)).collect()
 }
 
@@ -197,7 +213,7 @@ fn complete(found: Vec<DiscoveredNode>) -> Result<Discovery, String> {
             "nodes {first} and {other} have different starts: they are of different runs; restart them"
         ));
     }
-    let steady = found.first().is_some_and(|node| node.args.mode != Mode::Explore);
+    let steady = found.first().is_some_and(|node| node.args.scenario.explore.is_none());
     if let Some((node, start)) = starts.first()
         && steady
         && start.measure_millis.is_none()
@@ -209,7 +225,7 @@ fn complete(found: Vec<DiscoveredNode>) -> Result<Discovery, String> {
     let mut warnings: Vec<String> = vec![];
     if let Some(first) = found.first() {
         for node in &found {
-            warnings.extend(difference(first, node, &TOLD));
+            warnings.extend(difference(first, node, &REPORTED));
             let (one, two) = (&first.summary.version, &node.summary.version);
             if one != two {
                 let (first, node) = (first.args.id, node.args.id);

@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
-    path::PathBuf,
     time::Duration,
 };
 
@@ -19,34 +18,41 @@ use crate::{
     access::RunToken,
     deploy::remote::Endpoint,
     experiment::{
-        DEFAULT_WINDOW, LinkProbe, ManifestFacts, NodeClient, Plan, Progress, RemoteFacts, Timing, read_link_plan,
+        LinkProbe, ManifestFacts, NodeClient, Plan, Progress, RemoteFacts, Timing,
         unless_interrupted, workload_summary,
     },
     http,
     monitoring::{Monitoring, ObserveArgs, Observers},
     network::peer_id,
-    node::{Mode, StartOrder},
+    node::{StartOrder, Workload},
     report::RunFolder,
-    scenario::{FaultSchedule, LinkPlan, Shape},
+    scenario::{FaultSchedule, Group, Links, Measurement, Scenario, to_toml},
 };
 
-/// How a run over existing nodes goes. What they send is theirs to say.
+/// The course of a run over existing nodes. Their traffic is their own.
 #[derive(Clone, Debug)]
 pub(crate) struct RemoteRun {
-    /// Length of the measured window, in seconds; in mode explore none until all trials are done.
-    pub(crate) window_seconds: Option<u64>,
-    pub(crate) timing: Timing,
-    /// What every link should be like.
-    pub(crate) shape: Shape,
-    /// File that says how single links differ.
-    pub(crate) links_file: Option<PathBuf>,
-    pub(crate) link_probe: LinkProbe,
+    /// Lengths of the phases.
+    pub(crate) measurement: Measurement,
+    /// Shapes that the links should have, and their measurement.
+    pub(crate) links: Links,
+    /// Groups that `links` may name.
+    pub(crate) groups: Vec<Group>,
+    /// Scenario that the nodes should have been started with; none for any.
+    pub(crate) expected: Option<Box<Scenario>>,
     /// Port of the live page, if there is one.
     pub(crate) live_port: Option<u16>,
-    /// What shows the run stays up after it.
+    /// Whether the live page and the monitoring stay up after the run.
     pub(crate) keep_open: bool,
     /// Whether Prometheus and Grafana watch it.
     pub(crate) observe: ObserveArgs,
+}
+
+impl RemoteRun {
+    /// Maximum time to wait until all nodes are ready.
+    pub(crate) fn ready(&self) -> Duration {
+        Duration::from_secs(self.measurement.ready_timeout_seconds)
+    }
 }
 
 /// What a run over existing nodes is made of.
@@ -79,7 +85,7 @@ impl RemoteSpec {
     /// [`RemoteError::Refused`] in one line that names the nodes; [`RemoteError::Interrupted`].
     pub(crate) async fn attach(self) -> Result<RemoteNetwork, RemoteError> {
         let http = http::client(self.token.as_ref()).map_err(refused)?;
-        let limit = self.run.timing.ready;
+        let limit = self.run.ready();
         let mut progress = Progress::new(None);
         let found = unless_interrupted(discover(&http, &self.endpoints, limit, &mut progress)).await;
         progress.finish();
@@ -118,28 +124,40 @@ impl RemoteSpec {
         let Some(first) = nodes.values().next().map(|node| &node.args) else {
             return Err(RemoteError::Refused("there are no nodes".into()));
         };
-        let workload = first.validate()?;
-        let explore = first.mode == Mode::Explore;
+        if let Some(expected) = &self.run.expected
+            && let Some(line) = first.scenario.traffic_difference(expected)
+        {
+            return Err(RemoteError::Refused(format!("the nodes were started with another scenario: {line}")));
+        }
+        let run = self.run;
+        let mut scenario = first.scenario.clone();
+        (scenario.measurement, scenario.links) = (run.measurement, run.links);
+        if !run.groups.is_empty() {
+            scenario.groups = run.groups;
+        }
+        // The nodes' own threads and logs are their own affair.
+        let scenario = scenario.resolve().map_err(|error| RemoteError::Refused(error.to_string()))?;
+        let workload = Workload::of(&scenario)?;
         let window = match start.and_then(|start| start.measure_millis) {
             Some(millis) => Some(Duration::from_millis(millis)),
-            None => self.run.window_seconds.or((!explore).then_some(DEFAULT_WINDOW)).map(Duration::from_secs),
+            None => scenario.measurement.window_seconds.map(Duration::from_secs),
         };
-        let (num_nodes, run) = (first.num_nodes, self.run);
-        let links = match &run.links_file {
-            Some(path) => read_link_plan(path, run.shape, num_nodes).map_err(refused)?,
-            None => LinkPlan::uniform(run.shape),
-        };
+        let num_nodes = scenario.nodes.count;
+        let links = scenario.link_plan().map_err(|error| RemoteError::Refused(error.to_string()))?;
+        let text = to_toml(&scenario).map_err(RemoteError::Refused)?;
+        self.folder.write_scenario(&text).map_err(refused)?;
         let probe_targets = if links.is_unshaped() { BTreeMap::new() } else { probe_targets(nodes).await? };
         Ok(Plan {
             num_nodes,
-            summary: workload_summary(num_nodes, first.mode, first.network_protocol, first.network.quic, &workload),
+            summary: workload_summary(&scenario, &workload),
             workload,
             nodes: nodes.values().map(|node| node.args.clone()).collect(),
             window,
-            timing: run.timing,
+            timing: Timing::of(&scenario.measurement),
             folder: self.folder,
             links,
-            link_probe: run.link_probe,
+            link_probe: LinkProbe::of(&scenario.links.certificate),
+            scenario,
             faults: FaultSchedule::default(),
             addresses: vec![],
             congestion_control: None,
@@ -168,7 +186,7 @@ impl RemoteSpec {
 async fn probe_targets(nodes: &BTreeMap<u64, DiscoveredNode>) -> Result<BTreeMap<u64, SocketAddr>, RemoteError> {
     let mut targets = BTreeMap::new();
     for (id, node) in nodes {
-        let Some(port) = node.args.control.probe_port else {
+        let Some(port) = node.args.probe_port else {
             return Err(RemoteError::Refused(format!(
                 "node {id} ({}) answers no measurements of its links: run it with --probe-port, or leave out the flags \
                  that say what the links should be",
@@ -188,12 +206,12 @@ async fn probe_targets(nodes: &BTreeMap<u64, DiscoveredNode>) -> Result<BTreeMap
 
 /// A node's address as its peers know it.
 async fn peer_ip(nodes: &BTreeMap<u64, DiscoveredNode>, node: &DiscoveredNode) -> Option<IpAddr> {
-    let own = node.args.control.p2p_address;
+    let own = node.args.p2p_address;
     if !own.is_unspecified() {
         return Some(own);
     }
     let peer = peer_id(node.args.id);
-    let known: Vec<_> = nodes.values().flat_map(|n| &n.args.bootstrap.0).filter(|entry| entry.peer == peer).collect();
+    let known: Vec<_> = nodes.values().flat_map(|n| &n.args.bootstrap).filter(|entry| entry.peer == peer).collect();
     if let Some(ip) = known.iter().find_map(|entry| entry.ip()) {
         return Some(ip);
     }

@@ -237,6 +237,25 @@ impl RunFolder {
         self.root.join("observations.json")
     }
 
+    /// The resolved scenario, which alone repeats the run.
+    pub fn scenario(&self) -> PathBuf {
+        self.root.join("scenario.toml")
+    }
+
+    /// Writes the resolved scenario.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn write_scenario(&self, text: &str) -> Result<(), FolderError> {
+        let path = self.scenario();
+        fs::write(&path, text).map_err(|error| FolderError::Io { path, error })
+    }
+
+    /// Configuration that a node of this machine was started with.
+    pub fn node_config(&self, node: u64) -> PathBuf {
+        self.root.join(format!("nodes/node-{node}.toml"))
+    }
+
     /// Summary of a node, of its last life.
     pub fn node_summary(&self, node: u64) -> PathBuf {
         self.root.join(format!("nodes/node-{node}.json"))

@@ -106,6 +106,37 @@ impl Scenario {
         }
     }
 
+    /// A difference in what the nodes send to one another, between two resolved scenarios; none when there is none.
+    pub fn traffic_difference(&self, other: &Self) -> Option<String> {
+        let pairs = [
+            ("nodes.count", self.nodes.count.to_string(), other.nodes.count.to_string()),
+            ("seed", self.seed.to_string(), other.seed.to_string()),
+            ("network.transport", self.network.transport.to_string(), other.network.transport.to_string()),
+        ];
+        if let Some((key, own, others)) = pairs.into_iter().find(|(_, own, others)| own != others) {
+            return Some(format!("{key} is {own}, and {others} is expected"));
+        }
+        let key = match () {
+            () if self.topology != other.topology => "topology",
+            () if self.explore != other.explore => "explore",
+            () if self.traffic != other.traffic => "traffic",
+            () => return None,
+        };
+        Some(format!("{key} differs"))
+    }
+
+    /// Names of the protocols that a resolved scenario uses, separated by commas.
+    pub fn protocols(&self) -> String {
+        let mut names: Vec<String> = vec![];
+        let used = self.traffic.iter().map(|class| class.protocol.unwrap_or(self.network.protocol).to_string());
+        for name in used.chain(self.explore.iter().map(|_| self.network.protocol.to_string())) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names.join(",")
+    }
+
     /// The mode of the command line that a resolved scenario comes nearest to.
     pub fn mode(&self) -> Mode {
         match (&self.explore, self.traffic.first().map(|class| &class.senders)) {

@@ -6,9 +6,8 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use crate::{
-    cli::run_args::RunArgs,
+    cli::scenario_flags::ScenarioFlags,
     deploy::kubernetes::{ImagesArgs, PodsArgs},
-    shaping::ShapeFlags,
 };
 
 /// `apollo-bench cluster manifests`.
@@ -18,7 +17,6 @@ pub(in crate::cli) struct ManifestsArgs {
     #[arg(long, value_enum, default_value = "yaml")]
     pub(in crate::cli) format: Format,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "a doc comment here would become help text")]
     pub(in crate::cli) deployment: DeploymentArgs,
 }
 
@@ -38,12 +36,8 @@ pub(in crate::cli) struct DeploymentArgs {
     #[arg(long, env = "APOLLO_NAME", value_name = "NAME")]
     pub(in crate::cli) name: Option<String>,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "a doc comment here would become help text")]
-    pub(in crate::cli) run: RunArgs,
-    /// Longest wait for all nodes to be there and connected, in seconds: machines may have to be bought, images to be
-    /// fetched
-    #[arg(long, value_name = "S", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    pub(in crate::cli) ready_timeout_seconds: u64,
+    #[serde(flatten)]
+    pub(in crate::cli) scenario: ScenarioFlags,
     /// After the run the nodes wait for so long to be collected, in seconds; then they end, and their counts are lost
     #[arg(long, alias = "collect-within-seconds", value_name = "S", default_value_t = 14_400, value_parser = clap::value_parser!(u64).range(60..=2_592_000))]
     pub(in crate::cli) retain_seconds: u64,
@@ -54,17 +48,11 @@ pub(in crate::cli) struct DeploymentArgs {
     #[arg(long, env = "APOLLO_P2P_PORT", value_name = "PORT", default_value_t = 10_000, value_parser = clap::value_parser!(u16).range(1024..))]
     pub(in crate::cli) p2p_port: u16,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "a doc comment here would become help text")]
-    pub(in crate::cli) shape: ShapeFlags,
-    #[command(flatten)]
-    #[allow(missing_docs, reason = "a doc comment here would become help text")]
     pub(in crate::cli) images: ImagesArgs,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "a doc comment here would become help text")]
     pub(in crate::cli) pods: PodsArgs,
     #[command(flatten)]
     #[serde(skip)]
-    #[allow(missing_docs, reason = "a doc comment here would become help text")]
     pub(in crate::cli) connect: ConnectArgs,
     /// Grafana's own key, its administrator's password and the token of the nodes are made from this [default: random]
     #[arg(long, env = "APOLLO_GRAFANA_SECRET", hide_env_values = true, value_name = "TEXT", help_heading = "Cluster")]

@@ -119,7 +119,8 @@ async fn from_nodes(
     let ports = NodePorts::open(&there.cluster, record, Arc::new(|_: &str| {})).await?;
     let lookout = Lookout::new(&there.cluster, record);
     let mut run = remote_run(record);
-    run.timing.ready = if dead.is_empty() { run.timing.ready.min(WAIT) } else { SHORT_WAIT };
+    let ready = if dead.is_empty() { run.ready().min(WAIT) } else { SHORT_WAIT };
+    run.measurement.ready_timeout_seconds = ready.as_secs().max(1);
     let spec = RemoteSpec {
         backend: "kubernetes".into(),
         endpoints: ports.endpoints()?,

@@ -1,12 +1,11 @@
 //! The plan of a run in a cluster, made of its arguments.
 
-use std::net::{IpAddr, Ipv4Addr};
-
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use super::arguments::DeploymentArgs;
 use crate::{
+    cli::error::CliError,
     dashboards::json,
     deploy::kubernetes::{
         ClusterPlan, ImageSource, ImagesArgs, PinnedImage, PodsArgs, Quantity, RUN_SCHEMA_VERSION, RunRecord,
@@ -15,9 +14,13 @@ use crate::{
     experiment::workload_summary,
     image::name_of_host_image,
     network::{PeerAddress, peer_id},
-    node::{Bootstrap, ControlArgs, Load, NodeArgs, UsageError},
+    node::{Load, NodeConfig, UsageError, Workload, any_address},
+    scenario::{LinkPlan, Scenario, ScenarioError, Transport},
     secret::secret,
 };
+
+/// Maximum time to wait until all nodes are there and connected when none is given, in seconds.
+const READY_TIMEOUT: u64 = 600;
 
 /// Where a node answers measurements of its links (UDP).
 const PROBE_PORT: u16 = 9999;
@@ -48,41 +51,38 @@ const PROCESSORS: std::ops::RangeInclusive<u128> = 10..=1_024_000;
 ///
 /// # Errors
 /// One line that names the argument and the way out.
-pub(super) fn cluster_plan(args: &DeploymentArgs) -> Result<ClusterPlan, UsageError> {
+pub(super) fn cluster_plan(args: &DeploymentArgs) -> Result<ClusterPlan, CliError> {
     let mut args = args.clone();
-    let workload = args.run.resolve()?;
+    // Machines may have to be bought, and images fetched.
+    args.scenario.measurement.ready_timeout_seconds.get_or_insert(READY_TIMEOUT);
+    let mut scenario = args.scenario.resolve()?;
     let name = args.name.clone().unwrap_or_else(|| Timestamp::now().strftime("%Y%m%d-%H%M%S").to_string());
     let namespace = args.connect.namespace.clone().unwrap_or_else(|| namespace_of(&name));
     check_names(&name, &namespace)?;
     check_pods(&args.pods)?;
     check_ports(args.metric_port, args.p2p_port)?;
-    let shape = args.shape.shape().map_err(|error| UsageError(error.to_string()))?;
-    if !shape.is_unshaped() && args.run.num_nodes > MOST_SHAPED {
-        return Err(UsageError(format!(
-            "--num-nodes {}: every link of a shaped run is measured, and the cluster can keep those of at most \
-             {MOST_SHAPED} nodes: give fewer, or leave out the flags that say what the links should be",
-            args.run.num_nodes
-        )));
-    }
+    check_links(&scenario)?;
     let secret = match &args.grafana_secret {
         Some(text) if text.is_empty() => {
-            return Err(UsageError("--grafana-secret is empty: give a text, or leave it out for a random one".into()));
+            return Err(CliError::Usage("--grafana-secret is empty: give a text, or leave it out for a random one".into()));
         }
         Some(text) => text.clone(),
-        None => secret().map_err(|error| UsageError(format!("no random numbers for --grafana-secret: {error}")))?,
+        None => secret().map_err(|error| CliError::Usage(format!("no random numbers for --grafana-secret: {error}")))?,
     };
     let processors = u16::try_from(args.pods.cpu_limits.thousandths() / 1000).unwrap_or(1024).clamp(1, 1024);
-    args.run.worker_threads = args.run.worker_threads.or(Some(processors));
-    let life =
-        args.ready_timeout_seconds + args.run.longest_seconds(&workload).saturating_add(args.retain_seconds + SLACK);
+    scenario.nodes.worker_threads.get_or_insert(processors);
+    let workload = Workload::of(&scenario)?;
+    let ready = scenario.measurement.ready_timeout_seconds;
+    let longest = workload.longest_seconds(&scenario);
+    let life = ready + longest.saturating_add(args.retain_seconds + SLACK);
     if life > LONGEST_LIFE {
-        return Err(UsageError(format!(
+        return Err(CliError::Usage(format!(
             "the nodes would live for {life} s, and can for {LONGEST_LIFE}: shorten --timeout, the trials or \
              --retain-seconds"
         )));
     }
     let run_id = run_id(&name, &namespace);
-    let node = node(&args, &namespace, run_id, life)?;
+    let node = node(&args, &scenario, &namespace, run_id, life)?;
     node.validate()?;
     // Last, since it takes a while.
     let image = image(&args.images)?;
@@ -97,27 +97,17 @@ pub(super) fn cluster_plan(args: &DeploymentArgs) -> Result<ClusterPlan, UsageEr
         name,
         namespace,
         run_id,
-        workload: workload_summary(
-            args.run.num_nodes,
-            args.run.mode,
-            args.run.network_protocol,
-            args.run.network.quic,
-            &workload,
-        ),
+        workload: workload_summary(&scenario, &workload),
         image: image.image().name().into(),
         metric_port: args.metric_port,
         p2p_port: args.p2p_port,
         probe_port: PROBE_PORT,
-        ready_timeout_seconds: args.ready_timeout_seconds,
-        warm_up_seconds: args.run.warm_up_seconds,
-        window_seconds: args.run.timeout,
         trials,
-        longest_seconds: args.run.longest_seconds(&workload),
-        drain_seconds: args.run.drain_seconds,
+        longest_seconds: longest,
         retain_seconds: args.retain_seconds,
         // A pod may come as late as that, and lives for its own time from then on.
-        deadline_seconds: args.ready_timeout_seconds + life + SLACK,
-        shape,
+        deadline_seconds: ready + life + SLACK,
+        scenario,
     };
     Ok(ClusterPlan { arguments: json(&args), images: args.images, pods: args.pods, record, image, node, secret })
 }
@@ -224,24 +214,25 @@ fn image(images: &ImagesArgs) -> Result<ImageSource, UsageError> {
 }
 
 /// The addresses of all nodes, which every node gets.
-fn peers(args: &DeploymentArgs, namespace: &str) -> Result<Vec<PeerAddress>, UsageError> {
+fn peers(args: &DeploymentArgs, scenario: &Scenario, namespace: &str) -> Result<Vec<PeerAddress>, UsageError> {
     let port = args.p2p_port;
-    let transport = if args.run.network.quic { format!("udp/{port}/quic-v1") } else { format!("tcp/{port}") };
+    let quic = scenario.network.transport == Transport::Quic;
+    let transport = if quic { format!("udp/{port}/quic-v1") } else { format!("tcp/{port}") };
     let address = |id: u64| {
         let host = node_host(id, namespace, &args.pods.cluster_domain);
         format!("/dns/{host}/{transport}/p2p/{}", peer_id(id))
     };
     let mut peers = vec![];
     let mut length = "APOLLO_BOOTSTRAP=".len();
-    for id in 0..args.run.num_nodes {
+    let num_nodes = scenario.nodes.count;
+    for id in 0..num_nodes {
         let address = address(id);
         // With its comma, or the end of the text.
         length += address.len() + 1;
         if length > LONGEST_VARIABLE {
             return Err(UsageError(format!(
-                "--num-nodes {}: the addresses of at most {id} nodes fit what a container can be told; a shorter --name or \
-                 --namespace makes room for some more",
-                args.run.num_nodes
+                "--num-nodes {num_nodes}: the addresses of at most {id} nodes fit what a container can be told; a shorter \
+                 --name or --namespace makes room for some more"
             )));
         }
         peers.push(address.parse().map_err(|error| UsageError(format!("{error}")))?);
@@ -249,37 +240,63 @@ fn peers(args: &DeploymentArgs, namespace: &str) -> Result<Vec<PeerAddress>, Usa
     Ok(peers)
 }
 
-fn node(args: &DeploymentArgs, namespace: &str, run_id: u64, life: u64) -> Result<NodeArgs, UsageError> {
-    let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-    Ok(NodeArgs {
+/// All links of a cluster are shaped alike, and nothing is done to its pods.
+fn check_links(scenario: &Scenario) -> Result<(), CliError> {
+    let usage = |error: ScenarioError| CliError::Usage(error.to_string());
+    let faults = scenario.fault_schedule().map_err(usage)?;
+    if let Some(fault) = faults.faults().first() {
+        return Err(CliError::Usage(format!(
+            "fault '{fault}' can't be done to nodes in a cluster: use a backend of 'local'"
+        )));
+    }
+    let plan = scenario.link_plan().map_err(usage)?;
+    if plan != LinkPlan::uniform(plan.default) {
+        return Err(CliError::Usage(
+            "a cluster shapes all links alike: leave out --links, and in a scenario the matrix, links and link classes".into(),
+        ));
+    }
+    if let Some(name) = &scenario.links.congestion_control {
+        return Err(CliError::Usage(format!("--congestion-control {name}: a pod's routes are not its own: leave it out")));
+    }
+    if scenario.links.ipv6 {
+        return Err(CliError::Usage("--ipv6 needs --backend netns: elsewhere the nodes speak IPv4".into()));
+    }
+    let num_nodes = scenario.nodes.count;
+    if !plan.is_unshaped() && num_nodes > MOST_SHAPED {
+        return Err(CliError::Usage(format!(
+            "--num-nodes {num_nodes}: every link of a shaped run is measured, and the cluster can keep those of at most \
+             {MOST_SHAPED} nodes: give fewer, or leave out the flags that say what the links should be"
+        )));
+    }
+    Ok(())
+}
+
+fn node(
+    args: &DeploymentArgs,
+    scenario: &Scenario,
+    namespace: &str,
+    run_id: u64,
+    life: u64,
+) -> Result<NodeConfig, UsageError> {
+    Ok(NodeConfig {
         id: 0,
-        num_nodes: args.run.num_nodes,
         metric_port: args.metric_port,
+        metric_address: any_address(),
         p2p_port: args.p2p_port,
-        bootstrap: Bootstrap(peers(args, namespace)?),
-        mode: args.run.mode,
-        network_protocol: args.run.network_protocol,
-        buffer_size: args.run.buffer_size,
-        timeout: life,
-        verbosity: args.run.verbosity,
-        workload: args.run.workload.clone(),
-        network: args.run.network.clone(),
-        control: ControlArgs {
-            controlled: true,
-            // Each pod has it from a Secret.
-            token_file: None,
-            host_names: vec![],
-            start_at_unix_millis: None,
-            ready_timeout_seconds: args.ready_timeout_seconds,
-            run_id,
-            summary: None,
-            metric_address: any,
-            p2p_address: any,
-            probe_port: Some(PROBE_PORT),
-            profile_mode: None,
-            profile_output: None,
-            worker_threads: args.run.worker_threads,
-            log_limit_mib: LOG_LIMIT_MIB,
-        },
+        p2p_address: any_address(),
+        bootstrap: peers(args, scenario, namespace)?,
+        lifetime_seconds: life,
+        controlled: true,
+        start_at_unix_millis: None,
+        // Each pod has it from a Secret.
+        token_file: None,
+        host_names: vec![],
+        run_id,
+        summary: None,
+        profile_mode: None,
+        profile_output: None,
+        probe_port: Some(PROBE_PORT),
+        log_limit_mib: LOG_LIMIT_MIB,
+        scenario: scenario.clone(),
     })
 }

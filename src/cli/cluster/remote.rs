@@ -1,40 +1,19 @@
 //! A run in a cluster, as a run over existing nodes.
 
-use std::time::Duration;
+use crate::{deploy::kubernetes::RunRecord, monitoring::ObserveArgs, remote::RemoteRun};
 
-use crate::{
-    deploy::kubernetes::RunRecord,
-    experiment::{DEFAULT_QUIET, LinkProbe, Timing},
-    monitoring::ObserveArgs,
-    remote::RemoteRun,
-    report::{MESSAGE_PERCENT, Tolerance},
-};
+/// Time without an answer after which a node is taken for hung, in seconds: the way to it leads through the API server.
+const HANG: u64 = 30;
 
-/// A node that is silent for so long is taken for hung: the way to it leads through the API server.
-const HANG: Duration = Duration::from_secs(30);
-
-/// How the run goes, by what the cluster keeps of it.
+/// The course of a run, by what the cluster keeps of it.
 pub(super) fn remote_run(record: &RunRecord) -> RemoteRun {
+    let mut measurement = record.scenario.measurement.clone();
+    measurement.hang_timeout_seconds = measurement.hang_timeout_seconds.max(HANG);
     RemoteRun {
-        window_seconds: record.window_seconds,
-        timing: Timing {
-            warm_up: Duration::from_secs(record.warm_up_seconds),
-            drain: Duration::from_secs(record.drain_seconds),
-            drain_quiet: Duration::from_secs(DEFAULT_QUIET),
-            ready: Duration::from_secs(record.ready_timeout_seconds),
-            hang: HANG,
-        },
-        shape: record.shape,
-        links_file: None,
-        link_probe: LinkProbe {
-            seconds: 3,
-            tolerance: Tolerance {
-                latency_percent: 2.0,
-                latency_millis: 1.0,
-                throughput_percent: 5.0,
-                message_percent: MESSAGE_PERCENT,
-            },
-        },
+        measurement,
+        links: record.scenario.links.clone(),
+        groups: record.scenario.groups.clone(),
+        expected: None,
         live_port: None,
         keep_open: false,
         observe: ObserveArgs { observe: false, prometheus_port: 0, grafana_port: 0 },

@@ -201,7 +201,7 @@ async fn prepare(
     tell(&format!("applied {} objects", objects.len()));
     let record = &plan.record;
     let count = usize::try_from(record.workload.num_nodes).unwrap_or(usize::MAX);
-    let (since, limit) = (Instant::now(), Duration::from_secs(record.ready_timeout_seconds));
+    let (since, limit) = (Instant::now(), Duration::from_secs(record.scenario.measurement.ready_timeout_seconds));
     let expected = [(JOB, count, Until::Running), (PROMETHEUS, 1, Until::Ready), (GRAFANA, 1, Until::Ready)];
     let pods = Wait {
         namespace: &record.namespace,
@@ -228,7 +228,7 @@ async fn begin(cluster: &Cluster, plan: &ClusterPlan, within: Duration) -> Resul
     // What is written here on the way goes to the cluster in the end.
     let scratch = scratch("start")?;
     let mut run = remote_run(&plan.record);
-    run.timing.ready = within.max(Duration::from_secs(1));
+    run.measurement.ready_timeout_seconds = within.as_secs().max(1);
     let folder = RunFolder::create(Some(scratch.path())).map_err(|error| KubernetesError::Failed(error.to_string()))?;
     let spec = RemoteSpec {
         backend: "kubernetes".into(),

@@ -28,7 +28,7 @@ use crate::{
     access::{RunToken, TOKEN_VARIABLE},
     clock,
     deploy::deployment::StartError,
-    node::NodeArgs,
+    node::NodeConfig,
     shaping::{InterfacePlan, QdiscCounters},
 };
 
@@ -44,7 +44,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// What a container is made of.
 pub(super) struct Recipe<'a> {
-    pub(super) node: &'a NodeArgs,
+    pub(super) node: &'a NodeConfig,
     pub(super) interface: InterfacePlan,
     pub(super) memory: MemoryLimit,
     pub(super) token: Option<&'a RunToken>,
@@ -66,7 +66,7 @@ impl Recipe<'_> {
     /// The arguments of `docker`.
     fn create(&self, name: &str, prepared: &Prepared) -> Result<Vec<String>, String> {
         let port = self.node.metric_port;
-        let address = self.node.control.p2p_address;
+        let address = self.node.p2p_address;
         let mut args: Vec<String> = vec![
             "create".into(),
             "--pull=never".into(),
@@ -99,6 +99,10 @@ impl Recipe<'_> {
             // Without a value: the client takes it from its own environment, and no command line shows it.
             args.push(format!("--env={TOKEN_VARIABLE}"));
         }
+        // A container sees no file of this machine, and its own are read-only.
+        let (config, peers) = self.node.to_variables()?;
+        args.push(format!("--env=APOLLO_CONFIG_TEXT={config}"));
+        args.push(format!("--env=APOLLO_BOOTSTRAP={peers}"));
         args.extend(prepared.labels.flags());
         let shaped = !self.interface.is_unshaped();
         if shaped {
@@ -114,8 +118,6 @@ impl Recipe<'_> {
             args.extend(shape(address, &["--plan", &plan, "--user", USER, "--"]));
         }
         args.push("node".into());
-        // No path of this machine is among them.
-        args.extend(self.node.to_command_line().iter().map(|word| word.to_string_lossy().into_owned()));
         Ok(args)
     }
 }
@@ -170,7 +172,7 @@ impl Container {
         let container = Self {
             id: node.id,
             name,
-            address: node.control.p2p_address,
+            address: node.p2p_address,
             log,
             follower: None,
             started_at: NEVER.into(),

@@ -17,7 +17,7 @@ use crate::{
     children::Runner,
     deploy::{deployment::StartError, netns::Namespace},
     image::{self, ImageError, ImageRequest, ImageStream},
-    node::NodeArgs,
+    node::NodeConfig,
     shaping::{Interface, InterfacePlan, ShapingError, ip_batch},
     signals::Interrupts,
     terminal::tell,
@@ -75,7 +75,7 @@ impl Labels {
 /// What containers are needed for.
 pub(crate) struct Request<'a> {
     /// The nodes.
-    pub(crate) nodes: &'a [NodeArgs],
+    pub(crate) nodes: &'a [NodeConfig],
     /// What is to be done at their interfaces.
     pub(crate) interfaces: &'a [InterfacePlan],
     /// Where their image comes from.
@@ -114,7 +114,7 @@ async fn make_ready(request: Request<'_>) -> Result<Prepared, StartError> {
     check_neighbours(nodes.len() as u64)?;
     let daemon = client::daemon().await?;
     can_shape(interfaces, &daemon)?;
-    let run = format!("{:x}", nodes.first().map_or(0, |node| node.control.run_id));
+    let run = format!("{:x}", nodes.first().map_or(0, |node| node.run_id));
     let runner = Runner::this().map_err(StartError::Failed)?.to_string();
     let labels = Labels { run: run.clone(), runner };
     let reaper = Reaper::start(&run).map_err(StartError::Failed)?;

@@ -8,7 +8,7 @@ use super::{
     names::TOKEN_SECRET,
     record::RunRecord,
 };
-use crate::{access::RunToken, image::ImageStream, node::NodeArgs, shaping::Shape};
+use crate::{access::RunToken, image::ImageStream, node::NodeConfig, scenario::Shape};
 
 /// Where the image of the nodes comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ pub(crate) struct ClusterPlan {
     /// Where the image of the nodes comes from.
     pub(crate) image: ImageSource,
     /// The arguments of node 0; the others differ in their id alone.
-    pub(crate) node: NodeArgs,
+    pub(crate) node: NodeConfig,
     /// The text that Grafana's key and password and the nodes' token are made from.
     pub(crate) secret: String,
 }
@@ -57,12 +57,12 @@ pub(crate) struct ClusterPlan {
 impl ClusterPlan {
     /// Whether the nodes' network is shaped, which takes rights that they do not have otherwise.
     pub(crate) fn is_shaped(&self) -> bool {
-        !self.record.shape.is_unshaped()
+        !self.shape().is_unshaped()
     }
 
     /// What every link is to be like.
     pub(crate) fn shape(&self) -> &Shape {
-        &self.record.shape
+        &self.record.scenario.links.default
     }
 
     /// The token that the nodes take orders with.

@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{report::WorkloadSummary, shaping::Shape};
+use crate::{report::WorkloadSummary, scenario::Scenario};
 
 /// Version of the record's JSON.
-pub const RUN_SCHEMA_VERSION: u32 = 1;
+pub const RUN_SCHEMA_VERSION: u32 = 2;
 
 /// `run.json` of the ConfigMap `run`: what has to be known to start, watch, collect and end the run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,23 +30,15 @@ pub struct RunRecord {
     pub p2p_port: u16,
     /// Port of each node at which it answers measurements of its links, over UDP.
     pub probe_port: u16,
-    /// Longest wait for all nodes to be there and connected.
-    pub ready_timeout_seconds: u64,
-    /// Traffic before the measured window.
-    pub warm_up_seconds: u64,
-    /// The measured window; none in mode explore, unless it is to end before its last trial.
-    pub window_seconds: Option<u64>,
     /// Trials of mode explore; 0 in the others.
     pub trials: usize,
     /// From its start the run lasts at most for so long: warm-up, window and drain, or all trials.
     pub longest_seconds: u64,
-    /// Longest wait for late messages.
-    pub drain_seconds: u64,
     /// How long the nodes wait to be collected.
     #[serde(alias = "collect_within_seconds")]
     pub retain_seconds: u64,
+    /// The resolved scenario.
+    pub scenario: Scenario,
     /// From its creation the Job lives at most for so long.
     pub deadline_seconds: u64,
-    /// What every link is to be like.
-    pub shape: Shape,
 }

@@ -27,7 +27,7 @@ use crate::{
     access::{RunToken, TOKEN_VARIABLE},
     children::{kill_group, log_tail, tether},
     clock,
-    node::NodeArgs,
+    node::NodeConfig,
     shaping::{InterfacePlan, QdiscCounters},
 };
 
@@ -104,9 +104,11 @@ impl Place for Host {
 }
 
 struct NodeProcess {
-    args: NodeArgs,
+    args: NodeConfig,
     child: Child,
     log: PathBuf,
+    /// File with its configuration.
+    config: PathBuf,
     /// The socket of its endpoint, on the host, if it lives in a namespace of its own.
     endpoint: Option<TcpListener>,
     ended: Option<ExitStatus>,
@@ -150,12 +152,12 @@ struct Launcher<P> {
 }
 
 impl<P: Place> Launcher<P> {
-    fn start(&self, node: &NodeArgs, log: &Path, endpoint: Option<&TcpListener>) -> Result<Child, String> {
+    fn start(&self, node: &NodeConfig, config: &Path, log: &Path, endpoint: Option<&TcpListener>) -> Result<Child, String> {
         let failed = |error: &dyn std::fmt::Display| {
             format!("node {} does not start ({}): {error}", node.id, self.program.path().display())
         };
         let executable = self.program.executable().map_err(|error| failed(&error))?;
-        let mut command = command(&executable, self.subcommand, node, log, endpoint).map_err(|error| failed(&error))?;
+        let mut command = command(&executable, self.subcommand, config, log, endpoint).map_err(|error| failed(&error))?;
         // What lists of processes show.
         command.arg0(self.program.path());
         if let Some(token) = &self.token {
@@ -185,12 +187,17 @@ impl<P: Place> Processes<P> {
         let mut processes = Self { nodes: vec![], launcher };
         for node in launch.nodes {
             let log = launch.folder.node_log(node.id);
-            let listen = || TcpListener::bind(SocketAddr::new(node.control.metric_address, node.metric_port));
+            let listen = || TcpListener::bind(SocketAddr::new(node.metric_address, node.metric_port));
             let endpoint = hands_endpoints.then(listen).transpose().map_err(|error| {
                 StartError::Usage(format!("port {} of node {} can't be used: {error}", node.metric_port, node.id))
             })?;
-            let child = processes.launcher.start(node, &log, endpoint.as_ref()).map_err(StartError::Failed)?;
-            processes.nodes.push(NodeProcess { args: node.clone(), child, log, endpoint, ended: None, killed: false });
+            let config = launch.folder.node_config(node.id);
+            let text = toml::to_string(node).map_err(|error| StartError::Failed(error.to_string()))?;
+            fs::write(&config, text)
+                .map_err(|error| StartError::Failed(format!("{}: {error}", config.display())))?;
+            let child = processes.launcher.start(node, &config, &log, endpoint.as_ref()).map_err(StartError::Failed)?;
+            let args = node.clone();
+            processes.nodes.push(NodeProcess { args, child, log, config, endpoint, ended: None, killed: false });
         }
         Ok(processes)
     }
@@ -294,14 +301,14 @@ impl<P: Place> Deployment for Processes<P> {
 fn command(
     program: &Path,
     subcommand: Option<&str>,
-    node: &NodeArgs,
+    config: &Path,
     log: &Path,
     endpoint: Option<&TcpListener>,
 ) -> io::Result<Command> {
     // A node that is started again goes on in its log.
     let log = OpenOptions::new().create(true).append(true).open(log)?;
     let mut command = Command::new(program);
-    command.args(subcommand).args(node.to_command_line()).stdin(std::process::Stdio::null());
+    command.args(subcommand).arg("--config").arg(config).stdin(std::process::Stdio::null());
     command.stdout(log.try_clone()?).stderr(log);
     // The runner's own variables are meant for it; the nodes are told everything by arguments.
     for (name, _) in std::env::vars_os() {

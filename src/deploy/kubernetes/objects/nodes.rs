@@ -1,6 +1,6 @@
 //! The nodes: an Indexed Job, and the Service that gives each of them a name.
 
-use std::{collections::BTreeMap, ffi::OsString};
+use std::collections::BTreeMap;
 
 use k8s_openapi::{
     ByteString,
@@ -14,6 +14,7 @@ use k8s_openapi::{
     },
     apimachinery::pkg::apis::meta::v1::LabelSelector,
 };
+use serde::ser::Error;
 
 use super::{
     parts::{Objects, Port, config_map, metadata, service},
@@ -52,7 +53,7 @@ const PROBE_SECONDS: i32 = 5;
 
 pub(super) fn add(plan: &ClusterPlan, objects: &mut Objects) -> Result<(), serde_json::Error> {
     let ports = ports(plan);
-    objects.add(&config_map(plan, NODES_CONFIG_MAP, Component::Node, environment(plan)))?;
+    objects.add(&config_map(plan, NODES_CONFIG_MAP, Component::Node, environment(plan)?))?;
     let token = ByteString(plan.derived_secret(TOKEN_SECRET).into_bytes());
     objects.add(&Secret {
         metadata: metadata(plan, TOKEN_SECRET, Component::Node),
@@ -65,7 +66,7 @@ pub(super) fn add(plan: &ClusterPlan, objects: &mut Objects) -> Result<(), serde
 }
 
 fn ports(plan: &ClusterPlan) -> [Port; 3] {
-    let p2p = if plan.node.network.quic { "UDP" } else { "TCP" };
+    let p2p = if plan.node.is_quic() { "UDP" } else { "TCP" };
     [
         Port::tcp(METRICS, plan.record.metric_port),
         Port { name: "p2p", number: plan.record.p2p_port, protocol: p2p },
@@ -73,21 +74,11 @@ fn ports(plan: &ClusterPlan) -> [Port; 3] {
     ]
 }
 
-/// The arguments that all nodes share, as variables. The list of peers is long: in the pods it would be kept N times.
-fn environment(plan: &ClusterPlan) -> BTreeMap<String, String> {
-    let variable = |word: OsString| {
-        // No path of this machine is among them.
-        let word = word.to_string_lossy();
-        let (flag, value) = word.split_once('=').unwrap_or((&word, "true"));
-        let name = flag.trim_start_matches('-').replace('-', "_").to_uppercase();
-        (format!("APOLLO_{name}"), value.to_owned())
-    };
-    let mut variables: BTreeMap<String, String> = plan.node.to_command_line().into_iter().map(variable).collect();
-    // Each pod has its own.
-    for own in [ID, P2P_ADDRESS] {
-        variables.remove(own);
-    }
-    variables
+/// The configuration that all nodes share, as variables; each pod has its id and address besides. The list of peers is long: in
+/// the pods it would be kept N times.
+fn environment(plan: &ClusterPlan) -> Result<BTreeMap<String, String>, serde_json::Error> {
+    let (config, peers) = plan.node.to_variables().map_err(serde_json::Error::custom)?;
+    Ok(BTreeMap::from([("APOLLO_BOOTSTRAP".into(), peers), ("APOLLO_CONFIG_TEXT".into(), config)]))
 }
 
 fn job(plan: &ClusterPlan, ports: &[Port]) -> Job {
