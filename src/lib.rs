@@ -26,6 +26,7 @@ pub mod open_files;
 pub mod paths;
 pub mod probe;
 pub mod report;
+pub mod scenario;
 pub mod secret;
 pub mod shaping;
 pub mod signals;

@@ -234,12 +234,7 @@ impl Plan {
 
     /// The workload in a few words.
     pub(super) fn summary(&self) -> WorkloadSummary {
-        let (message_size_bytes, heartbeat_millis) = match &self.workload.load {
-            Load::Steady { message_size, heartbeat, .. } => {
-                (Some(*message_size), u64::try_from(heartbeat.as_millis()).ok())
-            }
-            Load::Explore { .. } => (None, None),
-        };
+        let (message_size_bytes, heartbeat_millis) = self.workload.single_pace();
         WorkloadSummary {
             num_nodes: self.args.num_nodes,
             mode: value_name(&self.args.mode),

@@ -10,4 +10,4 @@ mod tracker;
 
 pub use extension::Extension;
 pub use header::{HEADER_SIZE, Header, MAX_MESSAGE_SIZE, Malformed, Message, compose};
-pub use tracker::{Arrival, Base, Claim, DeliveryTracker, SenderCounts, WINDOW_LIMIT};
+pub use tracker::{DeliveryKind, Base, Claim, DeliveryTracker, SenderCounts, WINDOW_LIMIT};

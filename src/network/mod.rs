@@ -57,6 +57,10 @@ pub struct Outgoing {
     pub handed_over_unix_nanos: u64,
     /// The trial of explore mode it belongs to.
     pub trial: u32,
+    /// Number of its traffic class.
+    pub class: u16,
+    /// Its number among the messages of this node and class, from 0.
+    pub index: u64,
     /// The whole message; empty once it was handed over.
     pub bytes: Vec<u8>,
 }
@@ -90,8 +94,9 @@ pub trait Traffic: Send + Sync + 'static {
     /// A message of `size` bytes was handed over: counts it as sent, or as dropped when no queue took it.
     fn handed_over(&self, message: &Outgoing, size: u64, handover: Handover);
 
-    /// A message came. `source` is the peer that made it, by its signature or its session; none when unsigned.
-    fn received(&self, source: Option<PeerId>, bytes: &[u8]);
+    /// A message came. `source` is the peer that made it, by its signature or its session; none when unsigned. `class` is
+    /// that of its topic; none for the session protocols, and for a topic of several classes: the payload has it there.
+    fn received(&self, source: Option<PeerId>, class: Option<u16>, bytes: &[u8]);
 }
 
 /// Everything a network is made from.

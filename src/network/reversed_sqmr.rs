@@ -189,7 +189,7 @@ async fn pull_once(
         let _more = if length > budget.message_size() { Some(budget.oversized(broadcaster).await) } else { None };
         // Whoever stops in the middle of a response must not keep its room from the others.
         let response = timed(read_body(&mut reader, length)).await?;
-        traffic.received(Some(broadcaster), &response);
+        traffic.received(Some(broadcaster), None, &response);
     }
     Ok(())
 }

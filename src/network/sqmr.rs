@@ -90,10 +90,10 @@ async fn receive_query(
             let line = format!("query of more than {MAX_MESSAGE_SIZE} bytes");
             return Err(io::Error::new(io::ErrorKind::InvalidData, line));
         }
-        traffic.received(Some(peer), &query);
+        traffic.received(Some(peer), None, &query);
         return Ok(());
     }
-    traffic.received(Some(peer), &query);
+    traffic.received(Some(peer), None, &query);
     Ok(())
 }
 

@@ -422,7 +422,7 @@ impl Driver {
     fn on_gossip(&mut self, event: gossipsub::Event) {
         let counted = match event {
             gossipsub::Event::Message { message, .. } => {
-                self.traffic.received(message.source, &message.data);
+                self.traffic.received(message.source, None, &message.data);
                 return;
             }
             gossipsub::Event::Subscribed { peer_id, topic } => {

@@ -6,7 +6,7 @@ use clap::Parser;
 
 use super::{
     arguments::NodeArgs,
-    life::run,
+    run::run,
     workload::{Load, value_name},
 };
 use crate::{
@@ -49,9 +49,10 @@ fn check(args: &NodeArgs) -> ExitCode {
     match args.validate() {
         Ok(workload) => {
             let load = match &workload.load {
-                Load::Steady { message_size, heartbeat, .. } => {
-                    format!("{message_size} B every {} ms", heartbeat.as_millis())
-                }
+                Load::Steady { classes, .. } => match workload.single_pace() {
+                    (Some(size), Some(heartbeat)) => format!("{size} B every {heartbeat} ms"),
+                    _ => format!("{} traffic classes", classes.len()),
+                },
                 Load::Explore { trials, .. } => format!("{} trials", trials.len()),
             };
             say(&format!(

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::{Experiment, SeenNodes};
 use crate::{
     live::{NodeState, Sample},
-    node::{Load, NodeSummary},
+    node::{Load, NodeSummary, WindowSummary},
     report::{Trials, merge_trials, trial_line},
 };
 
@@ -36,7 +36,18 @@ impl Experiment<'_> {
     }
 
     pub(super) fn expected(&self) -> u64 {
-        self.sum(|node| node.measured.intended).saturating_mul(self.plan.args.num_nodes - 1)
+        self.deliveries([].into_iter(), |window| window.intended)
+    }
+
+    /// Deliveries that so many messages of all nodes, and of `others`, should make.
+    pub(super) fn deliveries<'b>(
+        &self,
+        others: impl Iterator<Item = &'b NodeSummary>,
+        messages: fn(&WindowSummary) -> u64,
+    ) -> u64 {
+        let reach = self.plan.workload.reach();
+        let all = self.latest.values().map(|node| reach.deliveries(node, messages));
+        all.chain(others.map(|node| reach.deliveries(node, messages))).fold(0, u64::saturating_add)
     }
 
     /// Writes a point of the time series, and says it in a line.
