@@ -11,7 +11,7 @@ use std::{
 };
 
 use apollo_network_benchmark::{
-    cluster::{RunRecord, names},
+    deploy::kubernetes::{RunRecord, names},
     network::peer_id,
     node::{NodeArgs, unix_nanos},
 };
@@ -68,7 +68,7 @@ fn runs() -> Vec<String> {
     ];
     let places = [
         "",
-        "--node-pool-role= --share-hosts --storage-class fast",
+        "--node-pool-role= --allow-colocation --storage-class fast",
         "--node-pool-label cloud.google.com/gke-nodepool --node-pool-role pool --toleration a=b:NoSchedule --toleration c",
         "--namespace elsewhere --cluster-domain k8s.example --cpu-requests 1 --cpu-limits 1.5 --memory-requests 1G \
          --memory-limits 2Gi",
@@ -277,12 +277,12 @@ fn the_environment_of_the_nodes_is_the_nodes_own() {
         assert!(node.control.controlled && node.control.run_id > 0);
         let job = &find(&objects, "Job", "node")["spec"];
         let longest = record.warm_up_seconds + record.window_seconds.unwrap_or_default() + record.drain_seconds;
-        let least = record.ready_timeout_seconds + longest + record.collect_within_seconds;
+        let least = record.ready_timeout_seconds + longest + record.retain_seconds;
         assert!(node.timeout >= least, "{run}: {} < {least}", node.timeout);
         // A pod may start as late as the wait for all allows.
         assert_eq!(job["activeDeadlineSeconds"], record.deadline_seconds);
         assert!(record.deadline_seconds >= node.timeout + record.ready_timeout_seconds);
-        assert_eq!(job["ttlSecondsAfterFinished"], record.collect_within_seconds);
+        assert_eq!(job["ttlSecondsAfterFinished"], record.retain_seconds);
         assert_eq!((&job["completions"], &job["parallelism"]), (&json!(node.num_nodes), &json!(node.num_nodes)));
         assert_eq!((&job["completionMode"], &job["backoffLimitPerIndex"]), (&json!("Indexed"), &json!(0)));
     }
@@ -357,7 +357,7 @@ fn nodes_keep_apart_unless_they_are_allowed_to_share() {
             { "key": "spot", "operator": "Exists" },
         ])
     );
-    let shared = pod("--share-hosts --node-pool-role=");
+    let shared = pod("--allow-colocation --node-pool-role=");
     assert_eq!((&shared["affinity"], &shared["nodeSelector"]), (&Value::Null, &Value::Null));
     assert_eq!(shared["topologySpreadConstraints"][0]["maxSkew"], 1);
 }

@@ -26,7 +26,7 @@ fn bad_values_are_refused_at_once_with_one_line_and_exit_code_2() {
     for (extra, says) in [
         ("--heartbeat-millis 0", "error: --heartbeat-millis 0: must be 1"),
         ("--message-size-bytes 35", "error: --message-size-bytes 35: must be 36"),
-        ("--message-size-bytes 4194305", "error: --message-size-bytes 4194305: must be 36"),
+        ("--message-size-bytes 33554433", "error: --message-size-bytes 33554433: must be 36"),
         ("--mode one --broadcaster 2", "error: --broadcaster 2 is outside of the network"),
         ("--mode one", "error: --mode one needs --broadcaster"),
         ("--id 2", "error: --id 2 is outside of the network"),

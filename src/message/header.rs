@@ -7,8 +7,11 @@ use super::Extension;
 /// Bytes of the header: sender, index, seconds, nanoseconds and payload length.
 pub const HEADER_SIZE: usize = 8 + 8 + 8 + 4 + 8;
 
-/// The largest whole message, header included, in bytes: the top of explore mode's range.
-pub const MAX_MESSAGE_SIZE: usize = 4 << 20;
+/// The largest whole message, header included, in bytes. Blocks with their proofs reach 31 MB.
+pub const MAX_MESSAGE_SIZE: usize = 32 << 20;
+
+/// The largest message of explore mode, in bytes: the top of its range.
+pub const MAX_EXPLORE_MESSAGE_SIZE: usize = 4 << 20;
 
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
@@ -82,6 +85,12 @@ impl Header {
             .ok_or(bad_time)?;
         Ok(Self { sender: u64_at(0), index: u64_at(8), intended_unix_nanos, payload_length: u64_at(28) })
     }
+}
+
+/// Size of the whole message that a header states, in bytes: a peer's claim.
+pub fn stated_size(header: &[u8; HEADER_SIZE]) -> u64 {
+    let payload_length = header.last_chunk().copied().map(u64::from_be_bytes).unwrap_or_default();
+    payload_length.saturating_add(HEADER_SIZE as u64)
 }
 
 /// A received message, borrowed from the bytes that came.
@@ -175,6 +184,7 @@ mod tests {
             let extension = Extension { run_id, class, trial, send_lag_micros, life, sent_before };
             let bytes = compose(sender, index, time, size, &extension);
             prop_assert_eq!(bytes.len(), size);
+            prop_assert_eq!(bytes.first_chunk().map(stated_size), Some(size as u64));
             let message = Message::decode(&bytes).unwrap();
             prop_assert_eq!(message.header.sender, sender);
             prop_assert_eq!(message.header.index, index);

@@ -17,6 +17,7 @@ pub const DROP_REASONS: &[&str] = &[
     "peer_queue_full",
     "session_failed",
     "no_peers_connected",
+    "unknown_class",
 ];
 
 /// What the network can report.
@@ -42,6 +43,8 @@ pub const NETWORK_EVENTS: &[&str] = &[
     "gossipsub_not_supported",
     "gossipsub_slow_peer",
     "gossipsub_stream_error",
+    "gossipsub_validated_early",
+    "gossipsub_validated_too_late",
     "session_opened",
     "session_closed",
     "session_failed",

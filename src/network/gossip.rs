@@ -1,30 +1,7 @@
-//! Gossipsub as this benchmark runs it.
-
-use std::time::Duration;
+//! Settings of gossipsub.
 
 use clap::Args;
-use libp2p::{
-    gossipsub::{
-        self, ConfigBuilder, Message, MessageAuthenticity, MessageId, MetricsConfig, Sha256Topic, ValidationMode,
-    },
-    identity::Keypair,
-};
 use serde::{Deserialize, Serialize};
-
-use super::{NetworkConfig, NetworkError};
-use crate::message::MAX_MESSAGE_SIZE;
-
-/// Name of the topic; on the wire it is the SHA-256 of it.
-const TOPIC: &str = "stress_test_topic";
-
-/// What is added to the largest message that any node may send to give `max_transmit_size`. libp2p compares that limit with all that is in
-/// the read buffer, the start of the next message included, and drops the stream above it: near the message size,
-/// back-to-back messages would vanish silently.
-const TRANSMIT_HEADROOM: usize = 64 << 10;
-
-/// Limit of control messages in one RPC, in bytes. With libp2p's 16 KiB a receiver closes the stream on an IHAVE of a
-/// few hundred ids.
-const MAX_CONTROL_MESSAGE_SIZE: usize = 4 << 20;
 
 /// Settings of gossipsub; the defaults are those in effect in Apollo's own node.
 #[derive(Clone, Debug, PartialEq, Args, Serialize, Deserialize)]
@@ -116,87 +93,5 @@ impl GossipSettings {
             ));
         }
         Ok(())
-    }
-}
-
-/// The topic that every node subscribes to.
-pub(super) fn topic() -> Sha256Topic {
-    Sha256Topic::new(TOPIC)
-}
-
-/// 16 bytes that are unique to (source, sequence number): the end of the source's public key, and the number.
-/// libp2p's own id is about 71 bytes, which makes gossip four times as long.
-fn message_id(message: &Message) -> MessageId {
-    let mut id = [0; 16];
-    if let Some(source) = message.source {
-        let digest = source.as_ref().digest();
-        if let Some(end) = digest.last_chunk::<8>() {
-            id[..8].copy_from_slice(end);
-        }
-    }
-    id[8..].copy_from_slice(&message.sequence_number.unwrap_or_default().to_be_bytes());
-    MessageId::from(id)
-}
-
-/// Makes the behaviour, subscribed to the topic; with its metrics in `registry` if there is one.
-pub(super) fn behaviour(
-    keypair: &Keypair,
-    config: &NetworkConfig,
-    registry: Option<&mut prometheus_client::registry::Registry>,
-) -> Result<gossipsub::Behaviour, NetworkError> {
-    let settings = &config.gossip;
-    let refused = |error: &dyn std::fmt::Display| NetworkError::Gossipsub(error.to_string());
-    let (authenticity, validation) = if settings.signing {
-        (MessageAuthenticity::Signed(keypair.clone()), ValidationMode::Strict)
-    } else {
-        (MessageAuthenticity::Author(keypair.public().to_peer_id()), ValidationMode::Permissive)
-    };
-    let gossip_config = ConfigBuilder::default()
-        .mesh_n(settings.mesh_n)
-        .mesh_n_low(settings.mesh_n_low)
-        .mesh_n_high(settings.mesh_n_high)
-        .mesh_outbound_min(settings.mesh_outbound_min)
-        .heartbeat_interval(Duration::from_millis(settings.heartbeat_millis))
-        .flood_publish(settings.flood_publish)
-        .validation_mode(validation)
-        .idontwant_message_size_threshold(settings.idontwant_threshold_bytes)
-        .connection_handler_queue_len(config.queue_length())
-        .max_transmit_size(MAX_MESSAGE_SIZE + TRANSMIT_HEADROOM)
-        .max_control_message_size(MAX_CONTROL_MESSAGE_SIZE)
-        .message_id_fn(message_id)
-        .build()
-        .map_err(|error| refused(&error))?;
-    let mut behaviour = gossipsub::Behaviour::new(authenticity, gossip_config).map_err(|error| refused(&error))?;
-    if let Some(registry) = registry {
-        behaviour = behaviour.with_metrics(registry.sub_registry_with_prefix("gossipsub"), MetricsConfig::default());
-    }
-    behaviour.subscribe(&topic()).map_err(|error| refused(&error))?;
-    Ok(behaviour)
-}
-
-#[cfg(test)]
-mod tests {
-    use libp2p::gossipsub::{IdentTopic, TopicHash};
-
-    use super::*;
-
-    #[test]
-    fn the_topic_is_that_of_apollos_node() {
-        assert_eq!(topic().hash(), TopicHash::from_raw("9pwO9iZEpm2K+wAEFbckQaShVNAVcmbmTr+sZZ/iW0s="));
-        assert_ne!(topic().hash(), IdentTopic::new(TOPIC).hash());
-    }
-
-    #[test]
-    fn message_ids_tell_sources_and_numbers_apart() {
-        let message = |id: u64, number| Message {
-            source: Some(super::super::peer_id(id)),
-            data: vec![],
-            sequence_number: Some(number),
-            topic: topic().hash(),
-        };
-        let ids = [message(0, 0), message(0, 1), message(1, 0)].map(|message| message_id(&message));
-        assert_eq!(ids[0], message_id(&message(0, 0)));
-        assert!(ids[0] != ids[1] && ids[0] != ids[2] && ids[1] != ids[2]);
-        assert_eq!(ids[0].0.len(), 16);
     }
 }

@@ -1,33 +1,38 @@
-//! The libp2p side of a node: identity, transport, the three protocols, and the loop that drives them.
+//! The libp2p side of a node: identity, transport, the protocols that broadcast, and the loop that drives them.
 //!
 //! A [`Network`] broadcasts what comes out of its outgoing channel and hands every arrival to its [`Traffic`]. It knows
 //! nothing of schedules or of counting.
 
 mod address;
 mod backlog;
+mod behaviours;
+mod broadcast;
 mod budget;
+mod config;
 mod dialing;
 mod events;
 mod gossip;
 mod identity;
+mod limits;
 mod names;
+mod queue;
 mod readiness;
-mod reversed_sqmr;
-mod sqmr;
 mod streams;
 mod swarm;
+#[cfg(test)]
+mod tests;
 mod transport;
 mod unreached;
 
 pub use address::{PeerAddress, PeerAddressError};
 pub use backlog::Backlog;
+pub use config::{Broadcasters, Channel, DEFAULT_TOPIC, NetworkConfig};
 pub use gossip::GossipSettings;
 pub use identity::{MAX_NODES, Roster, keypair, peer_id};
+pub use limits::BufferLimits;
 pub use readiness::{Readiness, ReadinessReport};
 pub use swarm::Network;
 pub use unreached::UnreachedPeer;
-
-use std::{net::IpAddr, sync::Arc};
 
 use clap::ValueEnum;
 use libp2p::PeerId;
@@ -57,7 +62,7 @@ pub struct Outgoing {
     pub handed_over_unix_nanos: u64,
     /// The trial of explore mode it belongs to.
     pub trial: u32,
-    /// Number of its traffic class.
+    /// Number of its traffic class: the place of the class's [`Channel`].
     pub class: u16,
     /// Its number among the messages of this node and class, from 0.
     pub index: u64,
@@ -97,65 +102,6 @@ pub trait Traffic: Send + Sync + 'static {
     /// A message came. `source` is the peer that made it, by its signature or its session; none when unsigned. `class` is
     /// that of its topic; none for the session protocols, and for a topic of several classes: the payload has it there.
     fn received(&self, source: Option<PeerId>, class: Option<u16>, bytes: &[u8]);
-}
-
-/// Everything a network is made from.
-#[derive(Clone, Debug)]
-pub struct NetworkConfig {
-    /// This node's id.
-    pub id: u64,
-    /// The golden identities of the network's nodes.
-    pub roster: Arc<Roster>,
-    /// Address to listen on.
-    pub listen_address: IpAddr,
-    /// Port to listen on, TCP or UDP.
-    pub port: u16,
-    /// Peers to connect to; this node itself is left out.
-    pub bootstrap: Vec<PeerAddress>,
-    /// QUIC in place of TCP.
-    pub quic: bool,
-    /// How broadcasts travel.
-    pub protocol: Protocol,
-    /// Ids of the nodes that broadcast.
-    pub broadcasters: Broadcasters,
-    /// Settings of gossipsub.
-    pub gossip: GossipSettings,
-    /// Most bytes that wait for one peer.
-    pub queue_bytes: usize,
-    /// Most messages that wait for one peer.
-    pub queue_messages: usize,
-    /// Copies that wait in this network's queues and sessions.
-    pub backlog: Backlog,
-    /// Largest message while this network lasts, in bytes; queues are as long as it allows.
-    pub message_size: usize,
-}
-
-/// Which nodes broadcast.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Broadcasters {
-    /// Every node, at once or in turn.
-    All,
-    /// One node.
-    One(u64),
-}
-
-impl Broadcasters {
-    /// Whether node `id` is one of them.
-    pub fn contains(self, id: u64) -> bool {
-        match self {
-            Self::All => true,
-            Self::One(one) => one == id,
-        }
-    }
-}
-
-impl NetworkConfig {
-    /// Messages that may wait for one peer: as many as fit [`Self::queue_bytes`], at least a few, at most
-    /// [`Self::queue_messages`].
-    pub fn queue_length(&self) -> usize {
-        // A bound in messages alone is none in memory: 5,000 messages of 4 MiB are 20 GiB for each peer.
-        (self.queue_bytes / self.message_size.max(1)).clamp(4, self.queue_messages.max(4))
-    }
 }
 
 /// The network could not be started.

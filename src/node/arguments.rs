@@ -476,7 +476,7 @@ mod tests {
             ("--mode rr --round-duration-seconds 1 --heartbeat-millis 1001", "silent"),
             ("--heartbeat-millis 0", "--heartbeat-millis 0"),
             ("--message-size-bytes 35", "must be 36"),
-            ("--message-size-bytes 4194305", "4194304"),
+            ("--message-size-bytes 33554433", "33554432"),
             ("--mode explore --broadcaster 0 --explore-run-duration-seconds 0", "--explore-run-duration-seconds 0"),
             ("--mode explore --broadcaster 0 --explore-min-throughput-byte-per-seconds NaN", "must be a number"),
             ("--mode explore --broadcaster 0 --explore-min-message-size-bytes 4194305", "no trial"),

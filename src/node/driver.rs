@@ -55,7 +55,7 @@ impl TrafficDriver {
     pub(super) async fn build_network(&mut self, message_size: usize) -> Result<mpsc::Sender<Outgoing>, Failure> {
         let node = self.node.clone();
         let config = node.network_config(message_size);
-        let (sender, receiver) = mpsc::channel(config.queue_length());
+        let (sender, receiver) = mpsc::channel(config.limits().queue_length());
         *node.outgoing() = Some(sender.downgrade());
         let starting: JoinHandle<Result<Network, NetworkError>> = node.p2p.clone().spawn(async move {
             let mut registry = node.args.network.gossipsub_metrics.then(Default::default);

@@ -5,7 +5,6 @@ use std::{
     net::SocketAddr,
     os::unix::ffi::OsStrExt,
     path::Path,
-    process::ExitCode,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -34,14 +33,12 @@ use super::{
 };
 use crate::{
     clock,
-    command_line::BAD_USAGE,
     machine::Machine,
     metrics::{Metrics, SystemSampler},
     network::{Backlog, Readiness, Roster, peer_id},
     open_files::raise_open_files,
     probe::Responder,
     signals::Interrupts,
-    terminal::tell,
 };
 
 /// Pace of the system samples and of the summary file.
@@ -51,37 +48,29 @@ const WRITE_EVERY: Duration = Duration::from_secs(5);
 /// Probes under way at once, each with a thread of its own.
 const MOST_PROBES: usize = 1024;
 
-/// Why a node could not run.
-pub(super) enum Failure {
+/// Reason why a node could not run.
+#[derive(Debug)]
+pub enum Failure {
     /// The arguments can't work here.
     Usage(String),
     /// Anything else.
     Other(String),
 }
 
-/// Runs a node to its end, and says how it ended: 0 by itself, by `--timeout` or by a signal; 2 for arguments that
-/// can't work; 1 for anything else.
-pub(super) fn run(args: NodeArgs) -> ExitCode {
-    exit_code(start(args, None))
+/// Runs a node to its end: by itself, by `--timeout` or by a signal.
+///
+/// # Errors
+/// When it can't run, or fails.
+pub fn run(args: NodeArgs) -> Result<(), Failure> {
+    start(args, None)
 }
 
-/// Runs a node with the traffic of a scenario in place of the arguments' own, to its end; exit codes are those of the command.
-pub fn run_node(args: NodeArgs, workload: Workload) -> ExitCode {
-    exit_code(start(args, Some(workload)))
-}
-
-fn exit_code(ended: Result<(), Failure>) -> ExitCode {
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::Usage(line)) => {
-            tell(&format!("error: {line}"));
-            ExitCode::from(BAD_USAGE)
-        }
-        Err(Failure::Other(line)) => {
-            tell(&format!("error: {line}"));
-            ExitCode::FAILURE
-        }
-    }
+/// Runs a node with the traffic of a scenario in place of the arguments' own, to its end.
+///
+/// # Errors
+/// When it can't run, or fails.
+pub fn run_node(args: NodeArgs, workload: Workload) -> Result<(), Failure> {
+    start(args, Some(workload))
 }
 
 fn start(args: NodeArgs, workload: Option<Workload>) -> Result<(), Failure> {

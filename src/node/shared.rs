@@ -1,6 +1,9 @@
 //! State that all parts of a node share.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::Duration,
+};
 
 use prometheus::Registry;
 use tokio::{
@@ -273,13 +276,12 @@ impl Node {
             port: args.p2p_port,
             bootstrap: args.bootstrap.0.clone(),
             quic: args.network.quic,
-            protocol: args.network_protocol,
-            broadcasters: self.workload.broadcasters(0),
+            channels: self.workload.channels(args.network_protocol, message_size),
+            validation_delay: Duration::ZERO,
             gossip: args.network.gossip.clone(),
             queue_bytes: usize::try_from(args.network.queue_bytes).unwrap_or(usize::MAX),
             queue_messages: usize::try_from(args.buffer_size).unwrap_or(usize::MAX),
             backlog: self.backlog.clone(),
-            message_size,
         }
     }
 

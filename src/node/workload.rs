@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{
     message::{Extension, HEADER_SIZE, MAX_MESSAGE_SIZE},
-    network::{Broadcasters, MAX_NODES},
-    scenario::{self, MAX_CLASSES, MessageSize, Nodes, Protocol, Senders, TrafficClass},
+    network::{self, Broadcasters, Channel, DEFAULT_TOPIC, MAX_NODES},
+    scenario::{self, DEFAULT_CLASS, MAX_CLASSES, MessageSize, Nodes, Protocol, Senders, TrafficClass},
 };
 
 /// Who broadcasts when.
@@ -155,7 +155,7 @@ impl Workload {
             .ok_or_else(|| needs(mode, "--message-size-bytes"))?;
         if !(HEADER_SIZE..=MAX_MESSAGE_SIZE).contains(&message_size) {
             return Err(UsageError(format!(
-                "--message-size-bytes {message_size}: must be {HEADER_SIZE} (the header) to {MAX_MESSAGE_SIZE} (4 MiB)"
+                "--message-size-bytes {message_size}: must be {HEADER_SIZE} (the header) to {MAX_MESSAGE_SIZE} (32 MiB)"
             )));
         }
         let heartbeat_millis = args
@@ -290,7 +290,7 @@ impl Workload {
     pub fn class_names(&self) -> Vec<String> {
         match &self.load {
             Load::Steady { classes, .. } => classes.iter().map(|class| class.name.clone()).collect(),
-            Load::Explore { .. } => vec![scenario::DEFAULT_CLASS.into()],
+            Load::Explore { .. } => vec![DEFAULT_CLASS.into()],
         }
     }
 
@@ -304,8 +304,52 @@ impl Workload {
         }
     }
 
+    /// The way of each class through a network, by class number, of classes that name no protocol over `protocol`. In mode
+    /// explore the messages have `message_size` bytes.
+    pub(super) fn channels(&self, protocol: network::Protocol, message_size: usize) -> Vec<Channel> {
+        let Load::Steady { classes, .. } = &self.load else {
+            return vec![Channel::of_default_class(protocol, self.broadcasters(0), message_size)];
+        };
+        let rates: Vec<f64> = classes.iter().map(|class| self.rate(class, classes, MAX_CLASSES)).collect();
+        let slowest = rates.iter().copied().filter(|rate| *rate > 0.0).fold(f64::INFINITY, f64::min);
+        let channel = |(number, class): (u16, &TrafficClass)| Channel {
+            protocol: class.protocol.map_or(protocol, |protocol| match protocol {
+                Protocol::Gossipsub => network::Protocol::Gossipsub,
+                Protocol::Sqmr => network::Protocol::Sqmr,
+                Protocol::ReversedSqmr => network::Protocol::ReversedSqmr,
+            }),
+            topic: class.topic.clone().unwrap_or_else(|| match class.name.as_str() {
+                DEFAULT_CLASS => DEFAULT_TOPIC.into(),
+                name => format!("{DEFAULT_TOPIC}/{name}"),
+            }),
+            unicast: class.unicast,
+            broadcasters: self.broadcasters(number),
+            message_size: class.message_size_bytes.largest(),
+            // A ratio of rates beyond this says nothing of queues.
+            weight: (rates.get(usize::from(number)).map_or(1.0, |rate| rate / slowest).clamp(1.0, 1e6)) as u32,
+        };
+        (0..).zip(classes).map(channel).collect()
+    }
+
+    /// Messages of a class per second that all nodes send together.
+    fn rate(&self, class: &TrafficClass, classes: &[TrafficClass], depth: usize) -> f64 {
+        let senders = match self.turn(class) {
+            Turn::RoundRobin { .. } => 1,
+            turn => turn.count(self.num_nodes),
+        };
+        let beats = match &class.after {
+            None => 1.0 / heartbeat(class).as_secs_f64().max(1e-9),
+            Some(_) if depth == 0 => 0.0,
+            Some(after) => match classes.iter().find(|class| class.name == *after) {
+                Some(answered) => self.rate(answered, classes, depth - 1) / f64::from(answered.burst.max(1)),
+                None => 0.0,
+            },
+        };
+        senders as f64 * beats * f64::from(class.burst.max(1))
+    }
+
     /// The nodes that ever broadcast messages of a class.
-    pub fn broadcasters(&self, class: u16) -> Broadcasters {
+    fn broadcasters(&self, class: u16) -> Broadcasters {
         let senders = match &self.load {
             Load::Steady { classes, .. } => {
                 classes.get(usize::from(class)).map_or(Turn::All, |class| self.turn(class))
@@ -315,7 +359,7 @@ impl Workload {
         match senders {
             Turn::Nodes(ids) => match ids.first() {
                 Some(id) if ids.len() == 1 => Broadcasters::One(*id),
-                _ => Broadcasters::All,
+                _ => Broadcasters::Several(ids),
             },
             Turn::All | Turn::RoundRobin { .. } => Broadcasters::All,
         }

@@ -3,9 +3,13 @@
 use serde::de::DeserializeOwned;
 
 /// A value that is one of a few names.
-pub trait Choice: DeserializeOwned + 'static {
-    /// All names, in the order in which help texts list them.
+pub trait Choice: DeserializeOwned + Sized + 'static {
+    /// All values.
+    const VALUES: &'static [Self];
+    /// Their names, in the same order.
     const NAMES: &'static [&'static str];
+    /// A sentence about each, for help texts.
+    const HELP: &'static [&'static str];
 }
 
 /// The value of a name.
@@ -19,13 +23,15 @@ pub fn choices<T: Choice>(name: &str) -> Result<T, String> {
 
 /// Declares an enum of names: kebab-case in files, on command lines and in texts.
 macro_rules! choice {
-    ($(#[$meta:meta])* $vis:vis enum $name:ident { $($(#[$variant_meta:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+    ($(#[$meta:meta])* $vis:vis enum $name:ident { $($(#[doc = $help:literal])+ $(#[default $($is_default:tt)?])? $variant:ident = $text:literal),+ $(,)? }) => {
         $(#[$meta])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, )]
-        $vis enum $name { $($(#[$variant_meta])* #[serde(rename = $text)] $variant),+ }
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+        $vis enum $name { $($(#[doc = $help])+ $(#[default $($is_default)?])? #[serde(rename = $text)] $variant),+ }
 
         impl $crate::scenario::Choice for $name {
+            const VALUES: &'static [Self] = &[$(Self::$variant),+];
             const NAMES: &'static [&'static str] = &[$($text),+];
+            const HELP: &'static [&'static str] = &[$(concat!($($help),+)),+];
         }
 
         impl std::fmt::Display for $name {

@@ -2,12 +2,27 @@
 
 use std::{collections::BTreeSet, fmt};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// Nodes by their ids: one, a list, or text such as `0-3,7`. Only the ends of ranges are kept, because a short text can name
 /// more nodes than memory holds.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[schemars(with = "NodesSchema")]
 pub struct Nodes(Vec<(u64, u64)>);
+
+/// Schema of [`Nodes`].
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[allow(dead_code, reason = "only its schema is used")]
+enum NodesSchema {
+    /// A node id.
+    One(u64),
+    /// Node ids.
+    List(Vec<u64>),
+    /// Ids and ranges, such as "0-3,7".
+    Text(String),
+}
 
 impl Nodes {
     /// Whether no node is named.

@@ -1,5 +1,6 @@
 //! Traffic classes: senders, sizes, pace and order of messages.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest, Sha256};
 
@@ -90,8 +91,25 @@ impl<'de> Deserialize<'de> for Senders {
     }
 }
 
+impl JsonSchema for Senders {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Senders".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "description": "\"all\", \"turns\", a node id, a list of ids, a text such as \"0-3,7\", or the name of a group",
+            "anyOf": [
+                { "type": "string" },
+                { "type": "integer", "minimum": 0 },
+                { "type": "array", "items": { "type": "integer", "minimum": 0 } },
+            ],
+        })
+    }
+}
+
 /// A size and its weight among the sizes of a class.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WeightedSize {
     /// Size of a whole message, its header included, in bytes.
@@ -146,6 +164,24 @@ impl<'de> Deserialize<'de> for MessageSize {
     }
 }
 
+impl JsonSchema for MessageSize {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "MessageSize".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let weighted = generator.subschema_for::<WeightedSize>();
+        schemars::json_schema!({
+            "description": "Bytes of a whole message, weighted sizes, or the name of a CSV file with a size and a weight on each line",
+            "anyOf": [
+                { "type": "integer", "minimum": 36 },
+                { "type": "array", "items": weighted, "minItems": 1 },
+                { "type": "string" },
+            ],
+        })
+    }
+}
+
 impl MessageSize {
     /// Size of the message `index` of `sender` in class `class`, in bytes: a pure function of the seed, so that sender and
     /// receivers agree.
@@ -196,7 +232,7 @@ impl MessageSize {
 }
 
 /// A kind of message: senders, size, pace, and the class that it answers.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrafficClass {
     /// Name, unlike that of every other class.
@@ -263,7 +299,7 @@ impl Default for TrafficClass {
 }
 
 /// Trials of growing throughput: 13 sizes times 16 heartbeats, as far as they are above the minimum.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Explore {
     /// Node that broadcasts.
