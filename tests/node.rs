@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use apollo_network_benchmark::{
     network::peer_id,
-    node::{NodeSummary, SendPlan, Turn, unix_nanos},
+    node::{NodeSummary, SendPlan, TrafficPlan, Turn, unix_nanos},
     report::{Collected, Observations, PhaseInput, PhaseRow, PlannedWindow, WorkloadSummary, merge},
 };
 use serde_json::{Value, json};
@@ -251,15 +251,13 @@ fn a_node_that_comes_back_goes_on_where_its_network_is() {
     assert_eq!(nodes[2].phases[0].received, 0);
     let phases = ["", "kill 1, restart 1", ""].map(|event| PhaseInput { events: vec![event.into()], groups: None });
     let end = begin + 14_000 * MS;
-    let plan = SendPlan {
-        num_nodes: 2,
-        turn: Turn::All,
-        heartbeat_nanos: 100 * MS,
+    let schedule = SendPlan {
         origin_unix_nanos: begin,
         from_unix_nanos: begin,
         to_unix_nanos: Some(end),
-        spread_seed: None,
+        ..SendPlan::new(2, Turn::All, 100 * MS)
     };
+    let plan = TrafficPlan::only(schedule, 1024);
     let observed = Observations {
         workload: WorkloadSummary { num_nodes: 2, message_size_bytes: Some(100), ..WorkloadSummary::default() },
         window: Some(PlannedWindow { plan, from_unix_nanos: begin, to_unix_nanos: end }),

@@ -71,7 +71,7 @@ impl Experiment<'_> {
         let order: &StartOrder = self.order.as_ref()?;
         let to_unix_nanos = order.to_unix_nanos()?;
         let start = order.start_unix_nanos;
-        let plan = self.plan.workload.send_plan(start, start, Some(to_unix_nanos))?;
+        let plan = self.plan.workload.traffic_plan(start, Some(to_unix_nanos), true)?;
         Some(PlannedWindow { plan, from_unix_nanos: order.from_unix_nanos(), to_unix_nanos })
     }
 }

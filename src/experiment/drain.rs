@@ -6,7 +6,7 @@ use tokio::time::sleep;
 
 use super::state::Experiment;
 use crate::{
-    node::{NodeSummary, Phase, SEND_GRACE, StartOrder, unix_nanos},
+    node::{NodeState, NodeSummary, SEND_GRACE, StartOrder, unix_nanos},
     report::{DrainEnd, DrainSummary},
 };
 
@@ -59,7 +59,7 @@ impl Experiment<'_> {
 
     /// A node that is not where it should be after the window, in words.
     fn undrained(&self) -> Option<String> {
-        let node = self.latest.values().find(|node| node.phase != Phase::Draining)?;
+        let node = self.latest.values().find(|node| node.phase != NodeState::Draining)?;
         let state = serde_json::to_value(node.phase).ok()?;
         Some(format!("node {} is still in state {}", node.node, state.as_str().unwrap_or_default()))
     }
@@ -101,6 +101,6 @@ impl Experiment<'_> {
         let known = self.faults.killed().is_empty();
         known
             && (settled >= intended || unix_nanos() > deadline)
-            && sum(|node| node.measured.received) >= sent.saturating_mul(self.plan.num_nodes - 1)
+            && sum(|node| node.measured.received) >= self.deliveries(lives.iter(), |window| window.sent)
     }
 }

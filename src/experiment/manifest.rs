@@ -86,9 +86,10 @@ impl<'a> Manifest<'a> {
 }
 
 fn send_offsets(plan: &Plan) -> BTreeMap<u64, u64> {
-    let schedule = plan.workload.send_plan(0, 0, None);
+    let traffic = plan.workload.traffic_plan(0, None, true);
+    let schedule = traffic.as_ref().and_then(|traffic| traffic.class(0)?.schedule());
     let offsets = |schedule: &SendPlan| (0..schedule.num_nodes).map(|id| (id, schedule.offset_nanos(id))).collect();
-    schedule.as_ref().map(offsets).unwrap_or_default()
+    schedule.map(offsets).unwrap_or_default()
 }
 
 fn host() -> Host {

@@ -15,7 +15,7 @@ use crate::{
     deploy::Deployment,
     http,
     monitoring::Observers,
-    node::{NodeSummary, StartOrder},
+    node::{NodeSummary, StartOrder, WindowSummary},
     report::DrainSummary,
 };
 
@@ -142,6 +142,17 @@ impl Experiment<'_> {
 
     /// Deliveries that the messages of the window should make.
     pub(super) fn expected(&self) -> u64 {
-        self.sum(|node| node.measured.intended).saturating_mul(self.plan.num_nodes - 1)
+        self.deliveries([].into_iter(), |window| window.intended)
+    }
+
+    /// Deliveries that so many messages of all nodes, and of `others`, should make.
+    pub(super) fn deliveries<'b>(
+        &self,
+        others: impl Iterator<Item = &'b NodeSummary>,
+        messages: fn(&WindowSummary) -> u64,
+    ) -> u64 {
+        let reach = self.plan.workload.reach();
+        let all = self.latest.values().map(|node| reach.deliveries(node, messages));
+        all.chain(others.map(|node| reach.deliveries(node, messages))).fold(0, u64::saturating_add)
     }
 }

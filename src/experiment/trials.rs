@@ -3,7 +3,7 @@
 use tokio::time::sleep;
 
 use super::state::{Experiment, LIVE_POLL};
-use crate::node::{Load, Phase, StartOrder, TrialTimes, unix_nanos};
+use crate::node::{Load, NodeState, StartOrder, TrialTimes, unix_nanos};
 
 impl Experiment<'_> {
     /// Follows the trials to the last one, or to `--timeout`. The nodes go by their clocks, so it ends whatever they do.
@@ -24,7 +24,7 @@ impl Experiment<'_> {
         loop {
             self.poll().await?;
             self.tell_trials();
-            let unfinished = self.latest.values().find(|node| node.phase != Phase::Finished);
+            let unfinished = self.latest.values().find(|node| node.phase != NodeState::Finished);
             if unfinished.is_none() && self.latest.len() == self.clients.len() {
                 return Ok(());
             }

@@ -135,7 +135,7 @@ mod tests {
 
     use super::*;
 
-    const NO_EXTENSION: Extension = Extension { run_id: 0, trial: 0, send_lag_micros: 0, life: 0, sent_before: 0 };
+    const NO_EXTENSION: Extension = Extension { run_id: 0, class: 0, trial: 0, send_lag_micros: 0, life: 0, sent_before: 0 };
 
     #[test]
     fn the_bytes_of_a_known_message_are_these() {
@@ -179,9 +179,9 @@ mod tests {
         #[test]
         fn what_is_composed_is_what_is_read(
             sender: u64, index: u64, time: u64, size in HEADER_SIZE..3000_usize,
-            run_id in 1..u64::MAX, trial: u32, send_lag_micros: u64, life: u64, sent_before: u64,
+            run_id in 1..u64::MAX, class: u16, trial: u16, send_lag_micros: u64, life: u64, sent_before: u64,
         ) {
-            let extension = Extension { run_id, trial, send_lag_micros, life, sent_before };
+            let extension = Extension { run_id, class, trial, send_lag_micros, life, sent_before };
             let bytes = compose(sender, index, time, size, &extension);
             prop_assert_eq!(bytes.len(), size);
             prop_assert_eq!(bytes.first_chunk().map(stated_size), Some(size as u64));

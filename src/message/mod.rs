@@ -12,4 +12,4 @@ pub use extension::Extension;
 pub use header::{
     HEADER_SIZE, Header, MAX_EXPLORE_MESSAGE_SIZE, MAX_MESSAGE_SIZE, Malformed, Message, compose, stated_size,
 };
-pub use tracker::{Arrival, Base, Claim, DeliveryTracker, SenderCounts, WINDOW_LIMIT};
+pub use tracker::{Base, Claim, DeliveryKind, DeliveryTracker, SenderCounts, WINDOW_LIMIT};

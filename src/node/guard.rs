@@ -12,7 +12,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::{life::Node, serve::Visit};
+use super::{serve::Visit, shared::Node};
 use crate::access::{TOKEN_VARIABLE, host_and_port, is_address_or_named};
 
 /// Paths that stay open on a controlled node: what watches it has no token.

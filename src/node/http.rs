@@ -14,9 +14,9 @@ use axum::{
 use super::{
     clock::unix_nanos,
     guard::{guard, host_names},
-    life::Node,
+    shared::Node,
     probe_gate::Refusal,
-    state::{Phase, StartOrder},
+    state::{NodeState, StartOrder},
     workload::Load,
 };
 use crate::{
@@ -111,7 +111,7 @@ async fn start(State(node): State<Arc<Node>>, Json(order): Json<StartOrder>) -> 
         let line = format!("run_id {} is not the run of this node, which has --run-id {own}\n", order.run_id);
         return (StatusCode::BAD_REQUEST, line).into_response();
     }
-    if (node.phase() != Phase::Connecting && !order.rejoining) || !node.order(order.clone()) {
+    if (node.phase() != NodeState::Connecting && !order.rejoining) || !node.order(order.clone()) {
         return (StatusCode::CONFLICT, "the node has its start already\n").into_response();
     }
     // The order is an instant of the wall clock; from here on the node goes by the monotonic one.

@@ -7,6 +7,7 @@ mod clocks;
 mod drain;
 mod environments;
 mod folder;
+mod frame;
 mod link_table;
 mod links;
 mod lives;
@@ -40,7 +41,7 @@ pub use observed::{Observations, PlannedWindow};
 pub use phases::PhaseInput;
 pub use quantiles::{DelaySummary, Quantile};
 pub use summary::{
-    Deliveries, FaultRow, GroupDeliveries, NodeRow, PhaseRow, RUN_SCHEMA_VERSION, RunSummary, Totals, TrialRow,
+    ClassRow, Deliveries, FaultRow, GroupDeliveries, NodeRow, PhaseRow, RUN_SCHEMA_VERSION, RunSummary, Totals, TrialRow,
     Verdict, WorkloadSummary,
 };
 pub use sustained::{FrontierRow, Sustained};

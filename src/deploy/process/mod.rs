@@ -250,7 +250,7 @@ impl<P: Place> Deployment for Processes<P> {
         let Some(node) = at.and_then(|at| self.nodes.get_mut(at)) else {
             return Err(format!("node {id} is running already"));
         };
-        node.child = self.launcher.start(&node.args, &node.log, node.endpoint.as_ref())?;
+        node.child = self.launcher.start(&node.args, &node.config, &node.log, node.endpoint.as_ref())?;
         node.ended = None;
         node.killed = false;
         Ok(())

@@ -1,6 +1,6 @@
-//! What a node does between its ports and its end: it waits for its start, keeps the schedule, goes through the trials.
+//! The traffic of a node between its ports and its end: it waits for its start, keeps the schedules, goes through the trials.
 
-use std::{iter::Peekable, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 use tracing::{info, warn};
@@ -8,13 +8,15 @@ use tracing::{info, warn};
 use super::{
     clock::{sleep_until, sleep_until_shortly_before, unix_nanos},
     explore::{TrialPlan, TrialTimes},
-    life::{Failure, Node},
-    pacer::{Pacer, Template},
-    schedule::Slots,
-    state::{Phase, StartOrder},
+    pacer::{Pacer, Sending},
+    plan::{ClassPlan, Pace, TrafficPlan},
+    run::Failure,
+    schedule::Turn,
+    shared::Node,
+    state::{NodeState, StartOrder},
     summary::TrialSummary,
-    windows::Span,
-    workload::{Load, Turn},
+    windows::MeasurementWindow,
+    workload::Load,
 };
 use crate::{
     message::Base,
@@ -23,6 +25,9 @@ use crate::{
 
 /// Time after the end of the window in which a late message may still be sent, in nanoseconds.
 pub const SEND_GRACE: u64 = 1_000_000_000;
+
+/// Time from an arrival to its answer in the pacer's queue, in nanoseconds, at most.
+const ANSWER_MARGIN: u64 = 10_000_000;
 
 /// Pause between two looks at a schedule that should be over by the deadline at the latest.
 const PACER_POLL: Duration = Duration::from_millis(5);
@@ -34,14 +39,14 @@ const REBUILD_RETRY: Duration = Duration::from_millis(50);
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The network and the schedule of a node, as they come and go.
-pub(super) struct Session {
+pub(super) struct TrafficDriver {
     node: Arc<Node>,
     network: Option<Network>,
     pacer: Option<Pacer>,
 }
 
-impl Session {
-    /// A session without a network yet.
+impl TrafficDriver {
+    /// A driver without a network yet.
     pub(super) fn new(node: Arc<Node>) -> Self {
         Self { node, network: None, pacer: None }
     }
@@ -105,9 +110,7 @@ impl Session {
         let order = self.wait_for_order().await;
         info!(?order, "traffic starts");
         match self.node.workload.load.clone() {
-            Load::Steady { turn, message_size, heartbeat } => {
-                self.steady(order, turn, message_size, heartbeat, outgoing).await
-            }
+            Load::Steady { .. } => self.steady(order, outgoing).await,
             Load::Explore { broadcaster, cool_down, run, trials } => {
                 self.explore(order, broadcaster, cool_down, run, &trials, outgoing).await
             }
@@ -147,27 +150,19 @@ impl Session {
         }
     }
 
-    async fn steady(
-        &mut self,
-        order: StartOrder,
-        turn: Turn,
-        message_size: usize,
-        heartbeat: Duration,
-        outgoing: mpsc::Sender<Outgoing>,
-    ) -> Result<(), Failure> {
+    async fn steady(&mut self, order: StartOrder, outgoing: mpsc::Sender<Outgoing>) -> Result<(), Failure> {
         let node = self.node.clone();
-        let (id, num_nodes) = (node.args.id, node.args.num_nodes);
         let given = node.args.control.start_is_given();
         let (from, to) = (order.from_unix_nanos(), order.to_unix_nanos());
         let deadline = to.map_or(u64::MAX, |to| to.saturating_add(SEND_GRACE));
         let (born, now) = (node.recorder.born_unix_nanos(), unix_nanos());
         // Nodes that start on their own share nothing but the wall clock: their turns and beats follow it.
-        let origin = if given || !matches!(turn, Turn::RoundRobin { .. }) { order.start_unix_nanos } else { 0 };
-        let Some(plan) = node.workload.send_plan(origin, order.start_unix_nanos, to) else { return Ok(()) };
+        let Some(plan) = node.workload.traffic_plan(order.start_unix_nanos, to, given) else { return Ok(()) };
+        let plan = Arc::new(plan);
         if given {
             // A node that comes after the start has not missed the messages of before.
             let base = if order.start_unix_nanos < now { Base::LowestSeen } else { Base::Zero };
-            node.recorder.begin(&Span {
+            node.recorder.begin(&MeasurementWindow {
                 base,
                 trial: 0,
                 from_unix_nanos: from,
@@ -178,52 +173,72 @@ impl Session {
                 rejoined_from: order.rejoining.then(|| order.gone_since_unix_nanos.unwrap_or(born)),
             });
         }
-        // A node that comes after the start goes on at the place of the schedule that belongs to now.
-        let mut slots = plan.slots(id, if given { now } else { 0 }).peekable();
-        let mut offered = 0.0;
-        if slots.peek().is_some() {
-            let throughput = message_size as f64 / heartbeat.as_secs_f64();
-            let senders = if matches!(turn, Turn::RoundRobin { .. }) { num_nodes } else { 1 };
-            offered = throughput / senders as f64;
-            node.metrics.broadcast_message_bytes.set(message_size.cast_signed() as i64);
-            node.metrics.broadcast_message_throughput.set(throughput);
-            let template = Template { sender: id, message_size, trial: 0 };
-            self.pace(slots, template, outgoing, deadline)?;
-        }
-        node.set_phase(Phase::Waiting);
+        let late = (given && order.start_unix_nanos < now).then_some(now);
+        self.send(&plan, late, to, deadline, outgoing)?;
+        node.set_phase(NodeState::Waiting);
         sleep_until(order.start_unix_nanos).await;
-        node.metrics.broadcast_message_offered_throughput.set(offered);
-        node.set_phase(Phase::WarmUp);
+        for (number, class) in plan.numbered() {
+            node.metrics.broadcast_message_offered_throughput.of(number).set(node.offered(&plan, class));
+        }
+        node.set_phase(NodeState::WarmUp);
         sleep_until(from).await;
         if order.rejoining && from <= born && to.is_none_or(|to| born < to) {
             node.window_opened_before_birth();
         } else {
             node.window_opens();
         }
-        node.set_phase(Phase::Measuring);
+        node.set_phase(NodeState::Measuring);
         let Some(to) = to else { return std::future::pending().await };
         sleep_until(to).await;
-        node.metrics.broadcast_message_offered_throughput.set(0.0);
+        for (number, _) in plan.numbered() {
+            node.metrics.broadcast_message_offered_throughput.of(number).set(0.0);
+        }
         node.window_closes();
         // From then on the count of intended messages is final.
         while self.pacer.as_ref().is_some_and(|pacer| !pacer.is_over()) {
             tokio::time::sleep(PACER_POLL).await;
         }
-        node.set_phase(Phase::Draining);
+        node.set_phase(NodeState::Draining);
         sleep_until(deadline).await;
         node.count_missed();
         std::future::pending().await
     }
 
-    fn pace(
+    /// Starts to send everything that is this node's to send. A node that is `late` goes on at the place of the schedules that
+    /// belongs to that time.
+    fn send(
         &mut self,
-        slots: Peekable<Slots>,
-        template: Template,
-        outgoing: mpsc::Sender<Outgoing>,
+        plan: &Arc<TrafficPlan>,
+        late: Option<u64>,
+        to: Option<u64>,
         deadline: u64,
+        outgoing: mpsc::Sender<Outgoing>,
     ) -> Result<(), Failure> {
+        let node = &self.node;
+        let id = node.args.id;
+        let mut slots = vec![];
+        let mut answers = None;
+        for (number, class) in plan.numbered().filter(|(_, class)| class.senders().has(id)) {
+            node.metrics.broadcast_message_bytes.of(number).set(class.message_size.mean().round() as i64);
+            node.metrics.broadcast_message_throughput.of(number).set(throughput(class));
+            match &class.pace {
+                Pace::Schedule(schedule) => slots.push((number, schedule.slots(id, late.unwrap_or(0)).peekable())),
+                Pace::After(_) => answers = Some(to.unwrap_or(u64::MAX)),
+            }
+        }
+        let answers = answers.map(|until| {
+            node.recorder.answer_until(until, late);
+            (node.recorder.answers(), until.saturating_add(ANSWER_MARGIN))
+        });
+        if answers.is_none() && slots.iter_mut().all(|(_, slots)| slots.peek().is_none()) {
+            return Ok(());
+        }
+        self.pace(Sending { sender: id, trial: 0, plan: plan.clone(), slots, answers, deadline }, outgoing)
+    }
+
+    fn pace(&mut self, sending: Sending, outgoing: mpsc::Sender<Outgoing>) -> Result<(), Failure> {
         let recorder = self.node.recorder.clone();
-        let pacer = Pacer::start(slots, template, outgoing, recorder, deadline)
+        let pacer = Pacer::start(sending, outgoing, recorder)
             .map_err(|error| Failure::Other(format!("the pacer's thread: {error}")))?;
         self.pacer = Some(pacer);
         Ok(())
@@ -260,7 +275,7 @@ impl Session {
         }
         if self.node.args.control.controlled {
             // Whoever gave the start collects the results before the end.
-            self.node.set_phase(Phase::Finished);
+            self.node.set_phase(NodeState::Finished);
             return std::future::pending().await;
         }
         Ok(())
@@ -277,31 +292,32 @@ impl Session {
         let node = self.node.clone();
         let id = node.args.id;
         let number = u32::try_from(number).unwrap_or(u32::MAX);
-        let send_plan = plan.send_plan(node.args.num_nodes, broadcaster, &times);
+        let traffic = Arc::new(plan.traffic_plan(node.args.num_nodes, broadcaster, &times));
         let joined_unix_nanos = unix_nanos();
         // Nothing of a trial is sent after its window: what is late by then is missed.
         let TrialTimes { from_unix_nanos: from, to_unix_nanos: to, .. } = times;
-        node.recorder.begin(&Span {
+        node.recorder.begin(&MeasurementWindow {
             trial: number,
             from_unix_nanos: from,
             to_unix_nanos: to,
             send_deadline: to,
-            plan: Some(send_plan.clone()),
-            ..Span::everything(Base::Zero)
+            plan: Some(traffic.clone()),
+            ..MeasurementWindow::everything(Base::Zero)
         });
-        node.set_phase(Phase::CoolDown);
+        node.set_phase(NodeState::CoolDown);
         node.metrics.explore_trial.set(number.into());
         if id == broadcaster {
-            let slots = send_plan.slots(id, 0).peekable();
-            node.metrics.broadcast_message_bytes.set(plan.message_size.cast_signed() as i64);
-            node.metrics.broadcast_message_throughput.set(plan.throughput());
-            let template = Template { sender: id, message_size: plan.message_size, trial: number };
-            self.pace(slots, template, outgoing, to)?;
+            node.metrics.broadcast_message_bytes.of(0).set(plan.message_size.cast_signed() as i64);
+            node.metrics.broadcast_message_throughput.of(0).set(plan.throughput());
+            let schedules = traffic.numbered().filter_map(|(number, class)| Some((number, class.schedule()?)));
+            let slots = schedules.map(|(number, schedule)| (number, schedule.slots(id, 0).peekable())).collect();
+            let sending = Sending { sender: id, trial: number, plan: traffic, slots, answers: None, deadline: to };
+            self.pace(sending, outgoing)?;
         }
         sleep_until(times.warm_up_unix_nanos).await;
-        node.set_phase(Phase::WarmUp);
+        node.set_phase(NodeState::WarmUp);
         if id == broadcaster {
-            node.metrics.broadcast_message_offered_throughput.set(plan.throughput());
+            node.metrics.broadcast_message_offered_throughput.of(0).set(plan.throughput());
         }
         sleep_until(from).await;
         let readiness = node.readiness();
@@ -309,11 +325,11 @@ impl Session {
             warn!(trial = number, %readiness, "the network is not ready at the start of the trial");
         }
         node.window_opens();
-        node.set_phase(Phase::Measuring);
+        node.set_phase(NodeState::Measuring);
         sleep_until(to).await;
-        node.metrics.broadcast_message_offered_throughput.set(0.0);
+        node.metrics.broadcast_message_offered_throughput.of(0).set(0.0);
         node.window_closes();
-        node.set_phase(Phase::Draining);
+        node.set_phase(NodeState::Draining);
         sleep_until(times.drained_unix_nanos).await;
         self.pacer = None;
         node.count_missed();
@@ -334,5 +350,23 @@ impl Session {
         info!(trial = number, ?plan, "trial is over");
         node.life().trials.push(summary);
         node.write_summary().map_err(Failure::Other)
+    }
+}
+
+/// Bytes per second that a class asks of a sender while it has the turn; 0 for a class whose times are not known in advance.
+fn throughput(class: &ClassPlan) -> f64 {
+    let Some(schedule) = class.schedule() else { return 0.0 };
+    let seconds = schedule.heartbeat_nanos as f64 / 1e9;
+    class.message_size.mean() * class.burst() as f64 / seconds
+}
+
+impl Node {
+    /// Bytes per second that a class asks of this node: its share of all turns.
+    fn offered(&self, plan: &TrafficPlan, class: &ClassPlan) -> f64 {
+        match class.senders() {
+            senders if !senders.has(self.args.id) => 0.0,
+            Turn::RoundRobin { .. } => throughput(class) / plan.num_nodes as f64,
+            Turn::All | Turn::Nodes(_) => throughput(class),
+        }
     }
 }
