@@ -1,6 +1,6 @@
 //! Command lines read the same way by both programs.
 
-use std::{fs::create_dir_all, path::Path};
+use std::{ffi::OsString, fs::create_dir_all, path::Path};
 
 use clap::{Command, Parser, error::ErrorKind};
 
@@ -28,7 +28,18 @@ pub(super) fn write_man_pages(folder: &Path, commands: impl IntoIterator<Item = 
 /// # Errors
 /// What is wrong with it, in one line.
 pub(super) fn parse<C: Parser>(changed: impl FnOnce(Command) -> Command) -> Result<Option<C>, CliError> {
-    let matches = changed(C::command()).try_get_matches();
+    parse_words(std::env::args_os(), changed)
+}
+
+/// Reads these words as a command line.
+///
+/// # Errors
+/// As [`parse`].
+pub(super) fn parse_words<C: Parser>(
+    words: impl IntoIterator<Item = OsString>,
+    changed: impl FnOnce(Command) -> Command,
+) -> Result<Option<C>, CliError> {
+    let matches = changed(C::command()).try_get_matches_from(words);
     let error = match matches.and_then(|matches| C::from_arg_matches(&matches)) {
         Ok(command) => return Ok(Some(command)),
         Err(error) => error,

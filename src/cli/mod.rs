@@ -16,6 +16,7 @@ mod print;
 mod programs;
 mod remote;
 mod report;
+mod run;
 mod scenario;
 mod scenario_file;
 mod scenario_flags;

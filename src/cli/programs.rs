@@ -8,13 +8,15 @@ use clap_complete::Shell;
 use super::{
     arguments::LocalArgs,
     cluster::{self, ClusterArgs},
-    command_line::{VERSION, parse, write_man_pages},
+    command_line::{VERSION, parse, parse_words, write_man_pages},
     error::CliError,
     image::{self, ImageArgs},
     local::local,
     node::NodeCommand,
     remote::{RemoteArgs, remote},
     report::{ReportArgs, report},
+    run::RunArgs,
+    scenario::{ScenarioArgs, scenario},
     shape::{ShapeArgs, shape},
 };
 use crate::{deploy::docker, node::with_bare_environment, terminal::say};
@@ -29,6 +31,14 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Run a scenario file on a deployment, and print what got through, how fast and at what cost
+    ///
+    /// Reads the scenario, replaces the values that flags give, and does the rest as the command of the deployment does: local for
+    /// process, netns and docker, remote for remote, cluster start for kubernetes. Their flags may follow the file.
+    #[command(after_help = RUN_HELP)]
+    Run(RunArgs),
+    /// Show, check and describe scenario files
+    Scenario(ScenarioArgs),
     /// Run a network of nodes on this machine, and print what got through, how fast and at what cost
     ///
     /// Starts the nodes as processes, waits until all are connected, starts them at one instant, warms up, measures,
@@ -83,6 +93,18 @@ enum Command {
         folder: PathBuf,
     },
 }
+
+const RUN_HELP: &str = "\
+Examples:
+  A scenario on the loopback, for ten seconds:
+    apollo-bench run scenarios/starknet-today.toml --timeout 10
+  The same in network namespaces, with one value changed:
+    apollo-bench run scenarios/starknet-today.toml --on netns --set traffic.votes.deadline_millis=500
+  Repeat the run of a folder:
+    apollo-bench run FOLDER/scenario.toml
+
+'apollo-bench local --help', 'apollo-bench remote --help' and 'apollo-bench cluster start --help' list the flags.
+Exit codes: 0 the run is valid; 1 it is not, and the reason is printed; 2 bad usage";
 
 const LOCAL_HELP: &str = "\
 Examples:
@@ -156,6 +178,12 @@ pub fn broadcast_network_stress_test_node() -> ExitCode {
 
 fn run(cli: Cli) -> Result<(), CliError> {
     match cli.command {
+        Command::Run(args) => {
+            let words = args.words()?;
+            let read = parse_words::<Cli>(words, |command| command)?;
+            read.map_or(Ok(()), run)
+        }
+        Command::Scenario(args) => scenario(&args),
         Command::Local(args) => local(&args),
         Command::Remote(args) => remote(&args),
         Command::Report(args) => report(&args),

@@ -13,7 +13,7 @@ use crate::{
 
 /// Work with scenario files.
 #[derive(Debug, Args)]
-pub struct ScenarioArgs {
+pub(super) struct ScenarioArgs {
     #[command(subcommand)]
     command: ScenarioCommand,
 }
@@ -44,7 +44,7 @@ enum ScenarioCommand {
 ///
 /// # Errors
 /// A scenario that can't be.
-pub fn scenario(args: &ScenarioArgs) -> Result<(), CliError> {
+pub(super) fn scenario(args: &ScenarioArgs) -> Result<(), CliError> {
     match &args.command {
         ScenarioCommand::Show { file, flags } => {
             let mut flags = flags.clone();

@@ -12,7 +12,8 @@ use super::{client::NodeClient, link_probe, plan::Plan};
 use crate::{
     deploy::Deployment,
     report::{Certificate, InterfaceRow, LinkMeasured, LinkRow},
-    shaping::{QdiscCounters, Shape},
+    scenario::Shape,
+    shaping::QdiscCounters,
 };
 
 /// Longest wait for the queues to run empty, and the pace at which they are looked at.

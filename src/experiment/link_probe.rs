@@ -14,7 +14,8 @@ use crate::{
         MAX_TRAIN_RATE, MessageOrder, PING_BYTES, ProbeOrder, ProbeResult, TRAIN_BYTES, TrainOrder, message_bytes,
     },
     report::{LinkMeasured, MessageMeasured, message_problem},
-    shaping::{LinkPlan, Shape, burst_bytes, queue_bytes},
+    scenario::{LinkPlan, Shape},
+    shaping::{burst_bytes, queue_bytes},
 };
 
 /// Shortest time from ping to ping on a link, and pings per second over all links.

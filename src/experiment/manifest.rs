@@ -10,7 +10,7 @@ use super::plan::Plan;
 use crate::{
     environment::{Environment, congestion_controls},
     monitoring::{Addresses, Monitoring},
-    node::{NodeConfig, SendPlan},
+    node::{NodeConfig, SendPlan},    scenario::Scenario,
 };
 
 /// Version of the manifest's JSON.
@@ -29,6 +29,8 @@ pub(crate) struct Manifest<'a> {
     /// What the containers were made of, for the backend docker.
     image: Option<&'a Value>,
     arguments: &'a Value,
+    /// The resolved scenario, as in scenario.toml.
+    scenario: &'a Scenario,
     nodes: Nodes<'a>,
     /// Offset of each node's schedule within the heartbeat, in nanoseconds, by id; empty in mode explore.
     send_offsets_nanos: BTreeMap<u64, u64>,
@@ -75,6 +77,7 @@ impl<'a> Manifest<'a> {
             backend: &facts.backend,
             image: facts.image.as_ref(),
             arguments: &facts.arguments,
+            scenario: &plan.scenario,
             nodes: remote.map_or(Nodes::Given(&plan.nodes), |remote| Nodes::Reported(&remote.configurations)),
             send_offsets_nanos: send_offsets(plan),
             endpoints: remote.map(|_| &plan.endpoints),

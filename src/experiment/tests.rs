@@ -13,18 +13,17 @@ use axum::{
     http::StatusCode,
     routing::{get, post},
 };
-use clap::Parser;
 use serde_json::{Value, json};
 
-use super::{FaultSchedule, LinkProbe, ManifestFacts, Plan, Timing, run, workload_summary};
+use super::{LinkProbe, ManifestFacts, Plan, Timing, run, workload_summary};
 use crate::{
     deploy::{Capabilities, Deployment, StartError, netns},
     metrics::usage,
     monitoring::Observers,
-    network::Protocol,
-    node::{Mode, NODE_SCHEMA_VERSION, StartOrder, WindowSummary, Workload, WorkloadArgs, unix_nanos},
+    node::{NODE_SCHEMA_VERSION, StartOrder, WindowSummary, Workload, unix_nanos},
     report::{RunFolder, RunSummary, Tolerance},
-    shaping::{InterfacePlan, LinkPlan, QdiscCounters, Shape},
+    scenario::{FaultSchedule, LinkPlan, Scenario, Shape},
+    shaping::{InterfacePlan, QdiscCounters},
 };
 
 const NODES: u64 = 2;
@@ -180,17 +179,13 @@ async fn serve(id: u64, shared: Shared) -> String {
     address
 }
 
-#[derive(Parser)]
-struct Arguments {
-    #[command(flatten)]
-    workload: WorkloadArgs,
-}
-
 /// Runs a window of a second with these faults over nodes that are played.
 async fn played(shared: &Shared, faults: &[&str]) -> RunSummary {
     let folder = tempfile::tempdir().unwrap();
-    let Arguments { workload } = Arguments::parse_from(["", "--message-size-bytes=1024", "--heartbeat-millis=100"]);
-    let workload = Workload::resolve(Mode::All, NODES, &workload, None).unwrap();
+    let mut scenario = Scenario::default();
+    scenario.nodes.count = NODES;
+    let scenario = scenario.resolve().unwrap();
+    let workload = Workload::of(&scenario).unwrap();
     let faults: Vec<_> = faults.iter().map(|text| text.parse().unwrap()).collect();
     let window = Duration::from_secs(1);
     let mut endpoints = BTreeMap::new();
@@ -201,8 +196,9 @@ async fn played(shared: &Shared, faults: &[&str]) -> RunSummary {
     let plan = Plan {
         num_nodes: NODES,
         nodes: vec![],
-        summary: workload_summary(NODES, Mode::All, Protocol::Gossipsub, false, &workload),
+        summary: workload_summary(&scenario, &workload),
         workload,
+        scenario,
         window: Some(window),
         timing: Timing { warm_up: Duration::ZERO, drain: second, drain_quiet: second, ready: 2 * second, hang: second },
         folder: RunFolder::create(Some(folder.path())).unwrap(),
@@ -216,7 +212,7 @@ async fn played(shared: &Shared, faults: &[&str]) -> RunSummary {
                 message_percent: 5.0,
             },
         },
-        faults: FaultSchedule::new(&faults, None, NODES, Some(window)).unwrap(),
+        faults: FaultSchedule::new(&faults, NODES, 0, Some(window)).unwrap(),
         addresses: vec![],
         congestion_control: None,
         endpoints,

@@ -2,7 +2,8 @@
 
 use std::{collections::BTreeSet, net::IpAddr, sync::Arc, time::Duration};
 
-use super::{Backlog, BufferLimits, GossipSettings, PeerAddress, Protocol, Roster};
+use super::{Backlog, BufferLimits, PeerAddress, Roster};
+use crate::scenario::{GossipSettings, Protocol};
 
 /// Topic of the traffic class named `default`, before it is hashed. Apollo's own node uses the same.
 pub const DEFAULT_TOPIC: &str = "stress_test_topic";

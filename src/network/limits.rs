@@ -1,6 +1,7 @@
 //! Bounds of a node's buffers: a pure function of its channels and of the two limits of a queue.
 
-use super::{Channel, Protocol};
+use super::Channel;
+use crate::scenario::Protocol;
 use crate::message::{MAX_EXPLORE_MESSAGE_SIZE, MAX_MESSAGE_SIZE};
 
 /// Messages that every queue has room for, up to the sizes of explore mode.

@@ -11,7 +11,6 @@ mod budget;
 mod config;
 mod dialing;
 mod events;
-mod gossip;
 mod identity;
 mod limits;
 mod names;
@@ -27,29 +26,14 @@ mod unreached;
 pub use address::{PeerAddress, PeerAddressError};
 pub use backlog::Backlog;
 pub use config::{Broadcasters, Channel, DEFAULT_TOPIC, NetworkConfig};
-pub use gossip::GossipSettings;
 pub use identity::{MAX_NODES, Roster, keypair, peer_id};
 pub use limits::BufferLimits;
 pub use readiness::{Readiness, ReadinessReport};
 pub use swarm::Network;
 pub use unreached::UnreachedPeer;
 
-use clap::ValueEnum;
 use libp2p::PeerId;
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
-
-/// How a broadcast travels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Protocol {
-    /// libp2p's gossipsub: publish to a topic, peers pass it on.
-    Gossipsub,
-    /// Sequential Query Message Response: a session to every peer for each message, opened by the sender.
-    Sqmr,
-    /// The receivers open one session each, and the sender answers on all of them.
-    ReversedSqmr,
-}
 
 /// A message on its way out.
 #[derive(Debug)]

@@ -10,12 +10,13 @@ use libp2p::PeerId;
 use tokio::{sync::mpsc, time::timeout};
 
 use super::{
-    Backlog, Broadcasters, Channel, DEFAULT_TOPIC, GossipSettings, Handover, Network, NetworkConfig, NetworkError,
-    Outgoing, PeerAddress, Protocol, Readiness, Roster, Traffic, peer_id,
+    Backlog, Broadcasters, Channel, DEFAULT_TOPIC, Handover, Network, NetworkConfig, NetworkError,
+    Outgoing, PeerAddress, Readiness, Roster, Traffic, peer_id,
 };
 use crate::{
     message::{Extension, MAX_MESSAGE_SIZE, compose},
     metrics::Metrics,
+    scenario::{GossipSettings, Protocol},
 };
 
 /// A message that came, with what the network said of it.
@@ -81,7 +82,7 @@ impl TestNode {
             quic: false,
             channels: vec![],
             validation_delay: Duration::ZERO,
-            gossip: gossip_settings(),
+            gossip: GossipSettings::default(),
             queue_bytes: 64 << 20,
             queue_messages: 1000,
             backlog: Backlog::default(),
@@ -128,15 +129,6 @@ impl TestNode {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
-}
-
-fn gossip_settings() -> GossipSettings {
-    #[derive(clap::Parser)]
-    struct Defaults {
-        #[command(flatten)]
-        settings: GossipSettings,
-    }
-    <Defaults as clap::Parser>::parse_from(["test"]).settings
 }
 
 fn channel(protocol: Protocol, topic: &str) -> Channel {

@@ -1,6 +1,7 @@
 //! The configuration of a node: the scenario that it takes part in, and its own place there.
 
 use std::{
+    collections::BTreeSet,
     net::{IpAddr, Ipv4Addr},
     path::PathBuf,
     time::Duration,
@@ -8,10 +9,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{clock::unix_nanos, profile::ProfileMode, state::check_distance};
+use super::{clock::unix_nanos, profile::ProfileMode, state::check_distance, workload::Workload};
 use crate::{
     access::{RunToken, TOKEN_VARIABLE},
-    network::PeerAddress,
+    network::{PeerAddress, peer_id},
     paths::as_text_if_given,
     scenario::{Scenario, Transport},
 };
@@ -100,6 +101,22 @@ impl NodeConfig {
     /// Maximum time to wait for the peers before traffic starts all the same.
     pub fn ready_timeout(&self) -> Duration {
         Duration::from_secs(self.scenario.measurement.ready_timeout_seconds)
+    }
+
+    /// Addresses of the peers that the topology gives this node; all that are known in a full one.
+    pub fn neighbours(&self, workload: &Workload) -> Vec<PeerAddress> {
+        let own = usize::try_from(self.id).ok();
+        let Some(ids) = workload.neighbours.as_ref().zip(own).and_then(|(neighbours, own)| neighbours.get(own)) else {
+            return self.bootstrap.clone();
+        };
+        let peers: BTreeSet<_> = ids.iter().map(|id| peer_id(*id)).collect();
+        self.bootstrap.iter().filter(|entry| peers.contains(&entry.peer)).cloned().collect()
+    }
+
+    /// Time that this node takes before it forwards a message of gossipsub.
+    pub fn validation_delay(&self) -> Duration {
+        let group = self.scenario.group_of(self.id);
+        Duration::from_millis(group.map_or(0, |group| group.validation_delay_millis))
     }
 
     /// Checks the node's place against the scenario.

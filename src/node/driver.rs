@@ -58,7 +58,7 @@ impl TrafficDriver {
         let (sender, receiver) = mpsc::channel(config.limits().queue_length());
         *node.outgoing() = Some(sender.downgrade());
         let starting: JoinHandle<Result<Network, NetworkError>> = node.p2p.clone().spawn(async move {
-            let mut registry = node.args.network.gossipsub_metrics.then(Default::default);
+            let mut registry = node.args.scenario.network.gossipsub_metrics.then(Default::default);
             let traffic = node.recorder.clone();
             let network = Network::start(config, receiver, traffic, &node.metrics, registry.as_mut())?;
             *node.libp2p_registry() = registry;
@@ -121,8 +121,8 @@ impl TrafficDriver {
     async fn wait_for_order(&self) -> StartOrder {
         let node = &self.node;
         let mut orders = node.order.subscribe();
-        if !node.args.control.controlled {
-            let order = match node.args.control.start_at_unix_millis {
+        if !node.args.controlled {
+            let order = match node.args.start_at_unix_millis {
                 Some(millis) => {
                     let start = millis.saturating_mul(1_000_000);
                     // Clocks of several hosts agree best on an instant when they are looked at shortly before it.
@@ -144,7 +144,7 @@ impl TrafficDriver {
 
     async fn wait_until_ready(&self) {
         let mut readiness = self.node.life().readiness.clone();
-        let limit = Duration::from_secs(self.node.args.control.ready_timeout_seconds);
+        let limit = self.node.args.ready_timeout();
         if timeout(limit, readiness.wait_for(Readiness::is_ready)).await.is_err() {
             warn!(readiness = %*readiness.borrow(), "not ready after {limit:?}: traffic starts all the same");
         }
@@ -152,7 +152,7 @@ impl TrafficDriver {
 
     async fn steady(&mut self, order: StartOrder, outgoing: mpsc::Sender<Outgoing>) -> Result<(), Failure> {
         let node = self.node.clone();
-        let given = node.args.control.start_is_given();
+        let given = node.args.start_is_given();
         let (from, to) = (order.from_unix_nanos(), order.to_unix_nanos());
         let deadline = to.map_or(u64::MAX, |to| to.saturating_add(SEND_GRACE));
         let (born, now) = (node.recorder.born_unix_nanos(), unix_nanos());
@@ -253,7 +253,7 @@ impl TrafficDriver {
         trials: &[TrialPlan],
         mut outgoing: mpsc::Sender<Outgoing>,
     ) -> Result<(), Failure> {
-        let start = if self.node.args.control.start_is_given() {
+        let start = if self.node.args.start_is_given() {
             order.start_unix_nanos
         } else {
             // Nodes that start on their own agree on the next full cycle of the wall clock.
@@ -273,7 +273,7 @@ impl TrafficDriver {
             }
             self.trial(number, *plan, times, broadcaster, outgoing.clone()).await?;
         }
-        if self.node.args.control.controlled {
+        if self.node.args.controlled {
             // Whoever gave the start collects the results before the end.
             self.node.set_phase(NodeState::Finished);
             return std::future::pending().await;
@@ -292,7 +292,7 @@ impl TrafficDriver {
         let node = self.node.clone();
         let id = node.args.id;
         let number = u32::try_from(number).unwrap_or(u32::MAX);
-        let traffic = Arc::new(plan.traffic_plan(node.args.num_nodes, broadcaster, &times));
+        let traffic = Arc::new(plan.traffic_plan(node.args.scenario.nodes.count, broadcaster, &times));
         let joined_unix_nanos = unix_nanos();
         // Nothing of a trial is sent after its window: what is late by then is missed.
         let TrialTimes { from_unix_nanos: from, to_unix_nanos: to, .. } = times;

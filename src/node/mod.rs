@@ -1,9 +1,9 @@
 //! The instrument: its arguments, its schedule, its counts, and its life from connecting to the last summary.
 
 mod answers;
-mod arguments;
 mod bounded;
 mod clock;
+mod config;
 mod driver;
 mod environment;
 mod explore;
@@ -28,16 +28,16 @@ mod summary;
 mod windows;
 mod workload;
 
-pub use arguments::{Bootstrap, ControlArgs, NetworkArgs, NodeArgs, UsageError, WorkloadArgs};
 pub use clock::unix_nanos;
+pub use config::{NodeConfig, UsageError, any_address, log_limit};
 pub use environment::with_bare_environment;
 pub use explore::{TrialPlan, TrialTimes, trials};
 pub use histogram_text::HistogramText;
 pub use profile::ProfileMode;
 pub use recorder::Recorder;
 pub use plan::{AnswerPlan, ClassPlan, Pace, Reach, TrafficPlan};
-pub use run::{Failure, run, run_node};
-pub use schedule::{SendPhase, SendPlan, Slot, Slots, Turn};
+pub use run::{Failure, run};
+pub use schedule::{SendPlan, Slot, Slots, Turn};
 pub use driver::SEND_GRACE;
 pub use state::{MOST_BOUNDARIES, NodeState, StartOrder};
 pub use summary::{
@@ -45,4 +45,4 @@ pub use summary::{
     TrialSummary, WINDOW_PARTS, WindowSummary, WindowUsage, write_json,
 };
 pub use windows::MeasurementWindow;
-pub use workload::{Load, Mode, Workload, WorkloadDefaults, value_name};
+pub use workload::{Load, Workload, value_name};

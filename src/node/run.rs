@@ -20,7 +20,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
-    arguments::NodeArgs,
+    config::{NodeConfig, UsageError},
     driver::TrafficDriver,
     http, logging,
     probe_gate::ProbeGate,
@@ -61,51 +61,41 @@ pub enum Failure {
 ///
 /// # Errors
 /// When it can't run, or fails.
-pub fn run(args: NodeArgs) -> Result<(), Failure> {
-    start(args, None)
-}
-
-/// Runs a node with the traffic of a scenario in place of the arguments' own, to its end.
-///
-/// # Errors
-/// When it can't run, or fails.
-pub fn run_node(args: NodeArgs, workload: Workload) -> Result<(), Failure> {
-    start(args, Some(workload))
-}
-
-fn start(args: NodeArgs, workload: Option<Workload>) -> Result<(), Failure> {
+pub fn run(args: NodeConfig) -> Result<(), Failure> {
     take_name();
     // Before anything looks at the clock.
     clock::adopt();
     let other = |what: &str, error: &dyn std::fmt::Display| Failure::Other(format!("{what}: {error}"));
-    let of_arguments = args.validate().map_err(|error| Failure::Usage(error.to_string()))?;
-    let workload = workload.unwrap_or(of_arguments);
+    let usage = |error: UsageError| Failure::Usage(error.to_string());
+    args.validate().map_err(usage)?;
+    let workload = Workload::of(&args.scenario).map_err(usage)?;
     clock::check().map_err(Failure::Other)?;
     let token = args.token().map_err(|error| Failure::Usage(error.to_string()))?;
     let open_files = raise_open_files();
     let registry = Registry::new();
     let metrics = Metrics::register_classes(&registry, &workload.class_names()).map_err(|error| other("metrics", &error))?;
     metrics.explore_trial.set(-1);
-    logging::start(args.verbosity, args.control.log_limit_mib, &metrics);
+    logging::start(args.scenario.nodes.verbosity, args.log_limit_mib, &metrics);
 
     let worker_threads = args
-        .control
+        .scenario
+        .nodes
         .worker_threads
         .map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
     // The endpoint and the clockwork have a thread of their own: a network that is out of breath still answers.
     let main = runtime::Builder::new_current_thread().enable_all().build().map_err(|error| other("runtime", &error))?;
     let p2p = P2pRuntime::new(worker_threads).map_err(|error| other("runtime", &error))?;
 
-    let profile = args.control.profile_mode.zip(args.control.profile_output.as_deref());
+    let profile = args.profile_mode.zip(args.profile_output.as_deref());
     let profiler = profile
         .map(|(mode, output)| Profiler::start(mode, output))
         .transpose()
         .map_err(|error| Failure::Usage(format!("--profile-mode: {error}")))?;
 
-    let roster = Arc::new(Roster::new(args.num_nodes));
-    let recorder = Recorder::new(args.id, args.control.run_id, roster.clone(), metrics.clone());
+    let roster = Arc::new(Roster::new(args.scenario.nodes.count));
+    let recorder = Recorder::new(args.id, args.run_id, roster.clone(), metrics.clone());
     let mut recorder = recorder.with_traffic(Arc::new(workload.reach()));
-    if args.control.controlled {
+    if args.controlled {
         // Nodes of other programs, which name no run, can't be given a start: they are in no controlled network.
         recorder = recorder.named_run_only(workload.smallest_message_size());
         recorder.remember_early();
@@ -125,7 +115,7 @@ fn start(args: NodeArgs, workload: Option<Workload>) -> Result<(), Failure> {
         end: Notify::new(),
         machine: Machine::default(),
         probes: Semaphore::new(MOST_PROBES),
-        probe_gate: ProbeGate::new(args.num_nodes),
+        probe_gate: ProbeGate::new(args.scenario.nodes.count),
         token,
         open_files,
         life: Mutex::new(Life {
@@ -180,11 +170,11 @@ impl P2pRuntime {
 }
 
 async fn live(node: Arc<Node>) -> Result<(), Failure> {
-    let address = SocketAddr::new(node.args.control.metric_address, node.args.metric_port);
+    let address = SocketAddr::new(node.args.metric_address, node.args.metric_port);
     let listener = listener(address).await.map_err(|error| {
         Failure::Usage(format!("can't listen on {address} (TCP): {error}; give another --metric-port"))
     })?;
-    let probe_address = node.args.control.probe_port.map(|port| SocketAddr::new(node.args.control.p2p_address, port));
+    let probe_address = node.args.probe_port.map(|port| SocketAddr::new(node.args.p2p_address, port));
     let _responder = probe_address
         .map(|address| {
             Responder::start(address).map_err(|error| {
@@ -204,7 +194,7 @@ async fn live(node: Arc<Node>) -> Result<(), Failure> {
         tokio::select! {
             cause = interrupts.next() => info!("{cause}"),
             () = node.end.notified() => info!("told to end"),
-            () = tokio::time::sleep(Duration::from_secs(node.args.timeout)) => info!("timeout"),
+            () = tokio::time::sleep(Duration::from_secs(node.args.lifetime_seconds)) => info!("timeout"),
         }
     };
     tokio::pin!(over);

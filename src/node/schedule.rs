@@ -3,20 +3,8 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-
-/// Whether nodes that send at the same time send at the same instant.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum SendPhase {
-    /// All nodes send at the same nanosecond, which is the worst case for the network.
-    Aligned,
-    /// Each node sends at its own offset within the heartbeat, as nodes do that no clock keeps in step.
-    #[default]
-    Spread,
-}
 
 /// Senders of a traffic class.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

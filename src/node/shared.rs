@@ -2,7 +2,6 @@
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
-    time::Duration,
 };
 
 use prometheus::Registry;
@@ -12,7 +11,7 @@ use tokio::{
 };
 
 use super::{
-    arguments::NodeArgs,
+    config::NodeConfig,
     clock::unix_nanos,
     pending,
     probe_gate::ProbeGate,
@@ -33,7 +32,7 @@ use crate::{
 
 /// What all parts of a node share.
 pub(super) struct Node {
-    pub(super) args: NodeArgs,
+    pub(super) args: NodeConfig,
     pub(super) registry: Registry,
     pub(super) workload: Workload,
     pub(super) metrics: Metrics,
@@ -133,7 +132,7 @@ impl Node {
             let gauge = self.metrics.receive_message_pending_count.of(class);
             gauge.set(i64::try_from(pending).unwrap_or(i64::MAX));
         }
-        if self.args.network.tokio_metrics {
+        if self.args.scenario.network.tokio_metrics {
             let tokio = self.p2p.metrics();
             let workers = tokio.num_workers();
             let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
@@ -155,12 +154,12 @@ impl Node {
     fn environment(&self) -> &'static Environment {
         static ENVIRONMENT: OnceLock<Environment> = OnceLock::new();
         ENVIRONMENT.get_or_init(|| {
-            let own = self.args.control.p2p_address;
-            let peer = self.args.bootstrap.0.iter().filter_map(PeerAddress::ip).find(|ip| *ip != own);
+            let own = self.args.p2p_address;
+            let peer = self.args.bootstrap.iter().filter_map(PeerAddress::ip).find(|ip| *ip != own);
             let environment = Environment::of_this_process();
             // QUIC controls its congestion itself.
             let of_tcp = || peer.and_then(congestion_control_to).or(environment.congestion_control.clone());
-            Environment { congestion_control: if self.args.network.quic { None } else { of_tcp() }, ..environment }
+            Environment { congestion_control: if self.args.is_quic() { None } else { of_tcp() }, ..environment }
         })
     }
 
@@ -212,16 +211,16 @@ impl Node {
 
     /// Writes the summary file whole or not at all.
     pub(super) fn write_summary(&self) -> Result<(), String> {
-        let Some(path) = &self.args.control.summary else { return Ok(()) };
+        let Some(path) = &self.args.summary else { return Ok(()) };
         // A node that waits for the next run leaves what the last one was.
-        if self.args.control.controlled && self.order.borrow().is_none() && path.exists() {
+        if self.args.controlled && self.order.borrow().is_none() && path.exists() {
             return Ok(());
         }
         write_json(path, &self.summary()).map_err(|error| format!("--summary {}: {error}", path.display()))
     }
 
     pub(super) fn usage_now(&self) -> WindowUsage {
-        let tcp = !self.args.network.quic;
+        let tcp = !self.args.is_quic();
         WindowUsage {
             cpu_seconds: usage().cpu_seconds,
             socket_bytes_sent: tcp.then(|| self.metrics.network_socket_bytes_sent_total.get()),
@@ -242,7 +241,7 @@ impl Node {
 
     /// Where the window was open when the process began, all that it used was used inside.
     pub(super) fn window_opened_before_birth(&self) {
-        let tcp = !self.args.network.quic;
+        let tcp = !self.args.is_quic();
         let nothing = tcp.then_some(0);
         self.window_opened(WindowUsage {
             cpu_seconds: 0.0,
@@ -272,15 +271,15 @@ impl Node {
         NetworkConfig {
             id: args.id,
             roster: self.roster.clone(),
-            listen_address: args.control.p2p_address,
+            listen_address: args.p2p_address,
             port: args.p2p_port,
-            bootstrap: args.bootstrap.0.clone(),
-            quic: args.network.quic,
-            channels: self.workload.channels(args.network_protocol, message_size),
-            validation_delay: Duration::ZERO,
-            gossip: args.network.gossip.clone(),
-            queue_bytes: usize::try_from(args.network.queue_bytes).unwrap_or(usize::MAX),
-            queue_messages: usize::try_from(args.buffer_size).unwrap_or(usize::MAX),
+            bootstrap: self.args.neighbours(&self.workload),
+            quic: args.is_quic(),
+            channels: self.workload.channels(args.scenario.network.protocol, message_size),
+            validation_delay: self.args.validation_delay(),
+            gossip: args.scenario.network.gossipsub.clone(),
+            queue_bytes: usize::try_from(args.scenario.network.queue_bytes).unwrap_or(usize::MAX),
+            queue_messages: usize::try_from(args.scenario.nodes.buffer_size).unwrap_or(usize::MAX),
             backlog: self.backlog.clone(),
         }
     }
@@ -291,7 +290,7 @@ impl Node {
         let waiting = queue.map_or(0, |queue| queue.max_capacity() - queue.capacity());
         PendingWork {
             queued: self.backlog.count().saturating_add(waiting as u64),
-            socket_bytes: (!self.args.network.quic).then(|| pending::socket_bytes(self.args.metric_port)).flatten(),
+            socket_bytes: (!self.args.is_quic()).then(|| pending::socket_bytes(self.args.metric_port)).flatten(),
         }
     }
 

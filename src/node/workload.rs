@@ -1,35 +1,22 @@
-//! The traffic of a run: the arguments, or the classes of a scenario, made into one consistent plan.
+//! The traffic of a run: the classes of a scenario made into one consistent plan.
 
 use std::{collections::BTreeSet, time::Duration};
 
 use clap::ValueEnum;
-use serde::{Deserialize, Serialize};
 
 use super::{
-    arguments::{UsageError, WorkloadArgs},
+    config::UsageError,
     explore::{TrialPlan, TrialTimes, trials},
     plan::{AnswerPlan, ClassPlan, Pace, Reach, TrafficPlan},
-    schedule::{SendPhase, SendPlan, Turn, nanos},
+    schedule::{SendPlan, Turn, nanos},
 };
 use crate::{
     message::{Extension, HEADER_SIZE, MAX_MESSAGE_SIZE},
-    network::{self, Broadcasters, Channel, DEFAULT_TOPIC, MAX_NODES},
-    scenario::{self, DEFAULT_CLASS, MAX_CLASSES, MessageSize, Nodes, Protocol, Senders, TrafficClass},
+    network::{Broadcasters, Channel, DEFAULT_TOPIC},
+    scenario::{
+        self, DEFAULT_CLASS, Explore, MAX_CLASSES, Measurement, MessageSize, Protocol, Scenario, Senders, TrafficClass,
+    },
 };
-
-/// Who broadcasts when.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Mode {
-    /// Every node, all the time.
-    All,
-    /// One node, all the time.
-    One,
-    /// Every node in turn.
-    Rr,
-    /// One node, through trials of growing throughput.
-    Explore,
-}
 
 /// The traffic of a run.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,60 +52,53 @@ pub struct Workload {
     pub neighbours: Option<Vec<Vec<u64>>>,
 }
 
-/// What a command takes for arguments that are not given.
-#[derive(Clone, Copy, Debug)]
-pub struct WorkloadDefaults {
-    /// Whole message, in bytes.
-    pub message_size_bytes: usize,
-    /// Milliseconds from one message to the next.
-    pub heartbeat_millis: u64,
-    /// Seconds of a turn.
-    pub round_duration_seconds: u64,
-    /// The broadcasting node.
-    pub broadcaster: u64,
-}
-
 impl Workload {
-    /// Puts what is in effect into the arguments, which go to the nodes and into what is kept of a run.
-    pub fn fill_in(&self, args: &mut WorkloadArgs) {
-        match &self.load {
-            Load::Steady { classes, .. } => {
-                let [only] = classes.as_slice() else { return };
-                if let MessageSize::Fixed(bytes) = only.message_size_bytes {
-                    args.message_size_bytes = Some(bytes);
-                }
-                args.heartbeat_millis = only.heartbeat_millis;
-                match &only.senders {
-                    Senders::Nodes(nodes) => {
-                        let ids = nodes.within(self.num_nodes).unwrap_or_default();
-                        args.broadcaster = ids.first().copied().filter(|_| ids.len() == 1);
-                    }
-                    Senders::Turns => args.round_duration_seconds = only.turn_seconds,
-                    Senders::All | Senders::Group(_) => {}
-                }
+    /// The workload of a resolved scenario.
+    ///
+    /// # Errors
+    /// One line that says why it is none.
+    pub fn of(scenario: &Scenario) -> Result<Self, UsageError> {
+        let num_nodes = scenario.nodes.count;
+        let neighbours = scenario.neighbours().map_err(|error| UsageError(error.to_string()))?;
+        match &scenario.explore {
+            Some(explore) => {
+                let load = Self::explore(explore)?;
+                Ok(Self { num_nodes, load, neighbours: incomplete(num_nodes, &neighbours) })
             }
-            Load::Explore { broadcaster, .. } => args.broadcaster = Some(*broadcaster),
+            None => Self::of_classes(num_nodes, scenario.traffic.clone(), scenario.seed, &neighbours),
         }
     }
 
-    /// Checks the arguments against each other and fills in `defaults`, where there are any.
-    ///
-    /// # Errors
-    /// One line that names the argument and the way out.
-    pub fn resolve(
-        mode: Mode,
-        num_nodes: u64,
-        args: &WorkloadArgs,
-        defaults: Option<&WorkloadDefaults>,
-    ) -> Result<Self, UsageError> {
-        if num_nodes == 0 || num_nodes > MAX_NODES {
-            return Err(UsageError(format!("--num-nodes {num_nodes}: must be 1 to {MAX_NODES}")));
+    fn explore(explore: &Explore) -> Result<Load, UsageError> {
+        let least = explore.min_throughput_bytes_per_second;
+        let trials = trials(explore.min_message_size_bytes, least);
+        if trials.is_empty() {
+            return Err(UsageError(format!(
+                "no trial has messages of at least {} bytes and {least} bytes per second (at most 4194304 bytes every \
+                 1 ms): lower --explore-min-message-size-bytes or --explore-min-throughput-byte-per-seconds",
+                explore.min_message_size_bytes
+            )));
         }
-        let load = match mode {
-            Mode::Explore => Self::explore(num_nodes, args, defaults)?,
-            Mode::All | Mode::One | Mode::Rr => Self::steady(mode, num_nodes, args, defaults)?,
-        };
-        Ok(Self { num_nodes, load, neighbours: None })
+        Ok(Load::Explore {
+            broadcaster: explore.broadcaster,
+            cool_down: Duration::from_secs(explore.cool_down_seconds),
+            run: Duration::from_secs(explore.run_seconds),
+            trials,
+        })
+    }
+
+    /// Maximum time from the start to the end of the drain, in seconds.
+    pub fn longest_seconds(&self, scenario: &Scenario) -> u64 {
+        match &self.load {
+            Load::Explore { cool_down, run, trials, .. } => {
+                (cool_down.as_secs() + run.as_secs()).saturating_mul(trials.len() as u64) + cool_down.as_secs()
+            }
+            Load::Steady { .. } => {
+                let measurement = &scenario.measurement;
+                let window = measurement.window_seconds.unwrap_or(Measurement::DEFAULT_WINDOW);
+                measurement.warm_up_seconds + window + measurement.drain_seconds
+            }
+        }
     }
 
     /// The workload of the classes of a resolved scenario: with a protocol each, no groups among the senders, and a heartbeat
@@ -135,84 +115,11 @@ impl Workload {
         if classes.is_empty() || classes.len() > MAX_CLASSES {
             return Err(UsageError(format!("{} traffic classes: give 1 to {MAX_CLASSES}", classes.len())));
         }
-        let full = neighbours.iter().all(|peers| peers.len() as u64 == num_nodes.saturating_sub(1));
-        let neighbours = (!full).then(|| neighbours.iter().map(|peers| peers.iter().copied().collect()).collect());
+        let neighbours = incomplete(num_nodes, neighbours);
         for class in &classes {
             check(class, &classes, num_nodes).map_err(|line| UsageError(format!("class '{}': {line}", class.name)))?;
         }
         Ok(Self { num_nodes, load: Load::Steady { classes, seed }, neighbours })
-    }
-
-    fn steady(
-        mode: Mode,
-        num_nodes: u64,
-        args: &WorkloadArgs,
-        defaults: Option<&WorkloadDefaults>,
-    ) -> Result<Load, UsageError> {
-        let message_size = args
-            .message_size_bytes
-            .or(defaults.map(|defaults| defaults.message_size_bytes))
-            .ok_or_else(|| needs(mode, "--message-size-bytes"))?;
-        if !(HEADER_SIZE..=MAX_MESSAGE_SIZE).contains(&message_size) {
-            return Err(UsageError(format!(
-                "--message-size-bytes {message_size}: must be {HEADER_SIZE} (the header) to {MAX_MESSAGE_SIZE} (32 MiB)"
-            )));
-        }
-        let heartbeat_millis = args
-            .heartbeat_millis
-            .or(defaults.map(|defaults| defaults.heartbeat_millis))
-            .ok_or_else(|| needs(mode, "--heartbeat-millis"))?;
-        let heartbeat = positive("--heartbeat-millis", heartbeat_millis, 1, "ms")?;
-        let mut class = TrafficClass {
-            message_size_bytes: MessageSize::Fixed(message_size),
-            heartbeat_millis: Some(heartbeat_millis),
-            phase: match args.send_phase {
-                SendPhase::Aligned => scenario::SendPhase::Aligned,
-                SendPhase::Spread => scenario::SendPhase::Spread,
-            },
-            ..TrafficClass::default()
-        };
-        match mode {
-            Mode::Rr => {
-                let seconds = args
-                    .round_duration_seconds
-                    .or(defaults.map(|defaults| defaults.round_duration_seconds))
-                    .ok_or_else(|| needs(mode, "--round-duration-seconds"))?;
-                let round = positive("--round-duration-seconds", seconds, 1000, "s")?;
-                if round < heartbeat {
-                    return Err(UsageError(format!(
-                        "--round-duration-seconds {seconds} is shorter than --heartbeat-millis {heartbeat_millis}: \
-                         some turns would be silent"
-                    )));
-                }
-                (class.senders, class.turn_seconds) = (Senders::Turns, Some(seconds));
-            }
-            Mode::One => class.senders = Senders::Nodes(Nodes::from(broadcaster(mode, num_nodes, args, defaults)?)),
-            Mode::All | Mode::Explore => {}
-        }
-        Ok(Load::Steady { classes: vec![class], seed: args.send_phase_seed })
-    }
-
-    fn explore(num_nodes: u64, args: &WorkloadArgs, defaults: Option<&WorkloadDefaults>) -> Result<Load, UsageError> {
-        let broadcaster = broadcaster(Mode::Explore, num_nodes, args, defaults)?;
-        let cool_down =
-            positive("--explore-cool-down-duration-seconds", args.explore_cool_down_duration_seconds, 1000, "s")?;
-        let run = positive("--explore-run-duration-seconds", args.explore_run_duration_seconds, 1000, "s")?;
-        let least = args.explore_min_throughput_byte_per_seconds;
-        if !(least.is_finite() && least >= 0.0) {
-            return Err(UsageError(format!(
-                "--explore-min-throughput-byte-per-seconds {least}: must be a number, 0 or more"
-            )));
-        }
-        let trials = trials(args.explore_min_message_size_bytes, least);
-        if trials.is_empty() {
-            return Err(UsageError(format!(
-                "no trial has messages of at least {} bytes and {least} bytes per second (at most 4194304 bytes every \
-                 1 ms): lower --explore-min-message-size-bytes or --explore-min-throughput-byte-per-seconds",
-                args.explore_min_message_size_bytes
-            )));
-        }
-        Ok(Load::Explore { broadcaster, cool_down, run, trials })
     }
 
     /// The traffic of a steady load that starts at `start` and ends at `to`, in nanoseconds since the Unix epoch. Where nodes
@@ -306,18 +213,14 @@ impl Workload {
 
     /// The way of each class through a network, by class number, of classes that name no protocol over `protocol`. In mode
     /// explore the messages have `message_size` bytes.
-    pub(super) fn channels(&self, protocol: network::Protocol, message_size: usize) -> Vec<Channel> {
+    pub(super) fn channels(&self, protocol: Protocol, message_size: usize) -> Vec<Channel> {
         let Load::Steady { classes, .. } = &self.load else {
             return vec![Channel::of_default_class(protocol, self.broadcasters(0), message_size)];
         };
         let rates: Vec<f64> = classes.iter().map(|class| self.rate(class, classes, MAX_CLASSES)).collect();
         let slowest = rates.iter().copied().filter(|rate| *rate > 0.0).fold(f64::INFINITY, f64::min);
         let channel = |(number, class): (u16, &TrafficClass)| Channel {
-            protocol: class.protocol.map_or(protocol, |protocol| match protocol {
-                Protocol::Gossipsub => network::Protocol::Gossipsub,
-                Protocol::Sqmr => network::Protocol::Sqmr,
-                Protocol::ReversedSqmr => network::Protocol::ReversedSqmr,
-            }),
+            protocol: class.protocol.unwrap_or(protocol),
             topic: class.topic.clone().unwrap_or_else(|| match class.name.as_str() {
                 DEFAULT_CLASS => DEFAULT_TOPIC.into(),
                 name => format!("{DEFAULT_TOPIC}/{name}"),
@@ -463,39 +366,13 @@ impl TrialPlan {
     }
 }
 
-fn needs(mode: Mode, flag: &str) -> UsageError {
-    UsageError(format!("--mode {} needs {flag}", value_name(&mode)))
+/// The peers of each node, unless every node is a peer of every other.
+fn incomplete(num_nodes: u64, neighbours: &[BTreeSet<u64>]) -> Option<Vec<Vec<u64>>> {
+    let full = neighbours.iter().all(|peers| peers.len() as u64 == num_nodes.saturating_sub(1));
+    (!full).then(|| neighbours.iter().map(|peers| peers.iter().copied().collect()).collect())
 }
 
 /// A value as it is written on the command line.
 pub fn value_name(value: &impl ValueEnum) -> String {
     value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
-}
-
-fn broadcaster(
-    mode: Mode,
-    num_nodes: u64,
-    args: &WorkloadArgs,
-    defaults: Option<&WorkloadDefaults>,
-) -> Result<u64, UsageError> {
-    let broadcaster = args
-        .broadcaster
-        .or(defaults.map(|defaults| defaults.broadcaster))
-        .ok_or_else(|| needs(mode, "--broadcaster"))?;
-    if broadcaster >= num_nodes {
-        return Err(UsageError(format!(
-            "--broadcaster {broadcaster} is outside of the network: its {num_nodes} nodes are 0 to {}",
-            num_nodes - 1
-        )));
-    }
-    Ok(broadcaster)
-}
-
-/// A duration that is not 0 and not above a year.
-fn positive(flag: &str, value: u64, millis: u64, unit: &str) -> Result<Duration, UsageError> {
-    const YEAR_MILLIS: u64 = 366 * 24 * 3600 * 1000;
-    match value.checked_mul(millis) {
-        Some(total @ 1..=YEAR_MILLIS) => Ok(Duration::from_millis(total)),
-        _ => Err(UsageError(format!("{flag} {value}: must be 1 to {} {unit}", YEAR_MILLIS / millis))),
-    }
 }

@@ -8,7 +8,8 @@ use statrs::distribution::{Binomial, DiscreteCDF};
 use super::message::{self, MessageMeasured, message_problem};
 use crate::{
     probe::Times,
-    shaping::{QdiscCounters, Shape},
+    scenario::Shape,
+    shaping::QdiscCounters,
 };
 
 /// Chance that a run on perfect links is called invalid for a loss that was only chance; shared out to all its tests.

@@ -16,7 +16,7 @@ use super::{
 };
 
 /// Maximum number of nodes of a network: ids beyond need more memory for their identities than a node should take.
-pub const MAX_NODES: u64 = 100_000;
+pub const MAX_NODES: u64 = 10_000;
 
 /// Smallest message, in bytes: its header.
 pub const MIN_MESSAGE_SIZE: usize = 36;

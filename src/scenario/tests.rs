@@ -108,7 +108,7 @@ fn every_broken_scenario_is_refused_in_one_line_with_its_place() {
     let traffic = |line: &str| format!("[[traffic]]\n{line}");
     for (text, says) in [
         ("nodes = 5".to_owned(), "x.toml:1:9: invalid type: integer `5`, expected struct NodeSettings"),
-        ("[nodes]\ncount = 0".into(), "x.toml:2:1: nodes.count 0: must be 1 to 100000"),
+        ("[nodes]\ncount = 0".into(), "x.toml:2:1: nodes.count 0: must be 1 to 10000"),
         ("[nodes]\ncuont = 4".into(), "x.toml:2:1: unknown field `cuont`, expected one of `count`"),
         ("[nodes]\ncuont = 4".into(), "is `count` meant?"),
         ("[nodes]\ncount = \"many\"".into(), "x.toml:2:9: invalid type: string"),

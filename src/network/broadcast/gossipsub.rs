@@ -23,10 +23,11 @@ use crate::{
     message::MAX_MESSAGE_SIZE,
     metrics::Metrics,
     network::{
-        Handover, NetworkError, Protocol, Traffic,
+        Handover, NetworkError, Traffic,
         behaviours::{Behaviours, BehavioursEvent},
         events,
     },
+    scenario::Protocol,
 };
 
 /// What is added to the largest message that any node may send to give `max_transmit_size`. libp2p compares that limit with all that is in

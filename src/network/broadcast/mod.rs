@@ -17,12 +17,12 @@ use tokio::sync::Notify;
 
 use self::{gossipsub::Gossipsub, inbound::Inbound, reversed_sqmr::ReversedSqmr, sqmr::Sqmr};
 use super::{
-    Handover, NetworkConfig, NetworkError, Protocol, Traffic,
+    Handover, NetworkConfig, NetworkError, Traffic,
     behaviours::{Behaviours, BehavioursEvent},
     budget::Budget,
     streams,
 };
-use crate::metrics::Metrics;
+use crate::{metrics::Metrics, scenario::Protocol};
 
 /// One protocol as the task of the swarm drives it. All its methods are quick.
 pub(super) trait Broadcast: Send {

@@ -24,12 +24,13 @@ use crate::{
     message::MAX_MESSAGE_SIZE,
     metrics::Metrics,
     network::{
-        Backlog, Handover, NetworkConfig, Protocol, Traffic,
+        Backlog, Handover, NetworkConfig, Traffic,
         behaviours::Behaviours,
         budget::Budget,
         queue::{Bounds, QueueReceiver, QueueSender, Refused, queue},
         streams::Opener,
     },
+    scenario::Protocol,
 };
 
 /// Pause before a query is opened anew.

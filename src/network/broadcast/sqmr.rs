@@ -17,12 +17,13 @@ use crate::{
     message::MAX_MESSAGE_SIZE,
     metrics::Metrics,
     network::{
-        Backlog, Handover, Protocol, Roster,
+        Backlog, Handover, Roster,
         behaviours::Behaviours,
         limits::MAX_SESSIONS_PER_PEER,
         queue::{Bounds, QueueReceiver, QueueSender, queue},
         streams::Opener,
     },
+    scenario::Protocol,
 };
 
 /// Bytes of responses that nobody asked for and that are passed over: one of the largest.
