@@ -42,7 +42,9 @@ in
   explore-run-duration-seconds = maybe positive "Length of each trial of mode `explore`.";
   explore-min-throughput-byte-per-seconds = maybe types.number "Trials below this throughput are left out.";
   explore-min-message-size-bytes = maybe natural "Trials with smaller messages are left out.";
-  buffer-size = given (types.ints.between 1 10000000) 100000 "Maximum number of messages in each queue.";
+  buffer-size =
+    given (types.ints.between 1 10000000) 100000
+      "Maximum number of messages in each queue.";
   timeout =
     given (types.ints.between 1 31622400) 31622400
       "Seconds after which the node ends by itself.";

@@ -219,7 +219,7 @@ fn the_reference_of_commands_is_the_help_of_the_programs() {
     assert!(
         page == reference,
         "docs/commands.md differs from the help from line {} on: UPDATE_DOCS=1 cargo test --test documents writes it",
-        different.map_or_else(|| page.lines().count().min(reference.lines().count()), |at| at) + 1
+        different.unwrap_or_else(|| page.lines().count().min(reference.lines().count())) + 1
     );
 }
 

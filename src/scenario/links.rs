@@ -82,7 +82,7 @@ pub struct LinkRule {
     pub from: End,
     /// Receivers.
     pub to: End,
-    /// Whether only this direction is meant.
+    /// Shape only this direction.
     #[serde(default)]
     pub one_way: bool,
     /// See [`Shape::latency_millis`].
@@ -178,7 +178,7 @@ pub struct Links {
     /// Congestion control of the nodes' TCP connections, such as `cubic`; that of the kernel by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub congestion_control: Option<String>,
-    /// Whether the nodes speak IPv6 to one another.
+    /// Use IPv6 between the nodes.
     pub ipv6: bool,
     /// Shape of every link that nothing else shapes; its throughput is that of each interface.
     pub default: Shape,

@@ -60,9 +60,9 @@ pub struct Network {
     pub transport: Transport,
     /// Maximum number of bytes that wait for one peer.
     pub queue_bytes: u64,
-    /// Whether nodes export the metrics of libp2p's own gossipsub; this costs a copy of each message.
+    /// Export the metrics of libp2p's own gossipsub; this costs a copy of each message.
     pub gossipsub_metrics: bool,
-    /// Whether nodes export the metrics of the network's tokio runtime.
+    /// Export the metrics of the network's tokio runtime.
     pub tokio_metrics: bool,
     /// Settings of gossipsub.
     pub gossipsub: GossipSettings,
@@ -95,9 +95,9 @@ pub struct GossipSettings {
     pub mesh_outbound_min: usize,
     /// Milliseconds between gossipsub's own heartbeats: mesh upkeep and gossip, not the sending schedule.
     pub heartbeat_millis: u64,
-    /// Whether a publisher sends to every subscribed peer, not only to its mesh.
+    /// Let a publisher send to every subscribed peer, not only to its mesh.
     pub flood_publish: bool,
-    /// Whether messages are signed, and every received copy is verified.
+    /// Sign messages, and verify every received copy.
     pub signing: bool,
     /// Size above which a message is announced by IDONTWANT, so that peers need not send another copy.
     pub idontwant_threshold_bytes: usize,

@@ -265,7 +265,7 @@ pub struct TrafficClass {
     /// Topic of gossipsub; by default `stress_test_topic` for the class `default` and `stress_test_topic/NAME` for others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub topic: Option<String>,
-    /// Whether each message goes to one peer, in turn, instead of all; of sqmr and reversed-sqmr.
+    /// Send each message to one peer, in turn, instead of all; for sqmr and reversed-sqmr.
     pub unicast: bool,
 }
 
