@@ -16,7 +16,7 @@ use axum::{
 use clap::Parser;
 use serde_json::{Value, json};
 
-use super::{FaultSchedule, LinkProbe, ManifestFacts, Plan, Timing, run, workload_summary};
+use super::{LinkProbe, ManifestFacts, Plan, Timing, run, workload_summary};
 use crate::{
     deploy::{Capabilities, Deployment, StartError, netns},
     metrics::usage,
@@ -216,7 +216,7 @@ async fn played(shared: &Shared, faults: &[&str]) -> RunSummary {
                 message_percent: 5.0,
             },
         },
-        faults: FaultSchedule::new(&faults, None, NODES, Some(window)).unwrap(),
+        faults: crate::scenario::FaultSchedule::new(&faults, NODES, 0, Some(window)).unwrap(),
         addresses: vec![],
         congestion_control: None,
         endpoints,
