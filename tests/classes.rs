@@ -9,7 +9,9 @@ use std::{collections::BTreeSet, process::Command, time::Duration};
 use apollo_network_benchmark::{
     network::peer_id,
     node::{self, NodeArgs, NodeSummary, Workload, unix_nanos},
-    report::{ClassRow, Collected, DrainEnd, DrainSummary, Observations, PhaseInput, PlannedWindow, WorkloadSummary, merge},
+    report::{
+        ClassRow, Collected, DrainEnd, DrainSummary, Observations, PhaseInput, PlannedWindow, WorkloadSummary, merge,
+    },
     scenario::{MessageSize, Protocol, SendPhase, Senders, TrafficClass, WeightedSize},
 };
 use clap::Parser;
@@ -79,7 +81,12 @@ fn node_process(id: u64, ports: u16) -> Running {
     let mut args = lone_node(ports + id as u16, port(id), "--controlled --run-id 5");
     args[1] = id.to_string();
     args[3] = NODES.to_string();
-    let peers = line().into_iter().nth(id as usize).unwrap().into_iter().map(|peer| format!("/ip4/127.0.0.1/tcp/{}/p2p/{}", port(peer), peer_id(peer)));
+    let peers = line()
+        .into_iter()
+        .nth(id as usize)
+        .unwrap()
+        .into_iter()
+        .map(|peer| format!("/ip4/127.0.0.1/tcp/{}/p2p/{}", port(peer), peer_id(peer)));
     *args.last_mut().unwrap() = format!("--bootstrap={}", peers.collect::<Vec<_>>().join(","));
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "one_node", "--ignored", "--nocapture"]);
@@ -119,8 +126,11 @@ fn each_class_has_its_messages_its_receivers_and_its_account() {
     };
     let run = merge(Collected { nodes: &nodes, observed: &observed });
     assert!(run.verdict.valid, "{:?}", run.verdict);
-    let counts: Vec<_> =
-        run.classes.iter().map(|row| (row.name.as_str(), row.intended, row.sent, row.expected, row.delivered)).collect();
+    let counts: Vec<_> = run
+        .classes
+        .iter()
+        .map(|row| (row.name.as_str(), row.intended, row.sent, row.expected, row.delivered))
+        .collect();
     // 15 proposals of three parts; three votes on each, one acknowledgement of each vote; 30 messages of each node to one peer.
     let expected =
         [("proposal", 45, 45, 90, 90), ("vote", 45, 45, 90, 90), ("ack", 45, 45, 90, 90), ("sync", 90, 90, 90, 90)];

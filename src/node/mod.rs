@@ -30,19 +30,19 @@ mod workload;
 
 pub use arguments::{Bootstrap, ControlArgs, NetworkArgs, NodeArgs, UsageError, WorkloadArgs};
 pub use clock::unix_nanos;
+pub use driver::SEND_GRACE;
 pub use environment::with_bare_environment;
 pub use explore::{TrialPlan, TrialTimes, trials};
 pub use histogram_text::HistogramText;
+pub use plan::{AnswerPlan, ClassPlan, Pace, Reach, TrafficPlan};
 pub use profile::ProfileMode;
 pub use recorder::Recorder;
-pub use plan::{AnswerPlan, ClassPlan, Pace, Reach, TrafficPlan};
 pub use run::{Failure, run, run_node};
 pub use schedule::{SendPhase, SendPlan, Slot, Slots, Turn};
-pub use driver::SEND_GRACE;
 pub use state::{MOST_BOUNDARIES, NodeState, StartOrder};
 pub use summary::{
-    ArrivalSummary, ClassSummary, NODE_SCHEMA_VERSION, NodeSummary, PendingWork, PhaseSender, PhaseSummary, SenderSummary, THIRDS,
-    TrialSummary, WINDOW_PARTS, WindowSummary, WindowUsage, write_json,
+    ArrivalSummary, ClassSummary, NODE_SCHEMA_VERSION, NodeSummary, PendingWork, PhaseSender, PhaseSummary,
+    SenderSummary, THIRDS, TrialSummary, WINDOW_PARTS, WindowSummary, WindowUsage, write_json,
 };
 pub use windows::MeasurementWindow;
 pub use workload::{Load, Mode, Workload, WorkloadDefaults, value_name};
