@@ -20,7 +20,9 @@ fn target<'a>(schema: &'a Value, definitions: &'a Map<String, Value>) -> (Option
     if let Some(name) = schema["$ref"].as_str().and_then(|reference| reference.rsplit('/').next()) {
         return (Some(name), &definitions[name]);
     }
-    if let Some(options) = schema["anyOf"].as_array().filter(|options| options.iter().any(|option| option["type"] == "null")) {
+    if let Some(options) =
+        schema["anyOf"].as_array().filter(|options| options.iter().any(|option| option["type"] == "null"))
+    {
         return target(&options[0], definitions);
     }
     if schema["items"].is_object() {

@@ -3,8 +3,8 @@
 //! Every command returns `Result<(), CliError>`; [`CliError::exit`] alone makes exit codes of it.
 
 mod arguments;
-mod cluster;
 mod choices;
+mod cluster;
 mod command_line;
 mod error;
 mod image;

@@ -13,9 +13,9 @@ use super::{
     scenario_flags::{GossipFlags, MeasurementFlags, NetworkFlags, ScenarioFlags, WorkloadFlags},
 };
 use crate::{
-    paths::read_text,
     network::{PeerAddress, PeerAddressError},
     node::{NodeConfig, ProfileMode, any_address, log_limit},
+    paths::read_text,
     scenario::{Mode, Protocol, Scenario},
 };
 
@@ -29,7 +29,14 @@ pub(super) struct NodeFlags {
     #[arg(long, env = "APOLLO_CONFIG", value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
     /// Text of such a configuration, for containers, which get it by the environment
-    #[arg(long, env = "APOLLO_CONFIG_TEXT", value_name = "TOML", hide = true, hide_env_values = true, conflicts_with = "config")]
+    #[arg(
+        long,
+        env = "APOLLO_CONFIG_TEXT",
+        value_name = "TOML",
+        hide = true,
+        hide_env_values = true,
+        conflicts_with = "config"
+    )]
     pub(super) config_text: Option<String>,
     /// Id of this node, from 0: its identity follows from it
     #[arg(long, short_alias = 'i', env = "APOLLO_ID", required_unless_present_any = ["config", "config_text"])]

@@ -101,9 +101,10 @@ impl RemoteRunArgs {
         let expected = match &self.scenario {
             Some(_) => {
                 let expected = finish(scenario, &source)?;
-                let needs = fault_needs(&expected.fault_schedule().map_err(|error| CliError::Usage(error.to_string()))?)
-                    .map(|need| check(&CAPABILITIES, [need]))
-                    .collect::<Result<Vec<_>, _>>();
+                let needs =
+                    fault_needs(&expected.fault_schedule().map_err(|error| CliError::Usage(error.to_string()))?)
+                        .map(|need| check(&CAPABILITIES, [need]))
+                        .collect::<Result<Vec<_>, _>>();
                 needs?;
                 Some(Box::new(expected))
             }

@@ -28,7 +28,8 @@ impl RunArgs {
         while let Some(word) = given.next() {
             match word.to_str() {
                 Some("--on") => {
-                    let name = given.next().ok_or_else(|| CliError::Usage("--on needs the name of a deployment".into()))?;
+                    let name =
+                        given.next().ok_or_else(|| CliError::Usage("--on needs the name of a deployment".into()))?;
                     deployment = name.to_string_lossy().into_owned();
                 }
                 Some(text) => match text.strip_prefix("--on=") {

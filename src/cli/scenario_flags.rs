@@ -307,7 +307,9 @@ impl ScenarioFlags {
         if explores {
             if scenario.traffic.len() > 1 {
                 let classes = scenario.traffic.len();
-                return Err(usage(format!("--mode explore has one kind of traffic, and the scenario has {classes} classes")));
+                return Err(usage(format!(
+                    "--mode explore has one kind of traffic, and the scenario has {classes} classes"
+                )));
             }
             scenario.traffic.clear();
             flags.apply_explore(scenario.explore.get_or_insert_default());

@@ -7,10 +7,7 @@ use std::{
 
 use futures::future::{join_all, try_join_all};
 
-use super::{
-    client::NodeClient,
-    plan::Plan,
-};
+use super::{client::NodeClient, plan::Plan};
 use crate::{
     deploy::Deployment,
     live::NodeCondition,
@@ -295,7 +292,12 @@ impl Faults {
         Ok(())
     }
 
-    async fn cut(&mut self, context: &FaultContext<'_>, groups: &NodeGroups, row: usize) -> Result<Option<String>, String> {
+    async fn cut(
+        &mut self,
+        context: &FaultContext<'_>,
+        groups: &NodeGroups,
+        row: usize,
+    ) -> Result<Option<String>, String> {
         // One cut takes the place of another.
         self.close_cut(context).await?;
         let packets_before = cut_packets(context).await?;

@@ -10,7 +10,8 @@ use super::plan::Plan;
 use crate::{
     environment::{Environment, congestion_controls},
     monitoring::{Addresses, Monitoring},
-    node::{NodeConfig, SendPlan},    scenario::Scenario,
+    node::{NodeConfig, SendPlan},
+    scenario::Scenario,
 };
 
 /// Version of the manifest's JSON.

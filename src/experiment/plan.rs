@@ -8,17 +8,13 @@ use std::{
 
 use serde_json::{Map, Value};
 
-use super::{
-    profile::Profiler,
-};
+use super::profile::Profiler;
 use crate::{
     access::RunToken,
     monitoring::Monitoring,
     node::{Load, NodeConfig, Workload},
     report::{MESSAGE_PERCENT, RunFolder, Tolerance, WorkloadSummary},
-    scenario::{
-        Certificate, FaultSchedule, LinkPlan, Measurement, NodeGroups, Scenario, Shape, ShapePatch,
-    },
+    scenario::{Certificate, FaultSchedule, LinkPlan, Measurement, NodeGroups, Scenario, Shape, ShapePatch},
     shaping::{InterfacePlan, PeerRule},
 };
 

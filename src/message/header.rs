@@ -135,7 +135,8 @@ mod tests {
 
     use super::*;
 
-    const NO_EXTENSION: Extension = Extension { run_id: 0, class: 0, trial: 0, send_lag_micros: 0, life: 0, sent_before: 0 };
+    const NO_EXTENSION: Extension =
+        Extension { run_id: 0, class: 0, trial: 0, send_lag_micros: 0, life: 0, sent_before: 0 };
 
     #[test]
     fn the_bytes_of_a_known_message_are_these() {

@@ -51,17 +51,16 @@ pub const NETWORK_EVENTS: &[&str] = &[
 ];
 
 /// Why an arrival was not counted as a message of the run.
-pub const MALFORMED_REASONS: &[&str] =
-    &[
-        "not_a_message",
-        "unknown_sender",
-        "wrong_sender",
-        "other_run",
-        "other_trial",
-        "unknown_class",
-        "not_for_this_node",
-        "impossible_index",
-    ];
+pub const MALFORMED_REASONS: &[&str] = &[
+    "not_a_message",
+    "unknown_sender",
+    "wrong_sender",
+    "other_run",
+    "other_trial",
+    "unknown_class",
+    "not_for_this_node",
+    "impossible_index",
+];
 
 macro_rules! metrics {
     ($($(#[doc = $help:literal])+ $name:ident: $type:ty $([$label:literal: $values:expr])?;)*) => {
@@ -245,7 +244,9 @@ mod tests {
         let metrics = Metrics::register_classes(&registry, &["proposal".into(), "vote".into()]).unwrap();
         metrics.receive_message_count.of(1).inc();
         let text = super::super::render(&registry, None).unwrap();
-        assert!(text.contains("receive_message_count{class=\"proposal\"} 0\nreceive_message_count{class=\"vote\"} 1\n"));
+        assert!(
+            text.contains("receive_message_count{class=\"proposal\"} 0\nreceive_message_count{class=\"vote\"} 1\n")
+        );
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Bounds of a node's buffers: a pure function of its channels and of the two limits of a queue.
 
 use super::Channel;
-use crate::scenario::Protocol;
 use crate::message::{MAX_EXPLORE_MESSAGE_SIZE, MAX_MESSAGE_SIZE};
+use crate::scenario::Protocol;
 
 /// Messages that every queue has room for, up to the sizes of explore mode.
 const LEAST_MESSAGES: usize = 4;

@@ -10,8 +10,8 @@ use libp2p::PeerId;
 use tokio::{sync::mpsc, time::timeout};
 
 use super::{
-    Backlog, Broadcasters, Channel, DEFAULT_TOPIC, Handover, Network, NetworkConfig, NetworkError,
-    Outgoing, PeerAddress, Readiness, Roster, Traffic, peer_id,
+    Backlog, Broadcasters, Channel, DEFAULT_TOPIC, Handover, Network, NetworkConfig, NetworkError, Outgoing,
+    PeerAddress, Readiness, Roster, Traffic, peer_id,
 };
 use crate::{
     message::{Extension, MAX_MESSAGE_SIZE, compose},

@@ -139,7 +139,8 @@ mod tests {
     #[test]
     fn parts_come_out_by_their_times() {
         let answers = Answers::default();
-        let due = |intended_unix_nanos, class, parts| Due { intended_unix_nanos, class, index: 7, parts, spacing_nanos: 10 };
+        let due =
+            |intended_unix_nanos, class, parts| Due { intended_unix_nanos, class, index: 7, parts, spacing_nanos: 10 };
         answers.push(due(100, 0, 3));
         answers.push(due(105, 1, 1));
         assert_eq!(answers.next_time(), Some(100));

@@ -14,8 +14,8 @@ use axum::{
 use super::{
     clock::unix_nanos,
     guard::{guard, host_names},
-    shared::Node,
     probe_gate::Refusal,
+    shared::Node,
     state::{NodeState, StartOrder},
     workload::Load,
 };

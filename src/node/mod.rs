@@ -30,19 +30,19 @@ mod workload;
 
 pub use clock::unix_nanos;
 pub use config::{NodeConfig, UsageError, any_address, log_limit};
+pub use driver::SEND_GRACE;
 pub use environment::with_bare_environment;
 pub use explore::{TrialPlan, TrialTimes, trials};
 pub use histogram_text::HistogramText;
+pub use plan::{AnswerPlan, ClassPlan, Pace, Reach, TrafficPlan};
 pub use profile::ProfileMode;
 pub use recorder::Recorder;
-pub use plan::{AnswerPlan, ClassPlan, Pace, Reach, TrafficPlan};
 pub use run::{Failure, run};
 pub use schedule::{SendPlan, Slot, Slots, Turn};
-pub use driver::SEND_GRACE;
 pub use state::{MOST_BOUNDARIES, NodeState, StartOrder};
 pub use summary::{
-    ArrivalSummary, ClassSummary, NODE_SCHEMA_VERSION, NodeSummary, PendingWork, PhaseSender, PhaseSummary, SenderSummary, THIRDS,
-    TrialSummary, WINDOW_PARTS, WindowSummary, WindowUsage, write_json,
+    ArrivalSummary, ClassSummary, NODE_SCHEMA_VERSION, NodeSummary, PendingWork, PhaseSender, PhaseSummary,
+    SenderSummary, THIRDS, TrialSummary, WINDOW_PARTS, WindowSummary, WindowUsage, write_json,
 };
 pub use windows::MeasurementWindow;
 pub use workload::{Load, Workload, value_name};

@@ -327,7 +327,8 @@ mod tests {
     #[test]
     fn unicast_goes_round_the_sorted_neighbours() {
         let of_line = plan(line(), Reach::OneNeighbour);
-        let receiver = |sender, index| (0..4).filter(|node| of_line.expects(0, sender, *node, index)).collect::<Vec<_>>();
+        let receiver =
+            |sender, index| (0..4).filter(|node| of_line.expects(0, sender, *node, index)).collect::<Vec<_>>();
         assert_eq!((receiver(1, 0), receiver(1, 1), receiver(1, 2)), (vec![0], vec![2], vec![0]));
         let full = plan(None, Reach::OneNeighbour);
         assert_eq!((0..4).map(|index| full.expects(0, 1, 3, index)).collect::<Vec<_>>(), [false, false, true, false]);

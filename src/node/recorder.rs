@@ -97,7 +97,8 @@ impl State {
             let index = state.next_answer;
             state.next_answer = index.saturating_add(plan.burst());
             // Every message that is to be sent is counted here, whether there is room for it or not.
-            let times = (0..plan.burst()).map(|part| now.saturating_add(part.saturating_mul(answer.burst_spacing_nanos)));
+            let times =
+                (0..plan.burst()).map(|part| now.saturating_add(part.saturating_mul(answer.burst_spacing_nanos)));
             let times: Vec<u64> = times.take_while(|time| *time < until).collect();
             times.iter().for_each(|time| state.windows.intended(*time));
             all.push(Due {
@@ -286,7 +287,8 @@ impl Recorder {
         }
         let pending = of_classes.iter().fold(0, |sum: u64, (_, pending)| sum.saturating_add(*pending));
         let mut all = of_classes.iter().map(|(windows, _)| windows);
-        let mut total = all.next().cloned().unwrap_or_else(|| Windows::new(&MeasurementWindow::everything(Base::Zero), None));
+        let mut total =
+            all.next().cloned().unwrap_or_else(|| Windows::new(&MeasurementWindow::everything(Base::Zero), None));
         all.for_each(|windows| total.add(windows));
         let class = |(class, (windows, pending)): (&super::plan::ClassPlan, &(Windows, u64))| ClassSummary {
             name: class.name.clone(),

@@ -6,7 +6,7 @@ use prometheus::Registry;
 
 use super::{
     clock::unix_nanos,
-    plan::TrafficPlan,
+    plan::{AnswerPlan, ClassPlan, Pace, Reach, TrafficPlan},
     recorder::{MOST_EARLY, Recorder},
     schedule::{SendPlan, Turn},
     windows::{MeasurementWindow, Windows},
@@ -203,7 +203,8 @@ const TAKEN: Handover = Handover { queued: 2, dropped: 0 };
 fn what_is_sent_after_its_successor_was_due_is_late_and_after_the_deadline_not_sent() {
     let recorder = recorder();
     let now = unix_nanos();
-    recorder.begin(&MeasurementWindow { send_deadline: now + 60 * SECOND, ..MeasurementWindow::everything(Base::Zero) });
+    recorder
+        .begin(&MeasurementWindow { send_deadline: now + 60 * SECOND, ..MeasurementWindow::everything(Base::Zero) });
     assert!(send(&recorder, now, TAKEN).is_some());
     let lag = send(&recorder, now - 3 * SECOND, TAKEN).unwrap().send_lag_micros;
     assert!((3_000_000..4_000_000).contains(&lag), "{lag}");
@@ -236,11 +237,8 @@ fn an_index_that_no_schedule_has_reached_is_refused() {
     recorder.received(Some(peer_id(1)), None, &message(1, u64::MAX - 1, now));
     assert_eq!(impossible(), 1);
     let begun = now - SECOND;
-    let schedule = SendPlan {
-        origin_unix_nanos: begun,
-        from_unix_nanos: begun,
-        ..SendPlan::new(3, Turn::All, SECOND / 10)
-    };
+    let schedule =
+        SendPlan { origin_unix_nanos: begun, from_unix_nanos: begun, ..SendPlan::new(3, Turn::All, SECOND / 10) };
     let plan = Arc::new(TrafficPlan::only(schedule, 100));
     recorder.begin(&MeasurementWindow { plan: Some(plan), ..MeasurementWindow::everything(Base::Zero) });
     recorder.received(Some(peer_id(1)), None, &message(1, 10_000, now));
@@ -250,4 +248,124 @@ fn an_index_that_no_schedule_has_reached_is_refused() {
     }
     let counts = recorder.counts();
     assert_eq!((counts.measured.received, counts.measured.undecided, counts.pending), (10, 0, 0));
+}
+
+/// Three nodes in a line: proposals of two parts by node 0, answers of all to them, and a unicast over sessions.
+fn three_classes() -> Arc<TrafficPlan> {
+    let mut plan = TrafficPlan::only(SendPlan { burst: 2, ..SendPlan::new(3, Turn::one(0), SECOND) }, 100);
+    let answer =
+        AnswerPlan { class: 0, senders: Turn::All, burst: 2, burst_spacing_nanos: SECOND, to_unix_nanos: None };
+    let only = plan.classes[0].clone();
+    plan.classes.push(ClassPlan { name: "answer".into(), pace: Pace::After(answer), ..only.clone() });
+    let schedule = SendPlan::new(3, Turn::All, SECOND);
+    let unicast = ClassPlan { name: "one".into(), reach: Reach::OneNeighbour, pace: Pace::Schedule(schedule), ..only };
+    plan.classes.push(unicast);
+    plan.neighbours = Some(vec![vec![1], vec![0, 2], vec![1]]);
+    Arc::new(plan)
+}
+
+fn of_node(id: u64) -> Recorder {
+    let metrics = Metrics::register(&Registry::new()).unwrap();
+    Recorder::new(id, 7, Arc::new(Roster::new(3)), metrics).with_traffic(three_classes())
+}
+
+fn of_class(class: u16, sender: u64, index: u64) -> Vec<u8> {
+    compose(sender, index, 0, 100, &Extension { run_id: 7, class, ..Extension::default() })
+}
+
+fn due(recorder: &Recorder) -> Vec<(u16, u64)> {
+    let answers = recorder.answers();
+    std::iter::from_fn(|| answers.pop()).map(|(class, index, _)| (class, index)).collect()
+}
+
+#[test]
+fn a_logical_message_is_answered_once_when_all_of_its_parts_are_there() {
+    let recorder = of_node(1);
+    let receive = |index| recorder.received_at(Some(peer_id(0)), None, &of_class(0, 0, index), 5 * SECOND);
+    (0..2).for_each(receive);
+    assert_eq!(due(&recorder), [], "nothing is answered before the start");
+    recorder.answer_until(20 * SECOND, None);
+    receive(2);
+    assert_eq!(due(&recorder), []);
+    receive(3);
+    receive(3);
+    assert_eq!(due(&recorder), [(1, 0), (1, 1)], "both parts of one answer");
+    // Part 4 is lost; the message after it is answered all the same.
+    (5..8).for_each(receive);
+    assert_eq!(due(&recorder), [(1, 2), (1, 3)]);
+    assert_eq!(recorder.counts().classes[1].measured.intended, 4);
+    recorder.received_at(Some(peer_id(0)), None, &of_class(0, 0, 8), 20 * SECOND);
+    recorder.received_at(Some(peer_id(0)), None, &of_class(0, 0, 9), 20 * SECOND);
+    assert_eq!(due(&recorder), [], "nothing is answered after the end");
+    recorder.received_at(Some(peer_id(0)), None, &of_class(0, 0, 10), 19 * SECOND + 1);
+    recorder.received_at(Some(peer_id(0)), None, &of_class(0, 0, 11), 19 * SECOND + 1);
+    assert_eq!(due(&recorder), [(1, 4)], "the second part would come after the end");
+}
+
+#[test]
+fn a_publisher_answers_its_own_message_when_it_has_handed_the_last_part_over() {
+    let recorder = of_node(0);
+    recorder.answer_until(u64::MAX, None);
+    for index in 0..2 {
+        let mut message = Outgoing { index, bytes: of_class(0, 0, index), ..outgoing(unix_nanos()) };
+        assert!(recorder.about_to_send(&mut message) && due(&recorder).is_empty());
+        recorder.handed_over(&message, 100, TAKEN);
+    }
+    assert_eq!(due(&recorder), [(1, 0), (1, 1)]);
+}
+
+#[test]
+fn a_node_that_comes_back_answers_behind_all_answers_that_it_can_have_sent() {
+    let recorder = of_node(1);
+    let plan = Some(three_classes());
+    recorder.begin(&MeasurementWindow { plan, ..MeasurementWindow::everything(Base::Zero) });
+    recorder.answer_until(u64::MAX, Some(10 * SECOND));
+    (0..2).for_each(|index| recorder.received_at(Some(peer_id(0)), None, &of_class(0, 0, index), 11 * SECOND));
+    let first = due(&recorder)[0].1;
+    // Eleven proposals at most until then, and two messages for each.
+    assert!((22..100).contains(&first), "{first}");
+}
+
+#[test]
+fn of_a_unicast_only_the_own_share_is_expected() {
+    let recorder = of_node(2);
+    recorder.begin(&MeasurementWindow::everything(Base::Zero));
+    let refused = |reason| recorder.metrics.receive_message_malformed_count.of(reason).get();
+    // Node 1 has two neighbours, so that every other message comes to node 2.
+    for index in [1, 3, 7] {
+        recorder.received(Some(peer_id(1)), None, &of_class(2, 1, index));
+    }
+    assert_eq!((recorder.counts().classes[2].measured.received, recorder.pending()), (3, vec![0, 0, 1]));
+    recorder.received(Some(peer_id(1)), None, &of_class(2, 1, 2));
+    recorder.received(Some(peer_id(0)), None, &of_class(2, 0, 0));
+    assert_eq!(refused("not_for_this_node"), 2);
+    recorder.received(Some(peer_id(1)), None, &of_class(3, 1, 0));
+    assert_eq!(refused("unknown_class"), 1);
+}
+
+#[test]
+fn a_unicast_states_how_many_messages_its_receiver_was_sent_before() {
+    let recorder = of_node(1);
+    let stated = (0..5).map(|index| {
+        let mut message = Outgoing { class: 2, index, bytes: of_class(2, 1, index), ..outgoing(unix_nanos()) };
+        assert!(recorder.about_to_send(&mut message));
+        // Message 2 is dropped.
+        recorder.handed_over(&message, 100, if index == 2 { Handover::default() } else { TAKEN });
+        Message::decode(&message.bytes).unwrap().extension.unwrap().sent_before
+    });
+    assert_eq!(stated.collect::<Vec<_>>(), [0, 0, 1, 1, 1]);
+}
+
+#[test]
+fn a_class_is_told_by_the_message_or_else_by_its_topic() {
+    let recorder = of_node(1);
+    recorder.received(Some(peer_id(0)), Some(0), &of_class(1, 0, 0));
+    let mut plain = of_class(0, 0, 0);
+    plain[HEADER_SIZE..].fill(0);
+    recorder.received(Some(peer_id(0)), Some(1), &plain);
+    recorder.received(Some(peer_id(0)), None, &plain);
+    let counts = recorder.counts();
+    let received: Vec<_> = counts.classes.iter().map(|class| class.measured.received).collect();
+    assert_eq!((received, counts.classes[1].measured.duplicates), (vec![1, 1, 0], 1));
+    assert_eq!((counts.measured.received, counts.measured.duplicates), (2, 1), "the totals are the sums");
 }

@@ -73,7 +73,8 @@ pub fn run(args: NodeConfig) -> Result<(), Failure> {
     let token = args.token().map_err(|error| Failure::Usage(error.to_string()))?;
     let open_files = raise_open_files();
     let registry = Registry::new();
-    let metrics = Metrics::register_classes(&registry, &workload.class_names()).map_err(|error| other("metrics", &error))?;
+    let metrics =
+        Metrics::register_classes(&registry, &workload.class_names()).map_err(|error| other("metrics", &error))?;
     metrics.explore_trial.set(-1);
     logging::start(args.scenario.nodes.verbosity, args.log_limit_mib, &metrics);
 

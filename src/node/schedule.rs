@@ -404,7 +404,10 @@ mod tests {
         assert_eq!(due, [110, 110, 110, 120, 120, 120, 130, 130]);
         // A schedule that begins in the middle of a burst begins with the next one.
         let late = SendPlan { from_unix_nanos: 101 * MS, ..burst };
-        assert_eq!(late.slots(0, 0).map(|slot| slot.intended_unix_nanos / MS).collect::<Vec<_>>(), [110, 112, 114, 120, 122]);
+        assert_eq!(
+            late.slots(0, 0).map(|slot| slot.intended_unix_nanos / MS).collect::<Vec<_>>(),
+            [110, 112, 114, 120, 122]
+        );
     }
 
     fn turns() -> impl Strategy<Value = (u64, Turn)> {
@@ -457,7 +460,7 @@ mod tests {
                 let walked: Vec<Slot> = plan.slots(id, 0).collect();
                 prop_assert!(walked.iter().map(|slot| slot.index).eq(0..walked.len() as u64));
                 prop_assert!(walked.is_sorted_by_key(|slot| slot.intended_unix_nanos));
-                let first_part = |slot: &&Slot| slot.index % burst == 0;
+                let first_part = |slot: &&Slot| slot.index.is_multiple_of(burst);
                 let beats = walked.iter().filter(first_part).map(|slot| slot.intended_unix_nanos);
                 prop_assert!(beats.clone().all(|time| time >= plan.from_unix_nanos));
                 let inside = |slot: &&Slot| (from..to).contains(&slot.intended_unix_nanos);

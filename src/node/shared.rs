@@ -1,8 +1,6 @@
 //! State that all parts of a node share.
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
-};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use prometheus::Registry;
 use tokio::{
@@ -11,8 +9,8 @@ use tokio::{
 };
 
 use super::{
-    config::NodeConfig,
     clock::unix_nanos,
+    config::NodeConfig,
     pending,
     probe_gate::ProbeGate,
     profile::Profiler,

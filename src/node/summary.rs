@@ -148,10 +148,9 @@ impl WindowSummary {
         ];
         let add = |own: &mut u64, more: u64| *own = own.saturating_add(more);
         own.into_iter().zip(more).for_each(|(own, more)| add(own, more));
-        for (own, more) in [
-            (&mut self.received_by_part, &other.received_by_part),
-            (&mut self.sent_by_part, &other.sent_by_part),
-        ] {
+        for (own, more) in
+            [(&mut self.received_by_part, &other.received_by_part), (&mut self.sent_by_part, &other.sent_by_part)]
+        {
             own.iter_mut().zip(more).for_each(|(own, more)| add(own, *more));
         }
         for (own, more) in

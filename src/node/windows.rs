@@ -9,7 +9,7 @@ use super::{
     plan::TrafficPlan,
     summary::{PhaseSender, PhaseSummary, THIRDS, WINDOW_PARTS, WindowSummary},
 };
-use crate::message::{DeliveryKind, Base, Claim};
+use crate::message::{Base, Claim, DeliveryKind};
 
 /// The messages that are counted from now on, and their window. All times are in nanoseconds since the Unix epoch.
 #[derive(Clone, Debug)]
@@ -394,7 +394,12 @@ mod tests {
     use super::*;
 
     fn span(boundaries: Vec<u64>) -> MeasurementWindow {
-        MeasurementWindow { from_unix_nanos: 1_000, to_unix_nanos: 2_000, boundaries, ..MeasurementWindow::everything(Base::Zero) }
+        MeasurementWindow {
+            from_unix_nanos: 1_000,
+            to_unix_nanos: 2_000,
+            boundaries,
+            ..MeasurementWindow::everything(Base::Zero)
+        }
     }
 
     fn arrived(sender: u64, intended: u64, now: u64) -> Delivery {
@@ -448,7 +453,11 @@ mod tests {
     #[test]
     fn offered_less_arrived_time_is_the_time_that_messages_were_under_way() {
         let ms = 1_000_000;
-        let window = MeasurementWindow { from_unix_nanos: 3_000 * ms, to_unix_nanos: 6_000 * ms, ..MeasurementWindow::everything(Base::Zero) };
+        let window = MeasurementWindow {
+            from_unix_nanos: 3_000 * ms,
+            to_unix_nanos: 6_000 * ms,
+            ..MeasurementWindow::everything(Base::Zero)
+        };
         let mut windows = Windows::new(&window, None);
         // One from the warm-up that takes 1.5 s, one of the second third that never comes, one of a tenth of a second.
         for intended in [2_000, 4_200, 5_500] {

@@ -254,9 +254,7 @@ impl Workload {
     /// The nodes that ever broadcast messages of a class.
     fn broadcasters(&self, class: u16) -> Broadcasters {
         let senders = match &self.load {
-            Load::Steady { classes, .. } => {
-                classes.get(usize::from(class)).map_or(Turn::All, |class| self.turn(class))
-            }
+            Load::Steady { classes, .. } => classes.get(usize::from(class)).map_or(Turn::All, |class| self.turn(class)),
             Load::Explore { broadcaster, .. } => Turn::one(*broadcaster),
         };
         match senders {
@@ -311,7 +309,9 @@ fn check(class: &TrafficClass, classes: &[TrafficClass], num_nodes: u64) -> Resu
     }
     let least = HEADER_SIZE + Extension::SIZE;
     if classes.len() > 1 && sizes.iter().any(|size| *size < least) {
-        return Err(format!("message_size_bytes must be {least} or more beside other classes: the message names its class"));
+        return Err(format!(
+            "message_size_bytes must be {least} or more beside other classes: the message names its class"
+        ));
     }
     match &class.senders {
         Senders::Group(group) => return Err(format!("group '{group}' is not resolved to nodes")),

@@ -18,8 +18,7 @@ use crate::{
     access::RunToken,
     deploy::remote::Endpoint,
     experiment::{
-        LinkProbe, ManifestFacts, NodeClient, Plan, Progress, RemoteFacts, Timing,
-        unless_interrupted, workload_summary,
+        LinkProbe, ManifestFacts, NodeClient, Plan, Progress, RemoteFacts, Timing, unless_interrupted, workload_summary,
     },
     http,
     monitoring::{Monitoring, ObserveArgs, Observers},

@@ -55,10 +55,8 @@ impl<'a> Scheduled<'a> {
             }
             None => 0,
         };
-        let by_node: Vec<Vec<u64>> = plan
-            .numbered()
-            .map(|(class, _)| (0..num_nodes).map(|node| of_node(class, node)).collect())
-            .collect();
+        let by_node: Vec<Vec<u64>> =
+            plan.numbered().map(|(class, _)| (0..num_nodes).map(|node| of_node(class, node)).collect()).collect();
         Self { plan, from, to, all: by_node.iter().map(|nodes| sum(nodes.iter().copied())).collect(), by_node }
     }
 
@@ -217,7 +215,8 @@ impl<'a> Known<'a> {
         }
         let counts = |window: &WindowSummary| [window.intended, window.sent, window.dropped, window.received];
         let of_classes = node.classes.iter().map(|class| counts(&class.measured));
-        let sums = of_classes.fold([0_u64; 4], |sums, counts| std::array::from_fn(|at| sums[at].saturating_add(counts[at])));
+        let sums =
+            of_classes.fold([0_u64; 4], |sums, counts| std::array::from_fn(|at| sums[at].saturating_add(counts[at])));
         if sums == counts(&node.measured) {
             Ok(())
         } else {
@@ -267,7 +266,12 @@ impl<'a> Known<'a> {
         let Some((_, window, whole)) = &self.planned else { return Ok(()) };
         let scheduled = if node.start.is_some() { window } else { whole };
         by_sender.iter().try_for_each(|(sender, received)| {
-            at_most(*received, &format!("messages of node {sender}"), scheduled.share(class, *sender, node.node), "that it was to send")
+            at_most(
+                *received,
+                &format!("messages of node {sender}"),
+                scheduled.share(class, *sender, node.node),
+                "that it was to send",
+            )
         })
     }
 

@@ -15,8 +15,8 @@ use crate::{
     metrics::{Metrics, Usage},
     network::{Handover, Outgoing, Readiness, Roster, Traffic, peer_id},
     node::{
-        NODE_SCHEMA_VERSION, NodeSummary, NodeState, Recorder, SendPlan, MeasurementWindow, StartOrder, TrafficPlan, TrialPlan, TrialSummary,
-        TrialTimes, Turn, WindowUsage, unix_nanos,
+        MeasurementWindow, NODE_SCHEMA_VERSION, NodeState, NodeSummary, Recorder, SendPlan, StartOrder, TrafficPlan,
+        TrialPlan, TrialSummary, TrialTimes, Turn, WindowUsage, unix_nanos,
     },
 };
 
@@ -80,7 +80,12 @@ impl Run {
         let mut fates = fates.iter().cycle();
         for sender in 0..NODES {
             let recorder = &self.recorders[sender as usize];
-            for slot in self.plan.classes[0].schedule().unwrap().slots(sender, 0).take_while(|slot| slot.intended_unix_nanos <= self.now) {
+            for slot in self.plan.classes[0]
+                .schedule()
+                .unwrap()
+                .slots(sender, 0)
+                .take_while(|slot| slot.intended_unix_nanos <= self.now)
+            {
                 recorder.intended(0, slot.intended_unix_nanos);
                 let (lost, twice, stated, size) = match fates.next().unwrap() {
                     Fate::Missed => continue,

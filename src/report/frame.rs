@@ -3,7 +3,9 @@
 use std::{borrow::Cow, collections::BTreeMap};
 
 use super::{lives::sum, observed::PlannedWindow, quantiles::Missing};
-use crate::node::{NodeSummary, PhaseSummary, Reach, SendPlan, TrafficPlan, Turn, WINDOW_PARTS, WindowSummary, WindowUsage};
+use crate::node::{
+    NodeSummary, PhaseSummary, Reach, SendPlan, TrafficPlan, Turn, WINDOW_PARTS, WindowSummary, WindowUsage,
+};
 
 /// A node's counts of one window by class number, and its usage.
 pub(super) type Part<'a> = (Vec<&'a WindowSummary>, WindowUsage);
@@ -85,9 +87,8 @@ impl Frame<'_> {
 
     /// Those of them that reach `receiver`.
     fn scheduled_to(&self, class: u16, sender: u64, receiver: u64, from: u64, to: u64) -> u64 {
-        let indices = self.planned.and_then(|planned| {
-            planned.plan.indices(class, sender, from, to.min(self.passed_unix_nanos))
-        });
+        let indices =
+            self.planned.and_then(|planned| planned.plan.indices(class, sender, from, to.min(self.passed_unix_nanos)));
         indices.map_or(0, |indices| self.traffic.share(class, sender, receiver, indices))
     }
 

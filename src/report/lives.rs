@@ -8,8 +8,8 @@ use hdrhistogram::Histogram;
 use crate::{
     metrics::Usage,
     node::{
-        ArrivalSummary, ClassSummary, HistogramText, NodeSummary, PhaseSender, PhaseSummary, THIRDS, WINDOW_PARTS, WindowSummary,
-        WindowUsage,
+        ArrivalSummary, ClassSummary, HistogramText, NodeSummary, PhaseSender, PhaseSummary, THIRDS, WINDOW_PARTS,
+        WindowSummary, WindowUsage,
     },
 };
 

@@ -18,7 +18,7 @@ use super::{
     sustained,
     totals::Accounts,
 };
-use crate::node::{NodeSummary, NodeState, TrialSummary, WindowSummary, WindowUsage};
+use crate::node::{NodeState, NodeSummary, TrialSummary, WindowSummary, WindowUsage};
 
 pub(super) fn ratio(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)

@@ -41,8 +41,8 @@ pub use observed::{Observations, PlannedWindow};
 pub use phases::PhaseInput;
 pub use quantiles::{DelaySummary, Quantile};
 pub use summary::{
-    ClassRow, Deliveries, FaultRow, GroupDeliveries, NodeRow, PhaseRow, RUN_SCHEMA_VERSION, RunSummary, Totals, TrialRow,
-    Verdict, WorkloadSummary,
+    ClassRow, Deliveries, FaultRow, GroupDeliveries, NodeRow, PhaseRow, RUN_SCHEMA_VERSION, RunSummary, Totals,
+    TrialRow, Verdict, WorkloadSummary,
 };
 pub use sustained::{FrontierRow, Sustained};
 pub use table::{frontier_table, per_node_table, phase_table, run_table, trial_line, trial_table};

@@ -510,10 +510,7 @@ impl Model<'_> {
         let phases = starts.map(|from| PhaseInput { events: vec![], groups: groups_at(from) });
         let window = PlannedWindow { plan: self.plan.as_ref().clone(), from_unix_nanos: OPENING, to_unix_nanos: END };
         let observed = Observations {
-            workload: WorkloadSummary {
-                num_nodes: self.num_nodes,
-                ..WorkloadSummary::default()
-            },
+            workload: WorkloadSummary { num_nodes: self.num_nodes, ..WorkloadSummary::default() },
             window: Some(window),
             ended_unix_nanos: Some(ended),
             killed,

@@ -164,7 +164,9 @@ fn answers_owed(run: &Run, class: u16, node: u64) -> i128 {
     }
     let burst = plan.class(answer.class).unwrap().burst();
     let mut logical: BTreeMap<(u64, u64), Vec<(u64, u64)>> = BTreeMap::new();
-    for ((_, _, sender, index), time) in run.truth.first.iter().filter(|((c, n, ..), _)| (*c, *n) == (answer.class, node)) {
+    for ((_, _, sender, index), time) in
+        run.truth.first.iter().filter(|((c, n, ..), _)| (*c, *n) == (answer.class, node))
+    {
         logical.entry((*sender, index / burst)).or_default().push((*index, *time));
     }
     let complete = |((sender, number), came): (&(u64, u64), &Vec<(u64, u64)>)| {
@@ -225,7 +227,8 @@ fn check_nodes(run: &Run, result: &RunSummary, at: &str) {
         assert_eq!(missed, intended - sent - dropped, "{at}");
         assert!(missed >= 0, "{at}");
         // Of a killed node, a message that came somewhere was sent; another that it did not report may have been.
-        let known: i128 = classes(run).map(|class| i128::from(run.truth.sent.get(&(class, id)).copied().unwrap_or(0))).sum();
+        let known: i128 =
+            classes(run).map(|class| i128::from(run.truth.sent.get(&(class, id)).copied().unwrap_or(0))).sum();
         assert!((sent_in_all..=known).contains(&sent), "{at}: {sent_in_all} <= {sent} <= {known}");
         assert_eq!((dropped, received), (dropped_in_all, received_in_all), "{at}");
         assert!(expected.is_none_or(|expected| i128::from(row.expected) == expected), "{at}: {expected:?}");
@@ -346,7 +349,10 @@ fn whatever_happens_to_the_nodes_every_message_and_every_delivery_has_its_accoun
             ("a delivery was lost", any_class(&lost_on_the_way)),
             ("a delivery was late", totals.backlog_at_end > totals.lost && !late.is_empty()),
             ("a copy came twice", totals.duplicates > 0),
-            ("a deadline was missed by a delivery", any_class(&|_, row| row.deadline_misses.is_some_and(|n| n > row.lost))),
+            (
+                "a deadline was missed by a delivery",
+                any_class(&|_, row| row.deadline_misses.is_some_and(|n| n > row.lost)),
+            ),
             ("a node was killed", !observed.killed.is_empty()),
             ("a node was not killed", observed.killed.is_empty()),
             ("a node had two lives", nodes.len() > result.nodes.len()),
@@ -359,11 +365,17 @@ fn whatever_happens_to_the_nodes_every_message_and_every_delivery_has_its_accoun
             ("the run was interrupted", observed.drain.is_none()),
             ("there was one class", result.classes.len() == 1),
             ("there were several classes", result.classes.len() > 1),
-            ("a message had several parts", any_class(&|class, row| plan.class(class).unwrap().burst() > 1 && row.sent > 0)),
+            (
+                "a message had several parts",
+                any_class(&|class, row| plan.class(class).unwrap().burst() > 1 && row.sent > 0),
+            ),
             ("an answer was delivered", any_class(&|class, row| answers(class) && row.delivered > 0)),
             ("an answer was missed", any_class(&|class, row| answers(class) && row.missed > 0)),
             ("an answer was answered", has_chain(&run) && result.classes.last().unwrap().sent > 0),
-            ("messages went to one neighbour each", plan.classes.iter().any(|class| class.reach == Reach::OneNeighbour)),
+            (
+                "messages went to one neighbour each",
+                plan.classes.iter().any(|class| class.reach == Reach::OneNeighbour),
+            ),
             ("nodes had different neighbours", plan.neighbours.is_some()),
             (
                 "some nodes sent",

@@ -102,8 +102,10 @@ impl PhaseAccount {
             delivered: count(|class| class.delivered),
             delivered_after_end: count(|class| class.delivered_after_end),
             missing: Missing::of_all(classes.iter().map(|class| &class.missing)),
-            groups: (!groups.is_empty())
-                .then(|| GroupDeliveries { within: part(|groups| groups.within), across: part(|groups| groups.across) }),
+            groups: (!groups.is_empty()).then(|| GroupDeliveries {
+                within: part(|groups| groups.within),
+                across: part(|groups| groups.across),
+            }),
             delays,
         }
     }
@@ -180,7 +182,8 @@ impl<'a> Phases<'a> {
                 }
             }
         }
-        let nodes: Vec<&'a NodeSummary> = self.nodes.iter().copied().filter(|node| killed.contains(&node.node)).collect();
+        let nodes: Vec<&'a NodeSummary> =
+            self.nodes.iter().copied().filter(|node| killed.contains(&node.node)).collect();
         for node in nodes {
             let more = |(number, phase): (usize, &PhaseSummary)| {
                 let sent = heard.get(&(node.node, number)).copied().unwrap_or(0).max(phase.sent);
@@ -309,12 +312,7 @@ impl<'a> Phases<'a> {
         (rows, of_classes)
     }
 
-    fn delays(
-        &self,
-        class: u16,
-        told: &[(&NodeSummary, &PhaseSummary)],
-        problems: &mut Vec<String>,
-    ) -> Histogram<u64> {
+    fn delays(&self, class: u16, told: &[(&NodeSummary, &PhaseSummary)], problems: &mut Vec<String>) -> Histogram<u64> {
         let classes = self.traffic.classes.len();
         let texts = told.iter().filter_map(|(node, phase)| {
             // A phase that is the whole window does not repeat its delays; one in which nothing came has none.

@@ -13,8 +13,8 @@ use crate::{
     metrics::Usage,
     network::Readiness,
     node::{
-        HistogramText, NODE_SCHEMA_VERSION, NodeSummary, NodeState, PhaseSender, PhaseSummary, SendPlan, StartOrder, TrafficPlan, Turn,
-        WindowSummary, WindowUsage,
+        HistogramText, NODE_SCHEMA_VERSION, NodeState, NodeSummary, PhaseSender, PhaseSummary, SendPlan, StartOrder,
+        TrafficPlan, Turn, WindowSummary, WindowUsage,
     },
 };
 

@@ -99,9 +99,9 @@ impl Account {
         let plan = frame.traffic.class(class);
         let mean_size = plan.map_or(0.0, |plan| plan.message_size.mean());
         let deadline = plan.and_then(|plan| plan.deadline_millis);
-        let offered = windows.iter().map(|(node, window)| {
-            window.offered_micros.map(|micros| micros.saturating_mul(receivers(*node)))
-        });
+        let offered = windows
+            .iter()
+            .map(|(node, window)| window.offered_micros.map(|micros| micros.saturating_mul(receivers(*node))));
         Self {
             intended,
             sent: of_all(|one| one.sent),
@@ -297,11 +297,8 @@ pub(super) struct Accounts {
 impl Accounts {
     /// Adds up the counts of the nodes in a window; problems with their data are added to `problems`.
     pub(super) fn new(parts: &BTreeMap<u64, Part<'_>>, frame: &Frame<'_>, problems: &mut Vec<String>) -> Self {
-        let classes: Vec<Account> = frame
-            .traffic
-            .numbered()
-            .map(|(number, _)| Account::of_class(number, parts, frame, problems))
-            .collect();
+        let classes: Vec<Account> =
+            frame.traffic.numbered().map(|(number, _)| Account::of_class(number, parts, frame, problems)).collect();
         let all = Account::of_all(&classes);
         Self { classes, all }
     }

@@ -64,10 +64,14 @@ pub(super) fn cluster_plan(args: &DeploymentArgs) -> Result<ClusterPlan, CliErro
     check_links(&scenario)?;
     let secret = match &args.grafana_secret {
         Some(text) if text.is_empty() => {
-            return Err(CliError::Usage("--grafana-secret is empty: give a text, or leave it out for a random one".into()));
+            return Err(CliError::Usage(
+                "--grafana-secret is empty: give a text, or leave it out for a random one".into(),
+            ));
         }
         Some(text) => text.clone(),
-        None => secret().map_err(|error| CliError::Usage(format!("no random numbers for --grafana-secret: {error}")))?,
+        None => {
+            secret().map_err(|error| CliError::Usage(format!("no random numbers for --grafana-secret: {error}")))?
+        }
     };
     let processors = u16::try_from(args.pods.cpu_limits.thousandths() / 1000).unwrap_or(1024).clamp(1, 1024);
     scenario.nodes.worker_threads.get_or_insert(processors);
@@ -252,11 +256,14 @@ fn check_links(scenario: &Scenario) -> Result<(), CliError> {
     let plan = scenario.link_plan().map_err(usage)?;
     if plan != LinkPlan::uniform(plan.default) {
         return Err(CliError::Usage(
-            "a cluster shapes all links alike: leave out --links, and in a scenario the matrix, links and link classes".into(),
+            "a cluster shapes all links alike: leave out --links, and in a scenario the matrix, links and link classes"
+                .into(),
         ));
     }
     if let Some(name) = &scenario.links.congestion_control {
-        return Err(CliError::Usage(format!("--congestion-control {name}: a pod's routes are not its own: leave it out")));
+        return Err(CliError::Usage(format!(
+            "--congestion-control {name}: a pod's routes are not its own: leave it out"
+        )));
     }
     if scenario.links.ipv6 {
         return Err(CliError::Usage("--ipv6 needs --backend netns: elsewhere the nodes speak IPv4".into()));

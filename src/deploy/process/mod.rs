@@ -152,12 +152,19 @@ struct Launcher<P> {
 }
 
 impl<P: Place> Launcher<P> {
-    fn start(&self, node: &NodeConfig, config: &Path, log: &Path, endpoint: Option<&TcpListener>) -> Result<Child, String> {
+    fn start(
+        &self,
+        node: &NodeConfig,
+        config: &Path,
+        log: &Path,
+        endpoint: Option<&TcpListener>,
+    ) -> Result<Child, String> {
         let failed = |error: &dyn std::fmt::Display| {
             format!("node {} does not start ({}): {error}", node.id, self.program.path().display())
         };
         let executable = self.program.executable().map_err(|error| failed(&error))?;
-        let mut command = command(&executable, self.subcommand, config, log, endpoint).map_err(|error| failed(&error))?;
+        let mut command =
+            command(&executable, self.subcommand, config, log, endpoint).map_err(|error| failed(&error))?;
         // What lists of processes show.
         command.arg0(self.program.path());
         if let Some(token) = &self.token {
@@ -193,8 +200,7 @@ impl<P: Place> Processes<P> {
             })?;
             let config = launch.folder.node_config(node.id);
             let text = toml::to_string(node).map_err(|error| StartError::Failed(error.to_string()))?;
-            fs::write(&config, text)
-                .map_err(|error| StartError::Failed(format!("{}: {error}", config.display())))?;
+            fs::write(&config, text).map_err(|error| StartError::Failed(format!("{}: {error}", config.display())))?;
             let child = processes.launcher.start(node, &config, &log, endpoint.as_ref()).map_err(StartError::Failed)?;
             let args = node.clone();
             processes.nodes.push(NodeProcess { args, child, log, config, endpoint, ended: None, killed: false });
