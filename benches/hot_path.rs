@@ -5,10 +5,11 @@
 use std::{hint::black_box, sync::Arc};
 
 use apollo_network_benchmark::{
+    clock::unix_nanos,
     message::{Base, DeliveryTracker, Extension, Message, compose},
     metrics::Metrics,
     network::{Roster, Traffic, peer_id},
-    node::{MeasurementWindow, Recorder, unix_nanos},
+    node::{MeasurementWindow, Recorder},
 };
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use hdrhistogram::Histogram;

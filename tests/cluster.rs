@@ -11,9 +11,10 @@ use std::{
 };
 
 use apollo_network_benchmark::{
+    clock::unix_nanos,
     deploy::kubernetes::{RunRecord, names},
     network::peer_id,
-    node::{NodeConfig, unix_nanos},
+    node::NodeConfig,
     scenario::{Measurement, read_toml},
 };
 use base64::{Engine, prelude::BASE64_STANDARD};

@@ -5,7 +5,7 @@ mod support;
 
 use std::{fs, io::Write, net::TcpStream, path::Path, process::Command};
 
-use apollo_network_benchmark::node::unix_nanos;
+use apollo_network_benchmark::clock::unix_nanos;
 use serde_json::{Value, json};
 use support::{
     BENCH, Lab, NODE, Running, TOKEN, free_ports, get, lone_node, node_command, request, request_with, result, wait_for,

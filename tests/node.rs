@@ -6,8 +6,9 @@ mod support;
 use std::time::Duration;
 
 use apollo_network_benchmark::{
+    clock::unix_nanos,
     network::peer_id,
-    node::{NodeSummary, SendPlan, TrafficPlan, Turn, unix_nanos},
+    node::{NodeSummary, SendPlan, TrafficPlan, Turn},
     report::{Collected, Observations, PhaseInput, PhaseRow, PlannedWindow, WorkloadSummary, merge},
 };
 use serde_json::{Value, json};

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     access::RunToken,
+    clock::unix_nanos,
     deploy::{Capabilities, Need, StartError, check, check_ports, docker, docker::DockerArgs, netns, process, swept},
     environment::congestion_controls,
     experiment::{
@@ -20,7 +21,7 @@ use crate::{
     },
     monitoring::Monitoring,
     network::{PeerAddress, peer_id},
-    node::{NodeConfig, UsageError, Workload, any_address, log_limit, unix_nanos, value_name},
+    node::{NodeConfig, UsageError, Workload, any_address, log_limit, value_name},
     report::RunFolder,
     scenario::{FaultSchedule, LinkPlan, Scenario, Transport, to_toml},
 };

@@ -2,12 +2,13 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use super::docker;
 use crate::{
     children::kill_orphans,
+    clock::{Instant, block_for, timeout},
     node::{NodeConfig, UsageError},
     terminal::tell,
 };
@@ -33,7 +34,7 @@ pub(crate) fn swept<T>(check: impl Fn() -> Result<T, UsageError>) -> Result<T, U
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let removed = runtime.ok().and_then(|runtime| {
-        let sweep = async { tokio::time::timeout(SWEEP_LIMIT, docker::sweep()).await };
+        let sweep = async { timeout(SWEEP_LIMIT, docker::sweep()).await };
         // Without Docker nothing is left in it.
         runtime.block_on(sweep).ok()?.ok()?
     });
@@ -43,7 +44,7 @@ pub(crate) fn swept<T>(check: impl Fn() -> Result<T, UsageError>) -> Result<T, U
     let since = Instant::now();
     loop {
         match check() {
-            Err(_) if since.elapsed() < CLOSE_LIMIT => std::thread::sleep(CLOSE_POLL),
+            Err(_) if since.elapsed() < CLOSE_LIMIT => block_for(CLOSE_POLL),
             checked => return checked,
         }
     }

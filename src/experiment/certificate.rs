@@ -3,13 +3,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::{self, Display, Formatter},
-    time::{Duration, Instant},
+    time::Duration,
 };
-
-use tokio::time::sleep;
 
 use super::{client::NodeClient, link_probe, plan::Plan};
 use crate::{
+    clock::{Instant, sleep},
     deploy::Deployment,
     report::{Certificate, InterfaceRow, LinkMeasured, LinkRow},
     scenario::Shape,

@@ -2,7 +2,8 @@
 
 use super::{phases::phases, state::Experiment};
 use crate::{
-    node::{Load, NodeSummary, StartOrder, unix_nanos},
+    clock::unix_nanos,
+    node::{Load, NodeSummary, StartOrder},
     report::{Certificate, Collected, Observations, PlannedWindow, RunSummary, Verdict, merge},
 };
 

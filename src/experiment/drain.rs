@@ -1,12 +1,11 @@
 //! The wait for late messages after the window. Only a message that did not come although it was waited for is lost.
 
-use std::time::{Duration, Instant};
-
-use tokio::time::sleep;
+use std::time::Duration;
 
 use super::state::Experiment;
 use crate::{
-    node::{NodeState, NodeSummary, SEND_GRACE, StartOrder, unix_nanos},
+    clock::{Instant, sleep, unix_nanos},
+    node::{NodeState, NodeSummary, SEND_GRACE, StartOrder},
     report::{DrainEnd, DrainSummary},
 };
 

@@ -2,16 +2,17 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use futures::future::{join_all, try_join_all};
 
 use super::{client::NodeClient, plan::Plan};
 use crate::{
+    clock::{Instant, unix_nanos},
     deploy::Deployment,
     live::NodeCondition,
-    node::{NodeSummary, StartOrder, unix_nanos},
+    node::{NodeSummary, StartOrder},
     report::FaultRow,
     scenario::{Action, Directions, LinkPlan, NodeGroups, ShapePatch},
 };

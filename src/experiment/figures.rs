@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
-use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{live_view::NodeStatuses, state::Experiment};
 use crate::{
+    clock::timestamp,
     live::{NodeState, Sample},
     node::{Load, NodeSummary},
     report::{Trials, merge_trials, trial_line},
@@ -52,7 +52,7 @@ impl Experiment<'_> {
         let by_node =
             |field: fn(&NodeSummary) -> u64| self.latest.iter().map(|(id, node)| (*id, field(node))).collect();
         let point = Point {
-            time: Timestamp::now().to_string(),
+            time: timestamp().to_string(),
             phase,
             intended: self.sum(|node| node.measured.intended),
             sent: self.sum(|node| node.measured.sent),

@@ -1,6 +1,6 @@
 //! A run in two halves: the program that begins it need not be the one that collects it.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +11,7 @@ use super::{
     state::{Experiment, clients},
 };
 use crate::{
+    clock::Instant,
     deploy::Deployment,
     live::Live,
     monitoring::Observers,

@@ -1,12 +1,10 @@
 //! The live page's view of a run and its nodes.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{client::NodeClient, faults::Faults, plan::Plan};
 use crate::{
+    clock::Instant,
     live::{Live, NodeCondition, NodeState, RunInfo},
     network::ReadinessReport,
     node::{Load, NodeConfig, NodeSummary},

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::plan::Plan;
 use crate::{
+    clock::timestamp,
     environment::{Environment, congestion_controls},
     monitoring::{Addresses, Monitoring},
     node::{NodeConfig, SendPlan},
@@ -73,7 +73,7 @@ impl<'a> Manifest<'a> {
             schema_version: MANIFEST_SCHEMA_VERSION,
             version: env!("CARGO_PKG_VERSION"),
             revision: option_env!("APOLLO_BENCH_REVISION"),
-            started: Timestamp::now().to_string(),
+            started: timestamp().to_string(),
             command_line: std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect(),
             backend: &facts.backend,
             image: facts.image.as_ref(),

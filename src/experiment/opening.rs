@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use tokio::time::sleep;
 
 use super::{
     certificate::Stage,
@@ -11,7 +10,10 @@ use super::{
     live_view::unready,
     state::{Experiment, READY_POLL},
 };
-use crate::node::{StartOrder, unix_nanos};
+use crate::{
+    clock::{sleep, unix_nanos},
+    node::StartOrder,
+};
 
 /// Time from the order to start to the start: every node must have it by then.
 const START_AHEAD: Duration = Duration::from_millis(500);

@@ -3,12 +3,13 @@
 
 use std::{
     io::{IsTerminal, stderr},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::{
+    clock::Instant,
     live::Feed,
     terminal::{accepts_lines, one_line, tell},
 };

@@ -1,6 +1,6 @@
 //! A run from its first stage to its last, by one program.
 
-use std::{fmt::Display, time::Instant};
+use std::fmt::Display;
 
 use super::{
     manifest::Manifest,
@@ -9,6 +9,7 @@ use super::{
     state::{Experiment, clients},
 };
 use crate::{
+    clock::Instant,
     dashboards::Host,
     deploy::{Deployment, StartError},
     live::Live,

@@ -1,11 +1,12 @@
 //! The order of the stages.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{certificate::Stage, profile::Profiler, state::Experiment};
 use crate::{
+    clock::{Instant, unix_nanos},
     metrics::usage,
-    node::{StartOrder, unix_nanos},
+    node::StartOrder,
 };
 
 /// A runner that comes later than this into the window has not seen all of it.

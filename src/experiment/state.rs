@@ -1,9 +1,6 @@
 //! A run under way: what is known of its nodes.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use futures::future::join_all;
 
@@ -12,6 +9,7 @@ use super::{
     progress::Progress, watch::Watch,
 };
 use crate::{
+    clock::Instant,
     deploy::Deployment,
     http,
     monitoring::Observers,

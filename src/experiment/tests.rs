@@ -17,10 +17,11 @@ use serde_json::{Value, json};
 
 use super::{LinkProbe, ManifestFacts, Plan, Timing, run, workload_summary};
 use crate::{
+    clock::unix_nanos,
     deploy::{Capabilities, Deployment, StartError, netns},
     metrics::usage,
     monitoring::Observers,
-    node::{NODE_SCHEMA_VERSION, StartOrder, WindowSummary, Workload, unix_nanos},
+    node::{NODE_SCHEMA_VERSION, StartOrder, WindowSummary, Workload},
     report::{RunFolder, RunSummary, Tolerance},
     scenario::{FaultSchedule, LinkPlan, Scenario, Shape},
     shaping::{InterfacePlan, QdiscCounters},

@@ -1,9 +1,10 @@
 //! Mode explore: the trials as they end.
 
-use tokio::time::sleep;
-
 use super::state::{Experiment, LIVE_POLL};
-use crate::node::{Load, NodeState, StartOrder, TrialTimes, unix_nanos};
+use crate::{
+    clock::{sleep, unix_nanos},
+    node::{Load, NodeState, StartOrder, TrialTimes},
+};
 
 impl Experiment<'_> {
     /// Follows the trials to the last one, or to `--timeout`. The nodes go by their clocks, so it ends whatever they do.

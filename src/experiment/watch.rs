@@ -2,9 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{task::JoinHandle, time::sleep};
+use tokio::task::JoinHandle;
 
-use crate::{clock, machine::Machine};
+use crate::{
+    clock::{self, sleep},
+    machine::Machine,
+};
 
 /// Pace of the looks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

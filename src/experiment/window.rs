@@ -1,14 +1,15 @@
 //! Warm-up and measured window: figures while traffic flows, and faults at their times.
 
-use std::time::{Duration, Instant};
-
-use tokio::time::{sleep, timeout};
+use std::time::Duration;
 
 use super::{
     faults::FaultContext,
     state::{Experiment, LIVE_POLL, READY_POLL},
 };
-use crate::node::{SEND_GRACE, StartOrder, unix_nanos};
+use crate::{
+    clock::{Instant, sleep, timeout, unix_nanos},
+    node::{SEND_GRACE, StartOrder},
+};
 
 impl Experiment<'_> {
     /// Shows the live figures until the wall clock shows `end`, and carries out the faults that are due until then.
@@ -28,7 +29,7 @@ impl Experiment<'_> {
             }
             let until_next = Duration::from_nanos(due.unwrap_or(end).min(end) - now);
             let pace = if self.faults.awaits_any() { READY_POLL } else { LIVE_POLL };
-            sleep(next_poll.saturating_duration_since(Instant::now()).min(pace).min(until_next)).await;
+            sleep(next_poll.duration_since(Instant::now()).min(pace).min(until_next)).await;
             // A node that is slow to answer makes no fault late.
             let until_next = Duration::from_nanos(due.unwrap_or(end).saturating_sub(unix_nanos()));
             if let Ok(rejoined) = timeout(until_next, self.rejoin()).await {

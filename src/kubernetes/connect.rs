@@ -8,12 +8,12 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
     core::NamespaceResourceScope,
 };
-use tokio::time::timeout;
 
 use super::{
     error::{KubernetesError, explain},
     text::{names, one_line},
 };
+use crate::clock::timeout;
 
 /// Longest wait for an answer that is not a stream.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);

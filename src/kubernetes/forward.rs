@@ -17,7 +17,6 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Mutex, Semaphore},
     task::{JoinHandle, JoinSet},
-    time::{Instant, sleep, timeout},
 };
 
 use super::{
@@ -26,6 +25,7 @@ use super::{
     pods::{PodState, list},
     text::one_line,
 };
+use crate::clock::{Instant, sleep, timeout};
 
 /// Most connections through one port at once; further ones wait.
 const MOST_CONNECTIONS: usize = 64;

@@ -5,15 +5,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::{Api, api::LogParams};
-use tokio::{
-    sync::mpsc,
-    time::{sleep, timeout},
-};
+use tokio::sync::mpsc;
 
 use super::{
     connect::Cluster,
     lines::{Lines, Next},
 };
+use crate::clock::{sleep, timeout};
 
 /// A stream that brings nothing for so long may be dead without anybody saying so: it is opened again.
 const IDLE: Duration = Duration::from_secs(60);

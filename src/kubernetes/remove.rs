@@ -7,7 +7,6 @@ use kube::{
     ResourceExt,
     api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams},
 };
-use tokio::time::{Instant, sleep};
 
 use super::{
     INSTANCE, MANAGED_BY, NAME, Tell,
@@ -16,6 +15,7 @@ use super::{
     error::KubernetesError,
     text::{names, one_line},
 };
+use crate::clock::{Instant, sleep};
 
 /// What may bear the labels, in the order in which it is removed: what makes others first.
 const KINDS: &[(&str, &str, &str)] = &[

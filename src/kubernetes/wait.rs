@@ -10,7 +10,6 @@ use k8s_openapi::api::{
     core::v1::{Event, Pod},
 };
 use kube::api::{ListParams, LogParams};
-use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{
     Tell,
@@ -21,6 +20,7 @@ use super::{
     trouble::{Trouble, Weight, troubles},
     watch::{Change, PodWatch},
 };
+use crate::clock::{Instant, sleep_until, timeout};
 
 /// Changes of many pods come close together: they are told at once.
 const GATHER: Duration = Duration::from_millis(200);

@@ -1,10 +1,6 @@
 //! What the runner tells the page: rates and percentiles of each second, made from what the nodes have counted so far.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use hdrhistogram::Histogram;
 use tokio::sync::watch;
@@ -14,6 +10,7 @@ use super::{
     state::{Figures, NodeState, State},
 };
 use crate::{
+    clock::Instant,
     node::{NodeSummary, WindowSummary},
     report::{Certificate, FaultRow, TrialRow},
 };

@@ -22,10 +22,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{runtime, sync::watch, time::sleep};
+use tokio::{runtime, sync::watch};
 
 use self::{listener::Bounded, state::State};
-use crate::report::RunSummary;
+use crate::{clock::sleep, report::RunSummary};
 
 /// Most open connections: more than browsers may follow the run, since each opens some for the files of the page.
 const MOST_CONNECTIONS: usize = 256;

@@ -1,11 +1,12 @@
 //! What the page is told. The JSON is documented in `docs/schema.md` under "live events".
 
-use std::{collections::BTreeSet, sync::Arc, time::Instant};
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde::Serialize;
 
 use super::history::{History, Percentiles, Point};
 use crate::{
+    clock::Instant,
     node::HistogramText,
     report::{
         Certificate, DelaySummary, FaultRow, LinkMeasured, LinkRow, PhaseRow, RunSummary, Totals, TrialRow, Verdict,

@@ -6,21 +6,19 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::Stdio,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use jiff::Timestamp;
 use nix::sys::signal::Signal;
 use reqwest::Client;
 use serde::Deserialize;
-use tokio::{
-    process::{Child, Command},
-    time::{sleep, timeout},
-};
+use tokio::process::{Child, Command};
 
 use super::config::{Addresses, Monitoring, SCRAPE_SECONDS};
 use crate::{
     children::{kill_group, log_tail, tether},
+    clock::{Instant, sleep, timeout, timestamp},
     dashboards::Host,
     http::{self, get_json},
     report::RunFolder,
@@ -155,7 +153,7 @@ impl Observers {
         let mut warnings: Vec<String> = watchers.into_iter().flatten().filter_map(Watcher::ended).collect();
         if self.prometheus.is_some()
             && !warnings.iter().any(|line| line.starts_with("prometheus"))
-            && let Err(line) = scraped_since(Timestamp::now(), self.port).await
+            && let Err(line) = scraped_since(timestamp(), self.port).await
         {
             warnings.push(format!("the end of the run may be missing in Prometheus: {line}"));
         }

@@ -1,13 +1,11 @@
 //! Who dials whom, and when again.
 
-use std::{
-    collections::HashMap,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, time::Duration};
 
 use libp2p::{Multiaddr, PeerId};
 
 use super::{PeerAddress, Roster, UnreachedPeer};
+use crate::clock::Instant;
 
 /// Wait after the first failed dial; doubled up to [`LONGEST_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_millis(100);

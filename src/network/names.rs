@@ -23,10 +23,9 @@ use libp2p::{
     },
     multiaddr::Protocol,
 };
-use tokio::{
-    sync::{Semaphore, oneshot},
-    time::timeout,
-};
+use tokio::sync::{Semaphore, oneshot};
+
+use crate::clock::timeout;
 
 /// Names that are looked up at once, each on a thread of its own: more would only wait for the same server.
 const LOOKUPS_AT_ONCE: usize = 32;

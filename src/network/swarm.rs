@@ -4,7 +4,7 @@ use std::{
     collections::HashSet,
     net::{IpAddr, SocketAddr, TcpListener, UdpSocket},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use futures::StreamExt;
@@ -22,7 +22,6 @@ use libp2p::{
 use tokio::{
     sync::{Notify, mpsc, watch},
     task::{JoinHandle, yield_now},
-    time::{MissedTickBehavior, interval, sleep_until},
 };
 use tracing::{debug, warn};
 
@@ -36,7 +35,11 @@ use super::{
     identity::keypair,
     transport, unreached,
 };
-use crate::{metrics::Metrics, open_files::raise_open_files};
+use crate::{
+    clock::{Instant, interval, sleep_until},
+    metrics::Metrics,
+    open_files::raise_open_files,
+};
 
 /// A benchmark may be silent for long, in a cool-down or between turns: connections must outlive that.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
@@ -215,7 +218,7 @@ fn listen(swarm: &mut Swarm<Behaviours>, config: &NetworkConfig) -> Result<(), N
 /// Waits until `due`, and says when that was; for ever without it.
 async fn at(due: Option<Instant>) -> Instant {
     match due {
-        Some(due) => sleep_until(due.into()).await,
+        Some(due) => sleep_until(due).await,
         None => std::future::pending().await,
     }
     Instant::now()
@@ -224,7 +227,6 @@ async fn at(due: Option<Instant>) -> Instant {
 impl Driver {
     async fn run(mut self, mut outgoing: mpsc::Receiver<Outgoing>) {
         let mut dial_tick = interval(DIAL_TICK);
-        dial_tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let stop = self.stop.clone();
         let links_changed = self.links_changed.clone();
         let mut backlog_waits_until = Instant::now();
@@ -244,7 +246,7 @@ impl Driver {
                 }
                 () = yield_now(), if backlog_waits => {}
                 () = links_changed.notified() => self.update_readiness(),
-                _ = dial_tick.tick(), if self.dialer.connected_count() < self.dialer.expected() => self.dial(),
+                () = dial_tick.tick(), if self.dialer.connected_count() < self.dialer.expected() => self.dial(),
                 now = at(due) => self.broadcasts.work(self.swarm.behaviour_mut(), now),
                 () = stop.notified() => break,
             }

@@ -3,17 +3,18 @@
 use std::{
     net::{IpAddr, Ipv4Addr, TcpListener},
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use libp2p::PeerId;
-use tokio::{sync::mpsc, time::timeout};
+use tokio::sync::mpsc;
 
 use super::{
     Backlog, Broadcasters, Channel, DEFAULT_TOPIC, Handover, Network, NetworkConfig, NetworkError, Outgoing,
     PeerAddress, Readiness, Roster, Traffic, peer_id,
 };
 use crate::{
+    clock::{Instant, sleep, timeout},
     message::{Extension, MAX_MESSAGE_SIZE, compose},
     metrics::Metrics,
     scenario::{GossipSettings, Protocol},
@@ -126,7 +127,7 @@ impl TestNode {
                 return arrivals;
             }
             assert!(Instant::now() < deadline, "node {} got {} of {count} messages", self.id, arrivals.len());
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            sleep(Duration::from_millis(5)).await;
         }
     }
 }
@@ -181,7 +182,7 @@ async fn each_class_arrives_on_its_own_channel_over_all_protocols_at_once() {
     let dropped = || nodes[0].metrics.network_dropped_broadcast_messages.of("unknown_class").get();
     timeout(Duration::from_secs(5), async {
         while dropped() == 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            sleep(Duration::from_millis(5)).await;
         }
     })
     .await
@@ -251,7 +252,7 @@ async fn only_a_node_without_a_list_takes_connections_of_nodes_that_it_does_not_
     refusing.ready().await;
     timeout(Duration::from_secs(20), async {
         while refusing.metrics.network_blacklisted_peers.get() == 0 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            sleep(Duration::from_millis(10)).await;
         }
     })
     .await
@@ -274,11 +275,11 @@ async fn a_node_passes_a_message_on_after_its_validation_delay_and_not_before() 
     })
     .await;
     // libp2p's first heartbeat comes after five seconds.
-    tokio::time::sleep(Duration::from_millis(5200)).await;
+    sleep(Duration::from_millis(5200)).await;
     // A steady stream, since gossipsub's heartbeat passes only when something wakes the swarm.
     for index in 0..60 {
         nodes[0].send(0, index, 200).await;
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        sleep(Duration::from_millis(10)).await;
     }
     let (middle, end) = (nodes[1].arrivals(60).await, nodes[2].arrivals(60).await);
     for (before, after) in middle.iter().zip(&end) {

@@ -9,9 +9,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{clock::unix_nanos, profile::ProfileMode, state::check_distance, workload::Workload};
+use super::{profile::ProfileMode, state::check_distance, workload::Workload};
 use crate::{
     access::{RunToken, TOKEN_VARIABLE},
+    clock::unix_nanos,
     network::{PeerAddress, peer_id},
     paths::as_text_if_given,
     scenario::{Scenario, Transport},

@@ -2,11 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
+use tokio::{sync::mpsc, task::JoinHandle};
 use tracing::{info, warn};
 
 use super::{
-    clock::{sleep_until, sleep_until_shortly_before, unix_nanos},
     explore::{TrialPlan, TrialTimes},
     pacer::{Pacer, Sending},
     plan::{ClassPlan, Pace, TrafficPlan},
@@ -19,6 +18,7 @@ use super::{
     workload::Load,
 };
 use crate::{
+    clock::{sleep, sleep_until_nanos, sleep_until_shortly_before, timeout, unix_nanos},
     message::Base,
     network::{Network, NetworkError, Outgoing, Readiness},
 };
@@ -84,7 +84,7 @@ impl TrafficDriver {
         self.stop_network().await;
         loop {
             match self.build_network(message_size).await {
-                Err(Failure::Usage(_)) if unix_nanos() < deadline => tokio::time::sleep(REBUILD_RETRY).await,
+                Err(Failure::Usage(_)) if unix_nanos() < deadline => sleep(REBUILD_RETRY).await,
                 Err(Failure::Usage(line)) => return Err(Failure::Other(line)),
                 other => return other,
             }
@@ -176,12 +176,12 @@ impl TrafficDriver {
         let late = (given && order.start_unix_nanos < now).then_some(now);
         self.send(&plan, late, to, deadline, outgoing)?;
         node.set_phase(NodeState::Waiting);
-        sleep_until(order.start_unix_nanos).await;
+        sleep_until_nanos(order.start_unix_nanos).await;
         for (number, class) in plan.numbered() {
             node.metrics.broadcast_message_offered_throughput.of(number).set(node.offered(&plan, class));
         }
         node.set_phase(NodeState::WarmUp);
-        sleep_until(from).await;
+        sleep_until_nanos(from).await;
         if order.rejoining && from <= born && to.is_none_or(|to| born < to) {
             node.window_opened_before_birth();
         } else {
@@ -189,17 +189,17 @@ impl TrafficDriver {
         }
         node.set_phase(NodeState::Measuring);
         let Some(to) = to else { return std::future::pending().await };
-        sleep_until(to).await;
+        sleep_until_nanos(to).await;
         for (number, _) in plan.numbered() {
             node.metrics.broadcast_message_offered_throughput.of(number).set(0.0);
         }
         node.window_closes();
         // From then on the count of intended messages is final.
         while self.pacer.as_ref().is_some_and(|pacer| !pacer.is_over()) {
-            tokio::time::sleep(PACER_POLL).await;
+            sleep(PACER_POLL).await;
         }
         node.set_phase(NodeState::Draining);
-        sleep_until(deadline).await;
+        sleep_until_nanos(deadline).await;
         node.count_missed();
         std::future::pending().await
     }
@@ -314,23 +314,23 @@ impl TrafficDriver {
             let sending = Sending { sender: id, trial: number, plan: traffic, slots, answers: None, deadline: to };
             self.pace(sending, outgoing)?;
         }
-        sleep_until(times.warm_up_unix_nanos).await;
+        sleep_until_nanos(times.warm_up_unix_nanos).await;
         node.set_phase(NodeState::WarmUp);
         if id == broadcaster {
             node.metrics.broadcast_message_offered_throughput.of(0).set(plan.throughput());
         }
-        sleep_until(from).await;
+        sleep_until_nanos(from).await;
         let readiness = node.readiness();
         if !readiness.is_ready() {
             warn!(trial = number, %readiness, "the network is not ready at the start of the trial");
         }
         node.window_opens();
         node.set_phase(NodeState::Measuring);
-        sleep_until(to).await;
+        sleep_until_nanos(to).await;
         node.metrics.broadcast_message_offered_throughput.of(0).set(0.0);
         node.window_closes();
         node.set_phase(NodeState::Draining);
-        sleep_until(times.drained_unix_nanos).await;
+        sleep_until_nanos(times.drained_unix_nanos).await;
         self.pacer = None;
         node.count_missed();
         let counted_unix_nanos = unix_nanos();

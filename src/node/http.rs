@@ -12,7 +12,6 @@ use axum::{
 };
 
 use super::{
-    clock::unix_nanos,
     guard::{guard, host_names},
     probe_gate::Refusal,
     shared::Node,
@@ -20,7 +19,7 @@ use super::{
     workload::Load,
 };
 use crate::{
-    clock::{self, ClockReading},
+    clock::{self, ClockReading, unix_nanos},
     metrics,
     network::ReadinessReport,
     probe::{ProbeOrder, probe},

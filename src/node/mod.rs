@@ -2,7 +2,6 @@
 
 mod answers;
 mod bounded;
-mod clock;
 mod config;
 mod driver;
 mod environment;
@@ -28,7 +27,6 @@ mod summary;
 mod windows;
 mod workload;
 
-pub use clock::unix_nanos;
 pub use config::{NodeConfig, UsageError, any_address, log_limit};
 pub use driver::SEND_GRACE;
 pub use environment::with_bare_environment;

@@ -16,12 +16,12 @@ use tokio::sync::mpsc::{Sender, error::TrySendError};
 
 use super::{
     answers::Answers,
-    clock::unix_nanos,
     plan::TrafficPlan,
     recorder::Recorder,
     schedule::{Slot, Slots},
 };
 use crate::{
+    clock::{park_timeout, unix_nanos},
     message::{Extension, compose},
     network::Outgoing,
 };
@@ -162,7 +162,7 @@ impl Worker {
                 return None;
             }
             // An answer that becomes due wakes it.
-            thread::park_timeout(Duration::from_nanos((until - now).min(LONGEST_SLEEP)));
+            park_timeout(Duration::from_nanos((until - now).min(LONGEST_SLEEP)));
         }
     }
 
@@ -204,7 +204,7 @@ impl Worker {
             if self.is_stopped() || unix_nanos() > *deadline {
                 return false;
             }
-            thread::park_timeout(RETRY);
+            park_timeout(RETRY);
         }
     }
 

@@ -4,12 +4,13 @@ use std::{
     collections::{BTreeSet, HashMap},
     net::IpAddr,
     sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use tokio::{net::lookup_host, time::timeout};
+use tokio::net::lookup_host;
 
 use crate::{
+    clock::{Instant, timeout},
     network::PeerAddress,
     probe::{MAX_TRAIN_RATE, ProbeOrder},
 };

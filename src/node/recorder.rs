@@ -12,13 +12,13 @@ use libp2p::PeerId;
 
 use super::{
     answers::{Answers, Due, Incomplete},
-    clock::unix_nanos,
     plan::TrafficPlan,
     schedule::{SendPlan, Turn},
     summary::{ClassSummary, PhaseSummary, SenderSummary, WindowSummary},
     windows::{Delivery, MeasurementWindow, Windows},
 };
 use crate::{
+    clock::unix_nanos,
     message::{Base, Claim, DeliveryKind, DeliveryTracker, Extension, HEADER_SIZE, Message},
     metrics::Metrics,
     network::{Handover, Outgoing, Roster, Traffic},

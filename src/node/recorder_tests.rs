@@ -5,13 +5,13 @@ use std::sync::Arc;
 use prometheus::Registry;
 
 use super::{
-    clock::unix_nanos,
     plan::{AnswerPlan, ClassPlan, Pace, Reach, TrafficPlan},
     recorder::{MOST_EARLY, Recorder},
     schedule::{SendPlan, Turn},
     windows::{MeasurementWindow, Windows},
 };
 use crate::{
+    clock::unix_nanos,
     message::{Base, Extension, HEADER_SIZE, Message, compose},
     metrics::Metrics,
     network::{Handover, Outgoing, Roster, Traffic, peer_id},

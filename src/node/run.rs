@@ -15,7 +15,6 @@ use tokio::{
     net::TcpListener,
     runtime::{self, Runtime},
     sync::{Notify, Semaphore, watch},
-    time::{MissedTickBehavior, interval},
 };
 use tracing::{info, warn};
 
@@ -32,7 +31,7 @@ use super::{
     workload::Workload,
 };
 use crate::{
-    clock,
+    clock::{self, Instant, interval, sleep},
     machine::Machine,
     metrics::{Metrics, SystemSampler},
     network::{Backlog, Readiness, Roster, peer_id},
@@ -195,7 +194,7 @@ async fn live(node: Arc<Node>) -> Result<(), Failure> {
         tokio::select! {
             cause = interrupts.next() => info!("{cause}"),
             () = node.end.notified() => info!("told to end"),
-            () = tokio::time::sleep(Duration::from_secs(node.args.lifetime_seconds)) => info!("timeout"),
+            () = sleep(Duration::from_secs(node.args.lifetime_seconds)) => info!("timeout"),
         }
     };
     tokio::pin!(over);
@@ -235,8 +234,7 @@ async fn listener(address: SocketAddr) -> std::io::Result<TcpListener> {
 async fn watch_over(node: Arc<Node>) {
     let mut sampler = SystemSampler::new(node.metrics.clone());
     let mut tick = interval(SAMPLE_EVERY);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut written = tokio::time::Instant::now();
+    let mut written = Instant::now();
     loop {
         tick.tick().await;
         sampler.sample();
@@ -246,7 +244,7 @@ async fn watch_over(node: Arc<Node>) {
         // Without a common start, nodes share nothing but the wall clock.
         clock::follow_steps();
         if written.elapsed() >= WRITE_EVERY {
-            written = tokio::time::Instant::now();
+            written = Instant::now();
             if let Err(error) = node.write_summary() {
                 warn!(%error, "summary not written");
             }

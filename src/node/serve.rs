@@ -6,7 +6,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use axum::Router;
@@ -20,6 +20,8 @@ use tokio::{
     task::AbortHandle,
 };
 use tracing::debug;
+
+use crate::clock::{Instant, sleep};
 
 /// Most open connections: runner, Prometheus and probes need a handful; beyond that the oldest idle one is closed.
 const MOST_CONNECTIONS: usize = 256;
@@ -112,7 +114,7 @@ pub(super) async fn serve(listener: TcpListener, router: Router, open_files: u64
                 Ok((stream, _)) => break stream,
                 Err(error) => {
                     debug!(%error, "a connection of the endpoint was not accepted");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    sleep(ACCEPT_PAUSE).await;
                 }
             }
         };

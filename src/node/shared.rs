@@ -9,7 +9,6 @@ use tokio::{
 };
 
 use super::{
-    clock::unix_nanos,
     config::NodeConfig,
     pending,
     probe_gate::ProbeGate,
@@ -21,7 +20,7 @@ use super::{
 };
 use crate::{
     access::RunToken,
-    clock,
+    clock::{self, unix_nanos},
     environment::{Environment, congestion_control_to},
     machine::Machine,
     metrics::{DROP_REASONS, Labelled, MALFORMED_REASONS, Metrics, NETWORK_EVENTS, usage},

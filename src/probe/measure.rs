@@ -18,7 +18,7 @@ use super::{
     packet::{Kind, LENGTH, Packet, TRAIN_LENGTH},
     socket::{Received, receive, stamp},
 };
-use crate::clock::unix_nanos;
+use crate::clock::wall_nanos;
 
 /// Bounds of an order: ten minutes of a ping a millisecond, and as much of a train.
 const MOST_PINGS: u64 = 600_000;
@@ -95,7 +95,7 @@ impl Prober {
         let histogram = || Histogram::new(3).expect("precision");
         Self {
             socket,
-            session: unix_nanos().wrapping_add(SESSIONS.fetch_add(1, Ordering::Relaxed)),
+            session: wall_nanos().wrapping_add(SESSIONS.fetch_add(1, Ordering::Relaxed)),
             headers: if order.target.is_ipv4() { HEADERS_V4 } else { HEADERS_V6 },
             answered: vec![false; usize::try_from(order.pings).unwrap_or(0)],
             back: 0,
@@ -113,10 +113,10 @@ impl Prober {
         for sequence in 0..pings {
             let due = begun + Duration::from_nanos(interval.as_nanos() as u64 * sequence);
             self.listen_until(due)?;
-            let ping = Packet { sequence, sent: unix_nanos(), ..Packet::new(Kind::Ping, self.session) };
+            let ping = Packet { sequence, sent: wall_nanos(), ..Packet::new(Kind::Ping, self.session) };
             // An error is an answer of the network to an earlier packet, or a full queue: the packet is lost.
             let _ = self.socket.send(&ping.encode());
-            if unix_nanos().saturating_sub(ping.sent) > SENDING {
+            if wall_nanos().saturating_sub(ping.sent) > SENDING {
                 self.interrupted = Some(sequence);
             }
         }
@@ -182,7 +182,7 @@ impl Prober {
         for sequence in 1..=order.count {
             self.arrived = None;
             self.socket.set_nonblocking(false)?;
-            let sent = unix_nanos();
+            let sent = wall_nanos();
             for place in 0..parts {
                 let part =
                     Packet { sequence, sent, pings: place, packets: parts, ..Packet::new(Kind::Part, self.session) };
@@ -352,10 +352,10 @@ mod tests {
             let mut buffer = [0; LENGTH];
             for _ in 0..3 {
                 let (length, from) = responder.recv_from(&mut buffer).unwrap();
-                let received = unix_nanos();
+                let received = wall_nanos();
                 sleep(late);
                 let ping = Packet::decode(&buffer[..length]).unwrap();
-                let answer = Packet { kind: Kind::Pong, received, answered: unix_nanos(), ..ping };
+                let answer = Packet { kind: Kind::Pong, received, answered: wall_nanos(), ..ping };
                 responder.send_to(&answer.encode(), from).unwrap();
             }
         });

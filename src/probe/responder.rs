@@ -18,7 +18,7 @@ use super::{
     packet::{Kind, Packet, TRAIN_LENGTH},
     socket::{Received, receive, stamp},
 };
-use crate::clock::unix_nanos;
+use crate::clock::wall_nanos;
 
 /// Sessions that are remembered: one for each other node of a large network, twice. The oldest is forgotten first.
 const MOST_SESSIONS: usize = 2048;
@@ -195,7 +195,7 @@ fn answer(socket: &UdpSocket, stop: &AtomicBool) {
         let Session { pings, packets, duplicates, reordered, .. } = *session;
         let mut answer = Packet { kind, received, pings, packets, duplicates, reordered, ..packet };
         // Last of all: how long this thread has waited for a processor is not the link's time.
-        answer.answered = unix_nanos();
+        answer.answered = wall_nanos();
         // One that can't be sent is lost, as any packet may be.
         let _ = socket.send_to(&answer.encode(), from);
     }

@@ -14,7 +14,7 @@ use nix::{
     },
 };
 
-use crate::clock::unix_nanos;
+use crate::clock::wall_nanos;
 
 /// A packet that came.
 pub(super) struct Received {
@@ -46,5 +46,5 @@ pub(super) fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<Recei
         let v4 = address.as_sockaddr_in().map(|v4| SocketAddr::from((v4.ip(), v4.port())));
         v4.or_else(|| address.as_sockaddr_in6().map(|v6| SocketAddr::from((v6.ip(), v6.port()))))
     });
-    Ok(Received { length: message.bytes, from, at: stamped.unwrap_or_else(unix_nanos) })
+    Ok(Received { length: message.bytes, from, at: stamped.unwrap_or_else(wall_nanos) })
 }

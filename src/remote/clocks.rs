@@ -1,14 +1,15 @@
 //! How far the nodes' clocks are from this host's, asked over HTTP as NTP asks: a node's answer was made at some time
 //! between the question and its arrival.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use futures::{StreamExt, stream};
 
-use crate::{experiment::NodeClient, node::unix_nanos, report::ClockOffset};
+use crate::{
+    clock::{Instant, unix_nanos},
+    experiment::NodeClient,
+    report::ClockOffset,
+};
 
 /// Questions to each node, of which the quickest counts.
 const QUESTIONS: usize = 8;

@@ -2,15 +2,15 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use futures::future::join_all;
 use reqwest::Client;
 use serde_json::Value;
-use tokio::time::sleep;
 
 use crate::{
+    clock::{Instant, sleep},
     deploy::remote::{Endpoint, started_again},
     experiment::{Progress, get_summary},
     http::AskError,

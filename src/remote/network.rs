@@ -1,16 +1,14 @@
 //! A network of existing nodes, from its endpoints to the result of its run.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use futures::future::join_all;
 use thiserror::Error;
-use tokio::{sync::watch, time::sleep};
+use tokio::sync::watch;
 
 use super::clocks::{self, Clock};
 use crate::{
+    clock::{Instant, sleep},
     deploy::remote::RemoteNodes,
     experiment::{
         self, BeginError, Interrupted, Manifest, NodeClient, Plan, Progress, StartedRun, monitor, start_live,

@@ -11,12 +11,13 @@ use serde_json::Value;
 
 use super::{Collected, Observations, PlannedWindow, RunSummary, Totals, WorkloadSummary, merge};
 use crate::{
+    clock::unix_nanos,
     message::{Base, Extension, compose},
     metrics::{Metrics, Usage},
     network::{Handover, Outgoing, Readiness, Roster, Traffic, peer_id},
     node::{
         MeasurementWindow, NODE_SCHEMA_VERSION, NodeState, NodeSummary, Recorder, SendPlan, StartOrder, TrafficPlan,
-        TrialPlan, TrialSummary, TrialTimes, Turn, WindowUsage, unix_nanos,
+        TrialPlan, TrialSummary, TrialTimes, Turn, WindowUsage,
     },
 };
 

@@ -9,11 +9,11 @@ use std::{
     sync::Arc,
 };
 
-use jiff::Timestamp;
 use serde::{Serialize, de::DeserializeOwned};
 use thiserror::Error;
 
 use crate::{
+    clock::timestamp,
     node::{NodeSummary, write_json},
     secret::private_folder,
 };
@@ -87,7 +87,7 @@ impl Held {
     fn take(output: Option<&Path>) -> Result<Self, FolderError> {
         let failed = |path: &Path, error| FolderError::Io { path: path.into(), error };
         let Some(root) = output else {
-            let prefix = format!("broadcast-network-stress-test-{}", Timestamp::now().strftime("%Y-%m-%d-%H-%M-%S"));
+            let prefix = format!("broadcast-network-stress-test-{}", timestamp().strftime("%Y-%m-%d-%H-%M-%S"));
             let root = private_folder(&prefix).map_err(|(path, error)| FolderError::Io { path, error })?;
             return Self::lock(&root, vec![root.clone()])?.ok_or(FolderError::InUse(root));
         };

@@ -1,11 +1,11 @@
 //! The plan of a run in a cluster, made of its arguments.
 
-use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use super::arguments::DeploymentArgs;
 use crate::{
     cli::error::CliError,
+    clock::timestamp,
     dashboards::json,
     deploy::kubernetes::{
         ClusterPlan, ImageSource, ImagesArgs, PinnedImage, PodsArgs, Quantity, RUN_SCHEMA_VERSION, RunRecord,
@@ -56,7 +56,7 @@ pub(super) fn cluster_plan(args: &DeploymentArgs) -> Result<ClusterPlan, CliErro
     // Machines may have to be bought, and images fetched.
     args.scenario.measurement.ready_timeout_seconds.get_or_insert(READY_TIMEOUT);
     let mut scenario = args.scenario.resolve()?;
-    let name = args.name.clone().unwrap_or_else(|| Timestamp::now().strftime("%Y%m%d-%H%M%S").to_string());
+    let name = args.name.clone().unwrap_or_else(|| timestamp().strftime("%Y%m%d-%H%M%S").to_string());
     let namespace = args.connect.namespace.clone().unwrap_or_else(|| namespace_of(&name));
     check_names(&name, &namespace)?;
     check_pods(&args.pods)?;

@@ -1,6 +1,6 @@
 //! `apollo-bench cluster start`: from nothing to nodes that have their start, or to nothing again.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{ResourceExt, api::DynamicObject};
@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     cli::error::CliError,
+    clock::Instant,
     deploy::kubernetes::{
         self, ClusterPlan, ImageSource, Lookout, NodePorts,
         names::{FIELD_MANAGER, GRAFANA, INSTANCE_LABEL, JOB, MANAGED_BY_LABEL, MANAGER, PROMETHEUS, RUN_CONFIG_MAP},

@@ -11,9 +11,9 @@ use super::{
 };
 use crate::{
     cli::error::CliError,
+    clock::unix_nanos,
     deploy::kubernetes::names::JOB,
     kubernetes::{PodState, list_pods},
-    node::unix_nanos,
     terminal::{say, tell},
 };
 

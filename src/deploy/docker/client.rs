@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, io, process::Stdio, time::Duration};
 use serde::Deserialize;
 use tokio::process::Command;
 
-use crate::{children::tether, deploy::deployment::StartError};
+use crate::{children::tether, clock::timeout, deploy::deployment::StartError};
 
 /// Longest time that a command may take; loading and starting on a busy machine are far below.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -81,7 +81,7 @@ pub(super) async fn run_with<S: AsRef<str>>(
     let named = || args.first().map_or("", AsRef::as_ref);
     let mut command = command(args);
     command.envs(variable);
-    let output = match tokio::time::timeout(TIMEOUT, command.output()).await {
+    let output = match timeout(TIMEOUT, command.output()).await {
         Err(_) => {
             let line = format!("docker {} did not end within {} s", named(), TIMEOUT.as_secs());
             return Err(DockerError::Refused(line));

@@ -12,11 +12,7 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
-use tokio::{
-    sync::watch,
-    task::JoinHandle,
-    time::{sleep, timeout},
-};
+use tokio::{sync::watch, task::JoinHandle};
 
 use super::{
     arguments::MemoryLimit,
@@ -26,7 +22,7 @@ use super::{
 };
 use crate::{
     access::{RunToken, TOKEN_VARIABLE},
-    clock,
+    clock::{self, sleep, timeout},
     deploy::deployment::StartError,
     node::NodeConfig,
     shaping::{InterfacePlan, QdiscCounters},

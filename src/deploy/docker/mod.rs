@@ -19,12 +19,11 @@ pub(crate) use reaper::{reap, sweep};
 use std::{
     collections::{BTreeSet, VecDeque},
     sync::PoisonError,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt, stream};
-use tokio::time::sleep;
 
 use self::{
     client::{NEVER, ask},
@@ -38,6 +37,7 @@ use super::{
 };
 use crate::{
     children::log_tail,
+    clock::{Instant, sleep},
     shaping::{InterfacePlan, QdiscCounters},
     terminal::tell,
 };
@@ -193,7 +193,7 @@ impl Containers {
     async fn wait(&mut self, limit: Duration) {
         let deadline = Instant::now() + limit;
         for node in &mut self.nodes {
-            node.wait(deadline.saturating_duration_since(Instant::now())).await;
+            node.wait(deadline.duration_since(Instant::now())).await;
         }
     }
 }

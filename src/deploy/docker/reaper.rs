@@ -10,14 +10,18 @@ use std::{
     os::unix::process::CommandExt,
     process::{Child, Command, Stdio},
     sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use nix::sys::signal::{SigSet, Signal};
-use tokio::{runtime, time::sleep};
+use tokio::runtime;
 
 use super::client::ask;
-use crate::{children::Runner, terminal::tell};
+use crate::{
+    children::Runner,
+    clock::{Instant, sleep},
+    terminal::tell,
+};
 
 /// Labels of all that is made in Docker.
 pub(super) const RUN: &str = "org.apollo-network-benchmark.run";

@@ -2,13 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{sync::watch, task::JoinHandle, time::sleep};
+use tokio::{sync::watch, task::JoinHandle};
 
 use super::{
     names::{Component, INDEX_LABEL, selector_text},
     record::RunRecord,
 };
 use crate::{
+    clock::sleep,
     deploy::remote::Endpoint,
     kubernetes::{Cluster, Forward, ForwardTarget, KubernetesError, PodState, Told, forward, list_pods},
     terminal::tell,

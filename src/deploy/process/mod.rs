@@ -9,7 +9,7 @@ use std::{
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::ExitStatus,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -26,7 +26,7 @@ use super::{
 use crate::{
     access::{RunToken, TOKEN_VARIABLE},
     children::{kill_group, log_tail, tether},
-    clock,
+    clock::{self, Instant, sleep, timeout},
     node::NodeConfig,
     shaping::{InterfacePlan, QdiscCounters},
 };
@@ -138,7 +138,7 @@ impl NodeProcess {
             if since.elapsed() > SIGNAL_TIMEOUT {
                 return Err(format!("node {id} is still in state {}", state.unwrap_or('?')));
             }
-            tokio::time::sleep(SIGNAL_POLL).await;
+            sleep(SIGNAL_POLL).await;
         }
     }
 }
@@ -290,8 +290,8 @@ impl<P: Place> Deployment for Processes<P> {
         }
         let deadline = Instant::now() + STOP_TIMEOUT;
         for node in self.nodes.iter_mut().filter(|node| node.ended.is_none()) {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match tokio::time::timeout(left, node.child.wait()).await {
+            let left = deadline.duration_since(Instant::now());
+            match timeout(left, node.child.wait()).await {
                 Ok(status) => node.ended = status.ok(),
                 Err(_) => {
                     kill_group(&node.child, Signal::SIGKILL);

@@ -9,9 +9,8 @@ use bytes::Bytes;
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use libp2p::StreamProtocol;
 use prometheus::IntGauge;
-use tokio::time::timeout;
 
-use crate::message::MAX_EXPLORE_MESSAGE_SIZE;
+use crate::{clock::timeout, message::MAX_EXPLORE_MESSAGE_SIZE};
 
 /// The protocol's name on the wire.
 pub(super) const PROTOCOL: StreamProtocol = StreamProtocol::new("/stress-test/0.1.0");

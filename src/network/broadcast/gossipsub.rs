@@ -3,7 +3,7 @@
 use std::{
     collections::{HashMap, HashSet, hash_map::Entry},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use libp2p::{
@@ -20,6 +20,7 @@ use super::{
     validation::{MAX_DELAY, Validation, history_length},
 };
 use crate::{
+    clock::Instant,
     message::MAX_MESSAGE_SIZE,
     metrics::Metrics,
     network::{

@@ -10,7 +10,7 @@ mod sqmr;
 mod turns;
 mod validation;
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use libp2p::{PeerId, identity::Keypair};
 use tokio::sync::Notify;
@@ -22,7 +22,7 @@ use super::{
     budget::Budget,
     streams,
 };
-use crate::{metrics::Metrics, scenario::Protocol};
+use crate::{clock::Instant, metrics::Metrics, scenario::Protocol};
 
 /// One protocol as the task of the swarm drives it. All its methods are quick.
 pub(super) trait Broadcast: Send {

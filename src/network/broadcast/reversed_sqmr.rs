@@ -7,7 +7,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use futures::{AsyncReadExt, AsyncWriteExt};
@@ -21,6 +21,7 @@ use super::{
     turns::Turns,
 };
 use crate::{
+    clock::{Instant, sleep},
     message::MAX_MESSAGE_SIZE,
     metrics::Metrics,
     network::{
@@ -246,7 +247,7 @@ async fn pull(broadcaster: PeerId, opener: Opener, traffic: Arc<dyn Traffic>, bu
         if let Err(error) = pull_once(broadcaster, &opener, &*traffic, &budget, &metrics).await {
             debug!(%broadcaster, %error, "query ended");
         }
-        tokio::time::sleep(REOPEN_AFTER).await;
+        sleep(REOPEN_AFTER).await;
     }
 }
 

@@ -1,6 +1,6 @@
 //! Broadcasting over SQMR: a session to every connected peer, whose query is the message. There are no responses.
 
-use std::{collections::HashMap, io, sync::Arc, time::Instant};
+use std::{collections::HashMap, io, sync::Arc};
 
 use bytes::Bytes;
 use futures::AsyncReadExt;
@@ -14,6 +14,7 @@ use super::{
     turns::Turns,
 };
 use crate::{
+    clock::Instant,
     message::MAX_MESSAGE_SIZE,
     metrics::Metrics,
     network::{

@@ -1,14 +1,14 @@
 //! The time that a node takes before it passes a message on.
 
-use std::{
-    collections::VecDeque,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, time::Duration};
 
 use bytes::Bytes;
 use libp2p::{PeerId, gossipsub::MessageId};
 
-use crate::network::{Backlog, backlog::Held};
+use crate::{
+    clock::Instant,
+    network::{Backlog, backlog::Held},
+};
 
 /// Maximum delay. A message waits in gossipsub's cache, which grows with the delay, and gossipsub forgets after a minute
 /// that it has seen it.

@@ -12,6 +12,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use jiff::Timestamp;
 use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
@@ -28,13 +29,18 @@ const QUICK: u64 = 1000;
 
 /// Nanoseconds since the Unix epoch by the wall clock, which may be set at any time; 0 on a clock before the epoch. Enough
 /// until the year 2554.
-pub fn unix_nanos() -> u64 {
+pub fn wall_nanos() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
+/// Date and time by the wall clock, for people.
+pub fn timestamp() -> Timestamp {
+    Timestamp::now()
+}
+
 /// Nanoseconds since the Unix epoch by the clock of the run, which nobody sets.
-pub fn run_nanos() -> u64 {
+pub fn unix_nanos() -> u64 {
     RUN.now()
 }
 
@@ -167,7 +173,7 @@ impl Reading {
 
     fn once() -> Self {
         let before = nanos(ClockId::CLOCK_MONOTONIC);
-        let (wall, boot) = (unix_nanos(), nanos(ClockId::CLOCK_BOOTTIME));
+        let (wall, boot) = (wall_nanos(), nanos(ClockId::CLOCK_BOOTTIME));
         let raw = nanos(ClockId::CLOCK_MONOTONIC_RAW);
         let error = nanos(ClockId::CLOCK_MONOTONIC).saturating_sub(before);
         Self { wall, monotonic: before + error / 2, raw, boot, error }
@@ -212,7 +218,7 @@ const ROOM: u64 = 2 * 366 * 86_400 * 1_000_000_000;
 /// # Errors
 /// One line for a clock that shows a time outside of that.
 pub fn check() -> Result<(), String> {
-    match unix_nanos() {
+    match wall_nanos() {
         nanos if nanos > 0 && nanos < u64::MAX - ROOM => Ok(()),
         _ => Err("the clock of this machine shows a time before 1970 or after 2552: set it (date, timedatectl)".into()),
     }
@@ -232,7 +238,7 @@ impl ClockReading {
     /// What the clock of the run shows now: before a run, what this host's wall clock shows.
     pub fn now() -> Self {
         follow();
-        Self { boot_id: boot_id().map(str::to_owned), unix_nanos: run_nanos() }
+        Self { boot_id: boot_id().map(str::to_owned), unix_nanos: unix_nanos() }
     }
 }
 

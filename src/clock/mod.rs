@@ -1,0 +1,14 @@
+//! The time of this process: its clocks, and all waiting. Every other module takes both from here, because one place must
+//! decide the time of a thread; clippy refuses the clocks and timers of other crates elsewhere (`clippy.toml`).
+
+mod run;
+mod timers;
+
+pub use run::{
+    BASE_VARIABLE, Base, ClockReading, Reading, SET_BY, adopt, base_for_others, check, follow, follow_steps, machine,
+    settle, settled_base, timestamp, unix_nanos, wall_nanos,
+};
+pub use timers::{
+    Elapsed, Instant, Interval, block_for, interval, park_timeout, sleep, sleep_until, sleep_until_nanos,
+    sleep_until_shortly_before, timeout,
+};
