@@ -1,5 +1,6 @@
 //! The live page of a real run, as HTTP has it.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::disallowed_methods, reason = "real programs run in the time of the machine")]
 
 mod support;
 

@@ -1,5 +1,6 @@
 //! `apollo-bench local` with real nodes: what it delivers, and what it does when things go wrong.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::disallowed_methods, reason = "real programs run in the time of the machine")]
 
 mod support;
 

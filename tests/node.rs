@@ -1,5 +1,6 @@
 //! The node's program: what it refuses, what it serves, how it ends.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::disallowed_methods, reason = "real programs run in the time of the machine")]
 
 mod support;
 

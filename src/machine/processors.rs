@@ -1,4 +1,5 @@
 //! How long this process waited for a processor, and who had the processors meanwhile.
+#![allow(clippy::disallowed_methods, reason = "the machine itself is measured, by its own clock")]
 
 use std::{
     collections::BTreeMap,

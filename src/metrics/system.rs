@@ -1,4 +1,5 @@
 //! What the process and its network namespace use, read from the kernel.
+#![allow(clippy::disallowed_methods, reason = "the use of the machine is measured, by its own clock")]
 
 use std::{
     collections::BTreeMap,

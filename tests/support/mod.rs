@@ -1,6 +1,7 @@
 //! What the tests of the real programs share.
 #![allow(dead_code, unreachable_pub, reason = "each test program uses a part of it")]
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::disallowed_methods, reason = "real programs run in the time of the machine")]
 
 use std::{
     fs::{self, File},

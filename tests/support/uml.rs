@@ -2,6 +2,7 @@
 //! would on any machine.
 #![allow(unreachable_pub, reason = "a module of a test program")]
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::disallowed_methods, reason = "real programs run in the time of the machine")]
 
 use std::{
     fs,

@@ -4,6 +4,7 @@
 //! gossipsub makes a timer for each copy of each message, and a negotiated stream has one too, so that waking and
 //! sleeping of that thread was more than a tenth of a node's processor time. Here a timer costs the reading of a clock
 //! until it is polled before its time, and an entry in the runtime's own timer wheel from then on.
+#![allow(clippy::disallowed_methods, reason = "the timers of libp2p are those of tokio")]
 
 use std::{
     fmt,
