@@ -253,13 +253,8 @@ fn an_index_that_no_schedule_has_reached_is_refused() {
 /// Three nodes in a line: proposals of two parts by node 0, answers of all to them, and a unicast over sessions.
 fn three_classes() -> Arc<TrafficPlan> {
     let mut plan = TrafficPlan::only(SendPlan { burst: 2, ..SendPlan::new(3, Turn::one(0), SECOND) }, 100);
-    let answer = AnswerPlan {
-        class: 0,
-        senders: Turn::All,
-        burst: 2,
-        burst_spacing_nanos: SECOND,
-        to_unix_nanos: None,
-    };
+    let answer =
+        AnswerPlan { class: 0, senders: Turn::All, burst: 2, burst_spacing_nanos: SECOND, to_unix_nanos: None };
     let only = plan.classes[0].clone();
     plan.classes.push(ClassPlan { name: "answer".into(), pace: Pace::After(answer), ..only.clone() });
     let schedule = SendPlan::new(3, Turn::All, SECOND);
@@ -338,7 +333,10 @@ fn of_a_unicast_only_the_own_share_is_expected() {
     let refused = |reason| recorder.metrics.receive_message_malformed_count.of(reason).get();
     // Node 1 has two neighbours, so that every other message comes to node 2.
     for index in [1, 3, 7] {
-        recorder.received(Some(peer_id(1)), None, &of_class(2, 1, index));
+        // Without the sender's own count.
+        let mut message = of_class(2, 1, index);
+        message[HEADER_SIZE..].fill(0);
+        recorder.received(Some(peer_id(1)), Some(2), &message);
     }
     assert_eq!((recorder.counts().classes[2].measured.received, recorder.pending()), (3, vec![0, 0, 1]));
     recorder.received(Some(peer_id(1)), None, &of_class(2, 1, 2));
