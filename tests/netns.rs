@@ -52,12 +52,13 @@ fn throughput_is_limited_and_certified_both_before_and_after() {
         }
     }
     for link in links(&run) {
-        assert!(link["burst_bytes"].as_u64().unwrap() < 3 * 1514, "about a frame, not a message: {link:#}");
+        let burst = link["burst_bytes"].as_u64().unwrap();
+        assert!((1..=2500).contains(&burst), "half a millisecond of late timers: {link:#}");
         assert!(link["before"]["message"]["one_way_micros"].is_u64(), "{link:#}");
     }
     for interface in run["links"]["interfaces"].as_array().unwrap() {
         let counters = interface["after"].as_array().unwrap();
-        let limited = counters.iter().filter(|qdisc| qdisc["kind"] == "tbf" && qdisc["overlimits"].as_u64() > Some(0));
+        let limited = counters.iter().filter(|qdisc| qdisc["kind"] == "htb" && qdisc["overlimits"].as_u64() > Some(0));
         assert_eq!(limited.count(), 2, "out and in: {interface:#}");
     }
     assert_eq!(host_interfaces(), before);

@@ -79,7 +79,8 @@ pub struct LinkRow {
     pub to: u64,
     /// What was asked for, the ends' interfaces included.
     pub configured: Shape,
-    /// Bytes that the bucket of the link's throughput may send at once, as the kernel has it; none where that is not known.
+    /// Bytes that the bucket of the link's throughput holds, as the kernel has it; none where that is not known. A message
+    /// comes earlier than its arithmetic by them and by its last frame.
     #[serde(default)]
     pub burst_bytes: Option<u64>,
     /// What was measured before the window.

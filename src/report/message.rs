@@ -1,4 +1,6 @@
-//! The time of a single message over an idle link, beside its arithmetic.
+//! The time of a single message over an idle link, beside its arithmetic: all its bytes at the link's throughput. A limited
+//! link sends the last frame and what its bucket holds ahead, which is within the tolerance for the messages that are
+//! measured.
 
 use serde::{Deserialize, Serialize};
 
