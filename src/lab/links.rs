@@ -28,8 +28,8 @@ const PING_SHARE: f64 = 0.05;
 const TRAIN_FACTOR: f64 = 2.0;
 /// Shortest time in which a token bucket's allowance and queue are filled; those are sized in time themselves.
 const UNCOUNTED_MILLIS: f64 = 250.0;
-/// A frame of the links' interfaces and the tick of coarse timers, as far as what is sent ahead is estimated from here.
-const USUAL_FRAME: u64 = 1514;
+/// A frame of the links' interfaces on the wire and the tick of coarse timers, as far as what is sent ahead is estimated from here.
+const USUAL_FRAME: u64 = 1538;
 const COARSE_TIMER_MICROS: u64 = 10_000;
 /// Counted time of a train: enough for so many packets, within bounds.
 const TRAIN_PACKETS: f64 = 100.0;

@@ -59,7 +59,7 @@ pub struct LinkMeasured {
     pub duplicates: Option<u64>,
     /// Packets that came after a later one.
     pub reordered: Option<u64>,
-    /// What came through of more than the link's throughput, headers included, in bytes per second; none where no
+    /// What came through of more than the link's throughput, as frames on Ethernet's wire, in bytes per second; none where no
     /// throughput was asked for, or where it was measured at other links of the same interfaces.
     pub throughput_bytes_per_second: Option<f64>,
     /// The same without headers.

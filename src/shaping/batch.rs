@@ -19,6 +19,9 @@
 //! are there: its bucket must hold a whole frame, so that the first one is free, which mostly is longer than the last.) What
 //! comes out of a sender's bucket has the rate already: a receiver's bucket of the same rate lets it pass, so that a message
 //! takes its serialisation time once.
+//!
+//! A frame counts as on Ethernet's wire, with [`WIRE_BYTES`] more than the kernel's own count: a link of 125,000 KB/s is one
+//! of a gigabit.
 
 use std::net::IpAddr;
 
@@ -26,6 +29,10 @@ use super::{plan::InterfacePlan, shape::Shape};
 
 /// Packets are about this long, Ethernet header included, where a queue is counted in packets.
 const FRAME: u64 = 1514;
+
+/// Bytes that a frame takes on Ethernet's wire beyond those that the kernel counts: 8 of preamble, 4 of checksum, and a gap
+/// as long as 12.
+pub const WIRE_BYTES: u64 = 24;
 
 /// Bytes that a frame may have beyond the interface's MTU: Ethernet's header, VLAN tags, and tbf's rounding.
 const FRAME_SLACK: u64 = 32;
@@ -285,8 +292,8 @@ fn limit((device, devices): (&str, &Devices), parent: &str, handle: u32, rate: u
     let burst = burst_bytes(rate, devices.timer_micros);
     let qdisc = format!("qdisc add dev {device} {parent} handle {handle:x}: htb default 1");
     let class = format!(
-        "class replace dev {device} parent {handle:x}: classid {handle:x}:1 htb rate {rate}bps burst {burst} \
-         cburst {burst} quantum {FRAME}"
+        "class replace dev {device} parent {handle:x}: classid {handle:x}:1 htb rate {rate}bps overhead {WIRE_BYTES} \
+         burst {burst} cburst {burst} quantum {FRAME}"
     );
     fresh.then_some(qdisc).into_iter().chain([class]).collect()
 }
@@ -346,13 +353,13 @@ mod tests {
              qdisc replace dev eth0 root handle 7000: tbf rate 1000000000000bps burst 1532 limit 1250000000\n\
              qdisc replace dev eth0 parent 7000:1 handle 5000: netem limit 127973 delay 50000us 5000us loss 1%\n\
              qdisc add dev eth0 parent 5000:1 handle 6000: htb default 1\n\
-             class replace dev eth0 parent 6000: classid 6000:1 htb rate 10000000bps burst 10000 cburst 10000 quantum 1514\n\
+             class replace dev eth0 parent 6000: classid 6000:1 htb rate 10000000bps overhead 24 burst 10000 cburst 10000 quantum 1514\n\
              qdisc replace dev eth0 parent 6000:1 handle 4000: bfifo limit 1000000\n\
              qdisc add dev eth0 handle ffff: ingress\n\
              filter add dev eth0 parent ffff: protocol all prio 100 u32 match u32 0 0 action mirred egress redirect dev in\n\
              qdisc replace dev in root handle 7000: tbf rate 1000000000000bps burst 1532 limit 1250000000\n\
              qdisc add dev in parent 7000:1 handle 6000: htb default 1\n\
-             class replace dev in parent 6000: classid 6000:1 htb rate 10000000bps burst 10000 cburst 10000 quantum 1514\n\
+             class replace dev in parent 6000: classid 6000:1 htb rate 10000000bps overhead 24 burst 10000 cburst 10000 quantum 1514\n\
              qdisc replace dev in parent 6000:1 handle 4000: bfifo limit 1000000\n"
         );
     }
@@ -383,7 +390,7 @@ mod tests {
         for part in [
             "qdisc replace dev eth0 root handle ab3: tbf rate 1000000000000bps burst 1532",
             "qdisc add dev eth0 parent ab3:1 handle ab0: htb default 1",
-            "class replace dev eth0 parent ab0: classid ab0:1 htb rate 1000000bps burst 500 cburst 500",
+            "class replace dev eth0 parent ab0: classid ab0:1 htb rate 1000000bps overhead 24 burst 500 ",
             "qdisc add dev eth0 parent ab0:1 handle ab1: htb default 1",
             "match ip dst 10.0.0.2/32 flowid ab1:2",
             "match ip6 dst fd00::2/128 flowid ab1:2",
@@ -416,12 +423,14 @@ mod tests {
         let before = InterfacePlan { egress, peers, adjustable_rate: true, ..InterfacePlan::default() };
         let fresh = lines(&before, None);
         assert!(fresh.contains("qdisc add dev eth0 parent 7001:1 handle 6001: htb default 1\n"), "{fresh}");
-        assert!(fresh.contains("classid 6001:1 htb rate 1250000000bps burst 1250000 "), "{fresh}");
+        assert!(fresh.contains("classid 6001:1 htb rate 1250000000bps overhead 24 burst 1250000 "), "{fresh}");
         let mut after = before.clone();
         after.peers[0].shape = "throughput=100".parse().unwrap();
         let text = lines(&after, Some(&before));
         assert!(
-            text.contains("class replace dev eth0 parent 6001: classid 6001:1 htb rate 100000bps burst 50 "),
+            text.contains(
+                "class replace dev eth0 parent 6001: classid 6001:1 htb rate 100000bps overhead 24 burst 50 "
+            ),
             "{text}"
         );
         assert!(text.contains("qdisc replace dev eth0 parent 6001:1 handle 4001: bfifo limit 131072\n"), "{text}");

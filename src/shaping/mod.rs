@@ -19,7 +19,7 @@ mod plan;
 mod shape;
 mod tool;
 
-pub use batch::{Batch, Devices, batch, burst_bytes, queue_bytes};
+pub use batch::{Batch, Devices, WIRE_BYTES, batch, burst_bytes, queue_bytes};
 pub use command::{ShapeArgs, command};
 pub use counters::{QdiscCounters, qdisc_counters};
 pub use interface::{Interface, RemovedParts};

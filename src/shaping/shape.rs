@@ -32,7 +32,7 @@ pub struct Shape {
     /// Packets that are sent at once, without the latency, and so overtake others, in percent.
     #[serde(alias = "reorder")]
     pub reorder_percent: f64,
-    /// Most kilobytes (1000 bytes) per second, headers of Ethernet included; none for no limit.
+    /// Most kilobytes (1000 bytes) per second, of what frames take on Ethernet's wire; none for no limit.
     #[serde(alias = "throughput")]
     pub throughput_kilobytes_per_second: Option<u64>,
 }
