@@ -8,12 +8,12 @@ use apollo_network_benchmark::{
     message::{Base, DeliveryTracker, Extension, Message, compose},
     metrics::Metrics,
     network::{Roster, Traffic, peer_id},
-    node::{Recorder, Span, unix_nanos},
+    node::{MeasurementWindow, Recorder, unix_nanos},
 };
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use hdrhistogram::Histogram;
 
-const EXTENSION: Extension = Extension { run_id: 1, trial: 0, send_lag_micros: 17, life: 1, sent_before: 0 };
+const EXTENSION: Extension = Extension { run_id: 1, class: 0, trial: 0, send_lag_micros: 17, life: 1, sent_before: 0 };
 
 fn wire_format(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("message");
@@ -82,13 +82,13 @@ fn receive(criterion: &mut Criterion) {
     ] {
         let metrics = Metrics::register(&prometheus::Registry::new()).expect("the table is consistent");
         let recorder = Recorder::new(0, 1, Arc::new(Roster::new(5)), metrics);
-        recorder.begin(&Span { boundaries, ..Span::everything(Base::Zero) });
+        recorder.begin(&MeasurementWindow { boundaries, ..MeasurementWindow::everything(Base::Zero) });
         let mut index = 0;
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
                 index += 1;
                 bytes[8..16].copy_from_slice(&u64::to_be_bytes(index));
-                recorder.received(Some(source), black_box(&bytes));
+                recorder.received(Some(source), None, black_box(&bytes));
             });
         });
     }

@@ -28,7 +28,7 @@ in
     openFirewall = mkOption {
       type = types.bool;
       default = false;
-      description = "Listen on all interfaces, not on the loopback alone, and open the ports. Anybody may then look.";
+      description = "Listen on all interfaces, not on the loopback alone, and open the ports. Everybody can then read.";
     };
     nodeExporter = {
       enable = lib.mkEnableOption "node_exporter on this machine";
@@ -40,7 +40,7 @@ in
       scrape = mkOption {
         type = types.bool;
         default = false;
-        description = "Whether Prometheus scrapes node_exporter on every machine of `peers`.";
+        description = "Let Prometheus scrape node_exporter on every machine of `peers`.";
       };
       port = mkOption {
         type = types.port;
@@ -66,8 +66,8 @@ in
         type = types.nullOr types.externalPath;
         default = null;
         description = ''
-          File, outside of the store, with the key that Grafana encrypts its secrets with. Without one it is made at the
-          first start.
+          File, outside of the store, with the key that encrypts Grafana's secrets. Without a file, the key is made at the first
+          start.
         '';
       };
     };

@@ -82,7 +82,7 @@ in
               type = types.bool;
               default = false;
               description = ''
-                Open the port of the p2p network, that of the HTTP endpoint, and that of `probe-port`. Anybody who reaches the
+                Open the port of the p2p network, that of the HTTP endpoint, and that of `probe-port`. Everybody who reaches the
                 endpoint can read the metrics; only requests with the token of `tokenFile` start and end a controlled node.
               '';
             };
@@ -94,7 +94,7 @@ in
               ];
               default = "always";
               description = ''
-                When systemd starts the node again. A node has one run in its life; with `always` it is there for the next.
+                Condition on which systemd starts the node again. A node serves one run; with `always` it is ready for the next.
               '';
             };
             settings = mkOption {
@@ -120,7 +120,7 @@ in
                   };
                   metric-port = fromPeers types.port "metricPort" 2000 "TCP port of the HTTP endpoint.";
                   p2p-port = fromPeers types.port "port" 10000 "Port of the p2p network.";
-                  quic = fromPeers types.bool "quic" false "Use QUIC in place of TCP, noise and yamux.";
+                  quic = fromPeers types.bool "quic" false "Use QUIC instead of TCP, noise and yamux.";
                   metric-address = listen "Address that the HTTP endpoint listens on.";
                   p2p-address = listen "Address that the p2p network listens on.";
                   num-nodes = mkOption {

@@ -9,8 +9,8 @@ in
   options.services.apollo-network-benchmark.peers = mkOption {
     default = [ ];
     description = ''
-      All nodes of the network, on whichever machine; the same list on every machine. What a node is told of its peers,
-      the number of nodes and what Prometheus scrapes follow from it.
+      All nodes of the network, on all machines; the same list on every machine. The peers of each node, the number of nodes
+      and the targets of Prometheus follow from it.
     '';
     example = lib.literalExpression ''
       [
@@ -29,7 +29,7 @@ in
             };
             address = mkOption {
               type = types.str;
-              description = "IPv4 or IPv6 address, or name, at which the others reach it.";
+              description = "IPv4 or IPv6 address, or name, at which the other nodes reach this node.";
             };
             port = mkOption {
               type = types.port;
@@ -39,7 +39,7 @@ in
             metricPort = mkOption {
               type = types.port;
               default = 2000;
-              description = "Port of its HTTP endpoint.";
+              description = "Port of the node's HTTP endpoint.";
             };
             peerId = mkOption {
               type = types.str;
@@ -51,17 +51,17 @@ in
                     toString (builtins.length known - 1)
                   }; give node ${toString config.id} its peerId, which the node logs when it starts";
               defaultText = lib.literalMD "follows from the id";
-              description = "Its peer id.";
+              description = "Peer id of the node.";
             };
             quic = mkOption {
               type = types.bool;
               default = false;
-              description = "Whether the network speaks QUIC.";
+              description = "Use QUIC in this network.";
             };
             multiaddress = mkOption {
               type = types.str;
               readOnly = true;
-              description = "Where it is, in libp2p's words.";
+              description = "Address of the node in libp2p's notation.";
               default =
                 let
                   family =
@@ -80,7 +80,7 @@ in
             endpoint = mkOption {
               type = types.str;
               readOnly = true;
-              description = "Host and port of its HTTP endpoint.";
+              description = "Host and port of the node's HTTP endpoint.";
               default =
                 let
                   host = if lib.hasInfix ":" config.address then "[${config.address}]" else config.address;

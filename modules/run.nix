@@ -20,7 +20,7 @@ in
     default = { };
     description = ''
       Runs of the network of `peers`. `systemctl start apollo-network-benchmark-run-NAME` makes one, succeeds if it is valid, and
-      leaves its folder in `/var/lib/${folder}`, which root reads.
+      leaves its folder in `/var/lib/${folder}`, which root can read.
     '';
     type = types.attrsOf (
       types.submodule {
@@ -43,7 +43,7 @@ in
           startAt = mkOption {
             type = types.either types.str (types.listOf types.str);
             default = [ ];
-            description = "When it is started by itself, as `systemd.time(7)` writes it.";
+            description = "Times at which systemd starts the run, in the notation of `systemd.time(7)`.";
             example = "daily";
           };
         };

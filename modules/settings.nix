@@ -15,19 +15,19 @@ in
     "one"
     "rr"
     "explore"
-  ]) "all" "Who broadcasts when.";
+  ]) "all" "Schedule of the broadcasts: every node, one node, turns, or trials.";
   network-protocol = given (types.enum [
     "gossipsub"
     "sqmr"
     "reversed-sqmr"
-  ]) "gossipsub" "How a broadcast travels.";
+  ]) "gossipsub" "Protocol that carries the broadcasts.";
   broadcaster = maybe natural "Node that broadcasts, in modes `one` and `explore`.";
   message-size-bytes = given (types.nullOr (
-    types.ints.between 36 4194304
+    types.ints.between 36 33554432
   )) 1024 "Size of a whole message.";
   heartbeat-millis =
     given (types.nullOr positive) 100
-      "Time from one message of a sender to its next.";
+      "Time between the messages of a sender, in milliseconds.";
   send-phase =
     given
       (types.enum [
@@ -42,31 +42,33 @@ in
   explore-run-duration-seconds = maybe positive "Length of each trial of mode `explore`.";
   explore-min-throughput-byte-per-seconds = maybe types.number "Trials below this throughput are left out.";
   explore-min-message-size-bytes = maybe natural "Trials with smaller messages are left out.";
-  buffer-size = given (types.ints.between 1 10000000) 100000 "Most messages in each queue.";
+  buffer-size =
+    given (types.ints.between 1 10000000) 100000
+      "Maximum number of messages in each queue.";
   timeout =
     given (types.ints.between 1 31622400) 31622400
       "Seconds after which the node ends by itself.";
   verbosity =
     given (types.ints.between 0 5) 2
       "Log level: 0 none, 1 error, 2 warn, 3 info, 4 debug, 5 trace.";
-  queue-bytes = maybe positive "Most bytes that may wait for one peer.";
+  queue-bytes = maybe positive "Maximum number of bytes that wait for one peer.";
   gossipsub-metrics = given types.bool false "Export the metrics of libp2p's own gossipsub too.";
   tokio-metrics = given types.bool false "Export the metrics of the network's tokio runtime too.";
-  gossipsub-mesh-n = maybe positive "Wanted size of gossipsub's mesh.";
-  gossipsub-mesh-n-low = maybe positive "Least size of the mesh.";
-  gossipsub-mesh-n-high = maybe positive "Largest size of the mesh.";
-  gossipsub-mesh-outbound-min = maybe natural "Least number of peers in the mesh that this node has dialled.";
-  gossipsub-heartbeat-millis = maybe positive "Pace of gossipsub's upkeep.";
-  gossipsub-flood-publish = maybe types.bool "Whether a publisher sends to all subscribed peers.";
-  gossipsub-signing = maybe types.bool "Whether messages are signed and verified.";
+  gossipsub-mesh-n = maybe positive "Number of peers that the mesh aims for.";
+  gossipsub-mesh-n-low = maybe positive "Minimum number of peers in the mesh.";
+  gossipsub-mesh-n-high = maybe positive "Maximum number of peers in the mesh.";
+  gossipsub-mesh-outbound-min = maybe natural "Minimum number of peers in the mesh that this node dialled.";
+  gossipsub-heartbeat-millis = maybe positive "Time between gossipsub's own heartbeats, in milliseconds.";
+  gossipsub-flood-publish = maybe types.bool "Let a publisher send to all subscribed peers.";
+  gossipsub-signing = maybe types.bool "Sign messages, and verify every copy.";
   gossipsub-idontwant-threshold-bytes = maybe natural "Larger messages are announced by IDONTWANT.";
   controlled = given types.bool true ''
-    Start only when a runner says so (`apollo-bench remote`, or `runs` on some machine). Without it the node starts as
-    soon as all its peers are there.
+    Start only at the order of a runner (`apollo-bench remote`, or `runs` on one of the machines). Without it the node starts
+    as soon as all its peers are connected.
   '';
-  host-names = maybe types.str "Further names at which the endpoint may be asked, separated by commas.";
+  host-names = maybe types.str "More names at which clients may ask the endpoint, separated by commas.";
   start-at-unix-millis = maybe positive "Start at this instant; the same for all nodes.";
-  ready-timeout-seconds = maybe positive "Longest wait for the peers before traffic starts all the same.";
+  ready-timeout-seconds = maybe positive "Maximum time to wait for the peers, in seconds; traffic then starts with a warning.";
   run-id = maybe natural "Number of the run, the same for all nodes.";
   probe-port = maybe types.port "UDP port at which links are measured.";
   worker-threads = maybe (types.ints.between 1 1024) "Threads that carry the network.";

@@ -18,12 +18,12 @@ let
       inherit description;
     };
   flags = {
-    latency = quantity "One-way latency of what leaves, in milliseconds.";
-    jitter = quantity "The latency of each packet differs by up to so many milliseconds.";
+    latency = quantity "One-way latency of outbound packets, in milliseconds.";
+    jitter = quantity "Maximum difference of a packet's latency, in milliseconds.";
     loss = quantity "Percent of the packets that are lost.";
-    duplicate = quantity "Percent of the packets that come twice.";
+    duplicate = quantity "Percent of the packets that arrive twice.";
     reorder = quantity "Percent of the packets that overtake others.";
-    throughput = quantity "Most kilobytes (1000 bytes) per second, out and in.";
+    throughput = quantity "Maximum kilobytes (1000 bytes) per second, out and in.";
   };
   shape = {
     options = flags // {
@@ -33,7 +33,7 @@ let
       egress = mkOption {
         type = types.submodule { options = flags; };
         default = { };
-        description = "What leaves is shaped so, in place of the values above.";
+        description = "Shape of outbound packets, instead of the values above.";
         example = {
           latency = 80;
         };
@@ -41,7 +41,7 @@ let
       ingress = mkOption {
         type = types.submodule { options = flags; };
         default = { };
-        description = "What comes in is shaped so; by default only `throughput` applies to it.";
+        description = "Shape of inbound packets; by default only `throughput` applies to them.";
         example = {
           latency = 20;
           loss = 1;
@@ -70,8 +70,8 @@ in
   options.services.apollo-network-benchmark.shaping = mkOption {
     default = { };
     description = ''
-      Interfaces that are shaped, by name. Nodes of this machine start after it and only if it has worked. Stopping the
-      unit `apollo-network-benchmark-shaping-NAME` takes the shape away again, and stops the nodes.
+      Interfaces that are shaped, by name. Nodes of this machine start after shaping, and only if it succeeded. Stopping the
+      unit `apollo-network-benchmark-shaping-NAME` removes the shape, and stops the nodes.
     '';
     type = types.attrsOf (types.submodule shape);
     example = lib.literalExpression ''

@@ -16,9 +16,9 @@ in
       type = lib.types.nullOr lib.types.externalPath;
       default = null;
       description = ''
-        File, outside of the store, with the secret that controlled nodes and the runs of them share: 16 to 256 characters, the
-        same on every machine of `peers`. Without one, this machine makes its own at the first start, which fits a network
-        that is all on this machine.
+        File, outside of the store, with the secret that controlled nodes and their runs share: 16 to 256 characters, the same
+        on every machine of `peers`. Without a file, this machine makes its own secret at the first start, which fits a network
+        that is completely on this machine.
       '';
       example = "/run/keys/apollo-network-benchmark-token";
     };

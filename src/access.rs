@@ -2,7 +2,7 @@
 
 use std::{fmt, io, net::IpAddr, path::Path};
 
-use crate::{command_line::read_text, secret::secret};
+use crate::{paths::read_text, secret::secret};
 
 /// The environment variable of a token. A command line would show it to every user of the machine.
 pub const TOKEN_VARIABLE: &str = "APOLLO_TOKEN";

@@ -1,6 +1,10 @@
-//! Paths, which on Linux need not be text.
+//! Paths, which on Linux need not be text, and the small files that arguments name.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::{metadata, read_to_string},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
 
 use serde::Serializer;
 
@@ -23,4 +27,28 @@ pub fn as_text_if_given<S: Serializer>(path: &Option<PathBuf>, serializer: S) ->
         Some(path) => serializer.serialize_some(&path.to_string_lossy()),
         None => serializer.serialize_none(),
     }
+}
+
+/// Reads a file that an argument names, of at most `limit` bytes; without the mark (BOM) that some editors begin it with.
+///
+/// # Errors
+/// What is wrong with it, in one line without its name.
+pub fn read_text(path: &Path, limit: u64) -> Result<String, String> {
+    let size = metadata(path).map_err(|error| error.to_string())?.len();
+    if size > limit {
+        return Err(format!("{size} bytes are more than {limit}"));
+    }
+    let text = read_to_string(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::InvalidData => "it is no text in UTF-8".to_owned(),
+        _ => error.to_string(),
+    })?;
+    Ok(text.strip_prefix('\u{feff}').map_or_else(|| text.clone(), str::to_owned))
+}
+
+/// The program of that name on the PATH. A relative folder of it counts for nothing: it would mean another one after a change
+/// of directory.
+pub fn on_path(name: &str) -> Option<PathBuf> {
+    let executable = |path: &PathBuf| metadata(path).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0);
+    let folders = std::env::var_os("PATH")?;
+    std::env::split_paths(&folders).filter(|folder| folder.is_absolute()).map(|f| f.join(name)).find(executable)
 }

@@ -1,27 +1,22 @@
 //! Text that nobody guesses, and files that nobody else reads.
 
 use std::{
-    fs::{DirBuilder, File, OpenOptions},
-    io::{self, Read, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    fs::{DirBuilder, OpenOptions, Permissions},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
-/// Tries of a name that nobody else has: two are equal once in four thousand million.
-const TRIES: usize = 8;
+use tempfile::TempDir;
 
 /// A random number of 128 bits, as text.
 ///
 /// # Errors
 /// Those of reading the kernel's random numbers.
 pub fn secret() -> io::Result<String> {
-    random().map(|number| number.to_string())
-}
-
-fn random() -> io::Result<u128> {
     let mut bytes = [0; 16];
-    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(u128::from_ne_bytes(bytes))
+    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+    Ok(u128::from_ne_bytes(bytes).to_string())
 }
 
 /// Makes a folder of temporary files that only this user can enter, with a name that begins with `prefix` and that nobody
@@ -31,16 +26,9 @@ fn random() -> io::Result<u128> {
 /// Those of the file system, with the path.
 pub fn private_folder(prefix: &str) -> Result<PathBuf, (PathBuf, io::Error)> {
     let parent = std::env::temp_dir();
-    let mut tries = 1;
-    loop {
-        let number = random().map_err(|error| ("/dev/urandom".into(), error))? as u32;
-        let path = parent.join(format!("{prefix}-{number:08x}"));
-        match make_private(&path) {
-            Ok(()) => return Ok(path),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && tries < TRIES => tries += 1,
-            Err(error) => return Err((path, error)),
-        }
-    }
+    let private = Permissions::from_mode(0o700);
+    let made = tempfile::Builder::new().prefix(&format!("{prefix}-")).permissions(private).tempdir_in(&parent);
+    made.map(TempDir::keep).map_err(|error| (parent, error))
 }
 
 /// Makes a folder that only this user can enter; it must not be there yet.
@@ -61,8 +49,6 @@ pub fn write_private(path: &Path, text: &[u8]) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     #[test]

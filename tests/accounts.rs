@@ -280,7 +280,7 @@ fn an_overloaded_link_delivers_no_more_than_it_carries_and_is_not_sustained() {
     }
     let lab = Lab::new(3);
     let (exit, run) = lab.run(
-        "--backend netns --throughput 2000 --certificate-seconds 1 --mode one --broadcaster 0 --network-protocol sqmr \
+        "--backend netns --throughput 2000 --link-probe-seconds 1 --mode one --broadcaster 0 --network-protocol sqmr \
          --message-size-bytes 32768 --heartbeat-millis 20 --timeout 4 --warm-up-seconds 0 --drain-seconds 1",
     );
     assert_eq!(exit, Some(0), "{run:#}");

@@ -11,12 +11,12 @@ use std::{
 };
 
 use apollo_network_benchmark::{
-    cluster::{RunRecord, names},
+    deploy::kubernetes::{RunRecord, names},
     network::peer_id,
-    node::{NodeArgs, unix_nanos},
+    node::{NodeConfig, unix_nanos},
+    scenario::{Measurement, read_toml},
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
-use clap::{CommandFactory, Parser};
 use serde_json::{Value, json};
 use support::{Running, TOKEN, bench_command, free_ports, get, program, request, skip, wait_for};
 
@@ -68,7 +68,7 @@ fn runs() -> Vec<String> {
     ];
     let places = [
         "",
-        "--node-pool-role= --share-hosts --storage-class fast",
+        "--node-pool-role= --allow-colocation --storage-class fast",
         "--node-pool-label cloud.google.com/gke-nodepool --node-pool-role pool --toleration a=b:NoSchedule --toleration c",
         "--namespace elsewhere --cluster-domain k8s.example --cpu-requests 1 --cpu-limits 1.5 --memory-requests 1G \
          --memory-limits 2Gi",
@@ -230,10 +230,9 @@ fn container_rules(what: &str, objects: &[Value], container: &Value, starts: boo
     }
 }
 
-#[derive(Parser)]
-struct Node {
-    #[command(flatten)]
-    node: NodeArgs,
+/// The configuration that the environment of a node holds.
+fn config(environment: &BTreeMap<String, String>) -> NodeConfig {
+    read_toml("APOLLO_CONFIG_TEXT", &environment["APOLLO_CONFIG_TEXT"]).unwrap()
 }
 
 /// The environment of node 0, as its container would get it.
@@ -259,31 +258,28 @@ fn the_environment_of_the_nodes_is_the_nodes_own() {
     for run in runs() {
         let objects = objects(&run);
         let variables = environment(&objects);
-        let command = Node::command();
-        let mut words = vec!["node".to_owned()];
-        for (name, value) in &variables {
-            let known = command.get_arguments().find(|arg| arg.get_env().is_some_and(|env| env == name.as_str()));
-            let flag = known.unwrap_or_else(|| panic!("{run}: the node knows no {name}"));
-            let takes_value = flag.get_action().takes_values();
-            assert!(takes_value || value == "true", "{run}: {name}={value}");
-            let text = if takes_value { format!("={value}") } else { String::new() };
-            words.push(format!("--{}{text}", flag.get_long().unwrap()));
-        }
-        let node = Node::try_parse_from(words).unwrap_or_else(|error| panic!("{run}: {error}")).node;
-        node.validate().unwrap_or_else(|error| panic!("{run}: {error}"));
+        let output = bench_command().args(["node", "--check"]).env_clear().envs(&variables).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{run}: {said}");
+        let node = config(&variables);
         let record: RunRecord =
             serde_json::from_str(find(&objects, "ConfigMap", "run")["data"]["run.json"].as_str().unwrap()).unwrap();
-        assert_eq!(node.control.run_id, record.run_id);
-        assert!(node.control.controlled && node.control.run_id > 0);
+        assert_eq!(node.run_id, record.run_id);
+        assert!(node.controlled && node.run_id > 0);
         let job = &find(&objects, "Job", "node")["spec"];
-        let longest = record.warm_up_seconds + record.window_seconds.unwrap_or_default() + record.drain_seconds;
-        let least = record.ready_timeout_seconds + longest + record.collect_within_seconds;
-        assert!(node.timeout >= least, "{run}: {} < {least}", node.timeout);
+        let Measurement { warm_up_seconds, window_seconds, drain_seconds, ready_timeout_seconds, .. } =
+            record.scenario.measurement;
+        let longest = warm_up_seconds + window_seconds.unwrap_or_default() + drain_seconds;
+        let least = ready_timeout_seconds + longest + record.retain_seconds;
+        assert!(node.lifetime_seconds >= least, "{run}: {} < {least}", node.lifetime_seconds);
         // A pod may start as late as the wait for all allows.
         assert_eq!(job["activeDeadlineSeconds"], record.deadline_seconds);
-        assert!(record.deadline_seconds >= node.timeout + record.ready_timeout_seconds);
-        assert_eq!(job["ttlSecondsAfterFinished"], record.collect_within_seconds);
-        assert_eq!((&job["completions"], &job["parallelism"]), (&json!(node.num_nodes), &json!(node.num_nodes)));
+        assert!(record.deadline_seconds >= node.lifetime_seconds + ready_timeout_seconds);
+        assert_eq!(job["ttlSecondsAfterFinished"], record.retain_seconds);
+        assert_eq!(
+            (&job["completions"], &job["parallelism"]),
+            (&json!(node.scenario.nodes.count), &json!(node.scenario.nodes.count))
+        );
         assert_eq!((&job["completionMode"], &job["backoffLimitPerIndex"]), (&json!("Indexed"), &json!(0)));
     }
 }
@@ -312,7 +308,7 @@ fn a_node_starts_with_the_environment_of_its_container() {
         Running::start(bench_command().arg("node").env_clear().env("APOLLO_TOKEN", TOKEN).envs(environment(&objects)));
     wait_for("readiness", || get(ports, "/readyz")?.0.starts_with("HTTP/1.1 200").then_some(()));
     let summary: Value = serde_json::from_str(&get(ports, "/summary").unwrap().1).unwrap();
-    assert_eq!(summary["configuration"]["control"]["controlled"], true);
+    assert_eq!(summary["configuration"]["controlled"], true);
     assert_eq!(summary["phase"], "connecting", "it waits for its start");
     let tomorrow = unix_nanos() + 24 * 3600 * 1_000_000_000;
     let order = json!({ "start_unix_nanos": tomorrow }).to_string();
@@ -357,7 +353,7 @@ fn nodes_keep_apart_unless_they_are_allowed_to_share() {
             { "key": "spot", "operator": "Exists" },
         ])
     );
-    let shared = pod("--share-hosts --node-pool-role=");
+    let shared = pod("--allow-colocation --node-pool-role=");
     assert_eq!((&shared["affinity"], &shared["nodeSelector"]), (&Value::Null, &Value::Null));
     assert_eq!(shared["topologySpreadConstraints"][0]["maxSkew"], 1);
 }
@@ -369,9 +365,9 @@ fn what_is_kept_of_a_run_is_enough_to_go_on_with_it() {
     let record: RunRecord = serde_json::from_str(data["run.json"].as_str().unwrap()).unwrap();
     assert_eq!((record.name.as_str(), record.namespace.as_str()), ("example", "apollo-bench-example"));
     assert_eq!((record.metric_port, record.workload.num_nodes, record.trials), (2500, 4, 169));
-    assert_eq!((record.window_seconds, record.shape.latency_millis), (None, 5.0));
+    assert_eq!((record.scenario.measurement.window_seconds, record.scenario.links.default.latency_millis), (None, 5.0));
     let arguments: Value = serde_json::from_str(data["arguments.json"].as_str().unwrap()).unwrap();
-    assert_eq!(arguments["run"]["workload"]["broadcaster"], 0, "defaults are in it");
+    assert_eq!(record.scenario.explore.unwrap().broadcaster, 0, "defaults are in it");
     assert_eq!(arguments["pods"]["cpu_limits"], "7500m");
     assert!(!data.to_string().contains("not-secret"));
 }
@@ -436,7 +432,7 @@ fn the_same_arguments_give_the_same_bytes_and_secrets_are_secret() {
     assert_eq!(one.len(), 2);
     let all: BTreeSet<&String> = one.values().chain(other.values()).collect();
     assert_eq!(all.len(), 4, "password and key differ from each other and from run to run");
-    let run_id = |args: &str| environment(&objects(args))["APOLLO_RUN_ID"].clone();
+    let run_id = |args: &str| config(&environment(&objects(args))).run_id;
     assert_ne!(run_id(""), run_id("--namespace other"));
 }
 

@@ -148,7 +148,7 @@ fn the_containers_that_a_job_would_start_make_a_run_that_is_collected() {
 
     let network = made.node(NODES);
     docker(&words(&format!("network create {network}")));
-    let (port, inside) = (free_ports(NODES), config["data"]["APOLLO_METRIC_PORT"].as_str().unwrap());
+    let (port, inside) = (free_ports(NODES), &container["ports"][0]["containerPort"]);
     for id in 0..NODES {
         let host = format!("{}-{id}", job["metadata"]["name"].as_str().unwrap());
         let domain = format!("{}.apollo-bench-docker.svc.cluster.local", pod["subdomain"].as_str().unwrap());

@@ -161,7 +161,7 @@ fn links_of_containers_have_the_throughput_that_was_asked_for() {
         return skip(&why);
     }
     let lab = Lab::new(3);
-    let (exit, run) = lab.run("--docker --timeout 2 --warm-up-seconds 1 --throughput 10000 --certificate-seconds 1");
+    let (exit, run) = lab.run("--docker --timeout 2 --warm-up-seconds 1 --throughput 10000 --link-probe-seconds 1");
     assert_eq!(exit, Some(0), "{run:#}");
     let links = run["links"]["links"].as_array().unwrap();
     assert_eq!(links.len(), 6);
@@ -206,7 +206,7 @@ fn only_shaping_takes_a_right_and_the_node_does_not_have_it() {
     if let Err(why) = support::can_limit_throughput() {
         return skip(&why);
     }
-    let watched = Watched::start("--throughput 10000 --certificate-seconds 1");
+    let watched = Watched::start("--throughput 10000 --link-probe-seconds 1");
     let container = watched.inspect(0);
     let host = &container["HostConfig"];
     let added: BTreeSet<&str> = list(&host["CapAdd"]).into_iter().map(|cap| cap.trim_start_matches("CAP_")).collect();

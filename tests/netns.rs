@@ -109,7 +109,7 @@ fn the_congestion_control_of_the_nodes_connections_is_the_one_that_was_asked_for
     for family in ["", "--ipv6"] {
         let lab = Lab::new(2);
         let (exit, run) = lab.run(&format!(
-            "--backend netns --congestion-control {other} --throughput 5000 --certificate-seconds 1 --timeout 1 \
+            "--backend netns --congestion-control {other} --throughput 5000 --link-probe-seconds 1 --timeout 1 \
              --warm-up-seconds 0 {family}"
         ));
         assert_eq!(exit, Some(0), "{run:#}");
@@ -130,7 +130,7 @@ fn links_that_do_not_reach_their_throughput_make_the_run_invalid() {
     }
     let lab = Lab::new(2);
     // Beyond any host.
-    let (exit, run) = lab.run("--backend netns --throughput 900000000 --certificate-seconds 1 --timeout 2");
+    let (exit, run) = lab.run("--backend netns --throughput 900000000 --link-probe-seconds 1 --timeout 2");
     assert_eq!(exit, Some(1), "{run:#}");
     let reason = run["verdict"]["reasons"][0].as_str().unwrap();
     assert!(reason.contains("did not take its shape: before the window its throughput was"), "{reason}");
@@ -207,7 +207,7 @@ fn kill_9_of_the_runner_leaves_no_node_and_no_interface() {
     let before = host_interfaces();
     let lab = Lab::new(3);
     let run =
-        Running::start(&mut lab.command("--backend netns --throughput 20000 --timeout 60 --certificate-seconds 1"));
+        Running::start(&mut lab.command("--backend netns --throughput 20000 --timeout 60 --link-probe-seconds 1"));
     let processes = lab.processes();
     run.signal("KILL");
     for process in processes {
@@ -236,7 +236,7 @@ fn a_user_without_privileges_gets_namespaces_of_her_own() {
     let output = as_nobody()
         .arg(&program)
         .args(["local", "--json", "--backend=netns", "--num-nodes=2", "--throughput=5000", "--timeout=1"])
-        .args(["--warm-up-seconds=0", "--certificate-seconds=1", &format!("--base-metric-port={ports}")])
+        .args(["--warm-up-seconds=0", "--link-probe-seconds=1", &format!("--base-metric-port={ports}")])
         .arg("--output")
         .arg(folder.path().join("run"))
         .output()

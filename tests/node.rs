@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use apollo_network_benchmark::{
     network::peer_id,
-    node::{NodeSummary, SendPlan, Turn, unix_nanos},
+    node::{NodeSummary, SendPlan, TrafficPlan, Turn, unix_nanos},
     report::{Collected, Observations, PhaseInput, PhaseRow, PlannedWindow, WorkloadSummary, merge},
 };
 use serde_json::{Value, json};
@@ -26,7 +26,7 @@ fn bad_values_are_refused_at_once_with_one_line_and_exit_code_2() {
     for (extra, says) in [
         ("--heartbeat-millis 0", "error: --heartbeat-millis 0: must be 1"),
         ("--message-size-bytes 35", "error: --message-size-bytes 35: must be 36"),
-        ("--message-size-bytes 4194305", "error: --message-size-bytes 4194305: must be 36"),
+        ("--message-size-bytes 33554433", "error: --message-size-bytes 33554433: must be 36"),
         ("--mode one --broadcaster 2", "error: --broadcaster 2 is outside of the network"),
         ("--mode one", "error: --mode one needs --broadcaster"),
         ("--id 2", "error: --id 2 is outside of the network"),
@@ -251,15 +251,13 @@ fn a_node_that_comes_back_goes_on_where_its_network_is() {
     assert_eq!(nodes[2].phases[0].received, 0);
     let phases = ["", "kill 1, restart 1", ""].map(|event| PhaseInput { events: vec![event.into()], groups: None });
     let end = begin + 14_000 * MS;
-    let plan = SendPlan {
-        num_nodes: 2,
-        turn: Turn::All,
-        heartbeat_nanos: 100 * MS,
+    let schedule = SendPlan {
         origin_unix_nanos: begin,
         from_unix_nanos: begin,
         to_unix_nanos: Some(end),
-        spread_seed: None,
+        ..SendPlan::new(2, Turn::All, 100 * MS)
     };
+    let plan = TrafficPlan::only(schedule, 1024);
     let observed = Observations {
         workload: WorkloadSummary { num_nodes: 2, message_size_bytes: Some(100), ..WorkloadSummary::default() },
         window: Some(PlannedWindow { plan, from_unix_nanos: begin, to_unix_nanos: end }),

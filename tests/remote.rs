@@ -278,7 +278,7 @@ fn links_are_measured_where_the_flags_say_what_they_should_be() {
     };
     let network = Network { nodes: with_probes(&network), ..network };
     // The loopback takes no 50 ms: nothing is sent, and the nodes can be given a start still.
-    let args = "--json --timeout 1 --warm-up-seconds 0 --certificate-seconds 1";
+    let args = "--json --timeout 1 --warm-up-seconds 0 --link-probe-seconds 1";
     let (exit, summary) = run(&mut network.remote(&format!("{args} --latency 50")));
     assert_eq!(exit, Some(1));
     assert!(reason(&summary).contains("did not take its shape"), "{summary:#}");
@@ -287,7 +287,7 @@ fn links_are_measured_where_the_flags_say_what_they_should_be() {
 
     // It is within the tolerance of a little. Measured by the one process before, by the other after.
     let output = network.folder.path().join("second");
-    let little = "--timeout 1 --warm-up-seconds 0 --certificate-seconds 1 --latency 0.5 --tolerance-millis 500";
+    let little = "--timeout 1 --warm-up-seconds 0 --link-probe-seconds 1 --latency 0.5 --tolerance-millis 500";
     let endpoints = format!("{},{}", network.endpoint(0), network.endpoint(1));
     let begin = network.remote_over(&endpoints, &format!("{little} --detach")).arg("--output").arg(&output).output();
     assert_eq!(begin.unwrap().status.code(), Some(0));

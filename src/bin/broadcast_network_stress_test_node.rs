@@ -2,15 +2,6 @@
 
 use std::process::ExitCode;
 
-use apollo_network_benchmark::{
-    command_line::parse,
-    node::{NodeCommand, with_bare_environment},
-    terminal::exit_code,
-};
-
 fn main() -> ExitCode {
-    match parse::<NodeCommand>(with_bare_environment) {
-        Ok(command) => exit_code(command.run()),
-        Err(code) => code,
-    }
+    apollo_network_benchmark::cli::broadcast_network_stress_test_node()
 }

@@ -3,7 +3,7 @@
 use super::{
     dashboard::Dashboard,
     panel::{Panel, Unit},
-    queries::{node, node_quantile, node_quantile_so_far, node_rate, nodes_rate_by},
+    queries::{node, node_by_class, node_quantile, node_quantile_so_far, node_rate, nodes_rate_by},
 };
 
 const NODE: &str = "Node {{node}}";
@@ -80,8 +80,8 @@ fn broadcast() -> Vec<Panel> {
             "Of the messages being sent, and of the one that came last; header included. In mode explore it changes with the \
              trial.",
         )
-        .query("Node {{node}}, sent", node("broadcast_message_bytes"))
-        .query("Node {{node}}, received", node("receive_message_bytes")),
+        .query("Node {{node}}, {{class}}, sent", node_by_class("broadcast_message_bytes"))
+        .query("Node {{node}}, {{class}}, received", node_by_class("receive_message_bytes")),
         Panel::lines(
             "Trial of mode explore",
             Unit::Count,

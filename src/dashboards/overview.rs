@@ -4,8 +4,8 @@ use super::{
     dashboard::Dashboard,
     panel::{Panel, Unit},
     queries::{
-        by_receiver, delay_quantile, each, each_quantile, each_rate, firing, over_nodes, rate_by, recorded, total,
-        total_rate,
+        by_receiver, delay_quantile, each, each_quantile, each_rate, firing, over_nodes, quantile_by, rate_by,
+        recorded, total, total_rate,
     },
     rules::{DELAY_BUCKETS, DELIVERY, NODES, OFFERED_BYTES, RECEIVED, RECEIVED_BYTES, SENT, SENT_BYTES},
 };
@@ -190,6 +190,20 @@ fn losses() -> Vec<Panel> {
         )
         .query("Duplicates", total_rate("receive_message_duplicate_count"))
         .query("{{reason}}", rate_by("reason", "receive_message_malformed_count")),
+        Panel::lines(
+            "Delivered, by traffic class",
+            Unit::BytesPerSecond,
+            "Bytes of different messages of each traffic class that came to all nodes in a second. A class that falls short \
+             beside others is crowded out by them.",
+        )
+        .query("{{class}}", rate_by("class", "receive_message_bytes_sum")),
+        Panel::lines(
+            "Delay by traffic class, 99 of 100",
+            Unit::Seconds,
+            "From the intended send time to the arrival for 99 of 100 messages of each traffic class, from buckets. A small \
+             class whose delay follows that of a large one waits behind it.",
+        )
+        .query("{{class}}", quantile_by("class", 0.99, "receive_message_delay_seconds")),
         Panel::lines(
             "Connected peers",
             Unit::Count,

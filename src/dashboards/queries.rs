@@ -33,7 +33,7 @@ pub(super) fn total(metric: &str) -> String {
 
 /// The largest, smallest or mean of all nodes.
 pub(super) fn over_nodes(aggregate: &str, metric: &str) -> String {
-    format!("{aggregate}({metric}{{{RUN}}})")
+    format!("{aggregate}({})", each(metric))
 }
 
 /// Growth of a counter of all nodes together, a second.
@@ -46,6 +46,13 @@ pub(super) fn rate_by(label: &str, metric: &str) -> String {
     format!("sum by ({label}) (rate({metric}{{{RUN}}}[$__rate_interval]))")
 }
 
+/// A quantile of a histogram over all nodes, apart by a label.
+pub(super) fn quantile_by(label: &str, quantile: f64, histogram: &str) -> String {
+    format!(
+        "histogram_quantile({quantile}, sum by ({label}, le) (rate({histogram}_bucket{{{RUN}}}[$__rate_interval])))"
+    )
+}
+
 /// A quantile of the delay over the whole run.
 pub(super) fn delay_quantile(quantile: f64) -> String {
     format!("histogram_quantile({quantile}, {})", recorded(super::rules::DELAY_BUCKETS))
@@ -56,14 +63,19 @@ pub(super) fn by_receiver(rule: &str) -> String {
     format!("{} / ({} - 1 > 0)", recorded(rule), recorded(super::rules::NODES))
 }
 
-/// A gauge of the chosen nodes.
+/// A gauge of the chosen nodes, or a count of all traffic classes.
 pub(super) fn node(metric: &str) -> String {
-    format!("{metric}{{{NODES}}}")
+    format!("sum by (node) ({metric}{{{NODES}}})")
+}
+
+/// A gauge of each traffic class of the chosen nodes.
+pub(super) fn node_by_class(metric: &str) -> String {
+    format!("max by (node, class) ({metric}{{{NODES}}})")
 }
 
 /// Growth of a counter of the chosen nodes, a second.
 pub(super) fn node_rate(metric: &str) -> String {
-    format!("rate({metric}{{{NODES}}}[$__rate_interval])")
+    format!("sum by (node) (rate({metric}{{{NODES}}}[$__rate_interval]))")
 }
 
 /// A quantile of a histogram for each chosen node.

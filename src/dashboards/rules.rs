@@ -153,7 +153,7 @@ fn alerts() -> Vec<Rule> {
         ),
         alert(
             "ClocksDiffer",
-            "increase(receive_message_negative_delay_count[1m]) > 0".to_owned(),
+            "sum by (run, node) (increase(receive_message_negative_delay_count[1m])) > 0".to_owned(),
             "0s",
             "warning",
             "Node {{ $labels.node }} gets messages from the future",

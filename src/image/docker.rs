@@ -7,7 +7,8 @@ use std::{
     process::{Command, Stdio},
 };
 
-use super::{BuiltImage, ImageError, say};
+use super::{build::BuiltImage, error::ImageError};
+use crate::terminal::tell;
 
 /// Loads an image into Docker, and gives the name that Docker knows it by.
 ///
@@ -20,7 +21,7 @@ pub fn load(image: &BuiltImage) -> Result<String, ImageError> {
 
 /// Hands an archive to `docker load`.
 pub(super) fn load_from(archive: Stdio, source: &Path) -> Result<Option<String>, ImageError> {
-    say("loading the image into Docker");
+    tell("loading the image into Docker");
     let output = Command::new("docker").arg("load").stdin(archive).output();
     let output = output.map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => ImageError::Usage(

@@ -12,7 +12,7 @@ use object::{
     read::elf::{FileHeader, ProgramHeader},
 };
 
-use super::ImageError;
+use super::error::ImageError;
 
 /// A library that a program loads.
 #[derive(Clone, Debug, PartialEq, Eq)]

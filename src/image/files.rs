@@ -8,9 +8,11 @@ use std::{
 };
 
 use super::{
-    ImageError, elf, say,
+    elf,
+    error::ImageError,
     tree::{Entry, Tree},
 };
+use crate::terminal::tell;
 
 const RUNNER: &str = "/bin/apollo-bench";
 const NODE: &str = "broadcast_network_stress_test_node";
@@ -50,7 +52,7 @@ pub(super) fn collect() -> Result<Tree, ImageError> {
     if node.is_file() {
         add_program(&mut tree, &node, &Path::new("/bin").join(NODE), true)?;
     } else {
-        say(format_args!("{} is left out, as it is not there: `apollo-bench node` is the same", node.display()));
+        tell(&format!("{} is left out, as it is not there: `apollo-bench node` is the same", node.display()));
     }
     for (name, path) in TOOLS.iter().zip(&tools) {
         add_program(&mut tree, path, &Path::new("/bin").join(name), false)?;
@@ -89,7 +91,7 @@ fn add_program(tree: &mut Tree, from: &Path, to: &Path, strip: bool) -> Result<(
         add_libraries(tree, from, &interpreter)?;
     }
     if strip && !elf::strip(&mut data) {
-        say(format_args!("{} keeps its debug information: it is no 64-bit ELF file", from.display()));
+        tell(&format!("{} keeps its debug information: it is no 64-bit ELF file", from.display()));
     }
     tree.put(to, Entry::File { mode: PROGRAM, data })
 }
@@ -129,7 +131,7 @@ fn add_distributions(tree: &mut Tree, tc: &Path) -> Result<(), ImageError> {
         tables.extend(files.filter(|path| path.extension().is_some_and(|extension| extension == "dist")));
     }
     if tables.is_empty() {
-        say("no tables of netem's distributions are found: delays can have a jitter, but no `distribution`");
+        tell("no tables of netem's distributions are found: delays can have a jitter, but no `distribution`");
     }
     tables.iter().try_for_each(|table| tree.put_from_host(table, DATA))
 }

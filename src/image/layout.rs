@@ -8,7 +8,8 @@ use std::{
 };
 
 use super::{
-    ImageError, layer,
+    error::ImageError,
+    layer,
     oci::{Documents, LAYOUT_MARK, is_own_index},
     tree::Entry,
 };

@@ -2,7 +2,10 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::{ImageError, TITLE};
+use super::error::ImageError;
+
+/// The image's own name, in names and titles.
+pub(super) const TITLE: &str = "apollo-network-benchmark";
 
 /// Digits of an image's id in its own name.
 const ID_DIGITS: usize = 12;

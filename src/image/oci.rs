@@ -5,7 +5,10 @@ use std::env::consts::{ARCH, OS};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{ImageError, TITLE, name::Name};
+use super::{
+    error::ImageError,
+    name::{Name, TITLE},
+};
 
 /// The time that everything was made at, whenever it was.
 const CREATED: &str = "1970-01-01T00:00:00Z";

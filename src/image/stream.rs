@@ -11,7 +11,7 @@ use std::{
 
 use serde::Serialize;
 
-use super::{ImageError, docker::load_from, name::Name};
+use super::{docker::load_from, error::ImageError, name::Name};
 use crate::paths::as_text;
 
 /// Most that is kept of what the program says, in bytes.

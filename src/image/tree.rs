@@ -7,7 +7,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use super::ImageError;
+use super::error::ImageError;
 
 /// Links on the way to one file, as many as Linux follows.
 const MOST_LINKS: usize = 40;

@@ -13,22 +13,13 @@ use super::{
     Tell,
     connect::Cluster,
     error::KubernetesError,
-    logs::ContainerLog,
+    logs::{ContainerLog, LogLine},
     pods::{PodState, list},
     watch::{Change, PodWatch},
 };
 
 /// Most logs that are followed at once: each is a connection to the server.
 const MOST_LOGS: usize = 1000;
-
-/// A line of a pod's log.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct LogLine {
-    /// What the pod is called here, such as `node-3`; of another container than its first one with that one's name.
-    pub label: String,
-    /// The line.
-    pub text: String,
-}
 
 /// Logs to the pods' end.
 #[derive(Clone, Debug)]

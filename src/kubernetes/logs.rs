@@ -12,7 +12,6 @@ use tokio::{
 
 use super::{
     connect::Cluster,
-    follow::LogLine,
     lines::{Lines, Next},
 };
 
@@ -24,6 +23,15 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// Most attempts in a row that bring nothing new.
 const MOST_FAILURES: u32 = 20;
+
+/// A line of a pod's log.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LogLine {
+    /// What the pod is called here, such as `node-3`; of another container than its first one with that one's name.
+    pub label: String,
+    /// The line.
+    pub text: String,
+}
 
 /// Where in a log its reader is: the time of the last line, and how many lines of exactly that time there were. The server
 /// gives lines from a full second on, so those that were read before are passed over.

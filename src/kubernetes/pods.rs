@@ -1,10 +1,16 @@
 //! What a pod is and does, in the few words that a table has room for.
 
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition, PodStatus};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
 use kube::{ResourceExt, api::ListParams};
 use serde::Serialize;
 
-use super::{COMPLETION_INDEX, COMPONENT, connect::Cluster, error::KubernetesError, text::one_line, trouble::troubles};
+use super::{
+    COMPLETION_INDEX, COMPONENT,
+    connect::Cluster,
+    error::KubernetesError,
+    text::one_line,
+    trouble::{condition, troubles},
+};
 
 /// Pods in one answer of a list.
 const PAGE: u32 = 500;
@@ -74,11 +80,6 @@ impl PodState {
             phase,
         }
     }
-}
-
-/// A condition of a pod.
-pub(super) fn condition<'a>(status: &'a PodStatus, kind: &str) -> Option<&'a PodCondition> {
-    status.conditions.iter().flatten().find(|condition| condition.type_ == kind)
 }
 
 /// What a pod that is not in trouble waits for.

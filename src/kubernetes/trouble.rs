@@ -1,11 +1,16 @@
 //! What is wrong with a pod, by the words of scheduler, kubelet and kernel.
 
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition, PodStatus};
 
-use super::{pods::condition, text::one_line};
+use super::text::one_line;
 
 /// The reason where the cluster gives none.
 const FAILED: &str = "Failed";
+
+/// A condition of a pod.
+pub(super) fn condition<'a>(status: &'a PodStatus, kind: &str) -> Option<&'a PodCondition> {
+    status.conditions.iter().flatten().find(|condition| condition.type_ == kind)
+}
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

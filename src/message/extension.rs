@@ -8,27 +8,31 @@ const MAGIC: [u8; 4] = *b"ANB2";
 pub struct Extension {
     /// Which run the message belongs to, so that strays of another run are told apart. 0 is no run in particular.
     pub run_id: u64,
+    /// Number of the traffic class; 0 is the only class of a network with a single kind of traffic.
+    pub class: u16,
     /// The trial of explore mode, from 0; 0 in the other modes.
-    pub trial: u32,
+    pub trial: u16,
     /// Microseconds from the intended send time to the moment the message was really composed.
     pub send_lag_micros: u64,
     /// Start of the sender's process, in nanoseconds since the Unix epoch: a restarted sender has a larger number.
     pub life: u64,
-    /// Messages that this process has sent before this one. Indices that the sender skipped are not among them, so a
+    /// Messages of this class that this process has sent before this one; with unicast, those to the same receiver. Indices that the sender skipped are not among them, so a
     /// receiver can tell a message that is missing from one that was never sent.
     pub sent_before: u64,
 }
 
 impl Extension {
     /// Bytes of the payload that it takes.
-    pub const SIZE: usize = 4 + 8 + 4 + 8 + 8 + 8;
+    pub const SIZE: usize = 4 + 8 + 2 + 2 + 8 + 8 + 8;
 
     /// Puts it at the start of `payload`; a payload without room stays as it is.
     pub fn write_to(&self, payload: &mut [u8]) {
         let Some(room) = payload.first_chunk_mut::<{ Self::SIZE }>() else { return };
         room[0..4].copy_from_slice(&MAGIC);
         room[4..12].copy_from_slice(&self.run_id.to_be_bytes());
-        room[12..16].copy_from_slice(&self.trial.to_be_bytes());
+        // A number of 32 bits in programs without traffic classes: their messages are of class 0.
+        room[12..14].copy_from_slice(&self.class.to_be_bytes());
+        room[14..16].copy_from_slice(&self.trial.to_be_bytes());
         room[16..24].copy_from_slice(&self.send_lag_micros.to_be_bytes());
         room[24..32].copy_from_slice(&self.life.to_be_bytes());
         room[32..40].copy_from_slice(&self.sent_before.to_be_bytes());
@@ -43,7 +47,8 @@ impl Extension {
         let u64_at = |at: usize| room[at..at + 8].try_into().map(u64::from_be_bytes).unwrap_or_default();
         Some(Self {
             run_id: u64_at(4),
-            trial: u32::from_be_bytes([room[12], room[13], room[14], room[15]]),
+            class: u16::from_be_bytes([room[12], room[13]]),
+            trial: u16::from_be_bytes([room[14], room[15]]),
             send_lag_micros: u64_at(16),
             life: u64_at(24),
             sent_before: u64_at(32),

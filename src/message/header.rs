@@ -7,8 +7,11 @@ use super::Extension;
 /// Bytes of the header: sender, index, seconds, nanoseconds and payload length.
 pub const HEADER_SIZE: usize = 8 + 8 + 8 + 4 + 8;
 
-/// The largest whole message, header included, in bytes: the top of explore mode's range.
-pub const MAX_MESSAGE_SIZE: usize = 4 << 20;
+/// The largest whole message, header included, in bytes. Blocks with their proofs reach 31 MB.
+pub const MAX_MESSAGE_SIZE: usize = 32 << 20;
+
+/// The largest message of explore mode, in bytes: the top of its range.
+pub const MAX_EXPLORE_MESSAGE_SIZE: usize = 4 << 20;
 
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
@@ -84,6 +87,12 @@ impl Header {
     }
 }
 
+/// Size of the whole message that a header states, in bytes: a peer's claim.
+pub fn stated_size(header: &[u8; HEADER_SIZE]) -> u64 {
+    let payload_length = header.last_chunk().copied().map(u64::from_be_bytes).unwrap_or_default();
+    payload_length.saturating_add(HEADER_SIZE as u64)
+}
+
 /// A received message, borrowed from the bytes that came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Message {
@@ -126,7 +135,8 @@ mod tests {
 
     use super::*;
 
-    const NO_EXTENSION: Extension = Extension { run_id: 0, trial: 0, send_lag_micros: 0, life: 0, sent_before: 0 };
+    const NO_EXTENSION: Extension =
+        Extension { run_id: 0, class: 0, trial: 0, send_lag_micros: 0, life: 0, sent_before: 0 };
 
     #[test]
     fn the_bytes_of_a_known_message_are_these() {
@@ -170,11 +180,12 @@ mod tests {
         #[test]
         fn what_is_composed_is_what_is_read(
             sender: u64, index: u64, time: u64, size in HEADER_SIZE..3000_usize,
-            run_id in 1..u64::MAX, trial: u32, send_lag_micros: u64, life: u64, sent_before: u64,
+            run_id in 1..u64::MAX, class: u16, trial: u16, send_lag_micros: u64, life: u64, sent_before: u64,
         ) {
-            let extension = Extension { run_id, trial, send_lag_micros, life, sent_before };
+            let extension = Extension { run_id, class, trial, send_lag_micros, life, sent_before };
             let bytes = compose(sender, index, time, size, &extension);
             prop_assert_eq!(bytes.len(), size);
+            prop_assert_eq!(bytes.first_chunk().map(stated_size), Some(size as u64));
             let message = Message::decode(&bytes).unwrap();
             prop_assert_eq!(message.header.sender, sender);
             prop_assert_eq!(message.header.index, index);

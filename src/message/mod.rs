@@ -9,5 +9,7 @@ mod header;
 mod tracker;
 
 pub use extension::Extension;
-pub use header::{HEADER_SIZE, Header, MAX_MESSAGE_SIZE, Malformed, Message, compose};
-pub use tracker::{Arrival, Base, Claim, DeliveryTracker, SenderCounts, WINDOW_LIMIT};
+pub use header::{
+    HEADER_SIZE, Header, MAX_EXPLORE_MESSAGE_SIZE, MAX_MESSAGE_SIZE, Malformed, Message, compose, stated_size,
+};
+pub use tracker::{Base, Claim, DeliveryKind, DeliveryTracker, SenderCounts, WINDOW_LIMIT};

@@ -3,7 +3,7 @@
 //! For each sender a ring of bits remembers which of the latest indices came. The ring starts small and doubles only
 //! when moving on would forget an index that is still missing; while nothing missing was ever forgotten, an index
 //! below the ring is certainly a duplicate. Only when a missing index leaves a ring of [`WINDOW_LIMIT`] can a later
-//! arrival below the ring no longer be told from a duplicate: it is then counted as [`Arrival::Undecided`], on its
+//! arrival below the ring no longer be told from a duplicate: it is then counted as [`DeliveryKind::Undecided`], on its
 //! own.
 
 use std::collections::BTreeMap;
@@ -28,7 +28,7 @@ pub struct Claim {
 
 /// What an arrival was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Arrival {
+pub enum DeliveryKind {
     /// New, and the one after the latest that came before.
     InOrder,
     /// New, and later than that: it skipped over some that have not come.
@@ -241,20 +241,20 @@ impl SenderTracker {
         !confirmed
     }
 
-    fn record(&mut self, index: u64, claim: Option<Claim>) -> Arrival {
+    fn record(&mut self, index: u64, claim: Option<Claim>) -> DeliveryKind {
         let arrival = self.place_of(index);
-        if matches!(arrival, Arrival::InOrder | Arrival::Ahead | Arrival::Reordered) {
+        if matches!(arrival, DeliveryKind::InOrder | DeliveryKind::Ahead | DeliveryKind::Reordered) {
             // A count above the index is no count.
             self.stated.record(self.from, claim.filter(|claim| claim.sent_before <= index));
         }
         arrival
     }
 
-    fn place_of(&mut self, index: u64) -> Arrival {
+    fn place_of(&mut self, index: u64) -> DeliveryKind {
         let after = index.checked_add(1).filter(|_| !self.is_doubtful(index));
         let Some(after) = after else {
             self.undecided += 1;
-            return Arrival::Undecided;
+            return DeliveryKind::Undecided;
         };
         if !self.begun {
             (self.base, self.next, self.begun) = (index, index, true);
@@ -265,26 +265,26 @@ impl SenderTracker {
             self.advance_to(after);
             self.set(index, true);
             self.unique += 1;
-            return if skipped { Arrival::Ahead } else { Arrival::InOrder };
+            return if skipped { DeliveryKind::Ahead } else { DeliveryKind::InOrder };
         }
         if index < self.floor() {
             return if index < self.base || self.forgot_missing {
                 self.undecided += 1;
-                Arrival::Undecided
+                DeliveryKind::Undecided
             } else {
                 self.duplicates += 1;
-                Arrival::Duplicate
+                DeliveryKind::Duplicate
             };
         }
         if self.came(index) {
             self.duplicates += 1;
-            return Arrival::Duplicate;
+            return DeliveryKind::Duplicate;
         }
         self.base = self.base.min(index);
         self.set(index, true);
         self.unique += 1;
         self.reordered += 1;
-        Arrival::Reordered
+        DeliveryKind::Reordered
     }
 
     fn counts(&self) -> SenderCounts {
@@ -315,7 +315,7 @@ impl DeliveryTracker {
     }
 
     /// Counts the arrival of message `index` of `sender`, with the sender's own count where it states one.
-    pub fn record(&mut self, sender: u64, index: u64, claim: Option<Claim>) -> Arrival {
+    pub fn record(&mut self, sender: u64, index: u64, claim: Option<Claim>) -> DeliveryKind {
         let base = self.base;
         self.senders.entry(sender).or_insert_with(|| SenderTracker::new(base)).record(index, claim)
     }
@@ -375,7 +375,7 @@ mod tests {
         for index in 0..1_000_000 {
             tracker.record(0, index, None);
         }
-        assert_eq!(tracker.record(0, 5, None), Arrival::Duplicate);
+        assert_eq!(tracker.record(0, 5, None), DeliveryKind::Duplicate);
         assert_eq!(tracker.senders[&0].capacity(), FIRST_WINDOW);
     }
 
@@ -385,8 +385,8 @@ mod tests {
         for index in 1..WINDOW_LIMIT + 10 {
             tracker.record(0, index, None);
         }
-        assert_eq!(tracker.record(0, 0, None), Arrival::Undecided);
-        assert_eq!(tracker.record(0, 20, None), Arrival::Duplicate);
+        assert_eq!(tracker.record(0, 0, None), DeliveryKind::Undecided);
+        assert_eq!(tracker.record(0, 20, None), DeliveryKind::Duplicate);
         assert_eq!(tracker.pending(), 1);
     }
 
@@ -430,14 +430,14 @@ mod tests {
         for made_up in [WINDOW_LIMIT + 20, 1 << 40, u64::MAX - 1, u64::MAX] {
             let mut tracker = DeliveryTracker::new(Base::LowestSeen);
             tracker.record(0, 10, None);
-            assert_eq!(tracker.record(0, made_up, None), Arrival::Undecided, "{made_up}");
-            assert_eq!(tracker.record(0, made_up, None), Arrival::Undecided, "the same again confirms nothing");
-            assert_eq!(tracker.record(0, 11, None), Arrival::InOrder);
+            assert_eq!(tracker.record(0, made_up, None), DeliveryKind::Undecided, "{made_up}");
+            assert_eq!(tracker.record(0, made_up, None), DeliveryKind::Undecided, "the same again confirms nothing");
+            assert_eq!(tracker.record(0, 11, None), DeliveryKind::InOrder);
             assert_eq!(tracker.pending(), 0);
 
             let mut later = DeliveryTracker::new(Base::LowestSeen);
-            assert_eq!(later.record(0, made_up, None), Arrival::Undecided, "{made_up}");
-            assert_eq!(later.record(0, 11, None), Arrival::InOrder);
+            assert_eq!(later.record(0, made_up, None), DeliveryKind::Undecided, "{made_up}");
+            assert_eq!(later.record(0, 11, None), DeliveryKind::InOrder);
             assert_eq!(later.pending(), 0);
         }
     }
@@ -446,17 +446,17 @@ mod tests {
     fn a_true_leap_is_believed_at_its_second_message() {
         let mut tracker = DeliveryTracker::new(Base::LowestSeen);
         tracker.record(0, 0, None);
-        assert_eq!(tracker.record(0, 1 << 30, None), Arrival::Undecided);
-        assert_eq!(tracker.record(0, (1 << 30) + 1, None), Arrival::Ahead);
-        assert_eq!(tracker.record(0, (1 << 30) + 2, None), Arrival::InOrder);
+        assert_eq!(tracker.record(0, 1 << 30, None), DeliveryKind::Undecided);
+        assert_eq!(tracker.record(0, (1 << 30) + 1, None), DeliveryKind::Ahead);
+        assert_eq!(tracker.record(0, (1 << 30) + 2, None), DeliveryKind::InOrder);
     }
 
     #[test]
     fn a_hostile_leap_costs_neither_time_nor_memory() {
         let mut tracker = DeliveryTracker::new(Base::Zero);
         tracker.record(0, 0, None);
-        assert_eq!(tracker.record(0, u64::MAX, None), Arrival::Undecided);
-        assert_eq!(tracker.record(0, u64::MAX - 1, None), Arrival::Ahead);
+        assert_eq!(tracker.record(0, u64::MAX, None), DeliveryKind::Undecided);
+        assert_eq!(tracker.record(0, u64::MAX - 1, None), DeliveryKind::Ahead);
         assert_eq!(tracker.pending(), u64::MAX - 2);
         assert_eq!(tracker.senders[&0].capacity(), WINDOW_LIMIT);
         tracker.record(1, u64::MAX - 1, None);
@@ -482,17 +482,17 @@ mod tests {
                 };
                 let first = model.is_empty();
                 let arrival = tracker.record(9, index, None);
-                if arrival == Arrival::Undecided {
+                if arrival == DeliveryKind::Undecided {
                     // Only what lies below the lowest seen and below the ring may be undecided here.
                     prop_assert!(!zero);
                     continue;
                 }
                 let new = model.insert(index);
                 let expected = match (new, index >= next || first) {
-                    (true, true) if index > next && (zero || !first) => Arrival::Ahead,
-                    (true, true) => Arrival::InOrder,
-                    (true, false) => { reordered += 1; Arrival::Reordered }
-                    (false, _) => { duplicates += 1; Arrival::Duplicate }
+                    (true, true) if index > next && (zero || !first) => DeliveryKind::Ahead,
+                    (true, true) => DeliveryKind::InOrder,
+                    (true, false) => { reordered += 1; DeliveryKind::Reordered }
+                    (false, _) => { duplicates += 1; DeliveryKind::Duplicate }
                 };
                 prop_assert_eq!(arrival, expected);
                 next = if first { index + 1 } else { next.max(index + 1) };

@@ -1,8 +1,11 @@
 //! The kinds of metric the table may use, and how each is made and registered.
 
 use prometheus::{
-    Counter, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, core::Collector,
+    Counter, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    core::{Atomic, Collector, GenericCounter, GenericCounterVec, GenericGauge, GenericGaugeVec},
 };
+
+use crate::scenario::DEFAULT_CLASS;
 
 /// Bucket bounds of every histogram, in seconds: 100 us to 60 s, about three a decade.
 const BUCKETS: [f64; 18] =
@@ -37,7 +40,7 @@ pub struct Definition {
     pub name: &'static str,
     /// Its type.
     pub kind: Kind,
-    /// The label and its values, if it has one.
+    /// The label and its values, if it has one. The values of `class` are the names of the traffic classes of a run.
     pub label: Option<(&'static str, &'static [&'static str])>,
     /// What it means, with the unit.
     pub help: &'static str,
@@ -46,7 +49,9 @@ pub struct Definition {
 /// A type that a row of the table can have.
 pub(super) trait Registered: Sized {
     const KIND: Kind;
-    fn register(definition: &Definition, registry: &Registry) -> prometheus::Result<Self>;
+    const LABEL: Option<(&'static str, &'static [&'static str])> = None;
+    /// `classes` are the names of the traffic classes.
+    fn register(definition: &Definition, registry: &Registry, classes: &[String]) -> prometheus::Result<Self>;
 }
 
 fn registered<M: Collector + Clone + 'static>(metric: M, registry: &Registry) -> prometheus::Result<M> {
@@ -58,7 +63,7 @@ macro_rules! plain {
     ($($type:ty, $kind:ident;)*) => {$(
         impl Registered for $type {
             const KIND: Kind = Kind::$kind;
-            fn register(definition: &Definition, registry: &Registry) -> prometheus::Result<Self> {
+            fn register(definition: &Definition, registry: &Registry, _: &[String]) -> prometheus::Result<Self> {
                 registered(<$type>::new(definition.name, definition.help)?, registry)
             }
         }
@@ -74,7 +79,7 @@ plain! {
 
 impl Registered for Histogram {
     const KIND: Kind = Kind::Histogram;
-    fn register(definition: &Definition, registry: &Registry) -> prometheus::Result<Self> {
+    fn register(definition: &Definition, registry: &Registry, _: &[String]) -> prometheus::Result<Self> {
         let options = HistogramOpts::new(definition.name, definition.help).buckets(BUCKETS.to_vec());
         registered(Histogram::with_opts(options)?, registry)
     }
@@ -93,7 +98,7 @@ impl Labelled {
 
 impl Registered for Labelled {
     const KIND: Kind = Kind::Counter;
-    fn register(definition: &Definition, registry: &Registry) -> prometheus::Result<Self> {
+    fn register(definition: &Definition, registry: &Registry, _: &[String]) -> prometheus::Result<Self> {
         let (label, values) = definition.label.unwrap_or(("", &[]));
         let counters =
             registered(IntCounterVec::new(Opts::new(definition.name, definition.help), &[label])?, registry)?;
@@ -101,5 +106,71 @@ impl Registered for Labelled {
             counters.with_label_values(&[value]);
         }
         Ok(Self(counters))
+    }
+}
+
+/// Label of the metrics of messages.
+const CLASS: &str = "class";
+
+/// A metric with a series for each traffic class.
+#[derive(Clone, Debug)]
+pub struct ByClass<M> {
+    first: M,
+    others: Vec<M>,
+}
+
+impl<M> ByClass<M> {
+    /// The series of a class, by its number; that of class 0 for a number that no class has.
+    pub fn of(&self, class: u16) -> &M {
+        usize::from(class).checked_sub(1).and_then(|place| self.others.get(place)).unwrap_or(&self.first)
+    }
+
+    fn new(classes: &[String], series: impl Fn(&str) -> M) -> Self {
+        let (first, others) = match classes {
+            [first, others @ ..] => (first.as_str(), others),
+            [] => (DEFAULT_CLASS, [].as_slice()),
+        };
+        Self { first: series(first), others: others.iter().map(|name| series(name)).collect() }
+    }
+}
+
+/// A single metric, or one series of it.
+pub(super) trait Series: Sized {
+    const KIND: Kind;
+    fn by_class(definition: &Definition, registry: &Registry, classes: &[String]) -> prometheus::Result<ByClass<Self>>;
+}
+
+impl<P: Atomic + 'static> Series for GenericCounter<P> {
+    const KIND: Kind = Kind::Counter;
+    fn by_class(definition: &Definition, registry: &Registry, classes: &[String]) -> prometheus::Result<ByClass<Self>> {
+        let options = Opts::new(definition.name, definition.help);
+        let family = registered(GenericCounterVec::<P>::new(options, &[CLASS])?, registry)?;
+        Ok(ByClass::new(classes, |class| family.with_label_values(&[class])))
+    }
+}
+
+impl<P: Atomic + 'static> Series for GenericGauge<P> {
+    const KIND: Kind = Kind::Gauge;
+    fn by_class(definition: &Definition, registry: &Registry, classes: &[String]) -> prometheus::Result<ByClass<Self>> {
+        let options = Opts::new(definition.name, definition.help);
+        let family = registered(GenericGaugeVec::<P>::new(options, &[CLASS])?, registry)?;
+        Ok(ByClass::new(classes, |class| family.with_label_values(&[class])))
+    }
+}
+
+impl Series for Histogram {
+    const KIND: Kind = Kind::Histogram;
+    fn by_class(definition: &Definition, registry: &Registry, classes: &[String]) -> prometheus::Result<ByClass<Self>> {
+        let options = HistogramOpts::new(definition.name, definition.help).buckets(BUCKETS.to_vec());
+        let family = registered(HistogramVec::new(options, &[CLASS])?, registry)?;
+        Ok(ByClass::new(classes, |class| family.with_label_values(&[class])))
+    }
+}
+
+impl<M: Series> Registered for ByClass<M> {
+    const KIND: Kind = M::KIND;
+    const LABEL: Option<(&'static str, &'static [&'static str])> = Some((CLASS, &[]));
+    fn register(definition: &Definition, registry: &Registry, classes: &[String]) -> prometheus::Result<Self> {
+        M::by_class(definition, registry, classes)
     }
 }

@@ -4,7 +4,7 @@ mod kinds;
 mod system;
 mod table;
 
-pub use kinds::{Definition, Kind, Labelled};
+pub use kinds::{ByClass, Definition, Kind, Labelled};
 pub use system::{SystemSampler, Usage, usage};
 pub use table::{DROP_REASONS, MALFORMED_REASONS, Metrics, NETWORK_EVENTS, definitions, reference};
 

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use prometheus::{Counter, Gauge, Histogram, IntCounter, IntGauge, Registry};
 
-use super::kinds::{Definition, Labelled, Registered};
+use super::kinds::{ByClass, Definition, Labelled, Registered};
 
 /// Why a broadcast, or one copy of it, was not sent.
 pub const DROP_REASONS: &[&str] = &[
@@ -17,6 +17,7 @@ pub const DROP_REASONS: &[&str] = &[
     "peer_queue_full",
     "session_failed",
     "no_peers_connected",
+    "unknown_class",
 ];
 
 /// What the network can report.
@@ -42,14 +43,24 @@ pub const NETWORK_EVENTS: &[&str] = &[
     "gossipsub_not_supported",
     "gossipsub_slow_peer",
     "gossipsub_stream_error",
+    "gossipsub_validated_early",
+    "gossipsub_validated_too_late",
     "session_opened",
     "session_closed",
     "session_failed",
 ];
 
 /// Why an arrival was not counted as a message of the run.
-pub const MALFORMED_REASONS: &[&str] =
-    &["not_a_message", "unknown_sender", "wrong_sender", "other_run", "other_trial", "impossible_index"];
+pub const MALFORMED_REASONS: &[&str] = &[
+    "not_a_message",
+    "unknown_sender",
+    "wrong_sender",
+    "other_run",
+    "other_trial",
+    "unknown_class",
+    "not_for_this_node",
+    "impossible_index",
+];
 
 macro_rules! metrics {
     ($($(#[doc = $help:literal])+ $name:ident: $type:ty $([$label:literal: $values:expr])?;)*) => {
@@ -65,21 +76,29 @@ macro_rules! metrics {
             vec![$(Definition {
                 name: stringify!($name),
                 kind: <$type as Registered>::KIND,
-                label: None$(.or(Some(($label, $values as &'static [&'static str]))))?,
+                label: <$type as Registered>::LABEL$(.or(Some(($label, $values as &'static [&'static str]))))?,
                 help: concat!($($help),+).trim_ascii_start(),
             }),*]
         }
 
         impl Metrics {
-            /// Makes all of them and registers them.
+            /// Makes all of them for a network with a single traffic class, and registers them.
             ///
             /// # Errors
             /// When two rows have the same name.
             pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+                Self::register_classes(registry, &[])
+            }
+
+            /// Makes all of them, with a series for each of these traffic classes, by class number, and registers them.
+            ///
+            /// # Errors
+            /// When two rows or two classes have the same name.
+            pub fn register_classes(registry: &Registry, classes: &[String]) -> Result<Self, prometheus::Error> {
                 let definitions = definitions();
                 let mut rows = definitions.iter();
                 let mut next = || rows.next().ok_or_else(|| prometheus::Error::Msg("a row is missing".into()));
-                Ok(Self {$($name: Registered::register(next()?, registry)?,)*})
+                Ok(Self {$($name: Registered::register(next()?, registry, classes)?,)*})
             }
         }
     };
@@ -87,44 +106,44 @@ macro_rules! metrics {
 
 metrics! {
     /// Messages that the node handed to the network.
-    broadcast_message_count: IntCounter;
+    broadcast_message_count: ByClass<IntCounter>;
     /// Size of the messages being sent, in bytes, header included.
-    broadcast_message_bytes: IntGauge;
+    broadcast_message_bytes: ByClass<IntGauge>;
     /// Bytes of all messages that the node handed to the network.
-    broadcast_message_bytes_sum: IntCounter;
+    broadcast_message_bytes_sum: ByClass<IntCounter>;
     /// Bytes per second that the schedule asks this node to send while it has the turn.
-    broadcast_message_throughput: Gauge;
+    broadcast_message_throughput: ByClass<Gauge>;
     /// Bytes per second that the schedule asks this node to send now, its share of all turns; 0 before the start and after
     /// the end.
-    broadcast_message_offered_throughput: Gauge;
+    broadcast_message_offered_throughput: ByClass<Gauge>;
     /// Seconds that handing a message over took: gossipsub's publish, or an SQMR session from opening to its end.
     broadcast_message_send_delay_seconds: Histogram;
     /// Seconds from the time the schedule intended for a message to the moment it was handed over.
-    broadcast_message_send_lag_seconds: Histogram;
+    broadcast_message_send_lag_seconds: ByClass<Histogram>;
     /// Messages handed over after the next one was due already.
-    broadcast_message_late_count: IntCounter;
+    broadcast_message_late_count: ByClass<IntCounter>;
     /// Messages of the schedule that could not be sent at all before its end.
-    broadcast_message_missed_count: IntCounter;
+    broadcast_message_missed_count: ByClass<IntCounter>;
     /// Different messages that came.
-    receive_message_count: IntCounter;
+    receive_message_count: ByClass<IntCounter>;
     /// Size of the message that came last, in bytes, header included.
-    receive_message_bytes: IntGauge;
+    receive_message_bytes: ByClass<IntGauge>;
     /// Bytes of all different messages that came.
-    receive_message_bytes_sum: IntCounter;
+    receive_message_bytes_sum: ByClass<IntCounter>;
     /// Seconds from the time the sender's schedule intended to the arrival, by the clocks of both hosts.
-    receive_message_delay_seconds: Histogram;
+    receive_message_delay_seconds: ByClass<Histogram>;
     /// Messages whose delay came out negative and was counted as 0: the hosts' clocks differ.
-    receive_message_negative_delay_count: IntCounter;
+    receive_message_negative_delay_count: ByClass<IntCounter>;
     /// Messages that are expected, because a later one of the same sender came, and have not come.
-    receive_message_pending_count: IntGauge;
+    receive_message_pending_count: ByClass<IntGauge>;
     /// Arrivals of a message that had come before.
-    receive_message_duplicate_count: IntCounter;
+    receive_message_duplicate_count: ByClass<IntCounter>;
     /// Different messages that came after a later one of the same sender.
-    receive_message_reordered_count: IntCounter;
+    receive_message_reordered_count: ByClass<IntCounter>;
     /// Times that an arrival skipped over messages of its sender that had not come.
-    receive_message_gap_count: IntCounter;
+    receive_message_gap_count: ByClass<IntCounter>;
     /// Arrivals too late to be told from duplicates.
-    receive_message_undecided_count: IntCounter;
+    receive_message_undecided_count: ByClass<IntCounter>;
     /// Arrivals that were not counted as messages of this run, by reason.
     receive_message_malformed_count: Labelled ["reason": MALFORMED_REASONS];
     /// Peers that are connected.
@@ -185,6 +204,7 @@ pub fn reference() -> String {
     );
     for row in definitions() {
         let label = match row.label {
+            Some((label, [])) => format!("`{label}`: name of the traffic class"),
             Some((label, values)) => format!("`{label}`: {}", values.join(", ")),
             None => String::new(),
         };
@@ -213,8 +233,20 @@ mod tests {
                 assert!(text.contains(&format!("=\"{value}\"}} 0\n")), "{} {value}", row.name);
             }
         }
-        assert!(text.contains("receive_message_delay_seconds_bucket{le=\"0.0001\"} 0\n"));
-        assert!(text.contains("receive_message_delay_seconds_bucket{le=\"60\"} 0\n"));
+        assert!(text.contains("receive_message_count{class=\"default\"} 0\n"));
+        assert!(text.contains("receive_message_delay_seconds_bucket{class=\"default\",le=\"0.0001\"} 0\n"));
+        assert!(text.contains("receive_message_delay_seconds_bucket{class=\"default\",le=\"60\"} 0\n"));
+    }
+
+    #[test]
+    fn each_class_has_its_series() {
+        let registry = Registry::new();
+        let metrics = Metrics::register_classes(&registry, &["proposal".into(), "vote".into()]).unwrap();
+        metrics.receive_message_count.of(1).inc();
+        let text = super::super::render(&registry, None).unwrap();
+        assert!(
+            text.contains("receive_message_count{class=\"proposal\"} 0\nreceive_message_count{class=\"vote\"} 1\n")
+        );
     }
 
     #[test]

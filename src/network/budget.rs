@@ -13,20 +13,14 @@ use std::{
 use libp2p::PeerId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::NetworkConfig;
+use super::{NetworkConfig, limits::PEERS_AT_ONCE};
+use crate::message::MAX_MESSAGE_SIZE;
 
 /// Unit of the budget, in bytes: a semaphore of all bytes would count further than permits go on small machines.
 const UNIT: usize = 1024;
 
-/// Peers whose whole budget fits at once: 512 MiB with the default of `--queue-bytes`. Any peer alone gets the same as a
-/// sender keeps for it, so that only a node that hears many large messages at once makes its peers wait.
-const PEERS_AT_ONCE: usize = 8;
-
-/// Messages above this network's size that come in at once, in all; they are 4 MiB at most.
-const OVERSIZED_AT_ONCE: usize = 8;
-
-/// Messages that a peer may always have under way, as in the queues to peers.
-const LEAST_MESSAGES: usize = 4;
+/// Bytes of messages above this network's size that come in at once, in all: one of the largest.
+const OVERSIZED: usize = MAX_MESSAGE_SIZE;
 
 #[derive(Clone)]
 struct PeerBudget {
@@ -55,17 +49,19 @@ pub(super) struct Room {
 
 impl Budget {
     pub(super) fn new(config: &NetworkConfig) -> Self {
-        Self::of(config.queue_bytes, config.message_size)
+        let limits = config.limits();
+        Self::of(config.queue_bytes, limits.message_size(), limits.least_messages())
     }
 
-    /// For messages of `message_size` bytes, of which each peer may have `queue_bytes` under way.
-    fn of(queue_bytes: usize, message_size: usize) -> Self {
+    /// For messages of `message_size` bytes, of which each peer may have `queue_bytes` under way, and `least` in any case, as
+    /// in the queues to peers.
+    fn of(queue_bytes: usize, message_size: usize, least: usize) -> Self {
         let message_size = message_size.max(UNIT);
-        let per_peer = units(queue_bytes).max(LEAST_MESSAGES * units(message_size)).min(Semaphore::MAX_PERMITS / 16);
+        let per_peer = units(queue_bytes).max(least * units(message_size)).min(Semaphore::MAX_PERMITS / 16);
         Self(Arc::new(Shared {
             per_peer,
             all: Arc::new(Semaphore::new(per_peer * PEERS_AT_ONCE)),
-            oversized: Arc::new(Semaphore::new(OVERSIZED_AT_ONCE)),
+            oversized: Arc::new(Semaphore::new(units(OVERSIZED))),
             peers: Mutex::default(),
             message_size,
         }))
@@ -94,10 +90,11 @@ impl Budget {
         Room { _permits: [own, self.0.all.clone().acquire_many_owned(units).await.ok()] }
     }
 
-    /// Waits for room for a message that is larger than those of this network.
-    pub(super) async fn oversized(&self, peer: PeerId) -> Room {
+    /// Waits for room for a message of `bytes`, which is larger than those of this network.
+    pub(super) async fn oversized(&self, peer: PeerId, bytes: usize) -> Room {
         let own = self.peer(peer).oversized.acquire_owned().await.ok();
-        Room { _permits: [own, self.0.oversized.clone().acquire_owned().await.ok()] }
+        let units = u32::try_from(units(bytes.min(OVERSIZED))).unwrap_or(u32::MAX);
+        Room { _permits: [own, self.0.oversized.clone().acquire_many_owned(units).await.ok()] }
     }
 }
 
@@ -115,7 +112,7 @@ mod tests {
     #[test]
     fn a_peer_gets_no_more_than_its_share_and_all_together_no_more_than_theirs() {
         const MESSAGE: usize = 4 << 20;
-        let budget = Budget::of(64 << 20, MESSAGE);
+        let budget = Budget::of(64 << 20, MESSAGE, 4);
         let mut rooms = vec![];
         for peer in 0..8 {
             for _ in 0..16 {
@@ -130,12 +127,14 @@ mod tests {
 
     #[test]
     fn a_larger_message_comes_in_though_all_ordinary_room_is_taken() {
-        let budget = Budget::of(1 << 16, 1000);
+        const LARGE: usize = 20 << 20;
+        let budget = Budget::of(1 << 16, 1000, 4);
         let _rooms: Vec<Room> = (0..64).map(|_| block_on(budget.reserve(peer_id(1), 1000))).collect();
-        let first = budget.oversized(peer_id(1)).now_or_never().expect("one");
-        assert!(budget.oversized(peer_id(1)).now_or_never().is_none(), "one at a time");
-        assert!(budget.oversized(peer_id(2)).now_or_never().is_some());
+        let first = budget.oversized(peer_id(1), LARGE).now_or_never().expect("one");
+        assert!(budget.oversized(peer_id(1), 2000).now_or_never().is_none(), "one at a time");
+        assert!(budget.oversized(peer_id(2), LARGE).now_or_never().is_none(), "32 MiB in all");
+        assert!(budget.oversized(peer_id(3), 2000).now_or_never().is_some());
         drop(first);
-        assert!(budget.oversized(peer_id(1)).now_or_never().is_some());
+        assert!(budget.oversized(peer_id(1), usize::MAX).now_or_never().is_some());
     }
 }

@@ -1,50 +1,39 @@
-//! The libp2p side of a node: identity, transport, the three protocols, and the loop that drives them.
+//! The libp2p side of a node: identity, transport, the protocols that broadcast, and the loop that drives them.
 //!
 //! A [`Network`] broadcasts what comes out of its outgoing channel and hands every arrival to its [`Traffic`]. It knows
 //! nothing of schedules or of counting.
 
 mod address;
 mod backlog;
+mod behaviours;
+mod broadcast;
 mod budget;
+mod config;
 mod dialing;
 mod events;
-mod gossip;
 mod identity;
+mod limits;
 mod names;
+mod queue;
 mod readiness;
-mod reversed_sqmr;
-mod sqmr;
 mod streams;
 mod swarm;
+#[cfg(test)]
+mod tests;
 mod transport;
 mod unreached;
 
 pub use address::{PeerAddress, PeerAddressError};
 pub use backlog::Backlog;
-pub use gossip::GossipSettings;
+pub use config::{Broadcasters, Channel, DEFAULT_TOPIC, NetworkConfig};
 pub use identity::{MAX_NODES, Roster, keypair, peer_id};
+pub use limits::BufferLimits;
 pub use readiness::{Readiness, ReadinessReport};
 pub use swarm::Network;
 pub use unreached::UnreachedPeer;
 
-use std::{net::IpAddr, sync::Arc};
-
-use clap::ValueEnum;
 use libp2p::PeerId;
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
-
-/// How a broadcast travels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Protocol {
-    /// libp2p's gossipsub: publish to a topic, peers pass it on.
-    Gossipsub,
-    /// Sequential Query Message Response: a session to every peer for each message, opened by the sender.
-    Sqmr,
-    /// The receivers open one session each, and the sender answers on all of them.
-    ReversedSqmr,
-}
 
 /// A message on its way out.
 #[derive(Debug)]
@@ -57,6 +46,10 @@ pub struct Outgoing {
     pub handed_over_unix_nanos: u64,
     /// The trial of explore mode it belongs to.
     pub trial: u32,
+    /// Number of its traffic class: the place of the class's [`Channel`].
+    pub class: u16,
+    /// Its number among the messages of this node and class, from 0.
+    pub index: u64,
     /// The whole message; empty once it was handed over.
     pub bytes: Vec<u8>,
 }
@@ -90,67 +83,9 @@ pub trait Traffic: Send + Sync + 'static {
     /// A message of `size` bytes was handed over: counts it as sent, or as dropped when no queue took it.
     fn handed_over(&self, message: &Outgoing, size: u64, handover: Handover);
 
-    /// A message came. `source` is the peer that made it, by its signature or its session; none when unsigned.
-    fn received(&self, source: Option<PeerId>, bytes: &[u8]);
-}
-
-/// Everything a network is made from.
-#[derive(Clone, Debug)]
-pub struct NetworkConfig {
-    /// This node's id.
-    pub id: u64,
-    /// The golden identities of the network's nodes.
-    pub roster: Arc<Roster>,
-    /// Address to listen on.
-    pub listen_address: IpAddr,
-    /// Port to listen on, TCP or UDP.
-    pub port: u16,
-    /// Peers to connect to; this node itself is left out.
-    pub bootstrap: Vec<PeerAddress>,
-    /// QUIC in place of TCP.
-    pub quic: bool,
-    /// How broadcasts travel.
-    pub protocol: Protocol,
-    /// Ids of the nodes that broadcast.
-    pub broadcasters: Broadcasters,
-    /// Settings of gossipsub.
-    pub gossip: GossipSettings,
-    /// Most bytes that wait for one peer.
-    pub queue_bytes: usize,
-    /// Most messages that wait for one peer.
-    pub queue_messages: usize,
-    /// Copies that wait in this network's queues and sessions.
-    pub backlog: Backlog,
-    /// Largest message while this network lasts, in bytes; queues are as long as it allows.
-    pub message_size: usize,
-}
-
-/// Which nodes broadcast.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Broadcasters {
-    /// Every node, at once or in turn.
-    All,
-    /// One node.
-    One(u64),
-}
-
-impl Broadcasters {
-    /// Whether node `id` is one of them.
-    pub fn contains(self, id: u64) -> bool {
-        match self {
-            Self::All => true,
-            Self::One(one) => one == id,
-        }
-    }
-}
-
-impl NetworkConfig {
-    /// Messages that may wait for one peer: as many as fit [`Self::queue_bytes`], at least a few, at most
-    /// [`Self::queue_messages`].
-    pub fn queue_length(&self) -> usize {
-        // A bound in messages alone is none in memory: 5,000 messages of 4 MiB are 20 GiB for each peer.
-        (self.queue_bytes / self.message_size.max(1)).clamp(4, self.queue_messages.max(4))
-    }
+    /// A message came. `source` is the peer that made it, by its signature or its session; none when unsigned. `class` is
+    /// that of its topic; none for the session protocols, and for a topic of several classes: the payload has it there.
+    fn received(&self, source: Option<PeerId>, class: Option<u16>, bytes: &[u8]);
 }
 
 /// The network could not be started.

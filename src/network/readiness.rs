@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::UnreachedPeer;
 
-/// How far a node is from being ready. Ready means that a broadcast of this node reaches all expected peers; when all
-/// nodes are ready, every broadcast reaches everyone.
+/// Progress of a node towards being ready. Ready means that a broadcast of this node reaches all its neighbours; when all
+/// nodes are ready, every broadcast reaches all that it is meant for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Readiness {
     /// Peers that must be connected.

@@ -1,4 +1,4 @@
-//! Raw streams of one protocol: opened on demand, and accepted without ever being dropped for a slow reader.
+//! Raw streams of one or more protocols: opened on demand, and accepted without ever being dropped for a slow reader.
 //!
 //! The `libp2p-stream` crate does the same behind a channel with room for one stream, and drops what finds it full: two
 //! streams that a connection finishes negotiating in one poll are enough. Here the handler gives each inbound stream to
@@ -12,9 +12,14 @@ use std::{
     task::{Context, Poll},
 };
 
+use futures::future::{Ready, ready};
 use libp2p::{
     Multiaddr, PeerId, Stream, StreamProtocol,
-    core::{Endpoint, transport::PortUse, upgrade::ReadyUpgrade},
+    core::{
+        Endpoint,
+        transport::PortUse,
+        upgrade::{InboundUpgrade, ReadyUpgrade, UpgradeInfo},
+    },
     swarm::{
         ConnectionClosed, ConnectionDenied, ConnectionHandler, ConnectionHandlerEvent, ConnectionId, FromSwarm,
         NetworkBehaviour, NotifyHandler, SubstreamProtocol, THandlerInEvent, THandlerOutEvent, ToSwarm,
@@ -33,12 +38,19 @@ const OPEN_QUEUE: usize = 16;
 /// Takes a new inbound stream. Runs inside the connection's task: it spawns what takes time.
 pub(super) type Accept = Arc<dyn Fn(PeerId, Stream) + Send + Sync>;
 
-type Request = oneshot::Sender<io::Result<Stream>>;
+/// A stream that somebody waits for.
+pub(super) struct Request {
+    protocol: StreamProtocol,
+    answer: oneshot::Sender<io::Result<Stream>>,
+}
+
+type Answer = oneshot::Sender<io::Result<Stream>>;
 type Connections = Arc<Mutex<HashMap<PeerId, (ConnectionId, mpsc::Sender<Request>)>>>;
 
-/// Opens streams to connected peers.
+/// Opens streams of one protocol to connected peers.
 #[derive(Clone)]
 pub(super) struct Opener {
+    protocol: StreamProtocol,
     connections: Connections,
 }
 
@@ -54,33 +66,61 @@ impl Opener {
         };
         let closed = || io::Error::from(io::ErrorKind::NotConnected);
         let (answer, stream) = oneshot::channel();
-        requests.ok_or_else(closed)?.send(answer).await.map_err(|_| closed())?;
+        let request = Request { protocol: self.protocol.clone(), answer };
+        requests.ok_or_else(closed)?.send(request).await.map_err(|_| closed())?;
         stream.await.map_err(|_| closed())?
     }
 }
 
 /// The behaviour: one handler a connection.
+#[derive(Default)]
 pub(super) struct Behaviour {
-    protocol: StreamProtocol,
-    accept: Accept,
+    served: Arc<Vec<(StreamProtocol, Accept)>>,
     connections: Connections,
     /// At most one for each connection that was just established.
     attach: VecDeque<(PeerId, ConnectionId, mpsc::Receiver<Request>)>,
 }
 
 impl Behaviour {
-    /// Speaks `protocol` and gives inbound streams to `accept`.
-    pub(super) fn new(protocol: StreamProtocol, accept: Accept) -> Self {
-        Self { protocol, accept, connections: Connections::default(), attach: VecDeque::new() }
+    /// Speaks `protocol` too, and gives inbound streams of it to `accept`. To be called before the first connection.
+    pub(super) fn serve(&mut self, protocol: StreamProtocol, accept: Accept) {
+        Arc::make_mut(&mut self.served).push((protocol, accept));
     }
 
-    /// A handle that opens streams.
-    pub(super) fn opener(&self) -> Opener {
-        Opener { connections: self.connections.clone() }
+    /// True when it speaks any protocol.
+    pub(super) fn is_used(&self) -> bool {
+        !self.served.is_empty()
+    }
+
+    /// A handle that opens streams of `protocol`.
+    pub(super) fn opener(&self, protocol: StreamProtocol) -> Opener {
+        Opener { protocol, connections: self.connections.clone() }
     }
 
     fn handler(&self, peer: PeerId) -> Handler {
-        Handler { peer, protocol: self.protocol.clone(), accept: self.accept.clone(), requests: None, opening: 0 }
+        Handler { peer, served: self.served.clone(), requests: None, opening: 0 }
+    }
+}
+
+/// Negotiation of an inbound stream, whose outcome is the stream and its protocol.
+pub(super) struct AnyOf(Arc<Vec<(StreamProtocol, Accept)>>);
+
+impl UpgradeInfo for AnyOf {
+    type Info = StreamProtocol;
+    type InfoIter = std::vec::IntoIter<StreamProtocol>;
+
+    fn protocol_info(&self) -> Self::InfoIter {
+        self.0.iter().map(|(protocol, _)| protocol.clone()).collect::<Vec<_>>().into_iter()
+    }
+}
+
+impl InboundUpgrade<Stream> for AnyOf {
+    type Output = (Stream, StreamProtocol);
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Output, Infallible>>;
+
+    fn upgrade_inbound(self, stream: Stream, protocol: StreamProtocol) -> Self::Future {
+        ready(Ok((stream, protocol)))
     }
 }
 
@@ -145,8 +185,7 @@ impl NetworkBehaviour for Behaviour {
 /// The handler of one connection.
 pub(super) struct Handler {
     peer: PeerId,
-    protocol: StreamProtocol,
-    accept: Accept,
+    served: Arc<Vec<(StreamProtocol, Accept)>>,
     requests: Option<mpsc::Receiver<Request>>,
     opening: usize,
 }
@@ -154,13 +193,13 @@ pub(super) struct Handler {
 impl ConnectionHandler for Handler {
     type FromBehaviour = mpsc::Receiver<Request>;
     type ToBehaviour = Infallible;
-    type InboundProtocol = ReadyUpgrade<StreamProtocol>;
+    type InboundProtocol = AnyOf;
     type OutboundProtocol = ReadyUpgrade<StreamProtocol>;
     type InboundOpenInfo = ();
-    type OutboundOpenInfo = Request;
+    type OutboundOpenInfo = Answer;
 
     fn listen_protocol(&self) -> SubstreamProtocol<Self::InboundProtocol> {
-        SubstreamProtocol::new(ReadyUpgrade::new(self.protocol.clone()), ())
+        SubstreamProtocol::new(AnyOf(self.served.clone()), ())
     }
 
     fn connection_keep_alive(&self) -> bool {
@@ -170,14 +209,14 @@ impl ConnectionHandler for Handler {
     fn poll(
         &mut self,
         context: &mut Context<'_>,
-    ) -> Poll<ConnectionHandlerEvent<Self::OutboundProtocol, Request, Infallible>> {
+    ) -> Poll<ConnectionHandlerEvent<Self::OutboundProtocol, Answer, Infallible>> {
         if self.opening < MAX_OPENING
             && let Some(requests) = &mut self.requests
             && let Poll::Ready(Some(request)) = requests.poll_recv(context)
         {
             self.opening += 1;
             return Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest {
-                protocol: SubstreamProtocol::new(ReadyUpgrade::new(self.protocol.clone()), request),
+                protocol: SubstreamProtocol::new(ReadyUpgrade::new(request.protocol), request.answer),
             });
         }
         Poll::Pending
@@ -189,11 +228,13 @@ impl ConnectionHandler for Handler {
 
     fn on_connection_event(
         &mut self,
-        event: ConnectionEvent<Self::InboundProtocol, Self::OutboundProtocol, (), Request>,
+        event: ConnectionEvent<Self::InboundProtocol, Self::OutboundProtocol, (), Answer>,
     ) {
         match event {
-            ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol: stream, .. }) => {
-                (self.accept)(self.peer, stream);
+            ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol: (stream, name), .. }) => {
+                if let Some((_, accept)) = self.served.iter().find(|(protocol, _)| *protocol == name) {
+                    accept(self.peer, stream);
+                }
             }
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol: stream, info }) => {
                 self.opening -= 1;

@@ -1,7 +1,7 @@
 //! The task that owns the swarm.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashSet,
     net::{IpAddr, SocketAddr, TcpListener, UdpSocket},
     sync::Arc,
     time::{Duration, Instant},
@@ -12,31 +12,28 @@ use libp2p::{
     Multiaddr, PeerId, Swarm,
     allow_block_list::{self, AllowedPeers},
     connection_limits::{self, ConnectionLimits},
-    gossipsub,
     multiaddr::Protocol as Part,
     ping,
     swarm::{
-        self, DialError, ListenError, NetworkBehaviour, SwarmEvent,
-        behaviour::toggle::Toggle,
+        self, DialError, ListenError, SwarmEvent,
         dial_opts::{DialOpts, PeerCondition},
     },
 };
 use tokio::{
     sync::{Notify, mpsc, watch},
-    task::{AbortHandle, JoinHandle, yield_now},
-    time::{MissedTickBehavior, interval},
+    task::{JoinHandle, yield_now},
+    time::{MissedTickBehavior, interval, sleep_until},
 };
 use tracing::{debug, warn};
 
 use super::{
-    Handover, NetworkConfig, NetworkError, Outgoing, Protocol, Readiness, Traffic, UnreachedPeer,
+    NetworkConfig, NetworkError, Outgoing, Readiness, Traffic, UnreachedPeer,
+    behaviours::{Behaviours, BehavioursEvent},
+    broadcast::{Broadcasts, Setup},
     budget::Budget,
     dialing::Dialer,
-    events, gossip,
+    events,
     identity::keypair,
-    reversed_sqmr::{Sessions, pull},
-    sqmr::{self, Querier},
-    streams::{self, Opener},
     transport, unreached,
 };
 use crate::{metrics::Metrics, open_files::raise_open_files};
@@ -54,28 +51,6 @@ const PING_INTERVAL: Duration = Duration::from_secs(5);
 /// a pause opens many at once.
 const MAX_NEGOTIATING_STREAMS: usize = 512;
 
-/// The behaviours of a node.
-#[derive(NetworkBehaviour)]
-pub(super) struct Behaviours {
-    limits: connection_limits::Behaviour,
-    allowed: allow_block_list::Behaviour<AllowedPeers>,
-    ping: ping::Behaviour,
-    gossip: Toggle<gossipsub::Behaviour>,
-    streams: Toggle<streams::Behaviour>,
-}
-
-/// How this network broadcasts.
-enum Broadcast {
-    Gossip,
-    Query(Querier),
-    Respond {
-        sessions: Sessions,
-        opener: Opener,
-        /// The queries to the connected broadcasters.
-        pulls: HashMap<PeerId, AbortHandle>,
-    },
-}
-
 /// A running network; [`Network::stop`] ends it and frees its port.
 #[derive(Debug)]
 pub struct Network {
@@ -90,11 +65,11 @@ struct Driver {
     config: NetworkConfig,
     metrics: Metrics,
     traffic: Arc<dyn Traffic>,
-    budget: Budget,
-    broadcast: Broadcast,
+    broadcasts: Broadcasts,
+    /// Told by the protocols when a link opens or closes.
+    links_changed: Arc<Notify>,
     dialer: Dialer,
     connected: HashSet<PeerId>,
-    subscribed: HashSet<PeerId>,
     refused: HashSet<PeerId>,
     readiness: watch::Sender<Readiness>,
     unreached: watch::Sender<Vec<UnreachedPeer>>,
@@ -117,42 +92,24 @@ impl Network {
         let own = keypair.public().to_peer_id();
         let dialer = Dialer::new(own, &config.bootstrap);
         let budget = Budget::new(&config);
-        let mut gossip = None;
-        let mut streams = None;
-        let broadcast = match config.protocol {
-            Protocol::Gossipsub => {
-                gossip = Some(gossip::behaviour(&keypair, &config, libp2p_registry)?);
-                Broadcast::Gossip
-            }
-            Protocol::Sqmr => {
-                let server = sqmr::server(traffic.clone(), budget.clone(), metrics);
-                let querier = Querier::new(server.opener(), &config, metrics);
-                streams = Some(server);
-                Broadcast::Query(querier)
-            }
-            Protocol::ReversedSqmr => {
-                let sessions = Sessions::new(&config, metrics);
-                let server = sessions.server();
-                let opener = server.opener();
-                streams = Some(server);
-                Broadcast::Respond { sessions, opener, pulls: HashMap::new() }
-            }
-        };
+        let links_changed = Arc::new(Notify::new());
+        let mut setup = Setup::new(&config, &keypair, metrics, &traffic, &budget, &links_changed, libp2p_registry);
+        let broadcasts = Broadcasts::new(&mut setup)?;
+        let Setup { gossip, streams, .. } = setup;
         let mut allowed = allow_block_list::Behaviour::<AllowedPeers>::default();
-        let bootstrap = config.bootstrap.iter().map(|entry| &entry.peer);
-        for peer in config.roster.peers().iter().chain(bootstrap).filter(|peer| **peer != own) {
-            allowed.allow_peer(*peer);
+        for peer in neighbours(&config, own) {
+            allowed.allow_peer(peer);
         }
         let behaviours = Behaviours {
             limits: connection_limits::Behaviour::new(
                 ConnectionLimits::default()
                     .with_max_established_per_peer(Some(1))
-                    .with_max_pending_incoming(Some(most_pending(&config))),
+                    .with_max_pending_incoming(Some(most_pending(expected_peers(&config, &dialer)))),
             ),
             allowed,
             ping: ping::Behaviour::new(ping::Config::new().with_interval(PING_INTERVAL)),
             gossip: gossip.into(),
-            streams: streams.into(),
+            streams: streams.is_used().then_some(streams).into(),
         };
         let swarm_config = swarm::Config::with_tokio_executor()
             .with_idle_connection_timeout(IDLE_TIMEOUT)
@@ -169,11 +126,10 @@ impl Network {
             config,
             metrics: metrics.clone(),
             traffic,
-            budget,
-            broadcast,
+            broadcasts,
+            links_changed,
             dialer,
             connected: HashSet::new(),
-            subscribed: HashSet::new(),
             refused: HashSet::new(),
             readiness,
             unreached,
@@ -201,14 +157,24 @@ impl Network {
     }
 }
 
+/// Peers that may connect: those of the list. A node without a list takes every node of the roster, since the others come to
+/// it. A connection that only one of the two lists has would carry messages past the topology of the run.
+fn neighbours(config: &NetworkConfig, own: PeerId) -> Vec<PeerId> {
+    let listed: Vec<PeerId> = config.bootstrap.iter().map(|entry| entry.peer).filter(|peer| *peer != own).collect();
+    if listed.is_empty() {
+        return config.roster.peers().iter().copied().filter(|peer| *peer != own).collect();
+    }
+    listed
+}
+
 /// Inbound connections that may be under negotiation: as many as all peers could open at once, so far as open files allow.
 /// Connections of strangers beyond are closed at once, and each other one after ten seconds of silence.
-fn most_pending(config: &NetworkConfig) -> u32 {
+fn most_pending(expected_peers: usize) -> u32 {
     /// For networks of every size.
     const LEAST: u64 = 256;
     /// Part of the open files that they may take; the endpoint and established connections need the rest.
     const SHARE_OF_FILES: u64 = 4;
-    let wanted = LEAST.max(config.roster.peers().len() as u64);
+    let wanted = LEAST.max(expected_peers as u64);
     u32::try_from(wanted.min(raise_open_files() / SHARE_OF_FILES).max(1)).unwrap_or(u32::MAX)
 }
 
@@ -246,17 +212,24 @@ fn listen(swarm: &mut Swarm<Behaviours>, config: &NetworkConfig) -> Result<(), N
     Ok(())
 }
 
+/// Waits until `due`, and says when that was; for ever without it.
+async fn at(due: Option<Instant>) -> Instant {
+    match due {
+        Some(due) => sleep_until(due.into()).await,
+        None => std::future::pending().await,
+    }
+    Instant::now()
+}
+
 impl Driver {
     async fn run(mut self, mut outgoing: mpsc::Receiver<Outgoing>) {
         let mut dial_tick = interval(DIAL_TICK);
         dial_tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let stop = self.stop.clone();
-        let sessions_changed = match &self.broadcast {
-            Broadcast::Respond { sessions, .. } => sessions.changed.clone(),
-            _ => Arc::default(),
-        };
+        let links_changed = self.links_changed.clone();
         let mut backlog_waits_until = Instant::now();
         loop {
+            let due = self.broadcasts.due();
             let backlog_waits = Instant::now() < backlog_waits_until;
             tokio::select! {
                 event = self.swarm.select_next_some() => self.on_event(event),
@@ -270,13 +243,11 @@ impl Driver {
                     }
                 }
                 () = yield_now(), if backlog_waits => {}
-                () = sessions_changed.notified() => self.update_readiness(),
+                () = links_changed.notified() => self.update_readiness(),
                 _ = dial_tick.tick(), if self.dialer.connected_count() < self.dialer.expected() => self.dial(),
+                now = at(due) => self.broadcasts.work(self.swarm.behaviour_mut(), now),
                 () = stop.notified() => break,
             }
-        }
-        if let Broadcast::Respond { pulls, .. } = &self.broadcast {
-            pulls.values().for_each(AbortHandle::abort);
         }
         self.metrics.network_connected_peers.set(0);
         self.metrics.network_ready.set(0);
@@ -300,59 +271,28 @@ impl Driver {
         }
         let bytes = std::mem::take(&mut message.bytes);
         let size = bytes.len() as u64;
-        let handover = match &self.broadcast {
-            Broadcast::Gossip => self.publish(bytes),
-            Broadcast::Query(querier) => querier.broadcast(bytes),
-            Broadcast::Respond { sessions, .. } => sessions.broadcast(&bytes),
-        };
+        let behaviours = self.swarm.behaviour_mut();
+        let handover = self.broadcasts.send(behaviours, message.class, message.index, bytes);
         self.traffic.handed_over(&message, size, handover);
-    }
-
-    fn publish(&mut self, bytes: Vec<u8>) -> Handover {
-        let Some(gossip) = self.swarm.behaviour_mut().gossip.as_mut() else { return Handover::default() };
-        let started = Instant::now();
-        match gossip.publish(gossip::topic(), bytes) {
-            Ok(_) => {
-                let elapsed = started.elapsed().as_secs_f64();
-                self.metrics.broadcast_message_send_delay_seconds.observe(elapsed);
-                Handover { queued: 1, dropped: 0 }
-            }
-            Err(error) => {
-                debug!(%error, "not published");
-                self.metrics.network_dropped_broadcast_messages.of(events::drop_reason(&error)).inc();
-                Handover { queued: 0, dropped: 1 }
-            }
-        }
     }
 
     fn on_event(&mut self, event: SwarmEvent<BehavioursEvent>) {
         events::record(&event, &self.metrics);
         match event {
-            SwarmEvent::Behaviour(BehavioursEvent::Gossip(event)) => self.on_gossip(event),
             SwarmEvent::Behaviour(BehavioursEvent::Ping(event)) => self.on_ping(event),
-            SwarmEvent::Behaviour(_) => {}
+            SwarmEvent::Behaviour(event) => self.on_behaviour(&event),
             SwarmEvent::ConnectionEstablished { peer_id, .. } => {
                 self.connected.insert(peer_id);
                 if self.dialer.connected(&peer_id) {
                     self.update_unreached();
                 }
-                self.on_connected(peer_id);
+                self.broadcasts.connected(peer_id);
                 self.update_readiness();
             }
             SwarmEvent::ConnectionClosed { peer_id, num_established: 0, .. } => {
                 self.connected.remove(&peer_id);
-                self.subscribed.remove(&peer_id);
                 self.dialer.disconnected(&peer_id);
-                match &mut self.broadcast {
-                    Broadcast::Gossip => {}
-                    Broadcast::Query(querier) => querier.disconnected(&peer_id),
-                    Broadcast::Respond { sessions, pulls, .. } => {
-                        sessions.disconnected(&peer_id);
-                        if let Some(pull) = pulls.remove(&peer_id) {
-                            pull.abort();
-                        }
-                    }
-                }
+                self.broadcasts.disconnected(&peer_id);
                 self.update_readiness();
             }
             SwarmEvent::OutgoingConnectionError { peer_id: Some(peer), error, .. } => self.on_failed_dial(peer, &error),
@@ -360,6 +300,12 @@ impl Driver {
                 self.refuse(peer)
             }
             _ => {}
+        }
+    }
+
+    fn on_behaviour(&mut self, event: &BehavioursEvent) {
+        if self.broadcasts.on_event(self.swarm.behaviour_mut(), event) {
+            self.update_readiness();
         }
     }
 
@@ -376,23 +322,6 @@ impl Driver {
 
     fn update_unreached(&self) {
         self.unreached.send_replace(self.dialer.unreached(&self.config.roster));
-    }
-
-    fn on_connected(&mut self, peer: PeerId) {
-        match &mut self.broadcast {
-            Broadcast::Gossip => {}
-            Broadcast::Query(querier) => querier.connected(peer),
-            Broadcast::Respond { opener, pulls, .. } => {
-                // A peer that is not of the roster may broadcast too.
-                if self.config.roster.id(&peer).is_none_or(|id| self.config.broadcasters.contains(id)) {
-                    let pull =
-                        pull(peer, opener.clone(), self.traffic.clone(), self.budget.clone(), self.metrics.clone());
-                    if let Some(old) = pulls.insert(peer, tokio::spawn(pull).abort_handle()) {
-                        old.abort();
-                    }
-                }
-            }
-        }
     }
 
     /// Counts a ping. A peer that does not answer is gone: while its connection is there, one permitted connection per
@@ -419,44 +348,11 @@ impl Driver {
         }
     }
 
-    fn on_gossip(&mut self, event: gossipsub::Event) {
-        let counted = match event {
-            gossipsub::Event::Message { message, .. } => {
-                self.traffic.received(message.source, &message.data);
-                return;
-            }
-            gossipsub::Event::Subscribed { peer_id, topic } => {
-                if topic == gossip::topic().hash() {
-                    self.subscribed.insert(peer_id);
-                    self.update_readiness();
-                }
-                "gossipsub_subscribed"
-            }
-            gossipsub::Event::Unsubscribed { peer_id, topic } => {
-                if topic == gossip::topic().hash() {
-                    self.subscribed.remove(&peer_id);
-                    self.update_readiness();
-                }
-                "gossipsub_unsubscribed"
-            }
-            gossipsub::Event::GossipsubNotSupported { .. } => "gossipsub_not_supported",
-            gossipsub::Event::SlowPeer { .. } => "gossipsub_slow_peer",
-        };
-        self.metrics.network_event_counter.of(counted).inc();
-    }
-
     fn update_readiness(&mut self) {
         let expected_peers = expected_peers(&self.config, &self.dialer);
         let connected_peers =
             if self.dialer.expected() == 0 { self.connected.len() } else { self.dialer.connected_count() };
-        let (links, expected_links) = match &self.broadcast {
-            Broadcast::Gossip => (self.subscribed.len(), expected_peers),
-            Broadcast::Query(_) => (0, 0),
-            Broadcast::Respond { sessions, .. } => {
-                let broadcasts = self.config.broadcasters.contains(self.config.id);
-                (sessions.peers(), if broadcasts { expected_peers } else { 0 })
-            }
-        };
+        let (links, expected_links) = self.broadcasts.links(expected_peers);
         let now = Readiness { expected_peers, connected_peers, expected_links, links };
         self.metrics.network_connected_peers.set(self.connected.len() as i64);
         self.metrics.network_ready.set(now.is_ready().into());

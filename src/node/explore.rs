@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::message::MAX_MESSAGE_SIZE;
+use crate::message::MAX_EXPLORE_MESSAGE_SIZE;
 
 /// Paces of the trials, in milliseconds from one message to the next.
 const HEARTBEATS: [u64; 16] = [1, 2, 3, 4, 5, 10, 20, 30, 40, 50, 100, 150, 200, 250, 500, 1000];
@@ -12,7 +12,7 @@ const HEARTBEATS: [u64; 16] = [1, 2, 3, 4, 5, 10, 20, 30, 40, 50, 100, 150, 200,
 /// Most trials of a run: every pace with every size from 1 KiB to 4 MiB.
 pub(super) const MOST_TRIALS: usize = HEARTBEATS.len() * 13;
 
-/// Smallest message of a trial, in bytes; each further size is its double, up to [`MAX_MESSAGE_SIZE`].
+/// Smallest message of a trial, in bytes; each further size is its double, up to [`MAX_EXPLORE_MESSAGE_SIZE`].
 const SMALLEST: usize = 1024;
 
 /// Longest drain after a trial; the rest of the cool-down belongs to the rebuilt network.
@@ -40,8 +40,8 @@ impl TrialPlan {
 /// The trials with at least this message size, in bytes, and throughput, in bytes per second, by ascending throughput.
 /// Trials of equal throughput keep their order: by size, then by heartbeat.
 pub fn trials(min_message_size: usize, min_throughput: f64) -> Vec<TrialPlan> {
-    let sizes =
-        std::iter::successors(Some(SMALLEST), |size| Some(size * 2)).take_while(|size| *size <= MAX_MESSAGE_SIZE);
+    let sizes = std::iter::successors(Some(SMALLEST), |size| Some(size * 2))
+        .take_while(|size| *size <= MAX_EXPLORE_MESSAGE_SIZE);
     let mut trials: Vec<TrialPlan> = sizes
         .flat_map(|message_size| HEARTBEATS.map(|heartbeat_millis| TrialPlan { message_size, heartbeat_millis }))
         .filter(|trial| trial.message_size >= min_message_size && trial.throughput() >= min_throughput)

@@ -12,7 +12,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::{life::Node, serve::Visit};
+use super::{serve::Visit, shared::Node};
 use crate::access::{TOKEN_VARIABLE, host_and_port, is_address_or_named};
 
 /// Paths that stay open on a controlled node: what watches it has no token.
@@ -29,8 +29,8 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue
 pub(super) fn host_names(node: &Node) -> Vec<String> {
     let own = crate::network::peer_id(node.args.id);
     let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
-    let peers = node.args.bootstrap.0.iter().filter(|peer| peer.peer == own).filter_map(|peer| peer.name());
-    let given = node.args.control.host_names.iter().cloned();
+    let peers = node.args.bootstrap.iter().filter(|peer| peer.peer == own).filter_map(|peer| peer.name());
+    let given = node.args.host_names.iter().cloned();
     let all = given.chain(hostname).chain(peers);
     all.map(|name| name.trim().trim_end_matches('.').to_ascii_lowercase()).filter(|name| !name.is_empty()).collect()
 }

@@ -14,9 +14,9 @@ use axum::{
 use super::{
     clock::unix_nanos,
     guard::{guard, host_names},
-    life::Node,
     probe_gate::Refusal,
-    state::{Phase, StartOrder},
+    shared::Node,
+    state::{NodeState, StartOrder},
     workload::Load,
 };
 use crate::{
@@ -37,11 +37,11 @@ pub(super) fn router(node: Arc<Node>) -> Router {
         .route("/readyz", get(ready))
         .route("/summary", get(summary))
         .route("/clock", get(async || Json(ClockReading::now())));
-    if node.args.control.controlled {
+    if node.args.controlled {
         router = router.route("/start", post(start)).route("/quiesce", post(quiesce)).route("/end", post(end));
     }
     // A probe sends to where it is told: only for whoever controls the node.
-    if node.args.control.controlled && node.args.control.probe_port.is_some() {
+    if node.args.controlled && node.args.probe_port.is_some() {
         router = router.route("/probe", post(measure));
     }
     let names: Arc<[String]> = host_names(&node).into();
@@ -81,8 +81,8 @@ async fn end(State(node): State<Arc<Node>>) -> StatusCode {
 }
 
 async fn measure(State(node): State<Arc<Node>>, Json(order): Json<ProbeOrder>) -> Response {
-    let source = node.args.control.p2p_address;
-    match node.probe_gate.admit(&order, &node.args.bootstrap.0).await {
+    let source = node.args.p2p_address;
+    match node.probe_gate.admit(&order, &node.args.bootstrap).await {
         Ok(()) => {}
         Err(Refusal::Order(line)) => return (StatusCode::BAD_REQUEST, format!("{line}\n")).into_response(),
         Err(Refusal::TooMany(line)) => return (StatusCode::TOO_MANY_REQUESTS, format!("{line}\n")).into_response(),
@@ -106,12 +106,12 @@ async fn start(State(node): State<Arc<Node>>, Json(order): Json<StartOrder>) -> 
     if let Err(line) = order.check(unix_nanos(), explore) {
         return (StatusCode::BAD_REQUEST, format!("{line}\n")).into_response();
     }
-    let own = node.args.control.run_id;
+    let own = node.args.run_id;
     if own != 0 && order.run_id != 0 && order.run_id != own {
         let line = format!("run_id {} is not the run of this node, which has --run-id {own}\n", order.run_id);
         return (StatusCode::BAD_REQUEST, line).into_response();
     }
-    if (node.phase() != Phase::Connecting && !order.rejoining) || !node.order(order.clone()) {
+    if (node.phase() != NodeState::Connecting && !order.rejoining) || !node.order(order.clone()) {
         return (StatusCode::CONFLICT, "the node has its start already\n").into_response();
     }
     // The order is an instant of the wall clock; from here on the node goes by the monotonic one.

@@ -1,43 +1,48 @@
 //! The instrument: its arguments, its schedule, its counts, and its life from connecting to the last summary.
 
-mod arguments;
+mod answers;
 mod bounded;
 mod clock;
-mod command;
+mod config;
+mod driver;
 mod environment;
 mod explore;
 mod guard;
 mod histogram_text;
 mod http;
-mod life;
 mod logging;
 mod pacer;
 mod pending;
+mod plan;
 mod probe_gate;
 mod profile;
 mod recorder;
+#[cfg(test)]
+mod recorder_tests;
+mod run;
 mod schedule;
 mod serve;
-mod session;
+mod shared;
 mod state;
 mod summary;
 mod windows;
 mod workload;
 
-pub use arguments::{Bootstrap, ControlArgs, NetworkArgs, NodeArgs, UsageError, WorkloadArgs};
 pub use clock::unix_nanos;
-pub use command::NodeCommand;
+pub use config::{NodeConfig, UsageError, any_address, log_limit};
+pub use driver::SEND_GRACE;
 pub use environment::with_bare_environment;
 pub use explore::{TrialPlan, TrialTimes, trials};
 pub use histogram_text::HistogramText;
+pub use plan::{AnswerPlan, ClassPlan, Pace, Reach, TrafficPlan};
 pub use profile::ProfileMode;
 pub use recorder::Recorder;
-pub use schedule::{SendPhase, SendPlan, Slot, Slots};
-pub use session::SEND_GRACE;
-pub use state::{MOST_BOUNDARIES, Phase, StartOrder};
+pub use run::{Failure, run};
+pub use schedule::{SendPlan, Slot, Slots, Turn};
+pub use state::{MOST_BOUNDARIES, NodeState, StartOrder};
 pub use summary::{
-    ArrivalSummary, NODE_SCHEMA_VERSION, NodeSummary, PendingWork, PhaseSender, PhaseSummary, SenderSummary, THIRDS,
-    TrialSummary, WINDOW_PARTS, WindowSummary, WindowUsage, write_json,
+    ArrivalSummary, ClassSummary, NODE_SCHEMA_VERSION, NodeSummary, PendingWork, PhaseSender, PhaseSummary,
+    SenderSummary, THIRDS, TrialSummary, WINDOW_PARTS, WindowSummary, WindowUsage, write_json,
 };
-pub use windows::Span;
-pub use workload::{Load, Mode, Turn, Workload, WorkloadDefaults, value_name};
+pub use windows::MeasurementWindow;
+pub use workload::{Load, Workload, value_name};

@@ -1,5 +1,6 @@
-//! The thread that keeps the schedule. It sleeps on the kernel's fine timer, where tokio's would be up to a millisecond
-//! late, and it never slows the schedule down: what the network can't take in time becomes late, or missed.
+//! The thread that keeps the schedules of all traffic classes, and sends answers. It sleeps on the kernel's fine timer, where
+//! tokio's would be up to a millisecond late, and it never slows a schedule down: messages that the network can't take in
+//! time become late, or missed.
 
 use std::{
     iter::Peekable,
@@ -14,7 +15,9 @@ use std::{
 use tokio::sync::mpsc::{Sender, error::TrySendError};
 
 use super::{
+    answers::Answers,
     clock::unix_nanos,
+    plan::TrafficPlan,
     recorder::Recorder,
     schedule::{Slot, Slots},
 };
@@ -26,12 +29,33 @@ use crate::{
 /// Pause before a full queue is tried again.
 const RETRY: Duration = Duration::from_micros(500);
 
-/// What is composed for each slot.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Template {
+/// Longest sleep: the clock may be set meanwhile.
+const LONGEST_SLEEP: u64 = 1_000_000_000;
+
+/// Everything that a node sends from now on.
+#[derive(Debug)]
+pub(super) struct Sending {
+    /// This node.
     pub(super) sender: u64,
-    pub(super) message_size: usize,
+    /// The trial of explore mode.
     pub(super) trial: u32,
+    /// The traffic, for the sizes of the messages.
+    pub(super) plan: Arc<TrafficPlan>,
+    /// The slots of each class with a schedule, by ascending class number.
+    pub(super) slots: Vec<(u16, Peekable<Slots>)>,
+    /// The answers, and the end of the time in which there can be any, in nanoseconds since the Unix epoch.
+    pub(super) answers: Option<(Arc<Answers>, u64)>,
+    /// Messages that are not queued by then are only counted as intended, in nanoseconds since the Unix epoch.
+    pub(super) deadline: u64,
+}
+
+/// A message that is due.
+#[derive(Clone, Copy, Debug)]
+struct Next {
+    class: u16,
+    slot: Slot,
+    /// Answers are counted as intended when they become due.
+    is_answer: bool,
 }
 
 /// A running schedule; dropped or stopped, it ends.
@@ -43,18 +67,15 @@ pub(super) struct Pacer {
 }
 
 impl Pacer {
-    /// Starts to work off `slots`: composes each message when it is due and queues it on `outgoing`. What is not
-    /// queued by `deadline`, in nanoseconds since the Unix epoch, is only counted as intended.
+    /// Starts to send: composes each message when it is due and queues it on `outgoing`.
     pub(super) fn start(
-        slots: Peekable<Slots>,
-        template: Template,
+        sending: Sending,
         outgoing: Sender<Outgoing>,
         recorder: Arc<Recorder>,
-        deadline: u64,
     ) -> std::io::Result<Self> {
         let (stop, over) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
         let (stopped, done) = (stop.clone(), over.clone());
-        let worker = Worker { slots, template, outgoing, recorder, deadline, stop: stopped, over: done };
+        let worker = Worker { sending, outgoing, recorder, stop: stopped, over: done };
         let thread = thread::Builder::new().name("pacer".into()).spawn(move || worker.run())?;
         Ok(Self { stop, over, thread: Some(thread) })
     }
@@ -82,11 +103,9 @@ impl Drop for Pacer {
 }
 
 struct Worker {
-    slots: Peekable<Slots>,
-    template: Template,
+    sending: Sending,
     outgoing: Sender<Outgoing>,
     recorder: Arc<Recorder>,
-    deadline: u64,
     stop: Arc<AtomicBool>,
     over: Arc<AtomicBool>,
 }
@@ -95,63 +114,108 @@ impl Worker {
     fn run(mut self) {
         // The default lets the kernel wake a thread 50 us late to save power. Where it is refused, lag grows by that.
         let _ = nix::sys::prctl::set_timerslack(1);
-        while let Some(slot) = self.slots.next() {
-            if !self.wait_for(slot.intended_unix_nanos) {
-                return;
+        if let Some((answers, _)) = &self.sending.answers {
+            answers.wake_me();
+        }
+        while let Some(next) = self.wait_for_next() {
+            if !next.is_answer {
+                self.recorder.intended(next.class, next.slot.intended_unix_nanos);
             }
-            self.recorder.intended(&slot);
-            if self.stop.load(Ordering::Relaxed) || !self.queue(&slot) {
+            if self.is_stopped() || !self.queue(&next) {
                 break;
             }
         }
         self.give_up_the_rest();
         self.over.store(true, Ordering::Release);
         // The kernel forgets how long a thread has waited for a processor when it ends, and that is asked later.
-        while !self.stop.load(Ordering::Relaxed) {
+        while !self.is_stopped() {
             thread::park();
         }
     }
 
-    /// Sleeps until `time`; `false` when stopped before.
-    fn wait_for(&self, time: u64) -> bool {
+    fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Sleeps until the next message is due, whichever class it is of; none when there is no further one, or when stopped
+    /// before.
+    fn wait_for_next(&mut self) -> Option<Next> {
         loop {
+            let scheduled = self.next_scheduled();
+            let answer = self.sending.answers.as_ref().and_then(|(answers, _)| answers.next_time());
             let now = unix_nanos();
-            if now >= time {
-                return true;
+            let time = scheduled.map(|(_, time)| time).into_iter().chain(answer).min();
+            if let Some(time) = time.filter(|time| *time <= now) {
+                let of_schedule = scheduled.filter(|(_, scheduled)| *scheduled == time);
+                return match of_schedule {
+                    Some((place, _)) => self.take_scheduled(place),
+                    None => self.take_answer(),
+                };
             }
-            if self.stop.load(Ordering::Relaxed) {
-                return false;
+            let last = self.sending.answers.as_ref().map_or(0, |(_, end)| *end);
+            let until = match time {
+                Some(time) => time,
+                None if now < last => last,
+                None => return None,
+            };
+            if self.is_stopped() {
+                return None;
             }
-            // Looks at the clock at least once a second, should it be set meanwhile.
-            thread::park_timeout(Duration::from_nanos((time - now).min(1_000_000_000)));
+            // An answer that becomes due wakes it.
+            thread::park_timeout(Duration::from_nanos((until - now).min(LONGEST_SLEEP)));
         }
     }
 
-    /// Queues the slot's message; `false` when nothing can be queued any more.
-    fn queue(&self, slot: &Slot) -> bool {
-        let Template { sender, message_size, trial } = self.template;
-        let (intended_unix_nanos, next_unix_nanos) = (slot.intended_unix_nanos, slot.next_unix_nanos);
+    /// Place and time of the earliest slot of all classes; of equal ones that of the lowest class.
+    fn next_scheduled(&mut self) -> Option<(usize, u64)> {
+        let slots = self.sending.slots.iter_mut().enumerate();
+        let times = slots.filter_map(|(place, (_, slots))| Some((place, slots.peek()?.intended_unix_nanos)));
+        times.min_by_key(|(_, time)| *time)
+    }
+
+    fn take_scheduled(&mut self, place: usize) -> Option<Next> {
+        let (class, slots) = self.sending.slots.get_mut(place)?;
+        Some(Next { class: *class, slot: slots.next()?, is_answer: false })
+    }
+
+    fn take_answer(&mut self) -> Option<Next> {
+        let (class, index, intended_unix_nanos) = self.sending.answers.as_ref()?.0.pop()?;
+        // Nothing is known of the next answer, so that no answer is late.
+        let slot = Slot { index, intended_unix_nanos, next_unix_nanos: u64::MAX };
+        Some(Next { class, slot, is_answer: true })
+    }
+
+    /// Queues a message; `false` when nothing can be queued any more.
+    fn queue(&self, next: &Next) -> bool {
+        let Sending { sender, trial, plan, deadline, .. } = &self.sending;
+        let Slot { index, intended_unix_nanos, next_unix_nanos } = next.slot;
+        let size = plan.message_size(next.class, *sender, index);
         // The extension is stamped when the message is handed over.
-        let bytes = compose(sender, slot.index, intended_unix_nanos, message_size, &Extension::default());
-        let mut message = Outgoing { intended_unix_nanos, next_unix_nanos, handed_over_unix_nanos: 0, trial, bytes };
+        let bytes = compose(*sender, index, intended_unix_nanos, size, &Extension::default());
+        let (class, trial) = (next.class, *trial);
+        let mut message =
+            Outgoing { intended_unix_nanos, next_unix_nanos, handed_over_unix_nanos: 0, trial, class, index, bytes };
         loop {
             message = match self.outgoing.try_send(message) {
                 Ok(()) => return true,
                 Err(TrySendError::Closed(_)) => return false,
                 Err(TrySendError::Full(message)) => message,
             };
-            if self.stop.load(Ordering::Relaxed) || unix_nanos() > self.deadline {
+            if self.is_stopped() || unix_nanos() > *deadline {
                 return false;
             }
             thread::park_timeout(RETRY);
         }
     }
 
-    /// Counts what is due and will not be sent.
+    /// Counts the messages that are due and will not be sent; answers are counted already.
     fn give_up_the_rest(&mut self) {
-        let due_by = if self.stop.load(Ordering::Relaxed) { unix_nanos() } else { u64::MAX };
-        while let Some(slot) = self.slots.next_if(|slot| slot.intended_unix_nanos <= due_by.min(self.deadline)) {
-            self.recorder.intended(&slot);
+        let due_by = if self.is_stopped() { unix_nanos() } else { u64::MAX };
+        let due_by = due_by.min(self.sending.deadline);
+        for (class, slots) in &mut self.sending.slots {
+            while let Some(slot) = slots.next_if(|slot| slot.intended_unix_nanos <= due_by) {
+                self.recorder.intended(*class, slot.intended_unix_nanos);
+            }
         }
     }
 }

@@ -11,13 +11,15 @@ use std::sync::{
 use libp2p::PeerId;
 
 use super::{
+    answers::{Answers, Due, Incomplete},
     clock::unix_nanos,
-    schedule::{SendPlan, Slot},
-    summary::{PhaseSummary, SenderSummary, WindowSummary},
-    windows::{Arrived, Span, Windows},
+    plan::TrafficPlan,
+    schedule::{SendPlan, Turn},
+    summary::{ClassSummary, PhaseSummary, SenderSummary, WindowSummary},
+    windows::{Delivery, MeasurementWindow, Windows},
 };
 use crate::{
-    message::{Arrival, Base, Claim, DeliveryTracker, Extension, HEADER_SIZE, Message},
+    message::{Base, Claim, DeliveryKind, DeliveryTracker, Extension, HEADER_SIZE, Message},
     metrics::Metrics,
     network::{Handover, Outgoing, Roster, Traffic},
 };
@@ -25,46 +27,89 @@ use crate::{
 /// The clocks of two hosts are less far apart than this, in nanoseconds: a runner refuses a quarter of a second.
 const CLOCK_MARGIN: u64 = 60_000_000_000;
 
-/// The largest index that a message may have that comes at `now`, in nanoseconds since the Unix epoch: by the schedule, or
-/// else that of a sender that has sent every millisecond since 1970.
-fn largest_index(plan: Option<&SendPlan>, now: u64) -> u64 {
-    let now = now.saturating_add(CLOCK_MARGIN);
-    plan.map_or(now / 1_000_000, |plan| plan.largest_index(now))
-}
+/// The most arrivals before its start that a node remembers, in case it is one that comes back: below 6 MiB.
+pub(super) const MOST_EARLY: usize = 1 << 16;
 
-/// The most arrivals before its start that a node remembers, in case it is one that comes back: below 4 MiB.
-const MOST_EARLY: usize = 1 << 16;
-
+/// Counts of one traffic class.
 #[derive(Debug)]
-struct State {
+struct ClassState {
     tracker: DeliveryTracker,
     windows: Windows,
+    /// Messages that this node has handed to the network since its counts began, by the set of receivers they went to.
+    sent: Vec<u64>,
+    /// Logical messages that another class answers, as far as they have not come whole.
+    incomplete: Incomplete,
+    /// Index of the first part of the next answer.
+    next_answer: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    classes: Vec<ClassState>,
     send_deadline: u64,
     trial: u32,
-    plan: Option<SendPlan>,
-    /// Messages that this node has handed to the network since its counts began.
-    sent: u64,
-    /// What came before the start, as long as that can be one of a node that comes back, and the run that it named.
-    early: Option<Vec<(Option<u64>, Arrived)>>,
+    /// The traffic as far as its times are known.
+    plan: Option<Arc<TrafficPlan>>,
+    /// End of the time in which this node answers; none when it does not.
+    answers_until: Option<u64>,
+    /// Messages before the start, as long as the node can be one that comes back, and the run that each named.
+    pub(super) early: Option<Vec<(Option<u64>, u16, Delivery)>>,
 }
 
 impl State {
-    fn new(span: &Span) -> Self {
+    fn new(window: &MeasurementWindow, traffic: &TrafficPlan, id: u64) -> Self {
+        let of_class = |(number, class): (u16, &super::plan::ClassPlan)| ClassState {
+            tracker: DeliveryTracker::new(window.base),
+            windows: Windows::new(window, class.deadline_nanos()),
+            sent: vec![0; usize::try_from(traffic.destinations(number, id)).unwrap_or(1)],
+            incomplete: Incomplete::default(),
+            next_answer: 0,
+        };
         Self {
-            tracker: DeliveryTracker::new(span.base),
-            windows: Windows::new(span),
-            send_deadline: span.send_deadline,
-            trial: span.trial,
-            plan: span.plan.clone(),
-            sent: 0,
+            classes: traffic.numbered().map(of_class).collect(),
+            send_deadline: window.send_deadline,
+            trial: window.trial,
+            plan: window.plan.clone(),
+            answers_until: None,
             early: None,
         }
     }
 
-    fn count(&mut self, message: &Arrived) -> Arrival {
-        let arrival = self.tracker.record(message.sender, message.index, message.claim);
-        self.windows.received(message, arrival);
-        arrival
+    fn class(&mut self, class: u16) -> Option<&mut ClassState> {
+        self.classes.get_mut(usize::from(class))
+    }
+
+    fn count(&mut self, class: u16, message: &Delivery) -> DeliveryKind {
+        let Some(state) = self.class(class) else { return DeliveryKind::Undecided };
+        let kind = state.tracker.record(message.sender, message.index, message.claim);
+        state.windows.received(message, kind);
+        kind
+    }
+
+    /// The answers of node `id`, one of each of these classes, to a logical message that it has whole since `now`.
+    fn answer(&mut self, traffic: &TrafficPlan, id: u64, classes: &[u16], now: u64) -> Vec<Due> {
+        let Some(until) = self.answers_until.filter(|until| now < *until) else { return vec![] };
+        let mut all = vec![];
+        for number in classes.iter().copied() {
+            let Some(plan) = traffic.class(number) else { continue };
+            let Some(answer) = plan.answer().filter(|answer| answer.senders.has(id)) else { continue };
+            let Some(state) = self.class(number) else { continue };
+            let index = state.next_answer;
+            state.next_answer = index.saturating_add(plan.burst());
+            // Every message that is to be sent is counted here, whether there is room for it or not.
+            let times =
+                (0..plan.burst()).map(|part| now.saturating_add(part.saturating_mul(answer.burst_spacing_nanos)));
+            let times: Vec<u64> = times.take_while(|time| *time < until).collect();
+            times.iter().for_each(|time| state.windows.intended(*time));
+            all.push(Due {
+                intended_unix_nanos: now,
+                class: number,
+                index,
+                parts: times.len() as u64,
+                spacing_nanos: answer.burst_spacing_nanos,
+            });
+        }
+        all
     }
 }
 
@@ -75,12 +120,21 @@ pub struct Recorder {
     run_id: AtomicU64,
     own_run: OwnRun,
     roster: Arc<Roster>,
-    metrics: Metrics,
+    pub(super) metrics: Metrics,
     born: u64,
+    /// The classes and the receivers of their messages; their times may not be known yet.
+    traffic: Arc<TrafficPlan>,
+    /// Classes that answer each class.
+    answered_by: Vec<Vec<u16>>,
+    answers: Arc<Answers>,
     state: Mutex<State>,
 }
 
-/// Which messages a recorder takes for those of its own run.
+fn answered_by(traffic: &TrafficPlan) -> Vec<Vec<u16>> {
+    traffic.numbered().map(|(class, _)| traffic.answers(class)).collect()
+}
+
+/// The messages that a recorder takes for those of its own run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum OwnRun {
     /// All that do not name another run, as of nodes of other programs.
@@ -89,7 +143,7 @@ enum OwnRun {
     Named { small: Option<usize> },
 }
 
-/// A snapshot of the counts.
+/// A snapshot of the counts, of all classes together.
 #[derive(Debug)]
 pub struct Counts {
     /// The measured window.
@@ -100,17 +154,28 @@ pub struct Counts {
     pub phases: Vec<PhaseSummary>,
     /// Missing messages.
     pub pending: u64,
-    /// Counts of each sender.
+    /// Counts of each sender and class.
     pub senders: Vec<SenderSummary>,
+    /// Counts of each class; empty where there is one.
+    pub classes: Vec<ClassSummary>,
 }
 
 impl Recorder {
     /// A recorder for node `id` of `roster`. Until a window is set, everything is measured, and a sender's count
     /// starts with the lowest index seen. `run_id` 0 takes messages of any run.
     pub fn new(id: u64, run_id: u64, roster: Arc<Roster>, metrics: Metrics) -> Self {
-        let state = Mutex::new(State::new(&Span::everything(Base::LowestSeen)));
+        let num_nodes = roster.peers().len() as u64;
+        let traffic = Arc::new(TrafficPlan::only(SendPlan::new(num_nodes, Turn::All, 1), HEADER_SIZE));
+        let state = Mutex::new(State::new(&MeasurementWindow::everything(Base::LowestSeen), &traffic, id));
         let (run_id, own_run) = (AtomicU64::new(run_id), OwnRun::NotAnother);
-        Self { id, run_id, own_run, roster, metrics, born: unix_nanos(), state }
+        let (answered_by, answers) = (answered_by(&traffic), Arc::default());
+        Self { id, run_id, own_run, roster, metrics, born: unix_nanos(), traffic, answered_by, answers, state }
+    }
+
+    /// Counts by the classes of `traffic`, and expects from each sender only what its class can bring here.
+    pub fn with_traffic(self, traffic: Arc<TrafficPlan>) -> Self {
+        let state = Mutex::new(State::new(&MeasurementWindow::everything(Base::LowestSeen), &traffic, self.id));
+        Self { answered_by: answered_by(&traffic), traffic, state, ..self }
     }
 
     /// Takes only messages that name its run, as soon as it has one. Where messages of `message_size` bytes are too small to
@@ -152,64 +217,105 @@ impl Recorder {
         self.lock().early = Some(vec![]);
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Starts the counts anew, for a run or trial that all nodes start together.
-    pub fn begin(&self, span: &Span) {
+    pub fn begin(&self, window: &MeasurementWindow) {
         let mut state = self.lock();
         let early = state.early.take().unwrap_or_default();
-        *state = State::new(span);
-        if span.rejoined_from.is_some() {
+        self.answers.clear();
+        *state = State::new(window, &self.traffic, self.id);
+        if window.rejoined_from.is_some() {
             // Its run may have become known only with the start.
-            let own = |(named, message): &&(Option<u64>, Arrived)| {
+            let own = |(named, _, message): &&(Option<u64>, u16, Delivery)| {
                 !self.is_of_another_run(*named, usize::try_from(message.size).unwrap_or(usize::MAX))
             };
-            for (_, message) in early.iter().filter(own) {
-                state.count(message);
+            for (_, class, message) in early.iter().filter(own) {
+                state.count(*class, message);
             }
         }
     }
 
-    /// A message of the schedule has become due.
-    pub fn intended(&self, slot: &Slot) {
-        self.lock().windows.intended(slot.intended_unix_nanos);
+    /// From now on this node answers messages that arrive before `until`, in nanoseconds since the Unix epoch. A node that was
+    /// there before goes on behind all indices that it can have used until `now`.
+    pub(crate) fn answer_until(&self, until: u64, rejoined_at: Option<u64>) {
+        let mut state = self.lock();
+        state.answers_until = Some(until);
+        if let (Some(now), Some(plan)) = (rejoined_at, state.plan.clone()) {
+            for (number, class) in plan.numbered() {
+                if let Some(known) = state.class(number).filter(|_| class.answer().is_some()) {
+                    known.next_answer = plan.first_answer_after(number, now);
+                }
+            }
+        }
+    }
+
+    /// The answers that are due.
+    pub(crate) fn answers(&self) -> Arc<Answers> {
+        self.answers.clone()
+    }
+
+    /// A message of the schedule has become due, at `intended` nanoseconds since the Unix epoch.
+    pub fn intended(&self, class: u16, intended_unix_nanos: u64) {
+        if let Some(state) = self.lock().class(class) {
+            state.windows.intended(intended_unix_nanos);
+        }
     }
 
     /// The counts as they are now.
     pub fn counts(&self) -> Counts {
         // Encoding takes long: the network's tasks must not wait for it.
         let state = self.lock();
-        let windows = state.windows.clone();
-        let (pending, counted) = (state.tracker.pending(), state.tracker.senders().collect::<Vec<_>>());
+        let snapshot = |class: &ClassState| (class.windows.clone(), class.tracker.pending());
+        let of_classes: Vec<(Windows, u64)> = state.classes.iter().map(snapshot).collect();
+        let counted: Vec<Vec<_>> = state.classes.iter().map(|class| class.tracker.senders().collect()).collect();
         drop(state);
-        let senders = counted
-            .into_iter()
-            .map(|(sender, counts)| SenderSummary {
+        let mut senders = vec![];
+        for (class, counted) in (0..).zip(counted) {
+            senders.extend(counted.into_iter().map(|(sender, counts)| SenderSummary {
                 sender,
+                class,
                 unique: counts.unique,
                 duplicates: counts.duplicates,
                 reordered: counts.reordered,
                 gaps: counts.gaps,
                 pending: counts.pending,
                 highest: counts.highest,
-            })
-            .collect();
-        Counts {
+            }));
+        }
+        let pending = of_classes.iter().fold(0, |sum: u64, (_, pending)| sum.saturating_add(*pending));
+        let mut all = of_classes.iter().map(|(windows, _)| windows);
+        let mut total =
+            all.next().cloned().unwrap_or_else(|| Windows::new(&MeasurementWindow::everything(Base::Zero), None));
+        all.for_each(|windows| total.add(windows));
+        let class = |(class, (windows, pending)): (&super::plan::ClassPlan, &(Windows, u64))| ClassSummary {
+            name: class.name.clone(),
             measured: windows.measured.summary(),
             outside: windows.outside.summary(),
             phases: windows.phases(),
+            pending: *pending,
+        };
+        let several = of_classes.len() > 1;
+        let classes = self.traffic.classes.iter().zip(&of_classes).filter(|_| several).map(class).collect();
+        Counts {
+            measured: total.measured.summary(),
+            outside: total.outside.summary(),
+            phases: total.phases(),
             pending,
             senders,
+            classes,
         }
     }
 
-    /// Messages of the measured window that were due and are not sent.
-    pub fn unsent(&self) -> u64 {
-        let state = self.lock();
-        let counts = &state.windows.measured.counts;
-        counts.intended.saturating_sub(counts.sent).saturating_sub(counts.dropped)
+    /// Messages of the measured window that were due and are not sent, by class number.
+    pub fn unsent(&self) -> Vec<u64> {
+        let of_class = |class: &ClassState| {
+            let counts = &class.windows.measured.counts;
+            counts.intended.saturating_sub(counts.sent).saturating_sub(counts.dropped)
+        };
+        self.lock().classes.iter().map(of_class).collect()
     }
 
     /// Whether no window ever ends the sending.
@@ -217,13 +323,19 @@ impl Recorder {
         self.lock().send_deadline == u64::MAX
     }
 
-    /// Messages that are missing now.
-    pub fn pending(&self) -> u64 {
-        self.lock().tracker.pending()
+    /// Messages that are missing now, by class number.
+    pub fn pending(&self) -> Vec<u64> {
+        self.lock().classes.iter().map(|class| class.tracker.pending()).collect()
     }
 
-    /// Why an arrival is not a message of this run, if it is not.
-    fn refuse(&self, source: Option<PeerId>, message: &Message, size: usize) -> Option<&'static str> {
+    /// The reason why an arrival is not a message of this run, if it is not.
+    fn rejection_reason(
+        &self,
+        source: Option<PeerId>,
+        class: u16,
+        message: &Message,
+        size: usize,
+    ) -> Option<&'static str> {
         let sender = message.header.sender;
         let known = if sender == self.id { None } else { self.roster.peer(sender) };
         match (known, source) {
@@ -232,14 +344,35 @@ impl Recorder {
             _ => {}
         }
         let named = message.extension.map(|extension| extension.run_id);
-        self.is_of_another_run(named, size).then_some("other_run")
+        if self.is_of_another_run(named, size) {
+            return Some("other_run");
+        }
+        if self.traffic.class(class).is_none() {
+            return Some("unknown_class");
+        }
+        (!self.traffic.expects(class, sender, self.id, message.header.index)).then_some("not_for_this_node")
+    }
+
+    /// The largest index that a message may have that comes at `now`, in nanoseconds since the Unix epoch: by the schedule,
+    /// or else that of a sender that has sent every millisecond since 1970.
+    fn largest_index(&self, plan: Option<&TrafficPlan>, class: u16, now: u64) -> u64 {
+        let now = now.saturating_add(CLOCK_MARGIN);
+        let of_own_start = |plan: &TrafficPlan| plan.largest_index(class, now);
+        plan.map_or_else(|| (now / 1_000_000).saturating_mul(self.most_of_a_beat(class)), of_own_start)
+    }
+
+    /// Messages of one sender of a class that one beat of a schedule can bring, at most.
+    fn most_of_a_beat(&self, class: u16) -> u64 {
+        // Schedules of one beat before the beginning of time, with answers to it.
+        self.traffic.most_logical(class, 0).saturating_mul(self.traffic.class(class).map_or(1, |class| class.burst()))
     }
 
     /// Counts a message that came at `now`, in nanoseconds since the Unix epoch.
-    fn count(&self, message: &Message, size: u64, now: u64) {
-        let arrived = Arrived {
-            sender: message.header.sender,
-            index: message.header.index,
+    fn count(&self, class: u16, message: &Message, size: u64, now: u64) {
+        let (sender, index) = (message.header.sender, message.header.index);
+        let delivery = Delivery {
+            sender,
+            index: self.traffic.index_at_receiver(class, sender, index),
             intended: message.header.intended_unix_nanos,
             now,
             size,
@@ -247,43 +380,70 @@ impl Recorder {
             claim: message.extension.map(|Extension { life, sent_before, .. }| Claim { life, sent_before }),
         };
         let mut state = self.lock();
-        let refused = if message.extension.is_some_and(|extension| extension.trial != state.trial) {
+        let refused = if message.extension.is_some_and(|extension| u32::from(extension.trial) != state.trial) {
             Some("other_trial")
         } else {
-            (arrived.index > largest_index(state.plan.as_ref(), now)).then_some("impossible_index")
+            (index > self.largest_index(state.plan.as_deref(), class, now)).then_some("impossible_index")
         };
         if let Some(reason) = refused {
             drop(state);
             self.metrics.receive_message_malformed_count.of(reason).inc();
             return;
         }
-        let arrival = state.count(&arrived);
+        let kind = state.count(class, &delivery);
         if let Some(early) = &mut state.early
             && early.len() < MOST_EARLY
         {
-            early.push((message.extension.map(|extension| extension.run_id), arrived));
+            early.push((message.extension.map(|extension| extension.run_id), class, delivery));
         }
+        let new = matches!(kind, DeliveryKind::InOrder | DeliveryKind::Ahead | DeliveryKind::Reordered);
+        let answers = if new { self.answers_to(&mut state, class, sender, index, now) } else { vec![] };
         drop(state);
+        answers.into_iter().for_each(|answer| self.answers.push(answer));
 
         let metrics = &self.metrics;
-        match arrival {
-            Arrival::Duplicate => metrics.receive_message_duplicate_count.inc(),
-            Arrival::Undecided => metrics.receive_message_undecided_count.inc(),
-            Arrival::InOrder | Arrival::Ahead | Arrival::Reordered => {
-                metrics.receive_message_count.inc();
-                metrics.receive_message_bytes.set(size.cast_signed());
-                metrics.receive_message_bytes_sum.inc_by(size);
-                metrics.receive_message_delay_seconds.observe(arrived.delay_nanos() as f64 / 1e9);
-                match arrival {
-                    Arrival::Reordered => metrics.receive_message_reordered_count.inc(),
-                    Arrival::Ahead => metrics.receive_message_gap_count.inc(),
+        match kind {
+            DeliveryKind::Duplicate => metrics.receive_message_duplicate_count.of(class).inc(),
+            DeliveryKind::Undecided => metrics.receive_message_undecided_count.of(class).inc(),
+            DeliveryKind::InOrder | DeliveryKind::Ahead | DeliveryKind::Reordered => {
+                metrics.receive_message_count.of(class).inc();
+                metrics.receive_message_bytes.of(class).set(size.cast_signed());
+                metrics.receive_message_bytes_sum.of(class).inc_by(size);
+                metrics.receive_message_delay_seconds.of(class).observe(delivery.delay_nanos() as f64 / 1e9);
+                match kind {
+                    DeliveryKind::Reordered => metrics.receive_message_reordered_count.of(class).inc(),
+                    DeliveryKind::Ahead => metrics.receive_message_gap_count.of(class).inc(),
                     _ => {}
                 }
-                if arrived.is_negative() {
-                    metrics.receive_message_negative_delay_count.inc();
+                if delivery.is_negative() {
+                    metrics.receive_message_negative_delay_count.of(class).inc();
                 }
             }
         }
+    }
+
+    fn answered_by(&self, class: u16) -> &[u16] {
+        self.answered_by.get(usize::from(class)).map_or(&[], Vec::as_slice)
+    }
+
+    /// The answers that the first copy of a message makes due.
+    fn answers_to(&self, state: &mut State, class: u16, sender: u64, index: u64, now: u64) -> Vec<Due> {
+        let Some(plan) = self.traffic.class(class).filter(|_| state.answers_until.is_some()) else { return vec![] };
+        let answering = self.answered_by(class);
+        if answering.is_empty() {
+            return vec![];
+        }
+        let (burst, number) = (plan.burst(), index / plan.burst());
+        let parts = number.saturating_mul(burst)..number.saturating_add(1).saturating_mul(burst);
+        let parts = self.traffic.share(class, sender, self.id, parts);
+        let whole = state.class(class).is_some_and(|state| state.incomplete.is_last(sender, number, parts));
+        if whole { state.answer(&self.traffic, self.id, answering, now) } else { vec![] }
+    }
+
+    /// The set of receivers that a message goes to.
+    fn destination(&self, message: &Outgoing) -> usize {
+        let destinations = self.traffic.destinations(message.class, self.id);
+        usize::try_from(message.index % destinations).unwrap_or(0)
     }
 
     /// States in a message what the receiver must know of its sending at `now`, in nanoseconds since the Unix epoch. `false`
@@ -294,12 +454,14 @@ impl Recorder {
             if now > state.send_deadline {
                 return false;
             }
-            state.sent
+            let sent = state.classes.get(usize::from(message.class)).map(|class| &class.sent);
+            sent.and_then(|sent| sent.get(self.destination(message)).copied()).unwrap_or(0)
         };
         message.handed_over_unix_nanos = now;
         let extension = Extension {
             run_id: self.run_id(),
-            trial: message.trial,
+            class: message.class,
+            trial: u16::try_from(message.trial).unwrap_or(u16::MAX),
             send_lag_micros: message.send_lag_nanos() / 1000,
             life: self.born,
             sent_before,
@@ -309,12 +471,16 @@ impl Recorder {
     }
 
     /// Counts what came at `now`, in nanoseconds since the Unix epoch.
-    pub(crate) fn received_at(&self, source: Option<PeerId>, bytes: &[u8], now: u64) {
+    pub(crate) fn received_at(&self, source: Option<PeerId>, class: Option<u16>, bytes: &[u8], now: u64) {
         let refused = match Message::decode(bytes) {
-            Ok(message) => match self.refuse(source, &message, bytes.len()) {
-                None => return self.count(&message, bytes.len() as u64, now),
-                Some(reason) => reason,
-            },
+            Ok(message) => {
+                // A message that has no room for an extension is one of a network with a single class.
+                let class = message.extension.map(|extension| extension.class).or(class).unwrap_or(0);
+                match self.rejection_reason(source, class, &message, bytes.len()) {
+                    None => return self.count(class, &message, bytes.len() as u64, now),
+                    Some(reason) => reason,
+                }
+            }
             Err(_) => "not_a_message",
         };
         self.metrics.receive_message_malformed_count.of(refused).inc();
@@ -328,270 +494,39 @@ impl Traffic for Recorder {
 
     fn handed_over(&self, message: &Outgoing, size: u64, handover: Handover) {
         let (late, lag_nanos) = (message.is_late(), message.send_lag_nanos());
-        {
+        let destination = self.destination(message);
+        let answers = {
             let mut state = self.lock();
+            let Some(class) = state.class(message.class) else { return };
             if handover.queued == 0 {
-                state.windows.dropped(message.intended_unix_nanos);
+                class.windows.dropped(message.intended_unix_nanos);
                 return;
             }
-            state.sent += 1;
-            state.windows.sent(message.intended_unix_nanos, size, late, lag_nanos / 1000, handover.dropped);
-        }
-        let metrics = &self.metrics;
-        metrics.broadcast_message_count.inc();
-        metrics.broadcast_message_bytes_sum.inc_by(size);
-        metrics.broadcast_message_send_lag_seconds.observe(lag_nanos as f64 / 1e9);
+            class.sent.get_mut(destination).into_iter().for_each(|sent| *sent += 1);
+            class.windows.sent(message.intended_unix_nanos, size, late, lag_nanos / 1000, handover.dropped);
+            let burst = self.traffic.class(message.class).map_or(1, |class| class.burst());
+            let is_last_part = message.index % burst == burst - 1;
+            // A publisher has its own message.
+            if is_last_part {
+                let answering = self.answered_by(message.class);
+                state.answer(&self.traffic, self.id, answering, message.handed_over_unix_nanos)
+            } else {
+                vec![]
+            }
+        };
+        answers.into_iter().for_each(|answer| self.answers.push(answer));
+        let (metrics, class) = (&self.metrics, message.class);
+        metrics.broadcast_message_count.of(class).inc();
+        metrics.broadcast_message_bytes_sum.of(class).inc_by(size);
+        metrics.broadcast_message_send_lag_seconds.of(class).observe(lag_nanos as f64 / 1e9);
         if late {
-            metrics.broadcast_message_late_count.inc();
+            metrics.broadcast_message_late_count.of(class).inc();
         }
     }
 
     // Runs on the network's tasks: reading the header and counting takes about as long as handing the message to
     // another task would, so nothing is handed over (see `cargo bench --bench hot_path`).
-    fn received(&self, source: Option<PeerId>, bytes: &[u8]) {
-        self.received_at(source, bytes, unix_nanos());
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use prometheus::Registry;
-
-    use super::*;
-    use crate::{message::compose, network::peer_id};
-
-    const SECOND: u64 = 1_000_000_000;
-
-    fn span(from_unix_nanos: u64, to_unix_nanos: u64) -> Span {
-        Span { from_unix_nanos, to_unix_nanos, ..Span::everything(Base::Zero) }
-    }
-
-    fn recorder() -> Recorder {
-        let metrics = Metrics::register(&Registry::new()).unwrap();
-        Recorder::new(0, 7, Arc::new(Roster::new(3)), metrics)
-    }
-
-    fn message(sender: u64, index: u64, intended: u64) -> Vec<u8> {
-        compose(sender, index, intended, 100, &Extension { run_id: 7, ..Extension::default() })
-    }
-
-    #[test]
-    fn a_message_counts_in_the_window_it_was_meant_for_however_late_it_comes() {
-        let recorder = recorder();
-        let now = unix_nanos();
-        recorder.begin(&span(now - 10 * SECOND, now - 5 * SECOND));
-        recorder.received(Some(peer_id(1)), &message(1, 0, now - 11 * SECOND));
-        recorder.received(Some(peer_id(1)), &message(1, 1, now - 10 * SECOND));
-        recorder.received(Some(peer_id(1)), &message(1, 2, now - 5 * SECOND));
-        let counts = recorder.counts();
-        assert_eq!((counts.measured.received, counts.outside.received), (1, 2));
-        let delay = counts.measured.delay_micros.decode().unwrap().max();
-        assert!((9_990_000..11_000_000).contains(&delay), "{delay}");
-    }
-
-    #[test]
-    fn a_node_that_comes_back_counts_what_came_before_its_start_and_another_does_not() {
-        for rejoined in [true, false] {
-            let recorder = recorder();
-            let now = unix_nanos();
-            recorder.remember_early();
-            recorder.received(Some(peer_id(1)), &message(1, 7, now - 4 * SECOND));
-            recorder.received(Some(peer_id(1)), &message(1, 8, now - SECOND));
-            recorder.received(Some(peer_id(1)), &message(1, 8, now - SECOND));
-            recorder.begin(&Span {
-                base: Base::LowestSeen,
-                boundaries: vec![now - 3 * SECOND],
-                rejoined_from: rejoined.then_some(now - 2 * SECOND),
-                ..span(now - 5 * SECOND, now + 5 * SECOND)
-            });
-            recorder.received(Some(peer_id(1)), &message(1, 9, now));
-            let counts = recorder.counts();
-            let phases: Vec<u64> = counts.phases.iter().map(|phase| phase.received).collect();
-            assert_eq!(phases, [0, if rejoined { 2 } else { 1 }]);
-            assert_eq!((counts.measured.duplicates, counts.outside.received), if rejoined { (1, 1) } else { (0, 0) });
-            assert_eq!(counts.pending, 0);
-        }
-    }
-
-    #[test]
-    fn what_is_remembered_before_the_start_is_bounded() {
-        let recorder = recorder();
-        recorder.remember_early();
-        for index in 0..MOST_EARLY as u64 + 10 {
-            recorder.received(Some(peer_id(1)), &message(1, index, 0));
-        }
-        assert_eq!(recorder.lock().early.as_ref().map(Vec::len), Some(MOST_EARLY));
-    }
-
-    #[test]
-    fn every_delay_is_kept_as_large_as_it_was() {
-        let recorder = recorder();
-        let now = unix_nanos();
-        for (index, seconds) in [(0, 1), (1, 60), (2, 3600)] {
-            recorder.received(Some(peer_id(1)), &message(1, index, now - seconds * SECOND));
-        }
-        recorder.received(Some(peer_id(2)), &message(2, 0, 0));
-        let delays = recorder.counts().measured.delay_micros.decode().unwrap();
-        let within = |quantile, seconds: f64| {
-            let value = delays.value_at_quantile(quantile) as f64 / 1e6;
-            assert!((seconds * 0.999..seconds * 1.002 + 0.5).contains(&value), "{value} s for {seconds} s");
-        };
-        within(0.25, 1.0);
-        within(0.5, 60.0);
-        within(0.75, 3600.0);
-        within(1.0, now as f64 / 1e9);
-    }
-
-    #[test]
-    fn strangers_impostors_and_other_runs_are_not_counted() {
-        let recorder = recorder();
-        recorder.received(Some(peer_id(1)), &message(2, 0, 0));
-        recorder.received(Some(peer_id(3)), &message(3, 0, 0));
-        recorder.received(Some(peer_id(0)), &message(0, 0, 0));
-        recorder.received(Some(peer_id(1)), b"nonsense");
-        let other = compose(1, 0, 0, 100, &Extension { run_id: 8, ..Extension::default() });
-        recorder.received(Some(peer_id(1)), &other);
-        assert_eq!(recorder.counts().measured, Windows::new(&span(0, 0)).measured.summary());
-        let refused = |reason| recorder.metrics.receive_message_malformed_count.of(reason).get();
-        assert_eq!(refused("wrong_sender"), 1);
-        assert_eq!(refused("unknown_sender"), 2);
-        assert_eq!(refused("not_a_message"), 1);
-        assert_eq!(refused("other_run"), 1);
-    }
-
-    #[test]
-    fn a_recorder_of_named_runs_takes_none_that_names_no_run_or_another() {
-        let metrics = Metrics::register(&Registry::new()).unwrap();
-        let recorder = Recorder::new(0, 7, Arc::new(Roster::new(3)), metrics).named_run_only(Some(100));
-        let named = |index, run_id| compose(1, index, 0, 100, &Extension { run_id, ..Extension::default() });
-        let mut unnamed = named(3, 7);
-        unnamed[HEADER_SIZE..].fill(0);
-        for message in [named(0, 7), named(1, 0), named(2, 8), unnamed, compose(1, 4, 0, 40, &Extension::default())] {
-            recorder.received(Some(peer_id(1)), &message);
-        }
-        assert_eq!(recorder.counts().measured.received, 1);
-        assert_eq!(recorder.metrics.receive_message_malformed_count.of("other_run").get(), 4);
-    }
-
-    #[test]
-    fn messages_too_small_to_name_their_run_are_taken_where_this_run_sends_such() {
-        let metrics = Metrics::register(&Registry::new()).unwrap();
-        let recorder = Recorder::new(0, 7, Arc::new(Roster::new(3)), metrics).named_run_only(Some(59));
-        for (index, size) in [(0, 59), (1, 58), (2, 100)] {
-            recorder.received(Some(peer_id(1)), &compose(1, index, 0, size, &Extension::default()));
-        }
-        assert_eq!(recorder.counts().measured.received, 1);
-    }
-
-    #[test]
-    fn what_came_before_the_run_was_known_is_counted_only_if_it_is_of_that_run() {
-        let metrics = Metrics::register(&Registry::new()).unwrap();
-        let recorder = Recorder::new(0, 0, Arc::new(Roster::new(3)), metrics).named_run_only(Some(100));
-        recorder.remember_early();
-        let now = unix_nanos();
-        for (index, run_id) in [(0, 7), (1, 8), (2, 0)] {
-            let extension = Extension { run_id, ..Extension::default() };
-            recorder.received(Some(peer_id(1)), &compose(1, index, now, 100, &extension));
-        }
-        recorder.set_run_id(7);
-        let rejoined_from = Some(now - SECOND);
-        recorder.begin(&Span { base: Base::LowestSeen, rejoined_from, ..span(now - SECOND, now + SECOND) });
-        assert_eq!(recorder.counts().measured.received, 1);
-    }
-
-    #[test]
-    fn a_stray_of_another_trial_does_not_stand_for_a_message_of_this_one() {
-        let recorder = recorder();
-        recorder.begin(&Span { trial: 1, ..Span::everything(Base::Zero) });
-        let of_trial = |trial| compose(1, 0, 0, 100, &Extension { run_id: 7, trial, ..Extension::default() });
-        recorder.received(Some(peer_id(1)), &of_trial(0));
-        recorder.received(Some(peer_id(1)), &of_trial(1));
-        assert_eq!((recorder.counts().measured.received, recorder.counts().measured.duplicates), (1, 0));
-        assert_eq!(recorder.metrics.receive_message_malformed_count.of("other_trial").get(), 1);
-    }
-
-    #[test]
-    fn a_delay_from_a_clock_ahead_of_ours_is_clamped_and_counted() {
-        let recorder = recorder();
-        recorder.received(Some(peer_id(1)), &message(1, 0, unix_nanos() + 60 * SECOND));
-        let measured = recorder.counts().measured;
-        assert_eq!((measured.received, measured.negative_delays), (1, 1));
-        assert_eq!(measured.delay_micros.decode().unwrap().max(), 0);
-    }
-
-    fn outgoing(intended: u64) -> Outgoing {
-        Outgoing {
-            intended_unix_nanos: intended,
-            next_unix_nanos: intended + SECOND,
-            handed_over_unix_nanos: 0,
-            trial: 0,
-            bytes: message(0, 0, intended),
-        }
-    }
-
-    /// Hands a message over to queues that do with it as `handover` says; its extension, if it was not too late.
-    fn send(recorder: &Recorder, intended: u64, handover: Handover) -> Option<Extension> {
-        let mut message = outgoing(intended);
-        recorder.about_to_send(&mut message).then(|| {
-            recorder.handed_over(&message, message.bytes.len() as u64, handover);
-            Message::decode(&message.bytes).unwrap().extension.unwrap()
-        })
-    }
-
-    const TAKEN: Handover = Handover { queued: 2, dropped: 0 };
-
-    #[test]
-    fn what_is_sent_after_its_successor_was_due_is_late_and_after_the_deadline_not_sent() {
-        let recorder = recorder();
-        let now = unix_nanos();
-        recorder.begin(&Span { send_deadline: now + 60 * SECOND, ..Span::everything(Base::Zero) });
-        assert!(send(&recorder, now, TAKEN).is_some());
-        let lag = send(&recorder, now - 3 * SECOND, TAKEN).unwrap().send_lag_micros;
-        assert!((3_000_000..4_000_000).contains(&lag), "{lag}");
-        let measured = recorder.counts().measured;
-        assert_eq!((measured.sent, measured.late), (2, 1));
-
-        recorder.begin(&Span { send_deadline: now - SECOND, ..Span::everything(Base::Zero) });
-        assert_eq!(send(&recorder, now, TAKEN), None);
-        assert_eq!(recorder.counts().measured.sent, 0);
-    }
-
-    #[test]
-    fn a_message_that_no_queue_took_is_dropped_and_not_sent() {
-        let recorder = recorder();
-        recorder.begin(&Span::everything(Base::Zero));
-        let now = unix_nanos();
-        let handovers =
-            [TAKEN, Handover { queued: 0, dropped: 2 }, Handover { queued: 1, dropped: 1 }, Handover::default()];
-        let stated = handovers.map(|handover| send(&recorder, now, handover).unwrap().sent_before);
-        assert_eq!(stated, [0, 1, 1, 2], "only messages that were sent count");
-        let measured = recorder.counts().measured;
-        assert_eq!((measured.sent, measured.dropped, measured.dropped_copies), (2, 2, 1));
-    }
-
-    #[test]
-    fn an_index_that_no_schedule_has_reached_is_refused() {
-        let recorder = recorder();
-        let now = unix_nanos();
-        let impossible = || recorder.metrics.receive_message_malformed_count.of("impossible_index").get();
-        recorder.received(Some(peer_id(1)), &message(1, u64::MAX - 1, now));
-        assert_eq!(impossible(), 1);
-        let plan = SendPlan {
-            num_nodes: 3,
-            turn: crate::node::Turn::All,
-            heartbeat_nanos: SECOND / 10,
-            origin_unix_nanos: now - SECOND,
-            from_unix_nanos: now - SECOND,
-            to_unix_nanos: None,
-            spread_seed: None,
-        };
-        recorder.begin(&Span { plan: Some(plan), ..Span::everything(Base::Zero) });
-        recorder.received(Some(peer_id(1)), &message(1, 10_000, now));
-        assert_eq!(impossible(), 2);
-        for index in 0..10 {
-            recorder.received(Some(peer_id(1)), &message(1, index, now));
-        }
-        let counts = recorder.counts();
-        assert_eq!((counts.measured.received, counts.measured.undecided, counts.pending), (10, 0, 0));
+    fn received(&self, source: Option<PeerId>, class: Option<u16>, bytes: &[u8]) {
+        self.received_at(source, class, bytes, unix_nanos());
     }
 }

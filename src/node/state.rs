@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// Where a node is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Phase {
+pub enum NodeState {
     /// Connecting to its peers.
     Connecting,
     /// Waiting for the start that it was given.

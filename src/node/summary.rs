@@ -8,21 +8,23 @@ use super::{
     bounded,
     explore::{MOST_TRIALS, TrialPlan, TrialTimes},
     histogram_text::HistogramText,
-    state::{MOST_BOUNDARIES, Phase, StartOrder},
+    state::{MOST_BOUNDARIES, NodeState, StartOrder},
 };
 use crate::{
     environment::Environment,
     machine::MachineReport,
     metrics::Usage,
     network::{MAX_NODES, Readiness, UnreachedPeer},
+    scenario::MAX_CLASSES,
 };
 
 /// Most phases of a window, and most nodes, in lists.
 const MOST_PHASES: usize = MOST_BOUNDARIES + 1;
 const MOST_NODES: usize = MAX_NODES as usize;
+const MOST_SENDERS: usize = MOST_NODES * MAX_CLASSES;
 
 /// Version of [`NodeSummary`]'s JSON; raised when a field changes its meaning or goes.
-pub const NODE_SCHEMA_VERSION: u32 = 2;
+pub const NODE_SCHEMA_VERSION: u32 = 3;
 
 /// Equal parts of the measured window, by intended time, in which deliveries are counted: the age of a message that
 /// never came is known to one part. A multiple of [`THIRDS`].
@@ -73,6 +75,9 @@ pub struct WindowSummary {
     pub undecided: u64,
     /// Delays that were negative and counted as 0.
     pub negative_delays: u64,
+    /// Of `received`, messages that took longer than the deadline of their class; 0 without one.
+    #[serde(default)]
+    pub after_deadline: u64,
     /// All first copies that came while the window was open.
     #[serde(default)]
     pub arrivals: ArrivalSummary,
@@ -97,6 +102,63 @@ pub struct WindowSummary {
     pub network_delay_micros: HistogramText,
     /// Send lag of each sent message, in microseconds.
     pub send_lag_micros: HistogramText,
+}
+
+impl WindowSummary {
+    /// Adds the counts, and not the distributions, of other messages of the same window.
+    pub(super) fn add(&mut self, other: &Self) {
+        let counts = |counts: &Self| {
+            [
+                counts.intended,
+                counts.sent,
+                counts.dropped,
+                counts.dropped_copies,
+                counts.late,
+                counts.sent_bytes,
+                counts.received,
+                counts.received_bytes,
+                counts.received_after_end,
+                counts.duplicates,
+                counts.reordered,
+                counts.undecided,
+                counts.negative_delays,
+                counts.after_deadline,
+                counts.arrivals.count,
+                counts.arrivals.bytes,
+            ]
+        };
+        let more = counts(other);
+        let own = [
+            &mut self.intended,
+            &mut self.sent,
+            &mut self.dropped,
+            &mut self.dropped_copies,
+            &mut self.late,
+            &mut self.sent_bytes,
+            &mut self.received,
+            &mut self.received_bytes,
+            &mut self.received_after_end,
+            &mut self.duplicates,
+            &mut self.reordered,
+            &mut self.undecided,
+            &mut self.negative_delays,
+            &mut self.after_deadline,
+            &mut self.arrivals.count,
+            &mut self.arrivals.bytes,
+        ];
+        let add = |own: &mut u64, more: u64| *own = own.saturating_add(more);
+        own.into_iter().zip(more).for_each(|(own, more)| add(own, more));
+        for (own, more) in
+            [(&mut self.received_by_part, &other.received_by_part), (&mut self.sent_by_part, &other.sent_by_part)]
+        {
+            own.iter_mut().zip(more).for_each(|(own, more)| add(own, *more));
+        }
+        for (own, more) in
+            [(&mut self.offered_micros, other.offered_micros), (&mut self.arrived_micros, other.arrived_micros)]
+        {
+            own.iter_mut().zip(more).for_each(|(own, more)| add(own, more));
+        }
+    }
 }
 
 /// What a receiver had of one sender in one phase.
@@ -159,11 +221,31 @@ impl WindowUsage {
     }
 }
 
+/// Counts of one traffic class.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ClassSummary {
+    /// Name of the class.
+    #[serde(deserialize_with = "bounded::name")]
+    pub name: String,
+    /// The measured window.
+    pub measured: WindowSummary,
+    /// All before and after it.
+    pub outside: WindowSummary,
+    /// The phases of the measured window.
+    #[serde(default, deserialize_with = "bounded::list::<_, _, MOST_PHASES>")]
+    pub phases: Vec<PhaseSummary>,
+    /// Messages below the highest of their sender that have not come.
+    pub pending: u64,
+}
+
 /// What was heard of one sender, over the whole run or trial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SenderSummary {
     /// Node id of the sender.
     pub sender: u64,
+    /// Number of the traffic class.
+    #[serde(default)]
+    pub class: u16,
     /// Different messages.
     pub unique: u64,
     /// Arrivals of a message that had come before.
@@ -235,7 +317,7 @@ pub struct NodeSummary {
     #[serde(default)]
     pub environment: Option<Environment>,
     /// Where it is in its life.
-    pub phase: Phase,
+    pub phase: NodeState,
     /// How far it is from being ready.
     pub readiness: Readiness,
     /// When this summary was made, in nanoseconds since the Unix epoch.
@@ -258,9 +340,13 @@ pub struct NodeSummary {
     pub phases: Vec<PhaseSummary>,
     /// Messages below the highest of their sender that have not come.
     pub pending: u64,
-    /// Counts of each sender that was heard.
-    #[serde(deserialize_with = "bounded::list::<_, _, MOST_NODES>")]
+    /// Counts of each sender and class that was heard.
+    #[serde(deserialize_with = "bounded::list::<_, _, MOST_SENDERS>")]
     pub senders: Vec<SenderSummary>,
+    /// Counts of each traffic class, by class number; the others are their sums. Empty where there is one class, and in
+    /// explore mode.
+    #[serde(default, deserialize_with = "bounded::list::<_, _, MAX_CLASSES>")]
+    pub classes: Vec<ClassSummary>,
     /// Trials of explore mode that are over.
     #[serde(deserialize_with = "bounded::list::<_, _, MOST_TRIALS>")]
     pub trials: Vec<TrialSummary>,

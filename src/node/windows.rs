@@ -6,14 +6,14 @@ use hdrhistogram::Histogram;
 
 use super::{
     histogram_text::HistogramText,
-    schedule::SendPlan,
+    plan::TrafficPlan,
     summary::{PhaseSender, PhaseSummary, THIRDS, WINDOW_PARTS, WindowSummary},
 };
-use crate::message::{Arrival, Base, Claim};
+use crate::message::{Base, Claim, DeliveryKind};
 
-/// What is counted from now on, and where. All times are in nanoseconds since the Unix epoch.
+/// The messages that are counted from now on, and their window. All times are in nanoseconds since the Unix epoch.
 #[derive(Clone, Debug)]
-pub struct Span {
+pub struct MeasurementWindow {
     /// Which index a sender's count starts from.
     pub base: Base,
     /// The trial of explore mode; messages of others are strays.
@@ -26,14 +26,14 @@ pub struct Span {
     pub send_deadline: u64,
     /// Where one phase of the measured window ends and the next begins, ascending, inside of the window.
     pub boundaries: Vec<u64>,
-    /// The schedule that all senders keep, where this node knows it: no index lies beyond it.
-    pub plan: Option<SendPlan>,
+    /// The traffic of all senders, where this node knows its start: no index lies beyond it.
+    pub plan: Option<Arc<TrafficPlan>>,
     /// For a node that was there before: only messages intended from here on are measured, and those that came before
     /// it was given its start are among them.
     pub rejoined_from: Option<u64>,
 }
 
-impl Span {
+impl MeasurementWindow {
     /// All of time, as it is before anything else is known.
     pub fn everything(base: Base) -> Self {
         Self {
@@ -58,7 +58,7 @@ struct Stretch {
 
 impl Stretch {
     /// The window, if it has an end.
-    fn new(span: &Span) -> Option<Self> {
+    fn new(span: &MeasurementWindow) -> Option<Self> {
         let (from, to) = (span.from_unix_nanos, span.to_unix_nanos);
         (to != u64::MAX && from < to).then_some(Self { from, to })
     }
@@ -115,6 +115,18 @@ impl Window {
         Self { counts: WindowSummary::default(), delay: histogram(), network_delay: histogram(), send_lag: histogram() }
     }
 
+    /// Adds the counts of other messages of the same window.
+    fn add(&mut self, other: &Self) {
+        self.counts.add(&other.counts);
+        for (own, other) in [
+            (&mut self.delay, &other.delay),
+            (&mut self.network_delay, &other.network_delay),
+            (&mut self.send_lag, &other.send_lag),
+        ] {
+            add(own, other);
+        }
+    }
+
     pub(super) fn summary(&self) -> WindowSummary {
         WindowSummary {
             delay_micros: HistogramText::encode(&self.delay),
@@ -123,6 +135,11 @@ impl Window {
             ..self.counts.clone()
         }
     }
+}
+
+/// Adds another histogram's values; they fit, since a histogram grows to every u64.
+fn add(histogram: &mut Histogram<u64>, other: &Histogram<u64>) {
+    let _ = histogram.add(other);
 }
 
 /// Records a time, in microseconds. `saturating_record` would clamp it to the histogram's present range and hide it.
@@ -146,6 +163,24 @@ struct Phase {
 }
 
 impl Phase {
+    fn add(&mut self, other: &Self) {
+        self.intended += other.intended;
+        self.sent += other.sent;
+        self.dropped += other.dropped;
+        self.received += other.received;
+        self.received_after_end += other.received_after_end;
+        if let Some(delay) = &other.delay {
+            add(self.delay.get_or_insert_with(histogram), delay);
+        }
+        if self.by_sender.len() < other.by_sender.len() {
+            self.by_sender.resize(other.by_sender.len(), (0, 0));
+        }
+        for ((received, late), (more, more_late)) in self.by_sender.iter_mut().zip(&other.by_sender) {
+            *received += more;
+            *late += more_late;
+        }
+    }
+
     fn summary(&self, from_unix_nanos: u64, to_unix_nanos: u64) -> PhaseSummary {
         let heard = (0..).zip(&self.by_sender).filter(|(_, (received, _))| *received > 0);
         PhaseSummary {
@@ -164,11 +199,12 @@ impl Phase {
     }
 }
 
-/// The first copy of a message, or another one, as it came in.
+/// A copy of a message, as it came in.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Arrived {
+pub(super) struct Delivery {
     /// Node id, one of the roster.
     pub(super) sender: u64,
+    /// Its number among the messages of its sender and class that come to this node.
     pub(super) index: u64,
     pub(super) intended: u64,
     pub(super) now: u64,
@@ -178,7 +214,7 @@ pub(super) struct Arrived {
     pub(super) claim: Option<Claim>,
 }
 
-impl Arrived {
+impl Delivery {
     pub(super) fn delay_nanos(&self) -> u64 {
         self.now.saturating_sub(self.intended)
     }
@@ -195,6 +231,8 @@ pub(super) struct Windows {
     pub(super) outside: Window,
     from: u64,
     to: u64,
+    /// Time within which a message has to arrive, in nanoseconds.
+    deadline: Option<u64>,
     stretch: Option<Stretch>,
     rejoined_from: u64,
     /// Start of what is measured here: `from`, or later in a node that has come back.
@@ -205,7 +243,8 @@ pub(super) struct Windows {
 }
 
 impl Windows {
-    pub(super) fn new(span: &Span) -> Self {
+    /// Empty counts of the messages of one class, which have to arrive within `deadline` nanoseconds.
+    pub(super) fn new(span: &MeasurementWindow, deadline: Option<u64>) -> Self {
         let mut measured = Window::new();
         let stretch = Stretch::new(span);
         if stretch.is_some() {
@@ -217,6 +256,7 @@ impl Windows {
             outside: Window::new(),
             from: span.from_unix_nanos,
             to: span.to_unix_nanos,
+            deadline,
             stretch,
             rejoined_from: span.rejoined_from.unwrap_or(0),
             counted_from: span.rejoined_from.unwrap_or(0).max(span.from_unix_nanos),
@@ -269,7 +309,7 @@ impl Windows {
     }
 
     /// Counts a first copy by its time of arrival.
-    fn arrived(&mut self, message: &Arrived) {
+    fn arrived(&mut self, message: &Delivery) {
         // The life of this node before may have counted it.
         if message.intended < self.rejoined_from {
             return;
@@ -285,24 +325,25 @@ impl Windows {
         }
     }
 
-    pub(super) fn received(&mut self, message: &Arrived, arrival: Arrival) {
+    pub(super) fn received(&mut self, message: &Delivery, arrival: DeliveryKind) {
         let by_phase = !self.boundaries.is_empty();
-        if matches!(arrival, Arrival::InOrder | Arrival::Ahead | Arrival::Reordered) {
+        if matches!(arrival, DeliveryKind::InOrder | DeliveryKind::Ahead | DeliveryKind::Reordered) {
             self.arrived(message);
         }
-        let (stretch, to) = (self.stretch, self.to);
+        let (stretch, to, deadline) = (self.stretch, self.to, self.deadline);
         let (window, phase) = self.place(message.intended);
         let inside = phase.is_some();
         let counts = &mut window.counts;
         match arrival {
-            Arrival::Duplicate => counts.duplicates += 1,
-            Arrival::Undecided => counts.undecided += 1,
-            Arrival::InOrder | Arrival::Ahead | Arrival::Reordered => {
+            DeliveryKind::Duplicate => counts.duplicates += 1,
+            DeliveryKind::Undecided => counts.undecided += 1,
+            DeliveryKind::InOrder | DeliveryKind::Ahead | DeliveryKind::Reordered => {
                 counts.received += 1;
                 counts.received_bytes += message.size;
-                counts.reordered += u64::from(arrival == Arrival::Reordered);
+                counts.reordered += u64::from(arrival == DeliveryKind::Reordered);
                 counts.negative_delays += u64::from(message.is_negative());
                 counts.received_after_end += u64::from(inside && message.now >= to);
+                counts.after_deadline += u64::from(deadline.is_some_and(|within| message.delay_nanos() > within));
                 count_part(&mut counts.received_by_part, stretch.filter(|_| inside), message.intended);
                 let delay = message.delay_nanos() / 1000;
                 record(&mut window.delay, delay);
@@ -329,6 +370,15 @@ impl Windows {
         }
     }
 
+    /// Adds the counts of another class in the same window.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.measured.add(&other.measured);
+        self.outside.add(&other.outside);
+        for (own, other) in self.phases.iter_mut().zip(&other.phases) {
+            Arc::make_mut(own).add(other);
+        }
+    }
+
     /// The counts of each phase.
     pub(super) fn phases(&self) -> Vec<PhaseSummary> {
         let starts = std::iter::once(self.from).chain(self.boundaries.iter().copied());
@@ -343,21 +393,26 @@ mod tests {
 
     use super::*;
 
-    fn span(boundaries: Vec<u64>) -> Span {
-        Span { from_unix_nanos: 1_000, to_unix_nanos: 2_000, boundaries, ..Span::everything(Base::Zero) }
+    fn span(boundaries: Vec<u64>) -> MeasurementWindow {
+        MeasurementWindow {
+            from_unix_nanos: 1_000,
+            to_unix_nanos: 2_000,
+            boundaries,
+            ..MeasurementWindow::everything(Base::Zero)
+        }
     }
 
-    fn arrived(sender: u64, intended: u64, now: u64) -> Arrived {
-        Arrived { sender, index: 0, intended, now, size: 10, send_lag: None, claim: None }
+    fn arrived(sender: u64, intended: u64, now: u64) -> Delivery {
+        Delivery { sender, index: 0, intended, now, size: 10, send_lag: None, claim: None }
     }
 
     #[test]
     fn a_message_counts_in_the_phase_it_was_meant_for_and_is_late_from_that_phases_end_on() {
-        let mut windows = Windows::new(&span(vec![1_300, 1_600]));
+        let mut windows = Windows::new(&span(vec![1_300, 1_600]), None);
         for (intended, now) in [(999, 1_000), (1_000, 1_299), (1_299, 1_300), (1_300, 1_599), (1_999, 5_000)] {
-            windows.received(&arrived(2, intended, now), Arrival::InOrder);
+            windows.received(&arrived(2, intended, now), DeliveryKind::InOrder);
         }
-        windows.received(&arrived(2, 1_400, 1_500), Arrival::Duplicate);
+        windows.received(&arrived(2, 1_400, 1_500), DeliveryKind::Duplicate);
         windows.intended(1_599);
         windows.intended(1_600);
         windows.sent(1_600, 10, false, 0, 0);
@@ -372,11 +427,11 @@ mod tests {
 
     #[test]
     fn rates_are_of_what_arrived_in_the_window_whenever_it_was_meant_to_be_sent() {
-        let mut windows = Windows::new(&span(vec![]));
+        let mut windows = Windows::new(&span(vec![]), None);
         for (intended, now) in [(900, 999), (900, 1_000), (1_500, 1_999), (1_999, 2_000)] {
-            windows.received(&arrived(1, intended, now), Arrival::InOrder);
+            windows.received(&arrived(1, intended, now), DeliveryKind::InOrder);
         }
-        windows.received(&arrived(1, 1_500, 1_600), Arrival::Duplicate);
+        windows.received(&arrived(1, 1_500, 1_600), DeliveryKind::Duplicate);
         let counts = &windows.measured.counts;
         assert_eq!((counts.arrivals.count, counts.arrivals.bytes), (2, 20));
         assert_eq!((counts.received, counts.received_after_end), (2, 1));
@@ -386,16 +441,30 @@ mod tests {
     }
 
     #[test]
+    fn a_message_misses_its_deadline_when_it_comes_later_than_that() {
+        let mut windows = Windows::new(&span(vec![]), Some(100));
+        for now in [1_000, 1_600, 1_601, 9_000] {
+            windows.received(&arrived(1, 1_500, now), DeliveryKind::InOrder);
+        }
+        windows.received(&arrived(1, 1_500, 9_000), DeliveryKind::Duplicate);
+        assert_eq!((windows.measured.counts.received, windows.measured.counts.after_deadline), (4, 2));
+    }
+
+    #[test]
     fn offered_less_arrived_time_is_the_time_that_messages_were_under_way() {
         let ms = 1_000_000;
-        let window = Span { from_unix_nanos: 3_000 * ms, to_unix_nanos: 6_000 * ms, ..Span::everything(Base::Zero) };
-        let mut windows = Windows::new(&window);
+        let window = MeasurementWindow {
+            from_unix_nanos: 3_000 * ms,
+            to_unix_nanos: 6_000 * ms,
+            ..MeasurementWindow::everything(Base::Zero)
+        };
+        let mut windows = Windows::new(&window, None);
         // One from the warm-up that takes 1.5 s, one of the second third that never comes, one of a tenth of a second.
         for intended in [2_000, 4_200, 5_500] {
             windows.intended(intended * ms);
         }
         for (intended, now) in [(2_000, 3_500), (5_500, 5_600)] {
-            windows.received(&arrived(1, intended * ms, now * ms), Arrival::InOrder);
+            windows.received(&arrived(1, intended * ms, now * ms), DeliveryKind::InOrder);
         }
         let counts = &windows.measured.counts;
         let backlog: Vec<u64> = counts
@@ -409,8 +478,8 @@ mod tests {
 
     #[test]
     fn a_window_without_boundaries_is_one_phase_that_does_not_repeat_its_delays() {
-        let mut windows = Windows::new(&span(vec![]));
-        windows.received(&arrived(1, 1_500, 1_501), Arrival::InOrder);
+        let mut windows = Windows::new(&span(vec![]), None);
+        windows.received(&arrived(1, 1_500, 1_501), DeliveryKind::InOrder);
         let phases = windows.phases();
         assert_eq!((phases.len(), phases[0].received), (1, 1));
         assert_eq!(phases[0].delay_micros, HistogramText::default());
@@ -418,16 +487,16 @@ mod tests {
 
     #[test]
     fn a_phase_without_arrivals_has_no_histogram() {
-        let windows = Windows::new(&span(vec![1_500]));
+        let windows = Windows::new(&span(vec![1_500]), None);
         assert!(windows.phases().iter().all(|phase| phase.delay_micros == HistogramText::default()));
     }
 
     #[test]
     fn who_has_come_back_does_not_count_what_the_life_before_may_have_counted() {
-        let back = Span { rejoined_from: Some(1_400), ..span(vec![1_300, 1_600]) };
-        let mut windows = Windows::new(&back);
-        windows.received(&arrived(1, 1_399, 1_450), Arrival::InOrder);
-        windows.received(&arrived(1, 1_400, 1_450), Arrival::InOrder);
+        let back = MeasurementWindow { rejoined_from: Some(1_400), ..span(vec![1_300, 1_600]) };
+        let mut windows = Windows::new(&back, None);
+        windows.received(&arrived(1, 1_399, 1_450), DeliveryKind::InOrder);
+        windows.received(&arrived(1, 1_400, 1_450), DeliveryKind::InOrder);
         let received: Vec<u64> = windows.phases().iter().map(|phase| phase.received).collect();
         assert_eq!(received, [0, 1, 0]);
         assert_eq!((windows.measured.counts.received, windows.outside.counts.received), (1, 1));
@@ -441,13 +510,13 @@ mod tests {
             rejoined_from in prop::option::of(0..3_000_u64),
         ) {
             let boundaries: Vec<u64> = std::mem::take(&mut boundaries).into_iter().collect();
-            let mut windows = Windows::new(&Span { rejoined_from, ..span(boundaries.clone()) });
+            let mut windows = Windows::new(&MeasurementWindow { rejoined_from, ..span(boundaries.clone()) }, None);
             for (sender, intended, now, kind) in messages {
                 match kind {
                     0 => windows.intended(intended),
                     1 => windows.sent(intended, 10, false, 0, 0),
-                    2 => windows.received(&arrived(sender, intended, now), Arrival::Duplicate),
-                    _ => windows.received(&arrived(sender, intended, now), Arrival::Reordered),
+                    2 => windows.received(&arrived(sender, intended, now), DeliveryKind::Duplicate),
+                    _ => windows.received(&arrived(sender, intended, now), DeliveryKind::Reordered),
                 }
             }
             let (phases, measured) = (windows.phases(), windows.measured.summary());

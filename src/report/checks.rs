@@ -9,13 +9,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use hdrhistogram::Histogram;
 
 use super::{
+    frame::{phases_of, window_of},
     lives::{sum, unreadable},
     observed::{Observations, PlannedWindow},
 };
 use crate::{
     message::MAX_MESSAGE_SIZE,
     node::{
-        HistogramText, NodeSummary, PhaseSender, PhaseSummary, THIRDS, TrialSummary, WindowSummary, WindowUsage, trials,
+        HistogramText, NodeSummary, PhaseSender, PhaseSummary, Reach, THIRDS, TrafficPlan, TrialSummary, WindowSummary,
+        WindowUsage, trials,
     },
 };
 
@@ -32,35 +34,67 @@ const MOST_MEMORY: u64 = 1 << 52;
 /// No window is longer, in seconds: a year, as for the start of a run.
 const LONGEST: f64 = 366.0 * 86_400.0;
 
-/// Messages that the nodes were to send in a span of time.
-struct Scheduled {
-    by_node: Vec<u64>,
-    all: u64,
+/// Messages that the nodes were to send in a span of time, of answers as many as there can be.
+struct Scheduled<'a> {
+    plan: &'a TrafficPlan,
+    from: u64,
+    to: u64,
+    /// By class and node.
+    by_node: Vec<Vec<u64>>,
+    /// By class.
+    all: Vec<u64>,
 }
 
-impl Scheduled {
-    fn new(planned: &PlannedWindow, num_nodes: u64, from: u64) -> Self {
-        let by_node: Vec<u64> =
-            (0..num_nodes).map(|node| planned.plan.count(node, from, planned.to_unix_nanos)).collect();
-        Self { all: sum(by_node.iter().copied()), by_node }
+impl<'a> Scheduled<'a> {
+    fn new(planned: &'a PlannedWindow, num_nodes: u64, from: u64) -> Self {
+        let (plan, to) = (&planned.plan, planned.to_unix_nanos);
+        let of_node = |class: u16, node: u64| match plan.count(class, node, from, to) {
+            Some(count) => count,
+            None if plan.class(class).is_some_and(|class| class.senders().has(node)) => {
+                plan.largest_index(class, to).saturating_add(1)
+            }
+            None => 0,
+        };
+        let by_node: Vec<Vec<u64>> =
+            plan.numbered().map(|(class, _)| (0..num_nodes).map(|node| of_node(class, node)).collect()).collect();
+        Self { plan, from, to, all: by_node.iter().map(|nodes| sum(nodes.iter().copied())).collect(), by_node }
     }
 
-    fn of(&self, node: u64) -> u64 {
-        usize::try_from(node).ok().and_then(|node| self.by_node.get(node)).copied().unwrap_or(0)
+    fn of(&self, class: u16, node: u64) -> u64 {
+        let nodes = self.by_node.get(usize::from(class));
+        nodes.and_then(|nodes| nodes.get(usize::try_from(node).ok()?)).copied().unwrap_or(0)
     }
 
-    fn of_others(&self, node: u64) -> u64 {
-        self.all.saturating_sub(self.of(node))
+    /// Messages of `sender` that `receiver` was to receive.
+    fn share(&self, class: u16, sender: u64, receiver: u64) -> u64 {
+        match self.plan.indices(class, sender, self.from, self.to) {
+            Some(indices) => self.plan.share(class, sender, receiver, indices),
+            None => self.plan.share(class, sender, receiver, 0..self.of(class, sender)),
+        }
+    }
+
+    /// Messages of all others that `receiver` was to receive.
+    fn to(&self, class: u16, receiver: u64) -> u64 {
+        match self.plan.class(class).map(|class| class.reach) {
+            None => 0,
+            Some(Reach::Everyone) => {
+                let all = self.all.get(usize::from(class)).copied().unwrap_or(0);
+                all.saturating_sub(self.of(class, receiver))
+            }
+            Some(Reach::Neighbours | Reach::OneNeighbour) => {
+                sum(self.plan.neighbours_of(receiver).into_iter().map(|sender| self.share(class, sender, receiver)))
+            }
+        }
     }
 }
 
-/// What the run knows without its nodes.
+/// Everything that the run knows without its nodes.
 pub(super) struct Known<'a> {
     num_nodes: u64,
     broadcaster: Option<u64>,
     message_size: Option<usize>,
     latest_unix_nanos: u64,
-    planned: Option<(&'a PlannedWindow, Scheduled, Scheduled)>,
+    planned: Option<(&'a PlannedWindow, Scheduled<'a>, Scheduled<'a>)>,
 }
 
 /// The bounds of one window.
@@ -100,8 +134,13 @@ impl<'a> Known<'a> {
         }
     }
 
-    /// Bounds of the measured window of a node.
-    fn bounds(&self, node: &NodeSummary) -> Bounds {
+    /// Number of traffic classes.
+    fn classes(&self) -> usize {
+        self.planned.as_ref().map_or(1, |(planned, ..)| planned.plan.classes.len())
+    }
+
+    /// Bounds of the measured window of a node, for one class.
+    fn bounds(&self, node: &NodeSummary, class: u16) -> Bounds {
         let unbounded = Bounds {
             num_nodes: self.num_nodes,
             message_size: self.message_size.unwrap_or(MAX_MESSAGE_SIZE),
@@ -111,14 +150,15 @@ impl<'a> Known<'a> {
             longest_micros: u64::MAX,
         };
         let Some((planned, window, whole)) = &self.planned else { return unbounded };
-        let own = window.of(node.node);
+        let message_size = planned.plan.class(class).map_or(MAX_MESSAGE_SIZE, |class| class.message_size.largest());
+        let unbounded = Bounds { message_size, own: window.of(class, node.node), ..unbounded };
         // A node that was never given its start takes all of the run for the window.
         if node.start.is_none() {
-            return Bounds { own, others: whole.of_others(node.node), ..unbounded };
+            return Bounds { others: whole.to(class, node.node), ..unbounded };
         }
         let (from, to) = (planned.from_unix_nanos, planned.to_unix_nanos);
-        let others = window.of_others(node.node);
-        Bounds { own, others, ..unbounded }.in_window(from, to, node.counted_unix_nanos)
+        let others = window.to(class, node.node);
+        Bounds { others, ..unbounded }.in_window(from, to, node.counted_unix_nanos)
     }
 
     /// Says in one line why a node, or one life of it, can't be believed.
@@ -142,36 +182,62 @@ impl<'a> Known<'a> {
         at_most(node.usage.peak_memory_bytes, "bytes of memory", MOST_MEMORY, "that a machine can have")?;
         let window_seconds = self.planned.as_ref().map(|(planned, ..)| seconds(planned));
         usage(&node.window_usage.unwrap_or_default(), window_seconds.unwrap_or(LONGEST))?;
-        let (measured, outside) = (&node.measured, &node.outside);
-        let both = |field: fn(&WindowSummary) -> u64| field(measured).saturating_add(field(outside));
-        let arrivals = measured.arrivals;
-        at_most(arrivals.count, "arrivals in the window", both(|w| w.received), "received in all")?;
-        at_most(arrivals.bytes, "bytes of arrivals", both(|w| w.received_bytes), "received in all")?;
         if self.broadcaster.is_some() {
+            arrivals(&node.measured, &node.outside)?;
             return self.trials(node);
         }
-        let bounds = self.bounds(node);
-        bounds.window(node.node, measured)?;
-        bounds.thirds(measured, both(|w| w.intended), both(|w| w.received))?;
-        // Nothing of it is in the result but by its histograms, and a message of the network before may be among it.
-        bounds.histograms(node.node, outside, u64::MAX)?;
-        self.phases(node)
+        let classes = self.classes();
+        if classes > 1 {
+            self.classes_add_up(node)?;
+        }
+        for class in (0..).take(classes) {
+            let (measured, outside) = match node.classes.get(usize::from(class)).filter(|_| classes > 1) {
+                Some(known) => (&known.measured, &known.outside),
+                None => (&node.measured, &node.outside),
+            };
+            arrivals(measured, outside)?;
+            let both = |field: fn(&WindowSummary) -> u64| field(measured).saturating_add(field(outside));
+            let bounds = self.bounds(node, class);
+            bounds.window(node.node, measured)?;
+            bounds.thirds(measured, both(|w| w.intended), both(|w| w.received))?;
+            // Nothing of it is in the result but by its histograms, and a message of the network before may be among it.
+            bounds.histograms(node.node, outside, u64::MAX)?;
+            self.phases(node, class)?;
+        }
+        Ok(())
+    }
+
+    /// Checks that a node knows all classes, and that its counts of all together are their sums.
+    fn classes_add_up(&self, node: &NodeSummary) -> Result<(), String> {
+        let (found, run) = (node.classes.len(), self.classes());
+        if found != run {
+            return Err(format!("{found} traffic classes, of {run}"));
+        }
+        let counts = |window: &WindowSummary| [window.intended, window.sent, window.dropped, window.received];
+        let of_classes = node.classes.iter().map(|class| counts(&class.measured));
+        let sums =
+            of_classes.fold([0_u64; 4], |sums, counts| std::array::from_fn(|at| sums[at].saturating_add(counts[at])));
+        if sums == counts(&node.measured) {
+            Ok(())
+        } else {
+            Err("traffic classes that do not add up to its window".into())
+        }
     }
 
     fn time(&self, counted_unix_nanos: u64) -> Result<(), String> {
         at_most(counted_unix_nanos, "nanoseconds as its time", self.latest_unix_nanos, "when the run had ended")
     }
 
-    fn phases(&self, node: &NodeSummary) -> Result<(), String> {
-        if node.phases.is_empty() {
+    fn phases(&self, node: &NodeSummary, class: u16) -> Result<(), String> {
+        let phases = phases_of(node, class, self.classes());
+        let Some(measured) = window_of(node, class, self.classes()).filter(|_| !phases.is_empty()) else {
             return Ok(());
-        }
-        let measured = &node.measured;
-        let count = |field: fn(&PhaseSummary) -> u64| sum(node.phases.iter().map(field));
+        };
+        let count = |field: fn(&PhaseSummary) -> u64| sum(phases.iter().map(field));
         let adds_up = [count(|phase| phase.intended), count(|phase| phase.sent), count(|phase| phase.received)]
             == [measured.intended, measured.sent, measured.received]
             && count(|phase| phase.dropped) == measured.dropped
-            && node.phases.iter().all(|phase| {
+            && phases.iter().all(|phase| {
                 let from = |field: fn(&PhaseSender) -> u64| sum(phase.by_sender.iter().map(field));
                 (from(|sender| sender.received), from(|sender| sender.received_after_end))
                     == (phase.received, phase.received_after_end)
@@ -180,11 +246,11 @@ impl<'a> Known<'a> {
             return Err("phases that do not add up to its window".into());
         }
         let mut by_sender: BTreeMap<u64, u64> = BTreeMap::new();
-        for phase in &node.phases {
+        for phase in phases {
             at_most(phase.sent.saturating_add(phase.dropped), "messages of a phase", phase.intended, "intended")?;
             at_most(phase.received_after_end, "deliveries after a phase's end", phase.received, "received")?;
             // A phase that is the whole window does not repeat its delays; one in which nothing came has none.
-            if node.phases.len() > 1 && (phase.received > 0 || !phase.delay_micros.is_empty()) {
+            if phases.len() > 1 && (phase.received > 0 || !phase.delay_micros.is_empty()) {
                 same_length(node.node, &phase.delay_micros, "delays of a phase", phase.received, "received")?;
             }
             let mut seen = BTreeSet::new();
@@ -200,7 +266,12 @@ impl<'a> Known<'a> {
         let Some((_, window, whole)) = &self.planned else { return Ok(()) };
         let scheduled = if node.start.is_some() { window } else { whole };
         by_sender.iter().try_for_each(|(sender, received)| {
-            at_most(*received, &format!("messages of node {sender}"), scheduled.of(*sender), "that it was to send")
+            at_most(
+                *received,
+                &format!("messages of node {sender}"),
+                scheduled.share(class, *sender, node.node),
+                "that it was to send",
+            )
         })
     }
 
@@ -228,8 +299,9 @@ impl<'a> Known<'a> {
         }
         self.time(trial.counted_unix_nanos)?;
         let broadcaster = self.broadcaster.unwrap_or(0);
-        let plan = trial.plan.send_plan(self.num_nodes, broadcaster, &times);
-        let sends = |own: bool, from: u64| if own { plan.count(broadcaster, from, times.to_unix_nanos) } else { 0 };
+        let plan = trial.plan.traffic_plan(self.num_nodes, broadcaster, &times);
+        let count = |from: u64| plan.count(0, broadcaster, from, times.to_unix_nanos).unwrap_or(0);
+        let sends = |own: bool, from: u64| if own { count(from) } else { 0 };
         let is_sender = node == broadcaster;
         usage(&trial.usage, (times.to_unix_nanos - times.from_unix_nanos) as f64 / 1e9)?;
         let bounds = Bounds {
@@ -283,6 +355,7 @@ impl Bounds {
             (window.received_after_end, "deliveries after the window's end", received, "received"),
             (window.reordered, "reordered messages", received, "received"),
             (window.negative_delays, "negative delays", received, "received"),
+            (window.after_deadline, "deliveries after their deadline", received, "received"),
         ] {
             at_most(count, what, most, of)?;
         }
@@ -323,6 +396,14 @@ impl Bounds {
         }
         Ok(())
     }
+}
+
+/// Checks the arrivals while the window was open, of all that the node counted.
+fn arrivals(measured: &WindowSummary, outside: &WindowSummary) -> Result<(), String> {
+    let both = |field: fn(&WindowSummary) -> u64| field(measured).saturating_add(field(outside));
+    let arrivals = measured.arrivals;
+    at_most(arrivals.count, "arrivals in the window", both(|w| w.received), "received in all")?;
+    at_most(arrivals.bytes, "bytes of arrivals", both(|w| w.received_bytes), "received in all")
 }
 
 /// The histogram, if it has a value for each of `count` messages.

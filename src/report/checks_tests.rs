@@ -15,8 +15,8 @@ use crate::{
     metrics::{Metrics, Usage},
     network::{Handover, Outgoing, Readiness, Roster, Traffic, peer_id},
     node::{
-        NODE_SCHEMA_VERSION, NodeSummary, Phase, Recorder, SendPlan, Span, StartOrder, TrialPlan, TrialSummary,
-        TrialTimes, Turn, WindowUsage, unix_nanos,
+        MeasurementWindow, NODE_SCHEMA_VERSION, NodeState, NodeSummary, Recorder, SendPlan, StartOrder, TrafficPlan,
+        TrialPlan, TrialSummary, TrialTimes, Turn, WindowUsage, unix_nanos,
     },
 };
 
@@ -47,28 +47,28 @@ fn fates() -> impl Strategy<Value = Vec<Fate>> {
 /// A run under way: its window opened two seconds ago, after a second of warm-up, and ends in one.
 struct Run {
     recorders: Vec<Recorder>,
-    plan: SendPlan,
+    plan: Arc<TrafficPlan>,
     from: u64,
     to: u64,
     now: u64,
 }
 
 impl Run {
-    fn new(plan: impl Fn(u64, u64) -> SendPlan, phases: bool, rejoined: Option<u64>) -> Self {
+    fn new(plan: impl Fn(u64, u64) -> TrafficPlan, phases: bool, rejoined: Option<u64>) -> Self {
         let now = unix_nanos();
         let (start, from, to) = (now - 3 * SECOND, now - 2 * SECOND, now + SECOND);
-        let plan = plan(start, to);
+        let plan = Arc::new(plan(start, to));
         let recorders = (0..NODES).map(|node| {
             let metrics = Metrics::register(&Registry::new()).unwrap();
             let recorder = Recorder::new(node, 7, Arc::new(Roster::new(NODES)), metrics);
             recorder.remember_early();
-            recorder.begin(&Span {
+            recorder.begin(&MeasurementWindow {
                 from_unix_nanos: from,
                 to_unix_nanos: to,
                 boundaries: if phases { vec![from + SECOND / 2, from + SECOND] } else { vec![] },
                 plan: Some(plan.clone()),
                 rejoined_from: (rejoined == Some(node)).then_some(from + SECOND / 2),
-                ..Span::everything(Base::LowestSeen)
+                ..MeasurementWindow::everything(Base::LowestSeen)
             });
             recorder
         });
@@ -80,8 +80,13 @@ impl Run {
         let mut fates = fates.iter().cycle();
         for sender in 0..NODES {
             let recorder = &self.recorders[sender as usize];
-            for slot in self.plan.slots(sender, 0).take_while(|slot| slot.intended_unix_nanos <= self.now) {
-                recorder.intended(&slot);
+            for slot in self.plan.classes[0]
+                .schedule()
+                .unwrap()
+                .slots(sender, 0)
+                .take_while(|slot| slot.intended_unix_nanos <= self.now)
+            {
+                recorder.intended(0, slot.intended_unix_nanos);
                 let (lost, twice, stated, size) = match fates.next().unwrap() {
                     Fate::Missed => continue,
                     Fate::Dropped => (u64::MAX, false, true, SIZE),
@@ -94,6 +99,8 @@ impl Run {
                     next_unix_nanos: next,
                     handed_over_unix_nanos: 0,
                     trial: 0,
+                    class: 0,
+                    index: slot.index,
                     bytes: compose(sender, slot.index, intended, SIZE, &extension),
                 };
                 assert!(recorder.about_to_send(&mut message));
@@ -114,7 +121,7 @@ impl Run {
                 };
                 for receiver in (0..NODES).filter(|node| *node != sender && *node != lost) {
                     for _ in 0..1 + u8::from(twice) {
-                        self.recorders[receiver as usize].received(Some(peer_id(sender)), &arrives);
+                        self.recorders[receiver as usize].received(Some(peer_id(sender)), None, &arrives);
                     }
                 }
             }
@@ -131,7 +138,7 @@ impl Run {
             peer_id: peer_id(node).to_string(),
             process: 1,
             configuration: Value::Null,
-            phase: Phase::Draining,
+            phase: NodeState::Draining,
             readiness: Readiness::default(),
             environment: None,
             unreached: vec![],
@@ -143,6 +150,7 @@ impl Run {
             phases: counts.phases,
             pending: counts.pending,
             senders: counts.senders,
+            classes: counts.classes,
             trials: vec![],
             window_usage: Some(used()),
             usage: Usage { cpu_seconds: 1.0, peak_memory_bytes: 1 << 20 },
@@ -162,7 +170,7 @@ impl Run {
             },
             explore_broadcaster: explore.then_some(0),
             window: (!explore).then(|| PlannedWindow {
-                plan: self.plan.clone(),
+                plan: self.plan.as_ref().clone(),
                 from_unix_nanos: self.from,
                 to_unix_nanos: self.to,
             }),
@@ -179,15 +187,14 @@ fn used() -> WindowUsage {
 
 /// Reports of a steady run, and what the run knows.
 fn steady(fates: &[Fate], phases: bool, rejoined: Option<u64>) -> (Vec<NodeSummary>, Observations) {
-    let plan = |start, to| SendPlan {
-        num_nodes: NODES,
-        turn: Turn::All,
-        heartbeat_nanos: HEARTBEAT,
+    let schedule = |start, to| SendPlan {
         origin_unix_nanos: start,
         from_unix_nanos: start,
         to_unix_nanos: Some(to),
         spread_seed: Some(1),
+        ..SendPlan::new(NODES, Turn::All, HEARTBEAT)
     };
+    let plan = |start, to| TrafficPlan::only(schedule(start, to), SIZE);
     let run = Run::new(plan, phases, rejoined);
     run.carry(fates);
     ((0..NODES).map(|node| run.summary(node)).collect(), run.observations(false, if phases { 3 } else { 0 }))
@@ -202,7 +209,7 @@ fn explore(fates: &[Fate]) -> (Vec<NodeSummary>, Observations) {
         to_unix_nanos: to,
         drained_unix_nanos: to + SECOND,
     };
-    let run = Run::new(|start, to| plan.send_plan(NODES, 0, &times(start, to)), false, None);
+    let run = Run::new(|start, to| plan.traffic_plan(NODES, 0, &times(start, to)), false, None);
     run.carry(fates);
     let nodes = (0..NODES).map(|id| {
         let node = run.summary(id);
@@ -217,7 +224,7 @@ fn explore(fates: &[Fate]) -> (Vec<NodeSummary>, Observations) {
             pending: node.pending,
             usage: used(),
         };
-        NodeSummary { phase: Phase::Finished, phases: vec![], trials: vec![trial], ..node }
+        NodeSummary { phase: NodeState::Finished, phases: vec![], trials: vec![trial], ..node }
     });
     (nodes.collect(), run.observations(true, 0))
 }

@@ -176,8 +176,8 @@ impl RunFolder {
     /// When it holds something else, is in use, or can't be written.
     pub fn resume(output: Option<&Path>) -> Result<Self, FolderError> {
         let held = Held::take(output)?;
-        let (begun, summary) = (held.root.join("begun.json"), held.root.join("summary.json"));
-        if begun.is_file() && !summary.exists() {
+        let (start, summary) = (held.root.join("start.json"), held.root.join("summary.json"));
+        if start.is_file() && !summary.exists() {
             return Ok(Self { root: held.root.clone(), resumed: true, held: Some(Arc::new(held)) });
         }
         Self::fill(held)
@@ -213,8 +213,8 @@ impl RunFolder {
     }
 
     /// What whoever collects a run must know of its beginning, if the nodes run elsewhere.
-    pub fn begun(&self) -> PathBuf {
-        self.root.join("begun.json")
+    pub fn start(&self) -> PathBuf {
+        self.root.join("start.json")
     }
 
     /// The result.
@@ -235,6 +235,25 @@ impl RunFolder {
     /// Observations of the runner, which make the result together with the summaries of the nodes.
     pub fn observations(&self) -> PathBuf {
         self.root.join("observations.json")
+    }
+
+    /// The resolved scenario, which alone repeats the run.
+    pub fn scenario(&self) -> PathBuf {
+        self.root.join("scenario.toml")
+    }
+
+    /// Writes the resolved scenario.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn write_scenario(&self, text: &str) -> Result<(), FolderError> {
+        let path = self.scenario();
+        fs::write(&path, text).map_err(|error| FolderError::Io { path, error })
+    }
+
+    /// Configuration that a node of this machine was started with.
+    pub fn node_config(&self, node: u64) -> PathBuf {
+        self.root.join(format!("nodes/node-{node}.toml"))
     }
 
     /// Summary of a node, of its last life.

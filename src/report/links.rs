@@ -6,10 +6,7 @@ use serde::{Deserialize, Serialize};
 use statrs::distribution::{Binomial, DiscreteCDF};
 
 use super::message::{self, MessageMeasured, message_problem};
-use crate::{
-    probe::Times,
-    shaping::{QdiscCounters, Shape},
-};
+use crate::{probe::Times, scenario::Shape, shaping::QdiscCounters};
 
 /// Chance that a run on perfect links is called invalid for a loss that was only chance; shared out to all its tests.
 const FALSE_ALARM: f64 = 1e-3;

@@ -8,8 +8,8 @@ use hdrhistogram::Histogram;
 use crate::{
     metrics::Usage,
     node::{
-        ArrivalSummary, HistogramText, NodeSummary, PhaseSender, PhaseSummary, THIRDS, WINDOW_PARTS, WindowSummary,
-        WindowUsage,
+        ArrivalSummary, ClassSummary, HistogramText, NodeSummary, PhaseSender, PhaseSummary, THIRDS, WINDOW_PARTS,
+        WindowSummary, WindowUsage,
     },
 };
 
@@ -35,12 +35,21 @@ pub(super) fn unreadable(node: u64, error: &str) -> String {
     format!("a histogram of node {node} can't be read: {error}")
 }
 
+#[allow(clippy::expect_used, reason = "3 significant digits are always a valid precision")]
+pub(super) fn empty_histogram() -> Histogram<u64> {
+    Histogram::new(3).expect("precision")
+}
+
+/// Adds another histogram's values; they fit, since a histogram grows to every u64.
+pub(super) fn add_histogram(histogram: &mut Histogram<u64>, other: &Histogram<u64>) {
+    let _ = histogram.add(other);
+}
+
 pub(super) fn merge_histograms<'a>(
     texts: impl Iterator<Item = (u64, &'a HistogramText)>,
     problems: &mut Vec<String>,
 ) -> Histogram<u64> {
-    #[allow(clippy::expect_used, reason = "3 significant digits are always a valid precision")]
-    let mut merged = Histogram::<u64>::new(3).expect("precision");
+    let mut merged = empty_histogram();
     for (node, text) in texts {
         match text.decode() {
             Ok(histogram) => {
@@ -81,6 +90,7 @@ pub(super) fn join_windows(windows: &[&WindowSummary], node: u64, problems: &mut
         reordered: sum(|w| w.reordered),
         undecided: sum(|w| w.undecided),
         negative_delays: sum(|w| w.negative_delays),
+        after_deadline: sum(|w| w.after_deadline),
         delay_micros: histogram(|w| &w.delay_micros),
         network_delay_micros: histogram(|w| &w.network_delay_micros),
         send_lag_micros: histogram(|w| &w.send_lag_micros),
@@ -145,6 +155,32 @@ fn join_phase(lives: &[&PhaseSummary], node: u64, problems: &mut Vec<String>) ->
     }
 }
 
+/// The phases of several lives, as far as they cut the window alike.
+fn join_phases(lives: &[&[PhaseSummary]], node: u64, problems: &mut Vec<String>) -> Vec<PhaseSummary> {
+    let first = lives.first().copied().unwrap_or_default();
+    // Phases that differ are left out here, and then do not add up to the window.
+    let alike: Vec<_> = lives.iter().filter(|phases| same_phases(phases, first)).collect();
+    (0..first.len())
+        .map(|number| {
+            let lives: Vec<_> = alike.iter().filter_map(|phases| phases.get(number)).collect();
+            join_phase(&lives, node, problems)
+        })
+        .collect()
+}
+
+/// One class out of the same one of several lives.
+fn join_class(lives: &[&ClassSummary], node: u64, problems: &mut Vec<String>) -> ClassSummary {
+    let windows = |field: fn(&ClassSummary) -> &WindowSummary| lives.iter().map(|life| field(life)).collect::<Vec<_>>();
+    let phases: Vec<&[PhaseSummary]> = lives.iter().map(|life| life.phases.as_slice()).collect();
+    ClassSummary {
+        name: lives.first().map(|life| life.name.clone()).unwrap_or_default(),
+        measured: join_windows(&windows(|life| &life.measured), node, problems),
+        outside: join_windows(&windows(|life| &life.outside), node, problems),
+        phases: join_phases(&phases, node, problems),
+        pending: lives.last().map_or(0, |life| life.pending),
+    }
+}
+
 fn join_usage(lives: &[&NodeSummary]) -> Option<WindowUsage> {
     // A life that ended before the window opened used nothing inside.
     let used: Vec<WindowUsage> = lives.iter().filter_map(|life| life.window_usage).collect();
@@ -163,13 +199,13 @@ fn join_node(lives: &[&NodeSummary], last: &NodeSummary, problems: &mut Vec<Stri
     let counted = if started.is_empty() { vec![last] } else { started };
     let windows =
         |field: fn(&NodeSummary) -> &WindowSummary| counted.iter().map(|life| field(life)).collect::<Vec<_>>();
-    let first_phases = counted.first().map(|life| life.phases.as_slice()).unwrap_or_default();
-    // Phases that differ are left out here, and then do not add up to the window.
-    let alike: Vec<_> = counted.iter().filter(|life| same_phases(&life.phases, first_phases)).collect();
-    let phases = (0..first_phases.len())
+    let of_lives: Vec<&[PhaseSummary]> = counted.iter().map(|life| life.phases.as_slice()).collect();
+    let phases = join_phases(&of_lives, node, problems);
+    // A report with another number of classes was refused.
+    let classes = (0..counted.iter().map(|life| life.classes.len()).min().unwrap_or(0))
         .map(|number| {
-            let lives: Vec<_> = alike.iter().filter_map(|life| life.phases.get(number)).collect();
-            join_phase(&lives, node, problems)
+            let lives: Vec<&ClassSummary> = counted.iter().filter_map(|life| life.classes.get(number)).collect();
+            join_class(&lives, node, problems)
         })
         .collect();
     let labels = |field: fn(&NodeSummary) -> &BTreeMap<String, u64>| {
@@ -181,6 +217,7 @@ fn join_node(lives: &[&NodeSummary], last: &NodeSummary, problems: &mut Vec<Stri
         measured: join_windows(&windows(|life| &life.measured), node, problems),
         outside: join_windows(&windows(|life| &life.outside), node, problems),
         phases,
+        classes,
         start: counted.first().and_then(|life| life.start.clone()),
         trials: counted.iter().flat_map(|life| life.trials.clone()).collect(),
         window_usage: join_usage(&counted),

@@ -8,16 +8,17 @@ use std::{
 use super::{
     checks::Known,
     environments::machines,
-    lives::{add_all, join_lives, merge_histograms, sum},
+    frame::{Frame, Part, unplanned_traffic, window_of},
+    lives::{add_all, add_histogram, empty_histogram, join_lives, merge_histograms, sum},
     machine,
     observed::{Observations, PlannedWindow},
     phases::Phases,
-    quantiles::DelaySummary,
+    quantiles::{DelaySummary, Missing},
     summary::{NodeRow, RUN_SCHEMA_VERSION, RunSummary, Totals, TrialRow, Verdict, WorkloadSummary},
     sustained,
-    totals::{Frame, Part, totals},
+    totals::Accounts,
 };
-use crate::node::{HistogramText, NodeSummary, Phase, TrialSummary, WindowSummary, WindowUsage};
+use crate::node::{NodeState, NodeSummary, TrialSummary, WindowSummary, WindowUsage};
 
 pub(super) fn ratio(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
@@ -34,7 +35,7 @@ pub struct Trials {
 
 /// Whether a node has nothing more to report of a trial.
 fn has_passed(node: &NodeSummary, trial: u32) -> bool {
-    node.phase == Phase::Finished || node.trials.iter().any(|known| known.trial >= trial)
+    node.phase == NodeState::Finished || node.trials.iter().any(|known| known.trial >= trial)
 }
 
 /// The trials that every node of `nodes` has behind it, matched by their number; problems with the nodes' data are added to
@@ -65,7 +66,7 @@ fn trial_row(
     let model = of_nodes.get(&broadcaster).or_else(|| of_nodes.values().next())?;
     let (times, plan) = (model.times, model.plan);
     let window = PlannedWindow {
-        plan: plan.send_plan(num_nodes, broadcaster, &times),
+        plan: plan.traffic_plan(num_nodes, broadcaster, &times),
         from_unix_nanos: times.from_unix_nanos,
         to_unix_nanos: times.to_unix_nanos,
     };
@@ -87,18 +88,17 @@ fn trial_row(
         if !trial.readiness.is_ready() {
             own_problems.push(format!("node {node} was not ready: {}", trial.readiness));
         }
-        parts.insert(node, (&trial.measured, trial.usage));
+        parts.insert(node, (vec![&trial.measured], trial.usage));
     }
     let frame = Frame {
-        num_nodes,
+        traffic: Cow::Borrowed(&window.plan),
         planned: Some(&window),
         passed_unix_nanos: times.to_unix_nanos,
         observed_unix_nanos: of_nodes.values().map(|trial| trial.counted_unix_nanos).max().unwrap_or(0),
         drained: false,
-        message_size: Some(plan.message_size),
     };
     let seconds = times.to_unix_nanos.saturating_sub(times.from_unix_nanos) as f64 / 1e9;
-    let totals = totals(&parts, &frame, seconds, problems);
+    let totals = Accounts::new(&parts, &frame, problems).totals(&parts, &frame, seconds);
     if is_idle(&totals) {
         own_problems.push("no message was sent, and none arrived".into());
     }
@@ -138,34 +138,46 @@ pub fn merge(collected: Collected<'_>) -> RunSummary {
     let trials = trials.map(|trials| merge_trials(&nodes, trials, &mut problems)).unwrap_or_default();
     let planned = observed.window.as_ref();
     let ended = observed.ended_unix_nanos.unwrap_or(0);
+    let traffic = match planned {
+        Some(planned) => Cow::Borrowed(&planned.plan),
+        None => Cow::Owned(unplanned_traffic(num_nodes, workload.message_size_bytes)),
+    };
     let frame = Frame {
-        num_nodes,
+        traffic,
         planned,
         passed_unix_nanos: planned.map_or(0, |planned| planned.to_unix_nanos.min(ended)),
         observed_unix_nanos: nodes.iter().map(|node| node.counted_unix_nanos).max().unwrap_or(0),
         drained: observed.drain.is_some(),
-        message_size: workload.message_size_bytes,
     };
     let window_seconds =
         planned.map_or(0, |planned| frame.passed_unix_nanos.saturating_sub(planned.from_unix_nanos)) as f64 / 1e9;
-    let by_phase = Phases::new(&nodes, &observed.killed, observed.phases.len(), &mut problems);
-    let mut windows: BTreeMap<u64, (WindowSummary, WindowUsage)> = BTreeMap::new();
+    let by_phase = Phases::new(&nodes, &observed.killed, observed.phases.len(), &frame.traffic, &mut problems);
+    let mut windows: BTreeMap<u64, (Vec<WindowSummary>, WindowUsage)> = BTreeMap::new();
     for node in &nodes {
-        let mut window = node.measured.clone();
-        by_phase.correct(node.node, &mut window, workload.message_size_bytes);
-        windows.insert(node.node, (window, node.window_usage.unwrap_or_default()));
+        let of_class = |class: u16| {
+            let mut window = window_of(node, class, frame.classes()).cloned().unwrap_or_default();
+            by_phase.correct(class, node.node, &mut window);
+            window
+        };
+        let of_classes = frame.traffic.numbered().map(|(class, _)| of_class(class)).collect();
+        windows.insert(node.node, (of_classes, node.window_usage.unwrap_or_default()));
     }
     let parts: BTreeMap<u64, Part<'_>> =
-        windows.iter().map(|(node, (window, usage))| (*node, (window, *usage))).collect();
-    let totals = (!explore).then(|| totals(&parts, &frame, window_seconds, &mut problems));
-    let phases = by_phase.rows(&observed.phases, &frame, &mut problems);
+        windows.iter().map(|(node, (windows, usage))| (*node, (windows.iter().collect(), *usage))).collect();
+    let accounts = (!explore).then(|| Accounts::new(&parts, &frame, &mut problems));
+    let totals = accounts.as_ref().map(|accounts| accounts.totals(&parts, &frame, window_seconds));
+    let (phases, of_classes) = by_phase.rows(&observed.phases, &frame, &mut problems);
+    let mut classes = accounts.as_ref().map(|accounts| accounts.rows(&frame, window_seconds)).unwrap_or_default();
+    if classes.len() > 1 {
+        classes.iter_mut().zip(of_classes).for_each(|(row, phases)| row.phases = phases);
+    }
     let (mut dropped, mut malformed, mut events) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     let mut rows = vec![];
     for node in &nodes {
         add_all(&mut dropped, &node.dropped);
         add_all(&mut malformed, &node.malformed);
         add_all(&mut events, &node.events);
-        rows.extend(parts.get(&node.node).map(|part| row(node, *part, &frame, totals.as_ref(), &mut problems)));
+        rows.extend(parts.get(&node.node).map(|part| row(node, part, &frame, accounts.as_ref(), &mut problems)));
     }
     problems.sort();
     problems.dedup();
@@ -191,6 +203,7 @@ pub fn merge(collected: Collected<'_>) -> RunSummary {
         profiles: observed.profiles.clone(),
         drain: observed.drain,
         totals,
+        classes,
         peak_memory_bytes: sum(nodes.iter().map(|node| node.usage.peak_memory_bytes)),
         runner_cpu_percent: observed.runner_cpu_percent,
         runner: observed.runner.clone(),
@@ -211,43 +224,54 @@ pub fn merge(collected: Collected<'_>) -> RunSummary {
 /// The row of one node. A run of trials has no figures of all trials together.
 fn row(
     node: &NodeSummary,
-    (window, usage): Part<'_>,
+    (windows, usage): &Part<'_>,
     frame: &Frame<'_>,
-    totals: Option<&Totals>,
+    accounts: Option<&Accounts>,
     problems: &mut Vec<String>,
 ) -> NodeRow {
-    let mut own = |text: &HistogramText| merge_histograms([(node.node, text)].into_iter(), problems);
-    let sending = if totals.is_some() { frame.sending(node.node, Some(window)) } else { Default::default() };
-    let expected = totals.map_or(0, |totals| totals.intended.saturating_sub(sending.intended));
-    let others: Vec<u64> = (0..frame.num_nodes).filter(|id| *id != node.node).collect();
-    let lost = expected.saturating_sub(window.received);
-    let (mut delay, mut send_lag) = (DelaySummary::default(), DelaySummary::default());
-    if totals.is_some() {
-        let missing = frame.missing_deliveries(lost, &others, 1, &window.received_by_part);
-        delay = DelaySummary::of(&own(&window.delay_micros), &missing);
-        let lags = own(&window.send_lag_micros);
-        let never_sent = sending.intended.saturating_sub(lags.len());
-        let never_sent = frame.missing_messages(never_sent, &[node.node], &window.sent_by_part);
-        send_lag = DelaySummary::of(&lags, &never_sent);
-    }
-    NodeRow {
-        node: node.node,
+    let id = node.node;
+    let mut row = NodeRow {
+        node: id,
         phase: node.phase,
-        intended: sending.intended,
-        sent: sending.sent,
-        late: window.late,
-        dropped: sending.dropped,
-        missed: sending.missed(),
-        expected,
-        received: if totals.is_some() { window.received } else { 0 },
-        duplicates: window.duplicates,
-        delay,
-        send_lag,
+        intended: 0,
+        sent: 0,
+        late: sum(windows.iter().map(|window| window.late)),
+        dropped: 0,
+        missed: 0,
+        expected: 0,
+        received: 0,
+        duplicates: sum(windows.iter().map(|window| window.duplicates)),
+        delay: DelaySummary::default(),
+        send_lag: DelaySummary::default(),
         cpu_seconds: usage.cpu_seconds,
         peak_memory_bytes: node.usage.peak_memory_bytes,
         connected_peers: node.readiness.connected_peers,
         drop_reasons: node.dropped.clone(),
+    };
+    let Some(accounts) = accounts else { return row };
+    let delays = merge_histograms(windows.iter().map(|window| (id, &window.delay_micros)), problems);
+    let mut lags = empty_histogram();
+    let (mut missing, mut never_sent) = (vec![], vec![]);
+    for (((number, _), account), window) in frame.traffic.numbered().zip(&accounts.classes).zip(windows) {
+        let sending = frame.sending(number, id, Some(window));
+        let expected = frame.expected_at(number, id, &account.sendings);
+        row.intended = row.intended.saturating_add(sending.intended);
+        row.sent = row.sent.saturating_add(sending.sent);
+        row.dropped = row.dropped.saturating_add(sending.dropped);
+        row.missed = row.missed.saturating_add(sending.missed());
+        row.expected = row.expected.saturating_add(expected);
+        row.received = row.received.saturating_add(window.received);
+        let deliveries = frame.deliveries_by_part(number, id, &account.messages_by_part);
+        missing.push(frame.missing(expected.saturating_sub(window.received), &deliveries, &window.received_by_part));
+        let of_class = merge_histograms([(id, &window.send_lag_micros)].into_iter(), problems);
+        let unsent = sending.intended.saturating_sub(of_class.len());
+        add_histogram(&mut lags, &of_class);
+        let messages = account.messages_by_part.get(&id).map_or(&[][..], Vec::as_slice);
+        never_sent.push(frame.missing(unsent, messages, &window.sent_by_part));
     }
+    row.delay = DelaySummary::of(&delays, &Missing::of_all(missing.iter()));
+    row.send_lag = DelaySummary::of(&lags, &Missing::of_all(never_sent.iter()));
+    row
 }
 
 /// Whether a window has seen no message at all. Under a load that is far too high the messages of the warm-up may take all of

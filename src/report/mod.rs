@@ -7,6 +7,7 @@ mod clocks;
 mod drain;
 mod environments;
 mod folder;
+mod frame;
 mod link_table;
 mod links;
 mod lives;
@@ -40,8 +41,8 @@ pub use observed::{Observations, PlannedWindow};
 pub use phases::PhaseInput;
 pub use quantiles::{DelaySummary, Quantile};
 pub use summary::{
-    Deliveries, FaultRow, GroupDeliveries, NodeRow, PhaseRow, RUN_SCHEMA_VERSION, RunSummary, Totals, TrialRow,
-    Verdict, WorkloadSummary,
+    ClassRow, Deliveries, FaultRow, GroupDeliveries, NodeRow, PhaseRow, RUN_SCHEMA_VERSION, RunSummary, Totals,
+    TrialRow, Verdict, WorkloadSummary,
 };
 pub use sustained::{FrontierRow, Sustained};
 pub use table::{frontier_table, per_node_table, phase_table, run_table, trial_line, trial_table};

@@ -13,12 +13,14 @@ use crate::{
     message::{Base, Extension, Message, compose},
     metrics::Metrics,
     network::{Handover, Outgoing, Roster, Traffic},
-    node::{NodeSummary, Recorder, SEND_GRACE, SendPlan, Slot, Span, StartOrder, Turn},
+    node::{
+        AnswerPlan, ClassPlan, MeasurementWindow, NodeSummary, Pace, Reach, Recorder, SEND_GRACE, SendPlan, Slot,
+        StartOrder, TrafficPlan, Turn,
+    },
+    scenario::{MessageSize, WeightedSize},
 };
 
 const MS: u64 = 1_000_000;
-/// Size of all messages, in bytes.
-const SIZE: usize = 100;
 const RUN_ID: u64 = 7;
 const WARM_UP_MILLIS: u64 = 300;
 const MEASURE_MILLIS: u64 = 2_000;
@@ -76,22 +78,27 @@ impl Life {
 
 enum Event {
     Begin,
-    Due(Slot),
-    HandOver(Slot),
+    Due(u16, Slot),
+    HandOver(u16, Slot),
     Arrive { sender: u64, bytes: Arc<[u8]> },
     Report,
 }
 
+/// A message at a node: class, receiver, sender and index.
+pub(super) type At = (u16, u64, u64, u64);
+
 /// Facts about a run that no node reports.
 #[derive(Default)]
 pub(super) struct Truth {
-    /// Messages of the window by sender: handed to the network, and dropped by its own queues.
-    pub(super) sent: BTreeMap<u64, u64>,
-    pub(super) dropped: BTreeMap<u64, u64>,
-    /// Receiver, sender and index of each message of the window that came before the receiver's last report.
-    pub(super) came: BTreeSet<(u64, u64, u64)>,
-    /// The same of any message that came while the window was open.
-    pub(super) came_in_window: BTreeSet<(u64, u64, u64)>,
+    /// Messages of the window by class and sender: handed to the network, and dropped by its own queues.
+    pub(super) sent: BTreeMap<(u16, u64), u64>,
+    pub(super) dropped: BTreeMap<(u16, u64), u64>,
+    /// Messages of the window that came before the receiver's last report.
+    pub(super) came: BTreeSet<At>,
+    /// Any messages that came while the window was open.
+    pub(super) came_in_window: BTreeSet<At>,
+    /// First arrival of each message at each node; a sender has its own when it hands it over.
+    pub(super) first: BTreeMap<At, u64>,
     /// Nodes that were never killed, and whose last report is of the end of the run.
     pub(super) whole: BTreeSet<u64>,
 }
@@ -106,7 +113,7 @@ pub(super) struct Run {
 struct Model<'a> {
     dice: Dice,
     num_nodes: u64,
-    plan: SendPlan,
+    plan: Arc<TrafficPlan>,
     boundaries: Vec<u64>,
     cut: Option<(Range<u64>, Vec<Vec<u64>>)>,
     lives: BTreeMap<u64, Vec<Life>>,
@@ -117,29 +124,76 @@ struct Model<'a> {
     truth: Truth,
 }
 
-/// The run of a seed. A recorder is as expensive as its metrics, so these are shared.
-pub(super) fn run(seed: u64, roster: &Arc<Roster>, metrics: &Metrics) -> Run {
-    let mut dice = Dice(seed);
-    let num_nodes = dice.of(2..5);
-    let turn = match dice.of(0..4) {
-        0 => Turn::One(dice.of(0..num_nodes)),
+fn class(dice: &mut Dice, number: u16, num_nodes: u64) -> ClassPlan {
+    let turn = match dice.of(0..5) {
+        0 => Turn::one(dice.of(0..num_nodes)),
         1 => Turn::RoundRobin { round: Duration::from_millis(dice.of(50..400)) },
+        2 => Turn::Nodes((0..num_nodes).filter(|_| dice.percent(60)).collect()),
         _ => Turn::All,
     };
-    let plan = SendPlan {
-        num_nodes,
-        turn,
-        heartbeat_nanos: dice.of(10 * MS..60 * MS),
+    let heartbeat_nanos = dice.of(10 * MS..60 * MS);
+    let burst = if dice.percent(60) { 1 } else { dice.of(2..5) };
+    let schedule = SendPlan {
+        class: number,
+        burst,
+        burst_spacing_nanos: dice.of(0..heartbeat_nanos) / burst,
         origin_unix_nanos: START,
         from_unix_nanos: START,
         to_unix_nanos: Some(END),
         spread_seed: dice.percent(60).then(|| dice.next()),
+        ..SendPlan::new(num_nodes, turn, heartbeat_nanos)
     };
+    let weighted = |bytes, weight| WeightedSize { bytes, weight };
+    ClassPlan {
+        name: format!("class {number}"),
+        protocol: None,
+        reach: [Reach::Everyone, Reach::Neighbours, Reach::OneNeighbour][dice.of(0..3) as usize],
+        message_size: if dice.percent(50) {
+            MessageSize::Fixed(100)
+        } else {
+            MessageSize::Weighted(vec![weighted(80, 3.0), weighted(300, 1.0)])
+        },
+        deadline_millis: dice.percent(40).then(|| dice.of(1..100)),
+        pace: Pace::Schedule(schedule),
+    }
+}
+
+fn traffic(dice: &mut Dice) -> TrafficPlan {
+    let num_nodes = dice.of(2..5);
+    let mut classes: Vec<ClassPlan> =
+        (0..if dice.percent(30) { 1 } else { 2 }).map(|number| class(dice, number, num_nodes)).collect();
+    // A chain of answers.
+    for answered in 0..dice.of(0..3) {
+        let senders = match dice.of(0..2) {
+            0 => Turn::All,
+            _ => Turn::Nodes((0..num_nodes).filter(|_| dice.percent(60)).collect()),
+        };
+        let burst = dice.of(1..3);
+        let answer = AnswerPlan {
+            class: if answered == 0 { 0 } else { classes.len() as u16 - 1 },
+            senders,
+            burst,
+            burst_spacing_nanos: dice.of(0..20 * MS),
+            to_unix_nanos: Some(END),
+        };
+        let number = classes.len() as u16;
+        classes.push(ClassPlan { pace: Pace::After(answer), ..class(dice, number, num_nodes) });
+    }
+    // A line, or everyone beside everyone.
+    let line = |node: u64| [node.checked_sub(1), Some(node + 1).filter(|next| *next < num_nodes)].into_iter().flatten();
+    let neighbours = dice.percent(50).then(|| (0..num_nodes).map(|node| line(node).collect()).collect());
+    TrafficPlan { num_nodes, seed: dice.next(), neighbours, classes }
+}
+
+/// The run of a seed. A recorder is as expensive as its metrics, so these are shared.
+pub(super) fn run(seed: u64, roster: &Arc<Roster>, metrics: &Metrics) -> Run {
+    let mut dice = Dice(seed);
+    let plan = Arc::new(traffic(&mut dice));
     // Some runs are interrupted in their window.
     let over = if dice.percent(15) { dice.of(OPENING + 1..END) } else { DEADLINE + dice.of(0..1_500 * MS) };
     let model = Model {
         dice,
-        num_nodes,
+        num_nodes: plan.num_nodes,
         plan,
         boundaries: vec![],
         cut: None,
@@ -156,6 +210,7 @@ pub(super) fn run(seed: u64, roster: &Arc<Roster>, metrics: &Metrics) -> Run {
 impl Model<'_> {
     fn life(&mut self, node: u64, born: u64, gone_since: Option<u64>) -> Life {
         let recorder = Recorder::new(node, RUN_ID, self.roster.clone(), self.metrics.clone());
+        let recorder = recorder.with_traffic(self.plan.clone());
         recorder.remember_early();
         // A node that comes back is given its start a little later.
         let start = if gone_since.is_some() { born + self.dice.of(0..300 * MS) } else { born };
@@ -274,10 +329,12 @@ impl Model<'_> {
                 }
                 let Some(start) = life.awake(life.start) else { continue };
                 events.push((start, *node, number, Event::Begin));
-                let slots = self.plan.slots(*node, if life.gone_since.is_some() { start } else { 0 });
-                for slot in slots {
-                    let due = life.awake(slot.intended_unix_nanos.max(start));
-                    events.extend(due.map(|due| (due, *node, number, Event::Due(slot))));
+                for (class, plan) in self.plan.numbered() {
+                    let Some(schedule) = plan.schedule() else { continue };
+                    for slot in schedule.slots(*node, if life.gone_since.is_some() { start } else { 0 }) {
+                        let due = life.awake(slot.intended_unix_nanos.max(start));
+                        events.extend(due.map(|due| (due, *node, number, Event::Due(class, slot))));
+                    }
                 }
             }
         }
@@ -290,7 +347,7 @@ impl Model<'_> {
         let Some(life) = self.lives.get(&node).and_then(|lives| lives.get(number)) else { return };
         match event {
             Event::Begin => {
-                life.recorder.begin(&Span {
+                life.recorder.begin(&MeasurementWindow {
                     base: if life.gone_since.is_some() { Base::LowestSeen } else { Base::Zero },
                     trial: 0,
                     from_unix_nanos: OPENING,
@@ -300,24 +357,28 @@ impl Model<'_> {
                     plan: Some(self.plan.clone()),
                     rejoined_from: life.gone_since,
                 });
+                life.recorder.answer_until(END, life.gone_since.map(|_| time));
                 self.change(node, number, |life| life.begun = true);
             }
-            Event::Due(slot) => {
-                life.recorder.intended(&slot);
+            Event::Due(class, slot) => {
+                life.recorder.intended(class, slot.intended_unix_nanos);
                 let lag = if self.dice.percent(80) { self.dice.of(0..MS) } else { self.dice.of(0..300 * MS) };
                 let at = self.lives[&node][number].awake(time + lag);
                 if let Some(at) = at {
-                    self.push(at, node, number, Event::HandOver(slot));
+                    self.push(at, node, number, Event::HandOver(class, slot));
                 }
             }
-            Event::HandOver(slot) => self.hand_over(time, node, number, &slot),
+            Event::HandOver(class, slot) => self.hand_over(time, node, number, class, &slot),
             Event::Arrive { sender, bytes } => {
-                life.recorder.received_at(self.roster.peer(sender), &bytes, time);
-                if time >= life.report {
+                life.recorder.received_at(self.roster.peer(sender), None, &bytes, time);
+                let reported = time < life.report;
+                let message = Message::decode(&bytes).unwrap();
+                let key = (message.extension.unwrap().class, node, sender, message.header.index);
+                self.truth.first.entry(key).or_insert(time);
+                self.answer(node, number);
+                if !reported {
                     return;
                 }
-                let message = Message::decode(&bytes).unwrap();
-                let key = (node, sender, message.header.index);
                 if (OPENING..END).contains(&message.header.intended_unix_nanos) {
                     self.truth.came.insert(key);
                 }
@@ -334,6 +395,7 @@ impl Model<'_> {
                     outside: counts.outside,
                     pending: counts.pending,
                     senders: counts.senders,
+                    classes: counts.classes,
                     ..super::tests::node(node, counts.phases, &[])
                 };
                 self.change(node, number, |life| life.summary = Some(summary));
@@ -347,26 +409,45 @@ impl Model<'_> {
         }
     }
 
-    fn hand_over(&mut self, now: u64, node: u64, number: usize, slot: &Slot) {
+    /// Sends the answers that have become due, like the pacer.
+    fn answer(&mut self, node: u64, number: usize) {
+        let answers = self.lives[&node][number].recorder.answers();
+        while let Some((class, index, intended_unix_nanos)) = answers.pop() {
+            let lag = if self.dice.percent(80) { self.dice.of(0..MS) } else { self.dice.of(0..300 * MS) };
+            let slot = Slot { index, intended_unix_nanos, next_unix_nanos: u64::MAX };
+            if let Some(at) = self.lives[&node][number].awake(intended_unix_nanos + lag) {
+                self.push(at, node, number, Event::HandOver(class, slot));
+            }
+        }
+    }
+
+    fn hand_over(&mut self, now: u64, node: u64, number: usize, class: u16, slot: &Slot) {
         let Slot { index, intended_unix_nanos, next_unix_nanos } = *slot;
-        let bytes = compose(node, index, intended_unix_nanos, SIZE, &Extension::default());
-        let mut message = Outgoing { intended_unix_nanos, next_unix_nanos, handed_over_unix_nanos: 0, trial: 0, bytes };
+        let size = self.plan.message_size(class, node, index);
+        let bytes = compose(node, index, intended_unix_nanos, size, &Extension::default());
+        let mut message =
+            Outgoing { intended_unix_nanos, next_unix_nanos, handed_over_unix_nanos: 0, trial: 0, class, index, bytes };
         let recorder = &self.lives[&node][number].recorder;
         if !recorder.stamp(&mut message, now) {
             return;
         }
-        let receivers: Vec<u64> = (0..self.num_nodes).filter(|other| *other != node).collect();
+        let receivers: Vec<u64> =
+            (0..self.num_nodes).filter(|other| self.plan.expects(class, node, *other, index)).collect();
         let full = match self.dice.of(0..100) {
             0..10 => receivers.len(),
             10..15 => 1,
             _ => 0,
         };
         let queued = receivers.len() - full;
-        recorder.handed_over(&message, SIZE as u64, Handover { queued: queued as u64, dropped: full as u64 });
+        recorder.handed_over(&message, size as u64, Handover { queued: queued as u64, dropped: full as u64 });
         if (OPENING..END).contains(&intended_unix_nanos) {
             let fate = if queued > 0 { &mut self.truth.sent } else { &mut self.truth.dropped };
-            *fate.entry(node).or_default() += 1;
+            *fate.entry((class, node)).or_default() += 1;
         }
+        if queued > 0 {
+            self.truth.first.insert((class, node, node, index), now);
+        }
+        self.answer(node, number);
         let bytes = Arc::from(message.bytes);
         for receiver in receivers.into_iter().skip(full) {
             self.send(now, node, receiver, &bytes);
@@ -427,13 +508,9 @@ impl Model<'_> {
         };
         let starts = std::iter::once(OPENING).chain(self.boundaries.iter().copied());
         let phases = starts.map(|from| PhaseInput { events: vec![], groups: groups_at(from) });
-        let window = PlannedWindow { plan: self.plan, from_unix_nanos: OPENING, to_unix_nanos: END };
+        let window = PlannedWindow { plan: self.plan.as_ref().clone(), from_unix_nanos: OPENING, to_unix_nanos: END };
         let observed = Observations {
-            workload: WorkloadSummary {
-                num_nodes: self.num_nodes,
-                message_size_bytes: Some(SIZE),
-                ..WorkloadSummary::default()
-            },
+            workload: WorkloadSummary { num_nodes: self.num_nodes, ..WorkloadSummary::default() },
             window: Some(window),
             ended_unix_nanos: Some(ended),
             killed,

@@ -11,7 +11,7 @@ use super::{
     phases::PhaseInput,
     summary::{FaultRow, Verdict, WorkloadSummary},
 };
-use crate::{machine::MachineReport, node::SendPlan};
+use crate::{machine::MachineReport, node::TrafficPlan};
 
 /// `observations.json`: with the summaries of the nodes it makes the result again.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -48,11 +48,11 @@ pub struct Observations {
     pub verdict: Verdict,
 }
 
-/// A schedule, and the part of it that is measured.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// The traffic of a run, and the part of it that is measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlannedWindow {
-    /// The schedule of all nodes.
-    pub plan: SendPlan,
+    /// The traffic of all nodes.
+    pub plan: TrafficPlan,
     /// Opening of the measured window, in nanoseconds since the Unix epoch.
     pub from_unix_nanos: u64,
     /// Its end.

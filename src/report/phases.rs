@@ -5,16 +5,17 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
+use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    lives::{merge_histograms, same_phases, sum},
+    frame::{Frame, Sending, phases_of, window_of},
+    lives::{add_histogram, empty_histogram, merge_histograms, same_phases, sum},
     merge::ratio,
     quantiles::{DelaySummary, Missing},
     summary::{Deliveries, GroupDeliveries, PhaseRow},
-    totals::{Frame, Sending},
 };
-use crate::node::{NodeSummary, PhaseSummary, WindowSummary};
+use crate::node::{NodeSummary, PhaseSummary, Reach, TrafficPlan, WindowSummary};
 
 /// What the runner knows of a phase, and the nodes don't.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,38 +27,121 @@ pub struct PhaseInput {
     pub groups: Option<Vec<Vec<u64>>>,
 }
 
-/// What all nodes say of the phases.
+/// The phases as all nodes report them.
 pub(super) struct Phases<'a> {
     /// Those that cut the window as the run did.
     nodes: Vec<&'a NodeSummary>,
-    /// Messages that a killed node has sent more than it reported, by node and phase.
-    corrections: BTreeMap<u64, Vec<u64>>,
+    traffic: &'a TrafficPlan,
+    /// Messages that killed nodes have not reported, by class and node, of each phase.
+    corrections: BTreeMap<(u16, u64), Vec<SentCorrection>>,
 }
 
-/// Why what a node says of its phases, which add up, can't be used.
-fn objection(node: &NodeSummary, phases: &[PhaseSummary]) -> Option<String> {
-    let (id, found, run) = (node.node, node.phases.len(), phases.len());
-    if found != run {
-        return Some(format!(
-            "node {id} tells of {found} phases and the run has {run}: what it counted in them is left out"
-        ));
-    }
-    if !same_phases(&node.phases, phases) {
-        return Some(format!("node {id} tells of phases at other times: what it counted in them is left out"));
+/// Messages of one phase that a killed node has not reported.
+#[derive(Clone, Copy, Debug, Default)]
+struct SentCorrection {
+    /// Sent, as its receivers know.
+    sent: u64,
+    /// Intended: answers were due that it sent after its last report.
+    intended: u64,
+}
+
+/// The reason why a node's report of its phases, which add up, can't be used.
+fn rejection_reason(node: &NodeSummary, phases: &[PhaseSummary], classes: usize) -> Option<String> {
+    let (id, run) = (node.node, phases.len());
+    for class in (0..).take(classes) {
+        let own = phases_of(node, class, classes);
+        if own.len() != run {
+            let found = own.len();
+            return Some(format!(
+                "node {id} tells of {found} phases and the run has {run}: what it counted in them is left out"
+            ));
+        }
+        if !same_phases(own, phases) {
+            return Some(format!("node {id} tells of phases at other times: what it counted in them is left out"));
+        }
     }
     None
 }
 
+/// The account of one phase, of one class or of several together.
+#[derive(Clone, Debug)]
+struct PhaseAccount {
+    intended: u64,
+    sent: u64,
+    dropped: u64,
+    missed: u64,
+    expected: u64,
+    delivered: u64,
+    delivered_after_end: u64,
+    delays: Histogram<u64>,
+    missing: Missing,
+    groups: Option<GroupDeliveries>,
+}
+
+impl PhaseAccount {
+    fn of_all(classes: &[Self]) -> Self {
+        let count = |field: fn(&Self) -> u64| sum(classes.iter().map(field));
+        let mut delays = empty_histogram();
+        classes.iter().for_each(|class| add_histogram(&mut delays, &class.delays));
+        let groups: Vec<GroupDeliveries> = classes.iter().filter_map(|class| class.groups).collect();
+        let part = |field: fn(&GroupDeliveries) -> Deliveries| {
+            let count = |of: fn(&Deliveries) -> u64| sum(groups.iter().map(|groups| of(&field(groups))));
+            Deliveries {
+                expected: count(|part| part.expected),
+                delivered: count(|part| part.delivered),
+                delivered_after_end: count(|part| part.delivered_after_end),
+                lost: count(|part| part.lost),
+            }
+        };
+        Self {
+            intended: count(|class| class.intended),
+            sent: count(|class| class.sent),
+            dropped: count(|class| class.dropped),
+            missed: count(|class| class.missed),
+            expected: count(|class| class.expected),
+            delivered: count(|class| class.delivered),
+            delivered_after_end: count(|class| class.delivered_after_end),
+            missing: Missing::of_all(classes.iter().map(|class| &class.missing)),
+            groups: (!groups.is_empty()).then(|| GroupDeliveries {
+                within: part(|groups| groups.within),
+                across: part(|groups| groups.across),
+            }),
+            delays,
+        }
+    }
+
+    fn row(&self, number: usize, (from_seconds, to_seconds): (f64, f64), events: &[String], lost: u64) -> PhaseRow {
+        PhaseRow {
+            number,
+            from_seconds,
+            to_seconds,
+            events: events.to_vec(),
+            intended: self.intended,
+            sent: self.sent,
+            dropped: self.dropped,
+            missed: self.missed,
+            expected: self.expected,
+            delivered: self.delivered,
+            delivery_ratio: ratio(self.delivered, self.expected),
+            delivered_after_end: self.delivered_after_end,
+            lost,
+            delay: DelaySummary::of(&self.delays, &self.missing),
+            groups: self.groups,
+        }
+    }
+}
+
 impl<'a> Phases<'a> {
-    /// What `nodes`, each of which is there once, say of the `count` phases of the run, of which none need to be
+    /// The reports of `nodes`, each of which is there once, of the `count` phases of the run, of which none need to be
     /// reported. Problems with their data are added to `problems`.
     pub(super) fn new<N: Borrow<NodeSummary>>(
         nodes: &'a [N],
         killed: &BTreeSet<u64>,
         count: usize,
+        traffic: &'a TrafficPlan,
         problems: &mut Vec<String>,
     ) -> Self {
-        let mut phases = Self { nodes: vec![], corrections: BTreeMap::new() };
+        let mut phases = Self { nodes: vec![], traffic, corrections: BTreeMap::new() };
         if count == 0 && killed.is_empty() {
             return phases;
         }
@@ -68,56 +152,79 @@ impl<'a> Phases<'a> {
             return phases;
         };
         for node in started() {
-            match objection(node, &model.phases) {
+            match rejection_reason(node, &model.phases, traffic.classes.len()) {
                 None => phases.nodes.push(node),
-                Some(objection) => problems.push(objection),
+                Some(reason) => problems.push(reason),
             }
         }
-        phases.correct_killed(killed);
+        for (class, _) in traffic.numbered() {
+            phases.correct_killed(class, killed);
+        }
         phases
     }
 
-    /// Every node that hears a message knows that it was sent: of a killed node, as many were sent as anyone got.
-    fn correct_killed(&mut self, killed: &BTreeSet<u64>) {
+    fn of(&self, node: &'a NodeSummary, class: u16) -> &'a [PhaseSummary] {
+        phases_of(node, class, self.traffic.classes.len())
+    }
+
+    /// Every node that receives a message knows that it was sent: of a killed node, as many were sent as anyone got, or as all
+    /// got together where each message goes to one of them.
+    fn correct_killed(&mut self, class: u16, killed: &BTreeSet<u64>) {
+        let one_each = self.traffic.class(class).is_some_and(|class| class.reach == Reach::OneNeighbour);
         let mut heard: BTreeMap<(u64, usize), u64> = BTreeMap::new();
         for node in &self.nodes {
-            for (number, phase) in node.phases.iter().enumerate() {
+            for (number, phase) in self.of(node, class).iter().enumerate() {
                 for from in
                     phase.by_sender.iter().filter(|from| from.sender != node.node && killed.contains(&from.sender))
                 {
-                    let most = heard.entry((from.sender, number)).or_default();
-                    *most = from.received.max(*most);
+                    let sent = heard.entry((from.sender, number)).or_default();
+                    *sent = if one_each { sent.saturating_add(from.received) } else { from.received.max(*sent) };
                 }
             }
         }
-        for node in self.nodes.iter().filter(|node| killed.contains(&node.node)) {
+        let nodes: Vec<&'a NodeSummary> =
+            self.nodes.iter().copied().filter(|node| killed.contains(&node.node)).collect();
+        for node in nodes {
             let more = |(number, phase): (usize, &PhaseSummary)| {
-                heard.get(&(node.node, number)).copied().unwrap_or(0).saturating_sub(phase.sent)
+                let sent = heard.get(&(node.node, number)).copied().unwrap_or(0).max(phase.sent);
+                let intended = sent.saturating_add(phase.dropped).saturating_sub(phase.intended);
+                SentCorrection { sent: sent - phase.sent, intended }
             };
-            self.corrections.insert(node.node, node.phases.iter().enumerate().map(more).collect());
+            let correction = self.of(node, class).iter().enumerate().map(more).collect();
+            self.corrections.insert((class, node.node), correction);
         }
     }
 
-    fn more_sent(&self, node: u64, number: usize) -> u64 {
-        self.corrections.get(&node).and_then(|phases| phases.get(number)).copied().unwrap_or_default()
+    fn correction(&self, class: u16, node: u64, number: usize) -> SentCorrection {
+        self.corrections.get(&(class, node)).and_then(|phases| phases.get(number)).copied().unwrap_or_default()
     }
 
-    fn more_sent_in_all(&self, node: u64) -> u64 {
-        sum(self.corrections.get(&node).into_iter().flatten().copied())
+    fn correction_in_all(&self, class: u16, node: u64) -> SentCorrection {
+        let phases = || self.corrections.get(&(class, node)).into_iter().flatten();
+        SentCorrection {
+            sent: sum(phases().map(|phase| phase.sent)),
+            intended: sum(phases().map(|phase| phase.intended)),
+        }
     }
 
-    /// Adds to a node's window what only its receivers know of, of messages of `message_size` bytes.
-    pub(super) fn correct(&self, node: u64, window: &mut WindowSummary, message_size: Option<usize>) {
-        let more = self.more_sent_in_all(node);
+    /// Adds to a node's window of a class the messages that only its receivers know of, with the mean size of the class.
+    pub(super) fn correct(&self, class: u16, node: u64, window: &mut WindowSummary) {
+        let SentCorrection { sent: more, intended } = self.correction_in_all(class, node);
         window.sent = window.sent.saturating_add(more);
-        window.intended = window.intended.max(window.sent);
-        window.sent_bytes = window.sent_bytes.saturating_add(more.saturating_mul(message_size.unwrap_or(0) as u64));
+        window.intended = window.intended.saturating_add(intended);
+        let size = self.traffic.class(class).map_or(0, |class| class.message_size.mean().round() as u64);
+        window.sent_bytes = window.sent_bytes.saturating_add(more.saturating_mul(size));
     }
 
     /// Facts that a reader must know of the corrections.
     pub(super) fn warnings(&self) -> Vec<String> {
-        let known = self.corrections.keys().map(|node| (node, self.more_sent_in_all(*node)));
-        known
+        let mut by_node: BTreeMap<u64, u64> = BTreeMap::new();
+        for (class, node) in self.corrections.keys() {
+            let sent = by_node.entry(*node).or_default();
+            *sent = sent.saturating_add(self.correction_in_all(*class, *node).sent);
+        }
+        by_node
+            .into_iter()
             .filter(|(_, sent)| *sent > 0)
             .map(|(node, sent)| {
                 format!("node {node} was killed: {sent} of its messages are known from their receivers only")
@@ -126,102 +233,164 @@ impl<'a> Phases<'a> {
     }
 
     /// The messages of each node in a phase: by the schedule also those of nodes that were away.
-    fn sendings(&self, number: usize, span: &PhaseSummary, frame: &Frame<'_>) -> BTreeMap<u64, Sending> {
+    fn sendings(&self, class: u16, number: usize, span: &PhaseSummary, frame: &Frame<'_>) -> BTreeMap<u64, Sending> {
         let mut sendings = BTreeMap::new();
-        let scheduled = |node| frame.scheduled(node, span.from_unix_nanos, span.to_unix_nanos);
+        let scheduled = |node| frame.scheduled(class, node, span.from_unix_nanos, span.to_unix_nanos);
         for node in &self.nodes {
-            let Some(phase) = node.phases.get(number) else { continue };
-            let sent = phase.sent.saturating_add(self.more_sent(node.node, number));
-            sendings.insert(node.node, Sending::new(scheduled(node.node), phase.intended, sent, phase.dropped));
+            let Some(phase) = self.of(node, class).get(number) else { continue };
+            let more = self.correction(class, node.node, number);
+            let (intended, sent) = (phase.intended.saturating_add(more.intended), phase.sent.saturating_add(more.sent));
+            sendings.insert(node.node, Sending::new(scheduled(node.node), intended, sent, phase.dropped));
         }
         if frame.planned.is_some() {
-            for node in 0..frame.num_nodes {
+            for node in 0..frame.num_nodes() {
                 sendings.entry(node).or_insert_with(|| Sending::new(scheduled(node), 0, 0, 0));
             }
         }
         sendings
     }
 
-    /// A row for each phase.
-    pub(super) fn rows(&self, inputs: &[PhaseInput], frame: &Frame<'_>, problems: &mut Vec<String>) -> Vec<PhaseRow> {
-        let Some(model) = self.nodes.first() else { return vec![] };
+    fn account(
+        &self,
+        class: u16,
+        number: usize,
+        (span, input): (&PhaseSummary, &PhaseInput),
+        frame: &Frame<'_>,
+        problems: &mut Vec<String>,
+    ) -> PhaseAccount {
+        let told: Vec<_> =
+            self.nodes.iter().filter_map(|node| Some((*node, self.of(node, class).get(number)?))).collect();
+        let count = |field: fn(&PhaseSummary) -> u64| sum(told.iter().map(|(_, phase)| field(phase)));
+        let sendings = self.sendings(class, number, span, frame);
+        let of_all = |field: fn(&Sending) -> u64| sum(sendings.values().map(field));
+        let receivers = |sender: u64| frame.traffic.receivers(class, sender);
+        let expected = sum(sendings.iter().map(|(node, one)| one.intended.saturating_mul(receivers(*node))));
+        let delivered = count(|phase| phase.received);
+        let lost = expected.saturating_sub(delivered);
+        let groups = input.groups.as_ref();
+        PhaseAccount {
+            intended: of_all(|one| one.intended),
+            sent: of_all(|one| one.sent),
+            dropped: of_all(|one| one.dropped),
+            missed: of_all(|one| one.missed()),
+            expected,
+            delivered,
+            delivered_after_end: count(|phase| phase.received_after_end),
+            delays: self.delays(class, &told, problems),
+            missing: Missing::new(lost, [(frame.age_micros(span.to_unix_nanos), lost)]),
+            groups: groups.map(|groups| split(class, &told, &sendings, &Groups::new(groups, frame.num_nodes()), frame)),
+        }
+    }
+
+    /// A row for each phase, and the rows of each class.
+    pub(super) fn rows(
+        &self,
+        inputs: &[PhaseInput],
+        frame: &Frame<'_>,
+        problems: &mut Vec<String>,
+    ) -> (Vec<PhaseRow>, Vec<Vec<PhaseRow>>) {
+        let mut of_classes = vec![vec![]; frame.classes()];
+        let Some(model) = self.nodes.first() else { return (vec![], of_classes) };
         let opening = model.phases.first().map_or(0, |phase| phase.from_unix_nanos);
         let seconds = |time: u64| time.saturating_sub(opening) as f64 / 1e9;
         let mut rows = vec![];
         for (number, (input, span)) in inputs.iter().zip(&model.phases).enumerate() {
-            let told: Vec<_> = self.nodes.iter().filter_map(|node| Some((*node, node.phases.get(number)?))).collect();
-            let count = |field: fn(&PhaseSummary) -> u64| sum(told.iter().map(|(_, phase)| field(phase)));
-            let sendings = self.sendings(number, span, frame);
-            let of_all = |field: fn(&Sending) -> u64| sum(sendings.values().map(field));
-            let intended = of_all(|one| one.intended);
-            let expected = intended.saturating_mul(frame.receivers());
-            let delivered = count(|phase| phase.received);
-            let lost = expected.saturating_sub(delivered);
-            let missing = Missing::new(lost, [(frame.age_micros(span.to_unix_nanos), lost)]);
-            rows.push(PhaseRow {
-                number,
-                from_seconds: seconds(span.from_unix_nanos),
-                to_seconds: seconds(span.to_unix_nanos),
-                events: input.events.clone(),
-                intended,
-                sent: of_all(|one| one.sent),
-                dropped: of_all(|one| one.dropped),
-                missed: of_all(|one| one.missed()),
-                expected,
-                delivered,
-                delivery_ratio: ratio(delivered, expected),
-                delivered_after_end: count(|phase| phase.received_after_end),
-                lost,
-                delay: delay(&told, &missing, problems),
-                groups: input.groups.as_ref().map(|groups| split(&told, &sendings, groups, frame.num_nodes)),
-            });
+            let times = (seconds(span.from_unix_nanos), seconds(span.to_unix_nanos));
+            let accounts: Vec<PhaseAccount> = frame
+                .traffic
+                .numbered()
+                .map(|(class, _)| self.account(class, number, (span, input), frame, problems))
+                .collect();
+            let lost = |account: &PhaseAccount| account.expected.saturating_sub(account.delivered);
+            for (rows, account) in of_classes.iter_mut().zip(&accounts) {
+                rows.push(account.row(number, times, &input.events, lost(account)));
+            }
+            // Where one class has more than was expected, the losses of another remain.
+            let all_lost = sum(accounts.iter().map(lost));
+            rows.push(PhaseAccount::of_all(&accounts).row(number, times, &input.events, all_lost));
         }
-        rows
+        (rows, of_classes)
+    }
+
+    fn delays(&self, class: u16, told: &[(&NodeSummary, &PhaseSummary)], problems: &mut Vec<String>) -> Histogram<u64> {
+        let classes = self.traffic.classes.len();
+        let texts = told.iter().filter_map(|(node, phase)| {
+            // A phase that is the whole window does not repeat its delays; one in which nothing came has none.
+            let only = phases_of(node, class, classes).len() == 1;
+            let text = if only { &window_of(node, class, classes)?.delay_micros } else { &phase.delay_micros };
+            (phase.received > 0 || !text.is_empty()).then_some((node.node, text))
+        });
+        merge_histograms(texts, problems)
+    }
+}
+
+/// The groups that a network is cut into. Nodes that are in none of them form one more together.
+struct Groups {
+    of_node: BTreeMap<u64, usize>,
+    sizes: BTreeMap<usize, u64>,
+    count: usize,
+}
+
+impl Groups {
+    fn new(groups: &[Vec<u64>], num_nodes: u64) -> Self {
+        let mut of_node: BTreeMap<u64, usize> = BTreeMap::new();
+        for (group, members) in groups.iter().enumerate() {
+            for node in members {
+                of_node.entry(*node).or_insert(group);
+            }
+        }
+        let mut all = Self { of_node, sizes: BTreeMap::new(), count: groups.len() };
+        for node in 0..num_nodes {
+            *all.sizes.entry(all.of(node)).or_default() += 1;
+        }
+        all
+    }
+
+    fn of(&self, node: u64) -> usize {
+        self.of_node.get(&node).copied().unwrap_or(self.count)
+    }
+
+    /// Deliveries to nodes in the sender's own group, of `intended` messages of a class.
+    fn within(&self, class: u16, sender: u64, intended: u64, frame: &Frame<'_>) -> u64 {
+        let group = self.of(sender);
+        match frame.traffic.class(class).map(|class| class.reach) {
+            None | Some(Reach::Everyone) => {
+                let size = self.sizes.get(&group).copied().unwrap_or(0);
+                intended.saturating_mul(size.saturating_sub(1))
+            }
+            Some(Reach::Neighbours | Reach::OneNeighbour) => {
+                let neighbours = frame.traffic.neighbours_of(sender).into_iter().filter(|node| self.of(*node) == group);
+                // With unicast the messages are taken to begin with the first neighbour.
+                sum(neighbours.map(|receiver| frame.traffic.share(class, sender, receiver, 0..intended)))
+            }
+        }
     }
 }
 
 /// Deliveries within groups and across them.
 fn split(
+    class: u16,
     told: &[(&NodeSummary, &PhaseSummary)],
     sendings: &BTreeMap<u64, Sending>,
-    groups: &[Vec<u64>],
-    num_nodes: u64,
+    groups: &Groups,
+    frame: &Frame<'_>,
 ) -> GroupDeliveries {
-    let mut group_of: BTreeMap<u64, usize> = BTreeMap::new();
-    for (group, members) in groups.iter().enumerate() {
-        for node in members {
-            group_of.entry(*node).or_insert(group);
-        }
-    }
-    let group_of = |node: u64| group_of.get(&node).copied().unwrap_or(groups.len());
-    let mut sizes: BTreeMap<usize, u64> = BTreeMap::new();
-    for node in 0..num_nodes {
-        *sizes.entry(group_of(node)).or_default() += 1;
-    }
     let mut split = GroupDeliveries::default();
     let add = |count: &mut u64, more: u64| *count = count.saturating_add(more);
     for (node, sending) in sendings {
-        let size = sizes.get(&group_of(*node)).copied().unwrap_or(0);
-        add(&mut split.within.expected, sending.intended.saturating_mul(size.saturating_sub(1)));
-        add(&mut split.across.expected, sending.intended.saturating_mul(num_nodes.saturating_sub(size)));
+        let all = sending.intended.saturating_mul(frame.traffic.receivers(class, *node));
+        let within = groups.within(class, *node, sending.intended, frame);
+        add(&mut split.within.expected, within);
+        add(&mut split.across.expected, all.saturating_sub(within));
     }
     for (node, phase) in told {
-        let own = group_of(node.node);
+        let own = groups.of(node.node);
         for from in &phase.by_sender {
-            let part = if group_of(from.sender) == own { &mut split.within } else { &mut split.across };
+            let part = if groups.of(from.sender) == own { &mut split.within } else { &mut split.across };
             add(&mut part.delivered, from.received);
             add(&mut part.delivered_after_end, from.received_after_end);
         }
     }
     let lost = |part: Deliveries| Deliveries { lost: part.expected.saturating_sub(part.delivered), ..part };
     GroupDeliveries { within: lost(split.within), across: lost(split.across) }
-}
-
-fn delay(told: &[(&NodeSummary, &PhaseSummary)], missing: &Missing, problems: &mut Vec<String>) -> DelaySummary {
-    let texts = told.iter().filter_map(|(node, phase)| {
-        // A phase that is the whole window does not repeat its delays; one in which nothing came has none.
-        let text = if node.phases.len() == 1 { &node.measured.delay_micros } else { &phase.delay_micros };
-        (phase.received > 0 || !text.is_empty()).then_some((node.node, text))
-    });
-    DelaySummary::of(&merge_histograms(texts, problems), missing)
 }

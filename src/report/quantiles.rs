@@ -76,6 +76,17 @@ impl Missing {
         Self { ages, total }
     }
 
+    /// The missing values of several distributions together.
+    pub(super) fn of_all<'a>(all: impl Iterator<Item = &'a Self>) -> Self {
+        let mut merged = Self::default();
+        for one in all {
+            merged.ages.extend(&one.ages);
+            merged.total = merged.total.saturating_add(one.total);
+        }
+        merged.ages.sort_unstable_by_key(|(age, _)| *age);
+        merged
+    }
+
     /// Values that are older than `micros`.
     pub(super) fn older_than(&self, micros: u64) -> u64 {
         self.ages.iter().filter(|(age, _)| *age > micros).fold(0, |sum, (_, count)| sum.saturating_add(*count))

@@ -14,11 +14,11 @@ use super::{
 };
 use crate::{
     machine::MachineReport,
-    node::{Phase, TrialPlan},
+    node::{NodeState, TrialPlan},
 };
 
 /// Version of [`RunSummary`]'s JSON; raised when a field changes its meaning or goes.
-pub const RUN_SCHEMA_VERSION: u32 = 2;
+pub const RUN_SCHEMA_VERSION: u32 = 3;
 
 /// Whether the run measured what it was asked to. A valid run may still show a network that loses messages.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,7 +49,7 @@ pub struct Totals {
     pub missed: u64,
     /// Copies for single peers that the senders' own queues dropped, of messages that count as sent.
     pub dropped_copies: u64,
-    /// Deliveries that the intended messages should make: one at every other node.
+    /// Deliveries that the intended messages should make: one at every node that a message of its class reaches.
     pub expected: u64,
     /// Deliveries that they made, whenever.
     pub delivered: u64,
@@ -57,6 +57,9 @@ pub struct Totals {
     pub lost: u64,
     /// Delivered of expected; none when nothing was expected.
     pub delivery_ratio: Option<f64>,
+    /// Deliveries after the deadline of their class, and deliveries that never came; of the classes that have one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline_misses: Option<u64>,
     /// Of the expected deliveries, those that were missing when the window closed.
     pub backlog_at_end: u64,
     /// Whether the network carried the load.
@@ -73,7 +76,7 @@ pub struct Totals {
     pub sent_per_second: f64,
     /// Bytes of messages sent per second.
     pub sent_bytes_per_second: f64,
-    /// Bytes of messages that the schedules asked for per second, over all receivers; none for messages of several sizes.
+    /// Bytes of messages that were asked for per second, over all receivers; messages of random size count with their mean.
     pub offered_bytes_per_second: Option<f64>,
     /// First copies, of any message, that arrived while the window was open, over all receivers.
     pub delivered_in_window: u64,
@@ -94,13 +97,83 @@ pub struct Totals {
     pub socket_bytes_per_delivered_byte: Option<f64>,
 }
 
+/// Counts of one traffic class in the measured window, over all nodes. Every intended message is sent, dropped or missed; every
+/// expected delivery is delivered or lost.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ClassRow {
+    /// Name of the class.
+    pub name: String,
+    /// Protocol of the class; none where the network has only one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<String>,
+    /// Class that it answers; none for a class with a schedule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+    /// Time within which a message has to arrive, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline_millis: Option<u64>,
+    /// Messages that the schedules asked for, those of killed and silent nodes among them. Answers are those that the nodes
+    /// counted themselves: answers that a node owed when it was killed are unknown.
+    pub intended: u64,
+    /// Of these, handed to the network.
+    pub sent: u64,
+    /// Of those sent, sent after the next one was due; 0 for answers.
+    pub late: u64,
+    /// Of those intended, dropped before the wire by the senders' own queues.
+    pub dropped: u64,
+    /// Of those intended, neither sent nor dropped.
+    pub missed: u64,
+    /// Copies for single peers that the senders' own queues dropped, of messages that count as sent.
+    pub dropped_copies: u64,
+    /// Deliveries that the intended messages should make.
+    pub expected: u64,
+    /// Deliveries that they made, whenever.
+    pub delivered: u64,
+    /// Expected and not delivered.
+    pub lost: u64,
+    /// Delivered of expected; none when nothing was expected.
+    pub delivery_ratio: Option<f64>,
+    /// Deliveries after the deadline, and deliveries that never came; none without a deadline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline_misses: Option<u64>,
+    /// Of the expected deliveries, those that were missing when the window closed.
+    pub backlog_at_end: u64,
+    /// Whether the network carried the load of this class.
+    pub sustained: Sustained,
+    /// Arrivals beyond the first of a message at a node.
+    pub duplicates: u64,
+    /// First arrivals after a later message of the same sender.
+    pub reordered: u64,
+    /// Arrivals too late to be told from duplicates.
+    pub undecided: u64,
+    /// Delays that came out negative and were counted as 0.
+    pub negative_delays: u64,
+    /// Bytes of messages sent per second.
+    pub sent_bytes_per_second: f64,
+    /// Bytes of messages that were asked for per second, over all receivers; messages of random size count with their mean.
+    pub offered_bytes_per_second: Option<f64>,
+    /// First copies that arrived while the window was open, over all receivers.
+    pub delivered_in_window: u64,
+    /// Bytes of these per second.
+    pub delivered_bytes_per_second: f64,
+    /// From the intended send time to the arrival; an expected delivery that never came is later than all others.
+    pub delay: DelaySummary,
+    /// From the real send time to the arrival; likewise.
+    pub network_delay: DelaySummary,
+    /// From the intended to the real send time; a message that was never sent is later than all others.
+    pub send_lag: DelaySummary,
+    /// Phases of the measured window; empty where it was not cut into phases, and where there is one class.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub phases: Vec<PhaseRow>,
+}
+
 /// One node's line of the result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NodeRow {
     /// Node id.
     pub node: u64,
     /// Where it was when it was last heard.
-    pub phase: Phase,
+    pub phase: NodeState,
     /// Messages its schedule asked for.
     pub intended: u64,
     /// Messages it sent.
@@ -189,7 +262,7 @@ pub struct PhaseRow {
     pub dropped: u64,
     /// Of those intended, neither sent nor dropped.
     pub missed: u64,
-    /// Deliveries that the intended messages should make: one at every other node, there or not.
+    /// Deliveries that the intended messages should make: one at every node that a message of its class reaches, there or not.
     pub expected: u64,
     /// Deliveries that they made, whenever.
     pub delivered: u64,
@@ -231,9 +304,9 @@ pub struct WorkloadSummary {
     pub network_protocol: String,
     /// tcp or quic.
     pub transport: String,
-    /// Whole message, in bytes; none in explore mode.
+    /// Size of a whole message, in bytes; none in explore mode, for several classes and for several sizes.
     pub message_size_bytes: Option<usize>,
-    /// Milliseconds from one message to the next; none in explore mode.
+    /// Milliseconds from one message to the next; none in explore mode and for several classes.
     pub heartbeat_millis: Option<u64>,
 }
 
@@ -267,6 +340,9 @@ pub struct RunSummary {
     pub drain: Option<DrainSummary>,
     /// The measured window; none in explore mode, whose trials have counts of their own.
     pub totals: Option<Totals>,
+    /// Traffic classes, by class number; none in explore mode.
+    #[serde(default)]
+    pub classes: Vec<ClassRow>,
     /// Sum over the nodes of the highest resident memory of each, in bytes.
     pub peak_memory_bytes: u64,
     /// Processor time of the runner itself from the start of the window to its end, in percent of one core.

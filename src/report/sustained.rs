@@ -9,6 +9,9 @@ use crate::node::{THIRDS, TrialPlan};
 /// 98 % of its load is at its limit; less would make of a single hiccup of a short window a load that was not sustained.
 const GROWTH_LIMIT: f64 = 0.02;
 
+/// Reason of a window in which nothing was to be delivered.
+const NOTHING: &str = "nothing was to be delivered";
+
 /// Verdict on the load of a window.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Sustained {
@@ -20,6 +23,32 @@ pub struct Sustained {
     /// Mean number of deliveries under way in each third of the window, messages of the warm-up among them; none when
     /// that is not known.
     pub backlog_by_third: Option<[f64; THIRDS]>,
+}
+
+impl Sustained {
+    /// The verdict on several classes: their loads are sustained together if each of them is. A class that was to deliver
+    /// nothing has none.
+    pub(super) fn of_all<'a>(
+        classes: impl Iterator<Item = (&'a str, Self)>,
+        backlog_by_third: Option<[f64; THIRDS]>,
+    ) -> Self {
+        let (mut refused, mut unknown, mut any) = (vec![], vec![], false);
+        for (name, verdict) in classes {
+            match verdict.sustained {
+                Some(true) => any = true,
+                Some(false) => refused.push(format!("{name}: {}", verdict.reason)),
+                None if verdict.backlog_by_third.is_some() => {}
+                None => unknown.push(verdict.reason),
+            }
+        }
+        unknown.dedup();
+        match (refused.is_empty(), unknown.is_empty(), any) {
+            (false, ..) => Self { sustained: Some(false), reason: refused.join("; "), backlog_by_third },
+            (true, false, _) => Self { sustained: None, reason: unknown.join("; "), backlog_by_third },
+            (true, true, true) => Self { sustained: Some(true), reason: String::new(), backlog_by_third },
+            (true, true, false) => Self { sustained: None, reason: NOTHING.into(), backlog_by_third },
+        }
+    }
 }
 
 /// The counts that decide.
@@ -73,7 +102,7 @@ impl Load<'_> {
             return Sustained { sustained: None, reason, backlog_by_third };
         };
         if self.expected == 0 {
-            return Sustained { sustained: None, reason: "nothing was to be delivered".into(), backlog_by_third };
+            return Sustained { sustained: None, reason: NOTHING.into(), backlog_by_third };
         }
         let mut reasons = vec![];
         // From the middle of the first third to the middle of the last one pass two thirds of the window.

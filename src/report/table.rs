@@ -9,7 +9,7 @@ use super::{
     drain::DrainEnd,
     environments::machine_line,
     quantiles::{DelaySummary, Quantile},
-    summary::{Deliveries, NodeRow, PhaseRow, RunSummary, Totals, TrialRow},
+    summary::{ClassRow, Deliveries, NodeRow, PhaseRow, RunSummary, Totals, TrialRow},
     sustained::{FrontierRow, Sustained},
 };
 
@@ -131,6 +131,9 @@ fn window_rows(run: &RunSummary, totals: &Totals, row: &mut impl FnMut(&str, Str
         row("not delivered", format!("{} {fate}", totals.lost));
     }
     row("delivery ratio", delivery(totals.delivered, totals.expected));
+    if let Some(misses) = totals.deadline_misses {
+        row("deadline", format!("{misses} deliveries came too late for their deadline, or never"));
+    }
     row("sustained", sustained(&totals.sustained));
     if totals.backlog_at_end > 0 {
         row("backlog at the end", format!("{} deliveries were missing when the window closed", totals.backlog_at_end));
@@ -172,9 +175,44 @@ fn window_rows(run: &RunSummary, totals: &Totals, row: &mut impl FnMut(&str, Str
     );
 }
 
+/// A line for each traffic class.
+pub(super) fn class_table(classes: &[ClassRow]) -> String {
+    let mut table = empty_table();
+    let header = ["class", "sent", "not sent", "delivered", "ratio", "too late", "p50", "p99", "per s", "sustained"];
+    table.set_header(header);
+    for class in classes {
+        let sustained = match class.sustained.sustained {
+            Some(true) => "yes",
+            Some(false) => "no",
+            None => "unknown",
+        };
+        table.add_row([
+            class.name.clone(),
+            class.sent.to_string(),
+            class.missed.saturating_add(class.dropped).to_string(),
+            class.delivered.to_string(),
+            delivery(class.delivered, class.expected),
+            class.deadline_misses.map_or_else(|| NONE.into(), |misses| misses.to_string()),
+            cell(&class.delay, 0.5),
+            cell(&class.delay, 0.99),
+            bytes(class.delivered_bytes_per_second),
+            sustained.to_owned(),
+        ]);
+    }
+    align_numbers(&mut table, header.len());
+    for (number, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, 1));
+        if number == 0 {
+            column.set_cell_alignment(CellAlignment::Left);
+        }
+    }
+    format!("{table}\n")
+}
+
 /// The whole result: what got through, how fast, at what cost; then the verdict.
 pub fn run_table(run: &RunSummary) -> String {
     let workload = &run.workload;
+    let several = run.classes.len() > 1;
     let mut table = empty_table();
     let mut row = |name: &str, value: String| {
         table.add_row([name.to_owned(), value]);
@@ -185,6 +223,9 @@ pub fn run_table(run: &RunSummary) -> String {
     );
     if let (Some(size), Some(heartbeat)) = (workload.message_size_bytes, workload.heartbeat_millis) {
         what.push_str(&format!(", {size} B every {heartbeat} ms"));
+    }
+    if several {
+        what.push_str(&format!(", {} traffic classes", run.classes.len()));
     }
     row("workload", what);
     match &run.totals {
@@ -203,8 +244,8 @@ pub fn run_table(run: &RunSummary) -> String {
             row("peak memory", format!("{} in all nodes together", bytes(run.peak_memory_bytes as f64)));
         }
     }
-    let mut text = table.to_string();
-    text.push('\n');
+    let mut text = if several { class_table(&run.classes) } else { String::new() };
+    text.push_str(&format!("{table}\n"));
     text.push_str(&legend(&text));
     for warning in &run.verdict.warnings {
         text.push_str(&format!("warning: {warning}\n"));
@@ -434,6 +475,27 @@ mod tests {
         for needle in ["10-22.5 s", "within groups", "across the cut", "24000", "> 987.65 ms*~", "* this percentile"] {
             assert!(text.contains(needle), "{needle}: {text}");
         }
+    }
+
+    #[test]
+    fn the_table_of_classes_has_a_line_for_each_and_fits_100_characters() {
+        let quantile = |quantile, micros| Quantile { quantile, at_least_micros: Some(micros), ..Quantile::default() };
+        let quantiles = vec![quantile(0.5, 123_450), quantile(0.99, 987_650)];
+        let class = |name: &str| ClassRow {
+            name: name.into(),
+            sent: 123_456,
+            missed: 1_234,
+            expected: 12_345_678,
+            delivered: 12_345_000,
+            deadline_misses: Some(12_345),
+            delay: DelaySummary { count: 1, quantiles: quantiles.clone(), ..DelaySummary::default() },
+            delivered_bytes_per_second: 1e8,
+            ..ClassRow::default()
+        };
+        let text = class_table(&[class("proposals"), class("prevotes")]);
+        assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+        assert_eq!(text.lines().filter(|line| line.starts_with("p")).count(), 2, "{text}");
+        assert!(text.contains("0.999945") && text.contains("12345"), "{text}");
     }
 
     #[test]

@@ -13,8 +13,8 @@ use crate::{
     metrics::Usage,
     network::Readiness,
     node::{
-        HistogramText, NODE_SCHEMA_VERSION, NodeSummary, Phase, PhaseSender, PhaseSummary, SendPlan, StartOrder, Turn,
-        WindowSummary, WindowUsage,
+        HistogramText, NODE_SCHEMA_VERSION, NodeState, NodeSummary, PhaseSender, PhaseSummary, SendPlan, StartOrder,
+        TrafficPlan, Turn, WindowSummary, WindowUsage,
     },
 };
 
@@ -57,7 +57,7 @@ pub(super) fn node(id: u64, phases: Vec<PhaseSummary>, delays: &[u64]) -> NodeSu
         process: 0,
         configuration: serde_json::Value::Null,
         environment: None,
-        phase: Phase::Draining,
+        phase: NodeState::Draining,
         readiness: Readiness::default(),
         counted_unix_nanos: OPENING + 50 * SECOND,
         pending_work: None,
@@ -76,6 +76,7 @@ pub(super) fn node(id: u64, phases: Vec<PhaseSummary>, delays: &[u64]) -> NodeSu
         phases,
         pending: 0,
         senders: vec![],
+        classes: vec![],
         trials: vec![],
         window_usage: Some(WindowUsage { cpu_seconds: 0.5, socket_bytes_sent: Some(10), socket_bytes_received: None }),
         usage: Usage { cpu_seconds: 1.0, peak_memory_bytes: 1000 + id },
@@ -319,26 +320,28 @@ fn phases_that_can_not_be_used_are_a_reason_and_no_panic() {
 #[test]
 fn the_last_life_says_where_a_node_is() {
     let mut nodes = two_phases();
-    nodes.push(NodeSummary { phase: Phase::Connecting, start: None, phases: vec![], ..nodes[1].clone() });
+    nodes.push(NodeSummary { phase: NodeState::Connecting, start: None, phases: vec![], ..nodes[1].clone() });
     nodes[2].usage.peak_memory_bytes = 5;
     let run = merged(&nodes, 2, &[1], &inputs(2, &[]));
     assert!(run.verdict.valid, "{:?}", run.verdict);
-    assert_eq!((run.nodes[1].phase, run.nodes[1].peak_memory_bytes), (Phase::Connecting, 1001));
+    assert_eq!((run.nodes[1].phase, run.nodes[1].peak_memory_bytes), (NodeState::Connecting, 1001));
     assert_eq!(run.nodes[1].sent, 1);
     assert_eq!(run.nodes.len(), 2);
 }
 
 /// Four nodes that send ten messages a second for three seconds.
 fn planned(turn: Turn) -> PlannedWindow {
-    let plan = SendPlan {
-        num_nodes: 4,
-        turn,
-        heartbeat_nanos: SECOND / 10,
+    window_of(SendPlan {
         origin_unix_nanos: OPENING,
         from_unix_nanos: OPENING,
         to_unix_nanos: Some(OPENING + 3 * SECOND),
         spread_seed: Some(1),
-    };
+        ..SendPlan::new(4, turn, SECOND / 10)
+    })
+}
+
+fn window_of(schedule: SendPlan) -> PlannedWindow {
+    let plan = TrafficPlan::only(schedule, 100);
     PlannedWindow { plan, from_unix_nanos: OPENING, to_unix_nanos: OPENING + 3 * SECOND }
 }
 
@@ -375,7 +378,7 @@ fn the_schedule_of_a_node_that_is_away_goes_on_in_the_accounts() {
 #[test]
 fn a_run_that_was_cut_short_has_the_messages_of_the_time_that_passed() {
     let observed = Observations {
-        window: Some(planned(Turn::One(2))),
+        window: Some(planned(Turn::one(2))),
         ended_unix_nanos: Some(OPENING + SECOND),
         ..observations(4, &[], &[])
     };
@@ -387,12 +390,8 @@ fn a_run_that_was_cut_short_has_the_messages_of_the_time_that_passed() {
 
 #[test]
 fn a_window_without_a_message_is_no_measurement() {
-    let plan = SendPlan { heartbeat_nanos: 60 * SECOND, ..planned(Turn::All).plan };
-    let window = PlannedWindow {
-        from_unix_nanos: OPENING + SECOND / 2,
-        plan: SendPlan { spread_seed: None, ..plan },
-        ..planned(Turn::All)
-    };
+    let once_a_minute = SendPlan { origin_unix_nanos: OPENING, ..SendPlan::new(4, Turn::All, 60 * SECOND) };
+    let window = PlannedWindow { from_unix_nanos: OPENING + SECOND / 2, ..window_of(once_a_minute) };
     let observed = Observations {
         window: Some(window),
         ended_unix_nanos: Some(OPENING + 20 * SECOND),

@@ -5,194 +5,319 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 
 use super::{
-    lives::{add_parts, add_thirds, merge_histograms, sum, sum_if_all},
+    frame::{Frame, Part, Sending},
+    lives::{add_histogram, add_parts, add_thirds, empty_histogram, merge_histograms, sum, sum_if_all},
     merge::ratio,
-    observed::PlannedWindow,
     quantiles::{DelaySummary, Missing},
-    summary::Totals,
-    sustained,
+    summary::{ClassRow, Totals},
+    sustained::{self, Sustained},
 };
-use crate::node::{HistogramText, WINDOW_PARTS, WindowSummary, WindowUsage};
+use crate::node::{ClassPlan, HistogramText, THIRDS, WindowSummary, WindowUsage};
 
-/// A node's counts and usage of one window.
-pub(super) type Part<'a> = (&'a WindowSummary, WindowUsage);
-
-/// A window, and how much of it passed.
+/// The account of one traffic class, or of several together: every intended message is sent, dropped or missed, and every
+/// expected delivery is delivered or lost.
 #[derive(Clone, Debug)]
-pub(super) struct Frame<'a> {
-    pub(super) num_nodes: u64,
-    /// The schedule and the window as they were planned; none if the start was never given.
-    pub(super) planned: Option<&'a PlannedWindow>,
-    /// End of the part of the window that passed, in nanoseconds since the Unix epoch.
-    pub(super) passed_unix_nanos: u64,
-    /// When the run stopped to wait for messages, in nanoseconds since the Unix epoch.
-    pub(super) observed_unix_nanos: u64,
-    /// The wait for late messages was as long as it was to be.
-    pub(super) drained: bool,
-    /// Whole message, in bytes, if all have one size.
-    pub(super) message_size: Option<usize>,
-}
-
-/// The messages of one node.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Sending {
+pub(super) struct Account {
+    /// Messages by sender; of several classes those of all.
+    pub(super) sendings: BTreeMap<u64, Sending>,
+    /// Messages that each sender was to send in each part of the window; empty of several classes.
+    pub(super) messages_by_part: BTreeMap<u64, Vec<u64>>,
     pub(super) intended: u64,
-    pub(super) sent: u64,
-    pub(super) dropped: u64,
+    sent: u64,
+    dropped: u64,
+    missed: u64,
+    expected: u64,
+    delivered: u64,
+    lost: u64,
+    /// Deliveries before the window closed.
+    in_time: u64,
+    late: u64,
+    dropped_copies: u64,
+    duplicates: u64,
+    reordered: u64,
+    undecided: u64,
+    negative_delays: u64,
+    sent_bytes: u64,
+    arrived: u64,
+    arrived_bytes: u64,
+    /// Bytes of all expected deliveries, by the mean size; none where no size is known.
+    offered_bytes: Option<f64>,
+    /// Deliveries after the deadline and those that never came; none without a deadline.
+    deadline_misses: Option<u64>,
+    delays: Histogram<u64>,
+    network_delays: Histogram<u64>,
+    send_lags: Histogram<u64>,
+    /// Deliveries that never came, and messages that were never sent.
+    missing: Missing,
+    missing_on_network: Missing,
+    never_sent: Missing,
+    offered_micros: [u64; THIRDS],
+    arrived_micros: [u64; THIRDS],
 }
 
-impl Sending {
-    /// Messages that are intended by the schedule or by the node's own word, and those that it sent or dropped. The three
-    /// kinds add up whatever the node reports.
-    pub(super) fn new(scheduled: u64, intended: u64, sent: u64, dropped: u64) -> Self {
-        let intended = intended.max(scheduled).max(sent);
-        Self { intended, sent, dropped: dropped.min(intended - sent) }
-    }
-
-    pub(super) fn missed(self) -> u64 {
-        self.intended - self.sent - self.dropped
-    }
-}
-
-impl Frame<'_> {
-    pub(super) fn receivers(&self) -> u64 {
-        self.num_nodes.saturating_sub(1)
-    }
-
-    /// Messages that a node was to send from `from` to `to`, as far as that time passed; 0 where nothing is planned.
-    pub(super) fn scheduled(&self, node: u64, from: u64, to: u64) -> u64 {
-        self.planned.map_or(0, |planned| planned.plan.count(node, from, to.min(self.passed_unix_nanos)))
-    }
-
-    /// The messages of a node in the whole window.
-    pub(super) fn sending(&self, node: u64, window: Option<&WindowSummary>) -> Sending {
-        let scheduled =
-            self.planned.map_or(0, |planned| self.scheduled(node, planned.from_unix_nanos, planned.to_unix_nanos));
-        let (intended, sent, dropped) = window.map_or((0, 0, 0), |w| (w.intended, w.sent, w.dropped));
-        Sending::new(scheduled, intended, sent, dropped)
-    }
-
-    /// Ids of the nodes that may have sent: those that were heard, and, once there was a start, all.
-    fn senders(&self, parts: &BTreeMap<u64, Part<'_>>) -> Vec<u64> {
-        let all = self.planned.map_or(0, |planned| planned.plan.num_nodes.min(self.num_nodes));
-        (0..all).chain(parts.keys().copied().filter(|node| *node >= all)).collect()
-    }
-
-    /// Microseconds from a time to the end of the observation.
-    pub(super) fn age_micros(&self, time: u64) -> u64 {
-        self.observed_unix_nanos.saturating_sub(time) / 1000
-    }
-
-    /// Missing values by age: `scheduled` less `came` of each part of the window.
-    fn missing(&self, total: u64, scheduled: impl Fn(u64, u64) -> u64, came: &[u64]) -> Missing {
-        let Some(planned) = self.planned.filter(|_| total > 0) else { return Missing::new(total, []) };
-        let length = u128::from(planned.to_unix_nanos.saturating_sub(planned.from_unix_nanos));
-        let edge = |part: usize| planned.from_unix_nanos + (length * part as u128 / WINDOW_PARTS as u128) as u64;
-        let ages = (0..WINDOW_PARTS).map(|part| {
-            let (from, to) = (edge(part), edge(part + 1));
-            let missing = scheduled(from, to).saturating_sub(came.get(part).copied().unwrap_or(0));
-            (self.age_micros(to), missing)
-        });
-        Missing::new(total, ages)
-    }
-
-    /// Delays of deliveries to a node, or to all: `total` of them never came, those of `senders` to `receivers` each.
-    pub(super) fn missing_deliveries(&self, total: u64, senders: &[u64], receivers: u64, came: &[u64]) -> Missing {
-        let scheduled = |from, to| {
-            let messages = sum(senders.iter().map(|node| self.scheduled(*node, from, to)));
-            messages.saturating_mul(receivers)
+impl Account {
+    /// Adds up the counts of one class; problems with the nodes' data are added to `problems`.
+    pub(super) fn of_class(
+        class: u16,
+        parts: &BTreeMap<u64, Part<'_>>,
+        frame: &Frame<'_>,
+        problems: &mut Vec<String>,
+    ) -> Self {
+        let place = usize::from(class);
+        let window = |node: &u64| parts.get(node).and_then(|(windows, _)| windows.get(place).copied());
+        let windows: Vec<(u64, &WindowSummary)> =
+            parts.keys().filter_map(|node| Some((*node, window(node)?))).collect();
+        let sum_of = |field: fn(&WindowSummary) -> u64| sum(windows.iter().map(|(_, window)| field(window)));
+        let mut merged = |field: fn(&WindowSummary) -> &HistogramText| {
+            merge_histograms(windows.iter().map(|(node, window)| (*node, field(window))), problems)
         };
-        self.missing(total, scheduled, came)
+        let (delays, network_delays, send_lags) =
+            (merged(|w| &w.delay_micros), merged(|w| &w.network_delay_micros), merged(|w| &w.send_lag_micros));
+        let senders = frame.senders(parts);
+        let sendings: BTreeMap<u64, Sending> =
+            senders.iter().map(|node| (*node, frame.sending(class, *node, window(node)))).collect();
+        let of_all = |field: fn(&Sending) -> u64| sum(sendings.values().map(field));
+        let intended = of_all(|one| one.intended);
+        let receivers = |sender: u64| frame.traffic.receivers(class, sender);
+        let expected = sum(sendings.iter().map(|(node, one)| one.intended.saturating_mul(receivers(*node))));
+        // More than expected came only of a network whose senders do not report all that they sent.
+        let delivered = sum_of(|w| w.received);
+        let lost = expected.saturating_sub(delivered);
+        let messages_by_part: BTreeMap<u64, Vec<u64>> =
+            senders.iter().map(|node| (*node, frame.messages_by_part(class, *node, window(node)))).collect();
+        let deliveries = messages_by_part.iter().map(|(node, messages)| {
+            messages.iter().map(|count| count.saturating_mul(receivers(*node))).collect::<Vec<u64>>()
+        });
+        let deliveries = add_parts(deliveries.collect::<Vec<_>>().iter());
+        let came = add_parts(windows.iter().map(|(_, window)| &window.received_by_part));
+        let missing = frame.missing(lost, &deliveries, &came);
+        let missing_on_network =
+            if network_delays.is_empty() && delivered > 0 { Missing::default() } else { missing.clone() };
+        let sent_by_part = add_parts(windows.iter().map(|(_, window)| &window.sent_by_part));
+        let never_sent = intended.saturating_sub(send_lags.len());
+        let never_sent = frame.missing(never_sent, &add_parts(messages_by_part.values()), &sent_by_part);
+        let plan = frame.traffic.class(class);
+        let mean_size = plan.map_or(0.0, |plan| plan.message_size.mean());
+        let deadline = plan.and_then(|plan| plan.deadline_millis);
+        let offered = windows
+            .iter()
+            .map(|(node, window)| window.offered_micros.map(|micros| micros.saturating_mul(receivers(*node))));
+        Self {
+            intended,
+            sent: of_all(|one| one.sent),
+            dropped: of_all(|one| one.dropped),
+            missed: of_all(|one| one.missed()),
+            expected,
+            delivered,
+            lost,
+            in_time: delivered.saturating_sub(sum_of(|w| w.received_after_end)),
+            late: sum_of(|w| w.late),
+            dropped_copies: sum_of(|w| w.dropped_copies),
+            duplicates: sum_of(|w| w.duplicates),
+            reordered: sum_of(|w| w.reordered),
+            undecided: sum_of(|w| w.undecided),
+            negative_delays: sum_of(|w| w.negative_delays),
+            sent_bytes: sum_of(|w| w.sent_bytes),
+            arrived: sum_of(|w| w.arrivals.count),
+            arrived_bytes: sum_of(|w| w.arrivals.bytes),
+            offered_bytes: (mean_size > 0.0).then_some(expected as f64 * mean_size),
+            deadline_misses: deadline.map(|_| sum_of(|w| w.after_deadline).saturating_add(lost)),
+            offered_micros: add_thirds(offered),
+            arrived_micros: add_thirds(windows.iter().map(|(_, window)| window.arrived_micros)),
+            sendings,
+            messages_by_part,
+            delays,
+            network_delays,
+            send_lags,
+            missing,
+            missing_on_network,
+            never_sent,
+        }
     }
 
-    /// Lags of messages of `senders` that were never sent.
-    pub(super) fn missing_messages(&self, total: u64, senders: &[u64], came: &[u64]) -> Missing {
-        self.missing_deliveries(total, senders, 1, came)
+    /// The account of several classes: counts are added, and distributions are merged.
+    pub(super) fn of_all(classes: &[Self]) -> Self {
+        let count = |field: fn(&Self) -> u64| sum(classes.iter().map(field));
+        let missing = |field: fn(&Self) -> &Missing| Missing::of_all(classes.iter().map(field));
+        let merged = |field: fn(&Self) -> &Histogram<u64>| {
+            let mut merged = empty_histogram();
+            classes.iter().for_each(|class| add_histogram(&mut merged, field(class)));
+            merged
+        };
+        let mut sendings: BTreeMap<u64, Sending> = BTreeMap::new();
+        for class in classes {
+            for (node, one) in &class.sendings {
+                let all = sendings.entry(*node).or_default();
+                all.intended = all.intended.saturating_add(one.intended);
+                all.sent = all.sent.saturating_add(one.sent);
+                all.dropped = all.dropped.saturating_add(one.dropped);
+            }
+        }
+        let some = |values: Vec<Option<u64>>| {
+            let any = values.iter().any(Option::is_some);
+            any.then(|| sum(values.into_iter().flatten()))
+        };
+        let offered: Vec<f64> = classes.iter().filter_map(|class| class.offered_bytes).collect();
+        Self {
+            sendings,
+            messages_by_part: BTreeMap::new(),
+            intended: count(|class| class.intended),
+            sent: count(|class| class.sent),
+            dropped: count(|class| class.dropped),
+            missed: count(|class| class.missed),
+            expected: count(|class| class.expected),
+            delivered: count(|class| class.delivered),
+            lost: count(|class| class.lost),
+            in_time: count(|class| class.in_time),
+            late: count(|class| class.late),
+            dropped_copies: count(|class| class.dropped_copies),
+            duplicates: count(|class| class.duplicates),
+            reordered: count(|class| class.reordered),
+            undecided: count(|class| class.undecided),
+            negative_delays: count(|class| class.negative_delays),
+            sent_bytes: count(|class| class.sent_bytes),
+            arrived: count(|class| class.arrived),
+            arrived_bytes: count(|class| class.arrived_bytes),
+            offered_bytes: (!offered.is_empty()).then(|| offered.iter().sum()),
+            deadline_misses: some(classes.iter().map(|class| class.deadline_misses).collect()),
+            delays: merged(|class| &class.delays),
+            network_delays: merged(|class| &class.network_delays),
+            send_lags: merged(|class| &class.send_lags),
+            missing: missing(|class| &class.missing),
+            missing_on_network: missing(|class| &class.missing_on_network),
+            never_sent: missing(|class| &class.never_sent),
+            offered_micros: add_thirds(classes.iter().map(|class| class.offered_micros)),
+            arrived_micros: add_thirds(classes.iter().map(|class| class.arrived_micros)),
+        }
+    }
+
+    /// Whether the network carried this load.
+    fn sustained(&self, frame: &Frame<'_>, window_seconds: f64) -> Sustained {
+        let per_second = |count: f64| if window_seconds > 0.0 { count / window_seconds } else { 0.0 };
+        let load = sustained::Load {
+            whole: frame.planned.is_some_and(|planned| frame.passed_unix_nanos >= planned.to_unix_nanos),
+            window_seconds,
+            expected: self.expected,
+            dropped: self.dropped,
+            dropped_copies: self.dropped_copies,
+            missed: self.missed,
+            missing: &self.missing,
+            lost: self.lost,
+            max_micros: self.delays.max(),
+            drained: frame.drained,
+            offered_micros: self.offered_micros,
+            arrived_micros: self.arrived_micros,
+            offered_bytes_per_second: self.offered_bytes.map(per_second),
+            delivered_bytes_per_second: per_second(self.arrived_bytes as f64),
+        };
+        load.judge()
+    }
+
+    /// The row of a class.
+    fn row(&self, plan: &ClassPlan, frame: &Frame<'_>, window_seconds: f64) -> ClassRow {
+        let per_second = |count: f64| if window_seconds > 0.0 { count / window_seconds } else { 0.0 };
+        ClassRow {
+            name: plan.name.clone(),
+            protocol: plan.protocol.map(|protocol| protocol.to_string()),
+            after: plan.answer().and_then(|answer| frame.traffic.class(answer.class)).map(|class| class.name.clone()),
+            deadline_millis: plan.deadline_millis,
+            intended: self.intended,
+            sent: self.sent,
+            late: self.late,
+            dropped: self.dropped,
+            missed: self.missed,
+            dropped_copies: self.dropped_copies,
+            expected: self.expected,
+            delivered: self.delivered,
+            lost: self.lost,
+            delivery_ratio: ratio(self.delivered, self.expected),
+            deadline_misses: self.deadline_misses,
+            backlog_at_end: self.expected.saturating_sub(self.in_time),
+            sustained: self.sustained(frame, window_seconds),
+            duplicates: self.duplicates,
+            reordered: self.reordered,
+            undecided: self.undecided,
+            negative_delays: self.negative_delays,
+            sent_bytes_per_second: per_second(self.sent_bytes as f64),
+            offered_bytes_per_second: self.offered_bytes.map(per_second),
+            delivered_in_window: self.arrived,
+            delivered_bytes_per_second: per_second(self.arrived_bytes as f64),
+            delay: DelaySummary::of(&self.delays, &self.missing),
+            network_delay: DelaySummary::of(&self.network_delays, &self.missing_on_network),
+            send_lag: DelaySummary::of(&self.send_lags, &self.never_sent),
+            phases: vec![],
+        }
+    }
+
+    fn totals(&self, frame: &Frame<'_>, window_seconds: f64, usages: &[WindowUsage]) -> Totals {
+        let per_second = |count: f64| if window_seconds > 0.0 { count / window_seconds } else { 0.0 };
+        // A sum of nothing is -0.0.
+        let cpu_seconds = usages.iter().map(|usage| usage.cpu_seconds).sum::<f64>() + 0.0;
+        let socket_bytes = sum_if_all(usages.iter().map(|usage| usage.socket_bytes_sent));
+        Totals {
+            window_seconds,
+            intended: self.intended,
+            sent: self.sent,
+            late: self.late,
+            dropped: self.dropped,
+            missed: self.missed,
+            dropped_copies: self.dropped_copies,
+            expected: self.expected,
+            delivered: self.delivered,
+            lost: self.lost,
+            delivery_ratio: ratio(self.delivered, self.expected),
+            deadline_misses: self.deadline_misses,
+            backlog_at_end: self.expected.saturating_sub(self.in_time),
+            sustained: self.sustained(frame, window_seconds),
+            duplicates: self.duplicates,
+            reordered: self.reordered,
+            undecided: self.undecided,
+            negative_delays: self.negative_delays,
+            sent_per_second: per_second(self.sent as f64),
+            sent_bytes_per_second: per_second(self.sent_bytes as f64),
+            offered_bytes_per_second: self.offered_bytes.map(per_second),
+            delivered_in_window: self.arrived,
+            delivered_bytes_per_second: per_second(self.arrived_bytes as f64),
+            delay: DelaySummary::of(&self.delays, &self.missing),
+            network_delay: DelaySummary::of(&self.network_delays, &self.missing_on_network),
+            send_lag: DelaySummary::of(&self.send_lags, &self.never_sent),
+            cpu_seconds,
+            cpu_seconds_per_million_deliveries: (self.arrived > 0).then(|| cpu_seconds * 1e6 / self.arrived as f64),
+            socket_bytes_per_delivered_byte: socket_bytes.and_then(|bytes| ratio(bytes, self.arrived_bytes)),
+        }
     }
 }
 
-/// Adds up what the nodes counted in a window; problems with their data are added to `problems`.
-pub(super) fn totals(
-    parts: &BTreeMap<u64, Part<'_>>,
-    frame: &Frame<'_>,
-    window_seconds: f64,
-    problems: &mut Vec<String>,
-) -> Totals {
-    let sum_of = |field: fn(&WindowSummary) -> u64| sum(parts.values().map(|(window, _)| field(window)));
-    let mut merged = |field: fn(&WindowSummary) -> &HistogramText| -> Histogram<u64> {
-        merge_histograms(parts.iter().map(|(node, (window, _))| (*node, field(window))), problems)
-    };
-    let (delays, network_delays, send_lags) =
-        (merged(|w| &w.delay_micros), merged(|w| &w.network_delay_micros), merged(|w| &w.send_lag_micros));
-    let senders = frame.senders(parts);
-    let sendings: Vec<Sending> =
-        senders.iter().map(|node| frame.sending(*node, parts.get(node).map(|(window, _)| *window))).collect();
-    let of_all = |field: fn(&Sending) -> u64| sum(sendings.iter().map(field));
-    let (intended, sent, dropped) = (of_all(|one| one.intended), of_all(|one| one.sent), of_all(|one| one.dropped));
-    let missed = of_all(|one| one.missed());
-    let receivers = frame.receivers();
-    let expected = intended.saturating_mul(receivers);
-    // More than expected came only of a network whose senders do not report all that they sent.
-    let delivered = sum_of(|w| w.received);
-    let lost = expected.saturating_sub(delivered);
-    let came = add_parts(parts.values().map(|(window, _)| &window.received_by_part));
-    let missing = frame.missing_deliveries(lost, &senders, receivers, &came);
-    let on_network = if network_delays.is_empty() && delivered > 0 { Missing::default() } else { missing.clone() };
-    let sent_by_part = add_parts(parts.values().map(|(window, _)| &window.sent_by_part));
-    let never_sent = frame.missing_messages(intended.saturating_sub(send_lags.len()), &senders, &sent_by_part);
-    let in_time = delivered.saturating_sub(sum_of(|w| w.received_after_end));
-    let per_second = |count: u64| if window_seconds > 0.0 { count as f64 / window_seconds } else { 0.0 };
-    let (arrived, arrived_bytes) = (sum_of(|w| w.arrivals.count), sum_of(|w| w.arrivals.bytes));
-    let offered_bytes_per_second = frame.message_size.map(|size| per_second(expected.saturating_mul(size as u64)));
-    let dropped_copies = sum_of(|w| w.dropped_copies);
-    let sustained = sustained::Load {
-        whole: frame.planned.is_some_and(|planned| frame.passed_unix_nanos >= planned.to_unix_nanos),
-        window_seconds,
-        expected,
-        dropped,
-        dropped_copies,
-        missed,
-        missing: &missing,
-        lost,
-        max_micros: delays.max(),
-        drained: frame.drained,
-        offered_micros: add_thirds(parts.values().map(|(window, _)| window.offered_micros))
-            .map(|micros| micros.saturating_mul(receivers)),
-        arrived_micros: add_thirds(parts.values().map(|(window, _)| window.arrived_micros)),
-        offered_bytes_per_second,
-        delivered_bytes_per_second: per_second(arrived_bytes),
-    };
-    // A sum of nothing is -0.0.
-    let cpu_seconds = parts.values().map(|(_, usage)| usage.cpu_seconds).sum::<f64>() + 0.0;
-    let socket_bytes = sum_if_all(parts.values().map(|(_, usage)| usage.socket_bytes_sent));
-    Totals {
-        window_seconds,
-        intended,
-        sent,
-        late: sum_of(|w| w.late),
-        dropped,
-        missed,
-        dropped_copies,
-        expected,
-        delivered,
-        lost,
-        delivery_ratio: ratio(delivered, expected),
-        backlog_at_end: expected.saturating_sub(in_time),
-        sustained: sustained.judge(),
-        duplicates: sum_of(|w| w.duplicates),
-        reordered: sum_of(|w| w.reordered),
-        undecided: sum_of(|w| w.undecided),
-        negative_delays: sum_of(|w| w.negative_delays),
-        sent_per_second: per_second(sent),
-        sent_bytes_per_second: per_second(sum_of(|w| w.sent_bytes)),
-        offered_bytes_per_second,
-        delivered_in_window: arrived,
-        delivered_bytes_per_second: per_second(arrived_bytes),
-        delay: DelaySummary::of(&delays, &missing),
-        network_delay: DelaySummary::of(&network_delays, &on_network),
-        send_lag: DelaySummary::of(&send_lags, &never_sent),
-        cpu_seconds,
-        cpu_seconds_per_million_deliveries: (arrived > 0).then(|| cpu_seconds * 1e6 / arrived as f64),
-        socket_bytes_per_delivered_byte: socket_bytes.and_then(|bytes| ratio(bytes, arrived_bytes)),
+/// The accounts of a window: of each class, and of all together.
+pub(super) struct Accounts {
+    pub(super) classes: Vec<Account>,
+    pub(super) all: Account,
+}
+
+impl Accounts {
+    /// Adds up the counts of the nodes in a window; problems with their data are added to `problems`.
+    pub(super) fn new(parts: &BTreeMap<u64, Part<'_>>, frame: &Frame<'_>, problems: &mut Vec<String>) -> Self {
+        let classes: Vec<Account> =
+            frame.traffic.numbered().map(|(number, _)| Account::of_class(number, parts, frame, problems)).collect();
+        let all = Account::of_all(&classes);
+        Self { classes, all }
+    }
+
+    /// A row for each class.
+    pub(super) fn rows(&self, frame: &Frame<'_>, window_seconds: f64) -> Vec<ClassRow> {
+        let classes = frame.traffic.classes.iter().zip(&self.classes);
+        classes.map(|(plan, account)| account.row(plan, frame, window_seconds)).collect()
+    }
+
+    /// The result of all classes together; the load of several is sustained if that of each is.
+    pub(super) fn totals(&self, parts: &BTreeMap<u64, Part<'_>>, frame: &Frame<'_>, window_seconds: f64) -> Totals {
+        let usages: Vec<WindowUsage> = parts.values().map(|(_, usage)| *usage).collect();
+        let mut totals = self.all.totals(frame, window_seconds, &usages);
+        if self.classes.len() > 1 {
+            let named = frame.traffic.classes.iter().zip(&self.classes);
+            let verdicts = named.map(|(plan, class)| (plan.name.as_str(), class.sustained(frame, window_seconds)));
+            totals.sustained = Sustained::of_all(verdicts, totals.sustained.backlog_by_third);
+        }
+        totals
     }
 }

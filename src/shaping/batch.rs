@@ -25,7 +25,8 @@
 
 use std::net::IpAddr;
 
-use super::{plan::InterfacePlan, shape::Shape};
+use super::plan::InterfacePlan;
+use crate::scenario::Shape;
 
 /// Packets are about this long, Ethernet header included, where a queue is counted in packets.
 const FRAME: u64 = 1514;
@@ -149,7 +150,7 @@ pub fn batch(plan: &InterfacePlan, devices: &Devices, before: Option<&InterfaceP
     } else {
         classes(tc, devices, plan, fresh);
     }
-    let (takes_all, blocks) = (!plan.ingress.is_free(), plan.blockable || !plan.blocked.is_empty());
+    let (takes_all, blocks) = (!plan.ingress.is_unshaped(), plan.blockable || !plan.blocked.is_empty());
     if fresh && (takes_all || blocks) {
         tc.push(format!("qdisc add dev {interface} handle ffff: ingress"));
     }

@@ -89,7 +89,7 @@ fn counters_of(interface: &str) -> Result<Vec<QdiscCounters>, ShapingError> {
 ///
 /// # Errors
 /// Those of `ip`.
-pub(super) fn remove_leftovers() -> Result<Vec<String>, ShapingError> {
+pub(crate) fn remove_leftovers() -> Result<Vec<String>, ShapingError> {
     let links = links()?;
     let is_left = |name: &&str| {
         let index = name.strip_prefix(INGRESS).or_else(|| name.strip_prefix(SINK));

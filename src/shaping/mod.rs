@@ -10,20 +10,20 @@
 //! interface, and applied at both. So `--latency 50` means 50 ms from node to node, one way.
 
 mod batch;
-mod command;
 mod congestion;
 mod counters;
 mod interface;
-mod links;
 mod plan;
 mod shape;
 mod tool;
 
 pub use batch::{Batch, Devices, WIRE_BYTES, batch, burst_bytes, queue_bytes};
-pub use command::{ShapeArgs, command};
 pub use counters::{QdiscCounters, qdisc_counters};
+pub(crate) use interface::remove_leftovers;
 pub use interface::{Interface, RemovedParts};
-pub use links::{LinkPlan, LinkPlanError, Nodes, links_between};
+
 pub use plan::{InterfacePlan, PeerRule};
-pub use shape::{Shape, ShapeError, ShapeFlags};
+pub use shape::ShapeFlags;
+
+pub use crate::scenario::{LinkPlan, Nodes, Shape, ShapeError, ShapePatch, links_between};
 pub use tool::{ShapingError, ip_batch};

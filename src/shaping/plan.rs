@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::batch::peer_handles;
-use super::shape::{Shape, ShapeError};
+use crate::scenario::{Shape, ShapeError};
 
 /// Most peers with a rule of their own: a table of u32 filters holds 2047 of a family.
 pub(super) const MOST_PEERS: usize = 2000;
@@ -58,13 +58,13 @@ impl InterfacePlan {
     }
 
     /// Whether there is nothing to do.
-    pub fn is_free(&self) -> bool {
-        self.egress.is_free()
-            && self.ingress.is_free()
+    pub fn is_unshaped(&self) -> bool {
+        self.egress.is_unshaped()
+            && self.ingress.is_unshaped()
             && self.blocked.is_empty()
             && self.congestion_control.is_none()
             && !(self.blockable || self.adjustable_delay || self.adjustable_rate)
-            && self.peers.iter().all(|peer| peer.shape.is_free())
+            && self.peers.iter().all(|peer| peer.shape.is_unshaped())
     }
 
     /// Whether it takes the kernel's netem, now or when it is changed.

@@ -1,176 +1,9 @@
-//! What one direction of a link is like.
-
-use std::{fmt, str::FromStr};
+//! The flags of a shape.
 
 use clap::Args;
-use serde::{Deserialize, Serialize};
-use thiserror::Error;
+use serde::Serialize;
 
-/// Longest latency, in milliseconds: a day would be taken for seconds by mistake.
-const MOST_LATENCY: f64 = 60_000.0;
-
-/// Lowest and highest throughput, in kilobytes per second: below, a handshake takes minutes; above is beyond `tc`'s 64 bits
-/// of bits per second, with room.
-const THROUGHPUT: std::ops::RangeInclusive<u64> = 8..=1_000_000_000;
-
-/// One direction of a link. The default is an unshaped one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Shape {
-    /// Time that each packet takes, in milliseconds.
-    #[serde(alias = "latency")]
-    pub latency_millis: f64,
-    /// The latency of each packet differs from it by up to so much, evenly, in milliseconds. Packets overtake each other.
-    #[serde(alias = "jitter")]
-    pub jitter_millis: f64,
-    /// Packets that are lost, in percent, each independently.
-    #[serde(alias = "loss")]
-    pub loss_percent: f64,
-    /// Packets that come twice, in percent.
-    #[serde(alias = "duplicate")]
-    pub duplicate_percent: f64,
-    /// Packets that are sent at once, without the latency, and so overtake others, in percent.
-    #[serde(alias = "reorder")]
-    pub reorder_percent: f64,
-    /// Most kilobytes (1000 bytes) per second, of what frames take on Ethernet's wire; none for no limit.
-    #[serde(alias = "throughput")]
-    pub throughput_kilobytes_per_second: Option<u64>,
-}
-
-/// Why a shape can't be.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("{0}")]
-pub struct ShapeError(pub String);
-
-impl Shape {
-    /// The shape, if its values can be.
-    ///
-    /// # Errors
-    /// One line that names the value.
-    pub fn validated(self) -> Result<Self, ShapeError> {
-        let error = |line: String| Err(ShapeError(line));
-        let Self { latency_millis, jitter_millis, reorder_percent, .. } = self;
-        for (name, value) in [("latency", latency_millis), ("jitter", jitter_millis)] {
-            if !(0.0..=MOST_LATENCY).contains(&value) {
-                return error(format!("{name} {value}: give milliseconds from 0 to {MOST_LATENCY}"));
-            }
-        }
-        let percents =
-            [("loss", self.loss_percent), ("duplicate", self.duplicate_percent), ("reorder", reorder_percent)];
-        for (name, value) in percents {
-            if !(0.0..=100.0).contains(&value) {
-                return error(format!("{name} {value}: give percent from 0 to 100"));
-            }
-        }
-        if jitter_millis > latency_millis {
-            return error(format!("jitter {jitter_millis} is above latency {latency_millis}: no packet comes early"));
-        }
-        if reorder_percent > 0.0 && latency_millis == 0.0 {
-            return error("reorder needs a latency: packets overtake by going without it".into());
-        }
-        if let Some(rate) = self.throughput_kilobytes_per_second
-            && !THROUGHPUT.contains(&rate)
-        {
-            let (least, most) = (THROUGHPUT.start(), THROUGHPUT.end());
-            return error(format!("throughput {rate}: give kilobytes per second from {least} to {most}"));
-        }
-        Ok(self)
-    }
-
-    /// Whether nothing is shaped.
-    pub fn is_free(&self) -> bool {
-        !self.needs_netem() && self.throughput_kilobytes_per_second.is_none()
-    }
-
-    /// Whether it takes the kernel's netem; the throughput alone does not.
-    pub fn needs_netem(&self) -> bool {
-        [self.latency_millis, self.loss_percent, self.duplicate_percent, self.reorder_percent]
-            .iter()
-            .any(|value| *value > 0.0)
-    }
-
-    /// Whether packets of one sender meet different fates: then what looks like one packet must really be one.
-    pub(super) fn is_by_packet(&self) -> bool {
-        [self.jitter_millis, self.loss_percent, self.duplicate_percent, self.reorder_percent]
-            .iter()
-            .any(|value| *value > 0.0)
-    }
-
-    /// Throughput in bytes per second.
-    pub fn bytes_per_second(&self) -> Option<u64> {
-        self.throughput_kilobytes_per_second.map(|kilobytes| kilobytes * 1000)
-    }
-
-    /// This shape with some of its values given anew, in the text that [`FromStr`] reads.
-    ///
-    /// # Errors
-    /// One line that names the value.
-    pub fn with(&self, text: &str) -> Result<Self, ShapeError> {
-        let own = if self.is_free() { String::new() } else { self.to_string() };
-        format!("{own},{text}").parse()
-    }
-
-    /// This shape and then `next`, as one.
-    pub fn then(&self, next: &Self) -> Self {
-        let either = |a: f64, b: f64| 100.0 - (100.0 - a) * (100.0 - b) / 100.0;
-        let rates = [self.throughput_kilobytes_per_second, next.throughput_kilobytes_per_second];
-        Self {
-            latency_millis: self.latency_millis + next.latency_millis,
-            jitter_millis: self.jitter_millis + next.jitter_millis,
-            loss_percent: either(self.loss_percent, next.loss_percent),
-            duplicate_percent: either(self.duplicate_percent, next.duplicate_percent),
-            reorder_percent: either(self.reorder_percent, next.reorder_percent),
-            throughput_kilobytes_per_second: rates.into_iter().flatten().min(),
-        }
-    }
-}
-
-/// Reads `latency=50,jitter=5,loss=1,duplicate=0,reorder=0,throughput=10000`, any of them.
-impl FromStr for Shape {
-    type Err = ShapeError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let mut shape = Self::default();
-        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-            let bad = || {
-                ShapeError(format!(
-                    "'{part}' is none of latency=MS, jitter=MS, loss=PERCENT, duplicate=PERCENT, reorder=PERCENT, throughput=KB/S"
-                ))
-            };
-            let (key, value) = part.split_once('=').ok_or_else(bad)?;
-            let number = || value.trim().parse::<f64>().map_err(|_| bad());
-            match key.trim() {
-                "latency" => shape.latency_millis = number()?,
-                "jitter" => shape.jitter_millis = number()?,
-                "loss" => shape.loss_percent = number()?,
-                "duplicate" => shape.duplicate_percent = number()?,
-                "reorder" => shape.reorder_percent = number()?,
-                "throughput" => {
-                    shape.throughput_kilobytes_per_second = Some(value.trim().parse().map_err(|_| bad())?);
-                }
-                _ => return Err(bad()),
-            }
-        }
-        shape.validated()
-    }
-}
-
-/// Writes what [`FromStr`] reads; "unshaped" for a free shape.
-impl fmt::Display for Shape {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let named = [
-            ("latency", self.latency_millis),
-            ("jitter", self.jitter_millis),
-            ("loss", self.loss_percent),
-            ("duplicate", self.duplicate_percent),
-            ("reorder", self.reorder_percent),
-        ];
-        let mut parts: Vec<String> =
-            named.iter().filter(|(_, value)| *value > 0.0).map(|(name, value)| format!("{name}={value}")).collect();
-        parts.extend(self.throughput_kilobytes_per_second.map(|rate| format!("throughput={rate}")));
-        formatter.write_str(if parts.is_empty() { "unshaped".into() } else { parts.join(",") }.as_str())
-    }
-}
+use crate::scenario::{Shape, ShapeError, ShapePatch};
 
 /// The flags that shape every link alike; shared by `local` and `shape`.
 #[derive(Clone, Debug, Default, Args, Serialize)]
@@ -202,53 +35,18 @@ impl ShapeFlags {
     /// # Errors
     /// One line that names the flag.
     pub fn shape(&self) -> Result<Shape, ShapeError> {
-        let shape = Shape {
-            latency_millis: self.latency.unwrap_or_default(),
-            jitter_millis: self.jitter.unwrap_or_default(),
-            loss_percent: self.loss.unwrap_or_default(),
-            duplicate_percent: self.duplicate.unwrap_or_default(),
-            reorder_percent: self.reorder.unwrap_or_default(),
+        Shape::default().with(&self.patch()).map_err(|error| ShapeError(format!("--{error}")))
+    }
+
+    /// The values that are given.
+    pub fn patch(&self) -> ShapePatch {
+        ShapePatch {
+            latency_millis: self.latency,
+            jitter_millis: self.jitter,
+            loss_percent: self.loss,
+            duplicate_percent: self.duplicate,
+            reorder_percent: self.reorder,
             throughput_kilobytes_per_second: self.throughput,
-        };
-        shape.validated().map_err(|error| ShapeError(format!("--{error}")))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_shape_survives_its_text() {
-        let text = "latency=50,jitter=5.5,loss=1,duplicate=0.1,reorder=2,throughput=10000";
-        assert_eq!(text.parse::<Shape>().unwrap().to_string(), text);
-        assert_eq!("".parse::<Shape>().unwrap(), Shape::default());
-        assert_eq!(Shape::default().to_string(), "unshaped");
-    }
-
-    #[test]
-    fn what_can_not_be_is_refused_by_name() {
-        for (text, says) in [
-            ("latency", "'latency' is none of"),
-            ("speed=3", "'speed=3' is none of"),
-            ("latency=-1", "latency -1"),
-            ("latency=nan", "latency NaN"),
-            ("loss=101", "loss 101"),
-            ("latency=5,jitter=6", "jitter 6 is above"),
-            ("reorder=5", "reorder needs a latency"),
-            ("throughput=1", "throughput 1"),
-            ("throughput=x", "'throughput=x' is none of"),
-        ] {
-            let error = text.parse::<Shape>().unwrap_err().to_string();
-            assert!(error.starts_with(says), "{text}: {error}");
         }
-    }
-
-    #[test]
-    fn two_shapes_in_a_row_add_up() {
-        let first: Shape = "latency=10,loss=50,throughput=100".parse().unwrap();
-        let second: Shape = "latency=5,loss=50,throughput=90".parse().unwrap();
-        assert_eq!(first.then(&second).to_string(), "latency=15,loss=75,throughput=90");
-        assert_eq!(first.then(&Shape::default()), first);
     }
 }

@@ -3,11 +3,12 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
+    fs::{self, File},
     io::{Read, Write},
     net::{TcpListener, TcpStream},
     path::PathBuf,
     process::{Child, Command, Output, Stdio},
-    sync::atomic::{AtomicU16, Ordering},
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -35,14 +36,49 @@ pub fn bench_command() -> Command {
     command
 }
 
-/// The first of `count` ports in a row that are free, and that no other test of this program gets. Below the range
-/// that the kernel takes for outgoing connections.
+/// Ports of the tests, below the range that the kernel takes for outgoing connections.
+const FIRST_PORT: u16 = 21_000;
+const LAST_PORT: u16 = 32_000;
+
+/// Ports that a test program reserves at once.
+const BLOCK: u16 = 100;
+
+/// Ports of the blocks that this program has reserved, of which the first `taken` of the last one are given out. The locks
+/// live as long as the program.
+struct Reserved {
+    locks: Vec<File>,
+    block: u16,
+    taken: u16,
+}
+
+/// Reserves a block that no other running test program has: a locked file stands for it, which the kernel unlocks when
+/// the program ends.
+fn reserve_block(locks: &mut Vec<File>) -> u16 {
+    let folder = std::env::temp_dir().join(format!("apollo-test-ports-{}", nix::unistd::getuid()));
+    fs::create_dir_all(&folder).unwrap();
+    for block in (FIRST_PORT..LAST_PORT).step_by(BLOCK.into()) {
+        let lock = File::create(folder.join(block.to_string())).unwrap();
+        if lock.try_lock().is_ok() {
+            locks.push(lock);
+            return block;
+        }
+    }
+    panic!("other test programs have reserved all blocks of ports in {}", folder.display());
+}
+
+/// The first of `count` ports in a row that are free, and that no other test gets, of this program or of one that runs beside
+/// it.
 pub fn free_ports(count: u16) -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Several test programs may run at once: each starts somewhere else.
-    let offset = (std::process::id() % 97) as u16 * 100;
+    static RESERVED: Mutex<Reserved> = Mutex::new(Reserved { locks: Vec::new(), block: 0, taken: BLOCK });
+    assert!(count <= BLOCK, "a block has {BLOCK} ports");
+    let mut reserved = RESERVED.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
-        let base = 21_000 + (offset + NEXT.fetch_add(count, Ordering::Relaxed)) % 11_000;
+        if reserved.taken + count > BLOCK {
+            reserved.block = reserve_block(&mut reserved.locks);
+            reserved.taken = 0;
+        }
+        let base = reserved.block + reserved.taken;
+        reserved.taken += count;
         if (base..base + count).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
             return base;
         }

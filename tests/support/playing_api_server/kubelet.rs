@@ -13,6 +13,7 @@ use std::{
     thread,
 };
 
+use apollo_network_benchmark::{node::NodeConfig, scenario::read_toml};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
@@ -205,8 +206,9 @@ fn environment(store: &Store, pod: &Value) -> BTreeMap<String, String> {
 fn node(inner: &mut Inner, store: &Store, pod: &Value) -> Running {
     let mut environment = environment(store, pod);
     let namespace = pod["metadata"]["namespace"].as_str().unwrap();
-    let number = |name: &str| environment[name].parse::<u16>().unwrap();
-    let (id, count, port) = (number("APOLLO_ID"), number("APOLLO_NUM_NODES"), number("APOLLO_METRIC_PORT"));
+    let config: NodeConfig = read_toml("APOLLO_CONFIG_TEXT", &environment["APOLLO_CONFIG_TEXT"]).unwrap();
+    let id: u16 = environment["APOLLO_ID"].parse().unwrap();
+    let (count, port) = (u16::try_from(config.scenario.nodes.count).unwrap(), config.metric_port);
     let base = *inner.networks.entry(namespace.into()).or_insert_with(|| free_ports(2 * count));
     let peers = environment["APOLLO_BOOTSTRAP"].split(',').map(|address| {
         let parts: Vec<&str> = address.split('/').collect();

@@ -1,0 +1,94 @@
+//! Why a command did not do what it was asked for, and the exit code of that.
+
+use std::process::ExitCode;
+
+use crate::{
+    deploy::StartError,
+    image::ImageError,
+    kubernetes::KubernetesError,
+    node::{self, UsageError},
+    report::FolderError,
+    terminal::{self, tell},
+};
+
+/// Exit code of arguments that can't work, and of a command that can't be carried out here.
+const BAD_USAGE: u8 = 2;
+
+/// Exit code of a failure, and of a run that is not valid.
+const FAILED: u8 = 1;
+
+/// Why a command ends with another exit code than 0.
+#[derive(Debug)]
+pub(super) enum CliError {
+    /// The arguments can't work, or something is missing that the user can fix.
+    Usage(String),
+    /// It should have worked.
+    Failed(String),
+    /// The run is not valid; its result is printed, with the reasons.
+    Invalid,
+    /// No command was given; the help is printed.
+    NoCommand,
+}
+
+impl CliError {
+    /// The exit code of a command, whose error is printed.
+    pub(super) fn exit(result: Result<(), Self>) -> ExitCode {
+        let Err(error) = result else { return terminal::exit_code(ExitCode::SUCCESS) };
+        if let Self::Usage(line) | Self::Failed(line) = &error {
+            tell(&format!("error: {line}"));
+        }
+        ExitCode::from(match error {
+            Self::Usage(_) | Self::NoCommand => BAD_USAGE,
+            Self::Failed(_) | Self::Invalid => FAILED,
+        })
+    }
+}
+
+impl From<UsageError> for CliError {
+    fn from(error: UsageError) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
+
+impl From<StartError> for CliError {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Usage(line) => Self::Usage(line),
+            StartError::Failed(line) => Self::Failed(line),
+        }
+    }
+}
+
+impl From<node::Failure> for CliError {
+    fn from(error: node::Failure) -> Self {
+        match error {
+            node::Failure::Usage(line) => Self::Usage(line),
+            node::Failure::Other(line) => Self::Failed(line),
+        }
+    }
+}
+
+impl From<ImageError> for CliError {
+    fn from(error: ImageError) -> Self {
+        match error {
+            ImageError::Usage(line) => Self::Usage(line),
+            ImageError::Failed(line) => Self::Failed(line),
+        }
+    }
+}
+
+impl From<KubernetesError> for CliError {
+    fn from(error: KubernetesError) -> Self {
+        match error {
+            KubernetesError::Usage(line) => Self::Usage(line),
+            KubernetesError::Refused { line, .. } | KubernetesError::Failed(line) => Self::Failed(line),
+        }
+    }
+}
+
+/// A file that can't be written; a folder that can't be taken is bad usage, which its caller says.
+impl From<FolderError> for CliError {
+    fn from(error: FolderError) -> Self {
+        Self::Failed(error.to_string())
+    }
+}

@@ -1,0 +1,203 @@
+//! Both programs, from their command lines to their exit codes.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+
+use super::{
+    arguments::LocalArgs,
+    cluster::{self, ClusterArgs},
+    command_line::{VERSION, parse, parse_words, write_man_pages},
+    error::CliError,
+    image::{self, ImageArgs},
+    local::local,
+    node::NodeCommand,
+    remote::{RemoteArgs, remote},
+    report::{ReportArgs, report},
+    run::RunArgs,
+    scenario::{ScenarioArgs, scenario},
+    shape::{ShapeArgs, shape},
+};
+use crate::{deploy::docker, node::with_bare_environment, terminal::say};
+
+/// How much a libp2p network carries, how fast messages reach everyone, and what breaks first.
+#[derive(Parser)]
+#[command(name = "apollo-bench", version = VERSION, max_term_width = 120, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a scenario file on a deployment, and print what got through, how fast and at what cost
+    ///
+    /// Reads the scenario, replaces the values that flags give, and does the rest as the command of the deployment does: local for
+    /// process, netns and docker, remote for remote, cluster start for kubernetes. Their flags may follow the file.
+    #[command(after_help = RUN_HELP)]
+    Run(RunArgs),
+    /// Show, check and describe scenario files
+    Scenario(ScenarioArgs),
+    /// Run a network of nodes on this machine, and print what got through, how fast and at what cost
+    ///
+    /// Starts the nodes as processes, waits until all are connected, starts them at one instant, warms up, measures,
+    /// waits for what is still under way, and prints the result. Every flag has a default.
+    #[command(after_help = LOCAL_HELP)]
+    Local(Box<LocalArgs>),
+    /// Run the same over nodes that run already: services of other machines, pods of a cluster
+    ///
+    /// Asks the nodes for what they are, waits until all are connected, starts them at one instant, waits for the end of the
+    /// window, and collects and prints the result, as local does. The workload is the nodes' own. They must run with
+    /// --controlled, and the same --num-nodes, --mode and workload.
+    #[command(after_help = REMOTE_HELP)]
+    Remote(Box<RemoteArgs>),
+    /// Print the result of a run again, derived from the files in its folder
+    ///
+    /// Makes the result from what each life of each node counted and the runner observed, and compares it with the
+    /// summary.json of the folder. Exit codes: 0 the run is valid; 1 it is not, or its summary says something else; 2 bad
+    /// usage.
+    Report(ReportArgs),
+    /// Run the network on Kubernetes
+    Cluster(ClusterArgs),
+    /// Run one node, as the program broadcast_network_stress_test_node does
+    Node(Box<NodeCommand>),
+    /// Shape what goes through a network interface: latency, jitter, loss, throughput
+    ///
+    /// Applies the shape to an interface of this network namespace; shows it (--show); takes it away (--remove); or, as
+    /// an entry point, applies it and becomes the command after the two dashes.
+    #[command(after_help = SHAPE_HELP)]
+    Shape(Box<ShapeArgs>),
+    /// Build a small container image of this program
+    ///
+    /// It has no base image: in it are this program, the node, tc and ip of this machine, and the libraries they need.
+    /// Needs no registry and no network, and Docker only for --load. The same files give the same digest.
+    #[command(after_help = IMAGE_HELP)]
+    Image(ImageArgs),
+    #[command(hide = true)]
+    ReapDocker {
+        /// The run whose things are removed from Docker once standard input is closed
+        run: String,
+    },
+    /// Print the completion script of a shell
+    ///
+    /// For bash: source <(apollo-bench completions bash)
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Write the man pages of both programs
+    #[command(hide = true)]
+    Man {
+        /// Folder for them, made if it is not there
+        folder: PathBuf,
+    },
+}
+
+const RUN_HELP: &str = "\
+Examples:
+  A scenario on the loopback, for ten seconds:
+    apollo-bench run scenarios/starknet-today.toml --timeout 10
+  The same in network namespaces, with one value changed:
+    apollo-bench run scenarios/starknet-today.toml --on netns --set traffic.votes.deadline_millis=500
+  Repeat the run of a folder:
+    apollo-bench run FOLDER/scenario.toml
+
+'apollo-bench local --help', 'apollo-bench remote --help' and 'apollo-bench cluster start --help' list the flags.
+Exit codes: 0 the run is valid; 1 it is not, and the reason is printed; 2 bad usage";
+
+const LOCAL_HELP: &str = "\
+Examples:
+  Five nodes, all of which send 64 KiB twenty times a second:
+    apollo-bench local --num-nodes 5 --message-size-bytes 65536 --heartbeat-millis 50
+  One broadcaster over SQMR and QUIC, a line for each node:
+    apollo-bench local --mode one --network-protocol sqmr --quic --per-node
+  Find what the network carries, from 10 MB/s on:
+    apollo-bench local --mode explore --explore-cool-down-duration-seconds 10 \\
+      --explore-run-duration-seconds 20 --explore-min-throughput-byte-per-seconds 10000000
+
+Exit codes: 0 the run is valid; 1 it is not, and the reason is printed; 2 bad usage";
+
+const REMOTE_HELP: &str = "\
+A node lives for one run. When its run is collected it is told to end, with exit code 0: let its service manager start it
+afresh (systemd: Restart=always), and it is ready for the next one. --keep-nodes leaves it up, with its counts, until its
+own --timeout. Ctrl-C leaves the run going on; the command to collect it later is printed.
+
+Where the flags say what the links should be (--latency, --links FILE ...) and the nodes have --probe-port, the links are
+measured before and after the window. Between hosts one-way delays rely on clocks: these are compared, and a difference
+that matters is told. Links between hosts are judged by their round trips.
+
+Examples:
+  Nodes on three hosts, each started with --controlled --metric-port 2000:
+    apollo-bench remote --node 10.0.0.1:2000,10.0.0.2:2000,10.0.0.3:2000 --timeout 60
+  The same from a file, one endpoint a line; a line for each node in the result:
+    apollo-bench remote --nodes-file nodes.txt --per-node
+  Begin a run of an hour, go away, and collect it later, from this folder:
+    apollo-bench remote --nodes-file nodes.txt --timeout 3600 --output run1 --detach
+    apollo-bench remote --nodes-file nodes.txt --timeout 3600 --output run1
+  Links that should have 20 ms one way:
+    apollo-bench remote --nodes-file nodes.txt --latency 20 --per-link
+
+Exit codes: 0 the run is valid, or has begun (--detach); 1 it is not valid, or was left; 2 bad usage, or nodes that can't be
+used, and why";
+
+const SHAPE_HELP: &str = "\
+Latency, jitter, loss, duplicates and reordering are applied once, to what leaves; throughput to what leaves and to what
+comes in. Between two interfaces shaped alike, --latency 50 is 50 ms one way and 100 ms there and back.
+
+Examples:
+  apollo-bench shape --interface eth0 --latency 50 --jitter 5 --throughput 10000
+  apollo-bench shape --interface eth0 --show
+  apollo-bench shape --interface eth0 --remove
+  apollo-bench shape --interface eth0 --latency 50 -- node --id 0 ...
+  apollo-bench shape --interface eth0 --egress latency=80 --ingress latency=20,loss=1
+
+It takes root or NET_ADMIN, and the programs tc and ip (iproute2). Exit codes: 0 done; 2 not done, and why";
+const IMAGE_HELP: &str = "\
+Examples:
+  Build it and run it:
+    apollo-bench image --tag bench:v1 --load
+    docker run --rm bench:v1 local --num-nodes 5
+  Take it to another machine:
+    apollo-bench image --tag bench:v1 --output bench-image
+    ssh HOST docker load < bench-image/image.tar
+
+Exit codes: 0 the image is there; 1 it is not; 2 bad usage, or something is missing that can be installed";
+
+/// The program `apollo-bench`.
+pub fn apollo_bench() -> ExitCode {
+    let read = parse::<Cli>(|command| command.mut_subcommand("node", with_bare_environment));
+    CliError::exit(read.and_then(|cli| cli.map_or(Ok(()), run)))
+}
+
+/// The program `broadcast_network_stress_test_node`.
+pub fn broadcast_network_stress_test_node() -> ExitCode {
+    let read = parse::<NodeCommand>(with_bare_environment);
+    CliError::exit(read.and_then(|command| command.map_or(Ok(()), NodeCommand::run)))
+}
+
+fn run(cli: Cli) -> Result<(), CliError> {
+    match cli.command {
+        Command::Run(args) => {
+            let words = args.words()?;
+            let read = parse_words::<Cli>(words, |command| command)?;
+            read.map_or(Ok(()), run)
+        }
+        Command::Scenario(args) => scenario(&args),
+        Command::Local(args) => local(&args),
+        Command::Remote(args) => remote(&args),
+        Command::Report(args) => report(&args),
+        Command::Cluster(args) => cluster::command(&args),
+        Command::Node(command) => command.run(),
+        Command::Shape(args) => shape(&args),
+        Command::Image(args) => image::command(&args),
+        Command::ReapDocker { run } => docker::reap(&run).map_err(CliError::Failed),
+        Command::Completions { shell } => {
+            let mut script = vec![];
+            clap_complete::generate(shell, &mut Cli::command(), "apollo-bench", &mut script);
+            say(&String::from_utf8_lossy(&script));
+            Ok(())
+        }
+        Command::Man { folder } => write_man_pages(&folder, [Cli::command(), NodeCommand::command()]),
+    }
+}

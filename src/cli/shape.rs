@@ -1,0 +1,155 @@
+//! `apollo-bench shape`: a plan put on an interface, shown, taken away; or put there before a command starts.
+
+use std::{ffi::OsString, net::IpAddr, os::unix::process::CommandExt, process::Command};
+
+use clap::Args;
+use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
+
+use super::error::CliError;
+use crate::{
+    scenario::Shape,
+    shaping::{Interface, InterfacePlan, ShapeFlags, ShapingError, remove_leftovers},
+    terminal::{say, tell},
+};
+
+/// Shapes what goes through a network interface.
+#[derive(Clone, Debug, Args)]
+pub(super) struct ShapeArgs {
+    /// The interface
+    #[arg(long, value_name = "NAME", required_unless_present = "address", conflicts_with = "address")]
+    pub(super) interface: Option<String>,
+    /// The interface that has this address
+    #[arg(long, value_name = "IP")]
+    pub(super) address: Option<IpAddr>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would become help text")]
+    pub(super) flags: ShapeFlags,
+    /// What leaves is shaped so, in place of the flags above: latency=50,jitter=5,loss=1,throughput=10000
+    #[arg(long, value_name = "KEY=VALUE,...")]
+    pub(super) egress: Option<Shape>,
+    /// What comes in is shaped so; by default only --throughput applies to it
+    #[arg(long, value_name = "KEY=VALUE,...")]
+    pub(super) ingress: Option<Shape>,
+    /// The whole plan as JSON, in place of the flags above
+    #[arg(long, value_name = "JSON", value_parser = parse_plan, conflicts_with_all = ["egress", "ingress"])]
+    pub(super) plan: Option<InterfacePlan>,
+    /// Change the plan given here into that of --plan while traffic flows
+    #[arg(long, value_name = "JSON", value_parser = parse_plan, requires = "plan", hide = true)]
+    pub(super) change_from: Option<InterfacePlan>,
+    /// Print what is there, as JSON
+    #[arg(long, conflicts_with_all = ["remove", "command"])]
+    pub(super) show: bool,
+    /// Take away what this command has put there
+    #[arg(long, conflicts_with = "command")]
+    pub(super) remove: bool,
+    /// Become this user and group before the command starts, without any privileges
+    #[arg(long, value_name = "UID", requires = "command")]
+    pub(super) user: Option<u32>,
+    /// Arguments of apollo-bench, or another program and its arguments: what to become once the interface is shaped
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(super) command: Vec<OsString>,
+}
+
+fn parse_plan(json: &str) -> Result<InterfacePlan, String> {
+    let plan: InterfacePlan = serde_json::from_str(json).map_err(|error| error.to_string())?;
+    plan.validated().map_err(|error| error.to_string())
+}
+
+impl ShapeArgs {
+    fn plan(&self) -> Result<InterfacePlan, String> {
+        if let Some(plan) = &self.plan {
+            return Ok(plan.clone());
+        }
+        let mut plan = InterfacePlan::symmetric(self.flags.shape().map_err(|error| error.to_string())?);
+        plan.egress = self.egress.unwrap_or(plan.egress);
+        plan.ingress = self.ingress.unwrap_or(plan.ingress);
+        Ok(plan)
+    }
+}
+
+/// Runs the command. With a command to become it does not return.
+pub(super) fn shape(args: &ShapeArgs) -> Result<(), CliError> {
+    carry_out(args).map_err(CliError::Usage)
+}
+
+fn carry_out(args: &ShapeArgs) -> Result<(), String> {
+    let line = |error: ShapingError| error.to_string();
+    let plan = args.plan()?;
+    let find = || match (&args.interface, args.address) {
+        (Some(name), _) => Interface::named(name),
+        (None, Some(address)) => Interface::with_address(address),
+        (None, None) => Err(ShapingError::NoInterface("give --interface or --address".into())),
+    };
+    let interface = || find().map_err(line);
+    if args.show {
+        let counters = interface()?.counters().map_err(line)?;
+        say(&format!("{}\n", serde_json::to_string_pretty(&counters).map_err(|error| error.to_string())?));
+        return Ok(());
+    }
+    if args.remove {
+        say(&remove(find()).map_err(line)?);
+        return Ok(());
+    }
+    match &args.change_from {
+        Some(before) => interface()?.change(before, &plan).map_err(line)?,
+        // An entry point that is not asked to shape needs neither `tc` nor privileges.
+        None if plan.is_unshaped() && !args.command.is_empty() => {}
+        None if plan.is_unshaped() => {
+            return Err("nothing to shape: give --latency, --throughput or another of its kind".into());
+        }
+        None => {
+            let interface = interface()?;
+            interface.apply(&plan).map_err(line)?;
+            tell(&format!("{}: out {}, in {}", interface.name(), plan.egress, plan.ingress));
+        }
+    }
+    let Some((program, rest)) = args.command.split_first() else { return Ok(()) };
+    become_user(args.user)?;
+    // The program's own subcommands need no path: `-- node --id 0` is this very program.
+    let own = ["node", "local"].iter().any(|name| program == *name);
+    let mut command = if own {
+        let mut command = Command::new(std::env::current_exe().map_err(|error| format!("own program: {error}"))?);
+        command.arg(program);
+        command
+    } else {
+        Command::new(program)
+    };
+    let error = command.args(rest).exec();
+    // Nobody is there whose links they would be. Without privileges any more it stays, and goes with its namespace.
+    if args.change_from.is_none() && !plan.is_unshaped() {
+        let _ = interface().map(|interface| interface.remove());
+    }
+    Err(format!("{} can't be started: {error}", program.to_string_lossy()))
+}
+
+/// Takes away what is there, also where the interface has gone before; gives a line for each.
+fn remove(interface: Result<Interface, ShapingError>) -> Result<String, ShapingError> {
+    let (what, leftovers) = match interface {
+        Ok(interface) => {
+            let removed = interface.remove()?;
+            let what = match (removed.egress, removed.ingress) {
+                (false, false) => "nothing to take away",
+                (true, false) => "what leaves is free again",
+                (false, true) => "what comes in is free again",
+                (true, true) => "what leaves and what comes in is free again",
+            };
+            (format!("{}: {what}", interface.name()), removed.leftovers)
+        }
+        // Its qdiscs went with it.
+        Err(ShapingError::NoInterface(why)) => (format!("{why}: nothing to take away there"), remove_leftovers()?),
+        Err(error) => return Err(error),
+    };
+    let taken: Vec<String> =
+        leftovers.iter().map(|name| format!("{name}: left of an interface that is gone, taken away\n")).collect();
+    Ok(format!("{what}\n{}", taken.concat()))
+}
+
+fn become_user(user: Option<u32>) -> Result<(), String> {
+    let Some(id) = user else { return Ok(()) };
+    let change = || -> nix::Result<()> {
+        setgroups(&[])?;
+        setgid(Gid::from_raw(id))?;
+        setuid(Uid::from_raw(id))
+    };
+    change().map_err(|error| format!("--user {id}: {error}"))
+}

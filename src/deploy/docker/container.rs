@@ -1,0 +1,358 @@
+//! One container: how it is made, and how it ended.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, OpenOptions},
+    io,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use nix::sys::signal::Signal;
+use tokio::{
+    sync::watch,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
+
+use super::{
+    arguments::MemoryLimit,
+    client::{self, NEVER, State, ask},
+    prepare::Prepared,
+    reaper,
+};
+use crate::{
+    access::{RunToken, TOKEN_VARIABLE},
+    clock,
+    deploy::deployment::StartError,
+    node::NodeConfig,
+    shaping::{InterfacePlan, QdiscCounters},
+};
+
+/// The user that a node runs as: nobody.
+const USER: &str = "65534";
+
+/// Longest argument that Linux takes, in bytes, its end included.
+const LONGEST_ARGUMENT: usize = 128 << 10;
+
+/// Looks at a container whose client has ended, until Docker says that it has ended too.
+const LOOKS: u32 = 20;
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// What a container is made of.
+pub(super) struct Recipe<'a> {
+    pub(super) node: &'a NodeConfig,
+    pub(super) interface: InterfacePlan,
+    pub(super) memory: MemoryLimit,
+    pub(super) token: Option<&'a RunToken>,
+}
+
+/// A plan as an argument of `apollo-bench shape`.
+pub(super) fn plan_argument(plan: &InterfacePlan) -> Result<String, String> {
+    let json = serde_json::to_string(plan).map_err(|error| error.to_string())?;
+    if json.len() >= LONGEST_ARGUMENT {
+        return Err(format!(
+            "{} peers with links of their own are more than a container can be told of: fewer nodes, or --backend netns",
+            plan.peers.len()
+        ));
+    }
+    Ok(json)
+}
+
+impl Recipe<'_> {
+    /// The arguments of `docker`.
+    fn create(&self, name: &str, prepared: &Prepared) -> Result<Vec<String>, String> {
+        let port = self.node.metric_port;
+        let address = self.node.p2p_address;
+        let mut args: Vec<String> = vec![
+            "create".into(),
+            "--pull=never".into(),
+            format!("--name={name}"),
+            format!("--label={}={}", reaper::NODE, self.node.id),
+            format!("--network={}", prepared.labels.name("data")),
+            format!("--ip={address}"),
+            // Over the other network, as this one has no way out.
+            format!("--publish=127.0.0.1:{port}:{port}/tcp"),
+            "--cap-drop=ALL".into(),
+            "--security-opt=no-new-privileges".into(),
+            "--read-only".into(),
+            "--tmpfs=/tmp:rw,nosuid,nodev,noexec,size=16m".into(),
+            "--pids-limit=4096".into(),
+            // A file for each peer, which Docker's default need not have room for.
+            "--ulimit=nofile=8192".into(),
+            format!("--memory={}", self.memory.0),
+            // The same: no swap besides.
+            format!("--memory-swap={}", self.memory.0),
+            // The log is kept in the folder of the run.
+            "--log-driver=json-file".into(),
+            "--log-opt=max-size=16m".into(),
+            "--log-opt=max-file=2".into(),
+            "--entrypoint=apollo-bench".into(),
+        ];
+        if let Some(base) = clock::base_for_others() {
+            args.push(format!("--env={}={base}", clock::BASE_VARIABLE));
+        }
+        if self.token.is_some() {
+            // Without a value: the client takes it from its own environment, and no command line shows it.
+            args.push(format!("--env={TOKEN_VARIABLE}"));
+        }
+        // A container sees no file of this machine, and its own are read-only.
+        let (config, peers) = self.node.to_variables()?;
+        args.push(format!("--env=APOLLO_CONFIG_TEXT={config}"));
+        args.push(format!("--env=APOLLO_BOOTSTRAP={peers}"));
+        args.extend(prepared.labels.flags());
+        let shaped = !self.interface.is_unshaped();
+        if shaped {
+            // To shape, and then to become nobody.
+            args.extend(["NET_ADMIN", "SETUID", "SETGID"].map(|right| format!("--cap-add={right}")));
+            args.push("--user=0:0".into());
+        } else {
+            args.push(format!("--user={USER}:{USER}"));
+        }
+        args.push(prepared.image.id.clone());
+        if shaped {
+            let plan = plan_argument(&self.interface)?;
+            args.extend(shape(address, &["--plan", &plan, "--user", USER, "--"]));
+        }
+        args.push("node".into());
+        Ok(args)
+    }
+}
+
+/// The arguments of `apollo-bench` that shape the interface with an address.
+pub(super) fn shape(address: IpAddr, rest: &[&str]) -> Vec<String> {
+    let words = ["shape".to_owned(), "--address".to_owned(), address.to_string()];
+    words.into_iter().chain(rest.iter().map(|word| (*word).to_owned())).collect()
+}
+
+/// The container of a node.
+pub(super) struct Container {
+    pub(super) id: u64,
+    pub(super) name: String,
+    pub(super) address: IpAddr,
+    pub(super) log: PathBuf,
+    follower: Option<Follower>,
+    /// When it was started last, as Docker tells.
+    pub(super) started_at: String,
+    /// It was killed on purpose.
+    pub(super) killed: bool,
+    pub(super) paused: bool,
+    /// What its entry point does at its interface, and what is done there now or as soon as it is started again.
+    pub(super) first_plan: InterfacePlan,
+    pub(super) plan: Mutex<InterfacePlan>,
+    counted: Mutex<Counted>,
+}
+
+/// Counters of an interface, whose qdiscs are new each time that the container is started.
+#[derive(Default)]
+struct Counted {
+    /// Those of the lives that are over, as they were last seen.
+    before: Vec<QdiscCounters>,
+    /// Those of all lives, as they were last seen.
+    seen: Vec<QdiscCounters>,
+}
+
+impl Container {
+    /// Makes it, on both networks. Gives Docker's warnings too.
+    pub(super) async fn make(
+        recipe: Recipe<'_>,
+        prepared: &Prepared,
+        log: PathBuf,
+    ) -> Result<(Self, BTreeSet<String>), StartError> {
+        let node = recipe.node;
+        let name = prepared.labels.name(&format!("node-{}", node.id));
+        let args = recipe.create(&name, prepared).map_err(StartError::Usage)?;
+        let failed = |words| StartError::Failed(format!("node {}: {words}", node.id));
+        let secret = recipe.token.map(|token| (TOKEN_VARIABLE, token.reveal()));
+        let printed = client::run_with(&args, secret).await.map_err(|error| failed(error.line()))?;
+        ask(&["network", "connect", &prepared.labels.name("control"), &name]).await.map_err(failed)?;
+        let container = Self {
+            id: node.id,
+            name,
+            address: node.p2p_address,
+            log,
+            follower: None,
+            started_at: NEVER.into(),
+            killed: false,
+            paused: false,
+            first_plan: recipe.interface.clone(),
+            plan: Mutex::new(recipe.interface),
+            counted: Mutex::default(),
+        };
+        Ok((container, printed.warnings))
+    }
+
+    /// Starts it.
+    pub(super) fn follow(&mut self) -> Result<(), String> {
+        let before = self.last_counters();
+        self.counted().before = before;
+        let follower = Follower::start(&self.name, &self.log);
+        self.follower = Some(follower.map_err(|error| format!("node {} does not start: {error}", self.id))?);
+        Ok(())
+    }
+
+    /// How it ended, if it did.
+    pub(super) fn end(&self) -> Option<End> {
+        self.follower.as_ref()?.end.borrow().clone()
+    }
+
+    /// Waits for its end.
+    pub(super) async fn wait(&mut self, limit: Duration) -> Option<End> {
+        let ended = timeout(limit, self.follower.as_mut()?.end.wait_for(Option::is_some)).await;
+        ended.ok()?.ok()?.clone()
+    }
+
+    fn counted(&self) -> MutexGuard<'_, Counted> {
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds what was counted in lives that are over to what is counted now.
+    pub(super) fn count(&self, now: Vec<QdiscCounters>) -> Vec<QdiscCounters> {
+        let mut counted = self.counted();
+        counted.seen = sum(&counted.before, now);
+        counted.seen.clone()
+    }
+
+    /// The counters as they were last seen; nothing waits in a queue that is gone.
+    pub(super) fn last_counters(&self) -> Vec<QdiscCounters> {
+        self.counted().seen.iter().map(|one| QdiscCounters { backlog: 0, ..one.clone() }).collect()
+    }
+
+    pub(super) fn log_size(&self) -> u64 {
+        fs::metadata(&self.log).map_or(0, |file| file.len())
+    }
+}
+
+/// Counters of two lives together, by device and handle.
+fn sum(before: &[QdiscCounters], mut now: Vec<QdiscCounters>) -> Vec<QdiscCounters> {
+    for old in before {
+        match now.iter_mut().find(|new| (&new.device, &new.handle) == (&old.device, &old.handle)) {
+            Some(new) => {
+                new.bytes += old.bytes;
+                new.packets += old.packets;
+                new.drops += old.drops;
+                new.overlimits += old.overlimits;
+            }
+            // The name of a device may be another now.
+            None => now.push(old.clone()),
+        }
+    }
+    now
+}
+
+/// How a container ended.
+#[derive(Clone, Debug)]
+pub(super) enum End {
+    /// It is not running any more.
+    Ended(State),
+    /// Docker does not tell of it any more, and why.
+    Lost(String),
+}
+
+impl End {
+    /// Why it ended, after the node's name.
+    pub(super) fn tells(&self, memory: MemoryLimit) -> String {
+        match self {
+            Self::Lost(words) => format!("is no longer to be seen in Docker: {words}"),
+            Self::Ended(state) if !state.error.is_empty() => {
+                let words: Vec<&str> = state.error.split_whitespace().collect();
+                format!("does not start: {}", words.join(" "))
+            }
+            Self::Ended(state) if state.out_of_memory => {
+                format!("was killed because it needed more than --memory-limit {memory}: give it more")
+            }
+            Self::Ended(state) => match i32::try_from(state.exit_code - 128).map(Signal::try_from) {
+                Ok(Ok(signal)) => format!("ended with exit code {} ({signal})", state.exit_code),
+                _ => format!("ended with exit code {}", state.exit_code),
+            },
+        }
+    }
+
+    /// Whether it ended in order.
+    pub(super) fn is_good(&self) -> bool {
+        matches!(self, Self::Ended(State { exit_code: 0, error, .. }) if error.is_empty())
+    }
+}
+
+/// A client of Docker that starts a container, writes its log into a file as it comes, and ends with it. The container does
+/// not depend on it.
+struct Follower {
+    end: watch::Receiver<Option<End>>,
+    task: JoinHandle<()>,
+}
+
+impl Follower {
+    /// Starts the container.
+    fn start(name: &str, log: &Path) -> io::Result<Self> {
+        // A container that is started again goes on in its log.
+        let log = OpenOptions::new().create(true).append(true).open(log)?;
+        let mut command = client::command(&["start", "--attach", name]);
+        let mut client = command.stdout(Stdio::from(log.try_clone()?)).stderr(Stdio::from(log)).spawn()?;
+        let (sender, end) = watch::channel(None);
+        let name = name.to_owned();
+        let task = tokio::spawn(async move {
+            let _ = client.wait().await;
+            let mut end = how_it_ended(&name).await;
+            if end.is_none() {
+                // The client ends when the log can't be written any more (a full disk); the container goes on.
+                let mut waiting = client::command(&["wait", &name]);
+                let _ = waiting.stdout(Stdio::null()).stderr(Stdio::null()).status().await;
+                end = how_it_ended(&name).await;
+            }
+            let lost = || End::Lost("docker no longer follows it, although it runs".into());
+            let _ = sender.send(Some(end.unwrap_or_else(lost)));
+        });
+        Ok(Self { end, task })
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// None for one that still runs.
+async fn how_it_ended(name: &str) -> Option<End> {
+    for _ in 0..LOOKS {
+        match client::state(name).await {
+            Ok(state) if !state.running => return Some(End::Ended(state)),
+            Ok(_) => sleep(LOOK_EVERY).await,
+            Err(words) => return Some(End::Lost(words)),
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_tells_its_reason() {
+        let memory = MemoryLimit(2 << 30);
+        let ended = |exit_code, out_of_memory, error: &str| {
+            End::Ended(State { exit_code, out_of_memory, error: error.into(), ..State::default() })
+        };
+        assert_eq!(ended(137, false, "").tells(memory), "ended with exit code 137 (SIGKILL)");
+        assert_eq!(ended(2, false, "").tells(memory), "ended with exit code 2");
+        assert!(ended(137, true, "").tells(memory).contains("--memory-limit 2g"));
+        assert_eq!(ended(128, false, "port is\n taken").tells(memory), "does not start: port is taken");
+        assert!(ended(0, false, "").is_good() && !ended(1, false, "").is_good() && !ended(0, false, "x").is_good());
+    }
+
+    #[test]
+    fn counters_of_two_lives_are_added() {
+        let counters = |device: &str, packets| QdiscCounters {
+            device: device.into(),
+            handle: "ab2:".into(),
+            packets,
+            ..QdiscCounters::default()
+        };
+        let both = sum(&[counters("eth1", 5), counters("in12", 7)], vec![counters("eth1", 1), counters("in14", 2)]);
+        assert_eq!(both, [counters("eth1", 6), counters("in14", 2), counters("in12", 7)]);
+    }
+}

@@ -1,0 +1,28 @@
+//! A run on Kubernetes: what it is made of there.
+//!
+//! A [`ClusterPlan`] is a run, checked as a whole; [`objects()`] turns it into typed objects, in the order in which they are
+//! applied. The nodes are an Indexed Job, one pod a node; they find one another by the names that a headless Service gives
+//! them, and wait for their start. Beside them are Prometheus and Grafana, told what the local ones are told. All of a run
+//! is in a namespace of its own, with what has to be known of it in a ConfigMap ([`RunRecord`]). To whoever gives them their
+//! start the nodes are remote ones, behind [`NodePorts`].
+
+mod arguments;
+mod image;
+pub mod names;
+mod objects;
+mod plan;
+mod ports;
+mod push;
+mod quantity;
+mod record;
+mod toleration;
+
+pub use image::PinnedImage;
+pub use record::{RUN_SCHEMA_VERSION, RunRecord};
+
+pub(crate) use arguments::{ImagesArgs, PodsArgs};
+pub(crate) use objects::objects;
+pub(crate) use plan::{ClusterPlan, ImageSource};
+pub(crate) use ports::{Lookout, NodePorts, death, on_stderr};
+pub(crate) use push::push;
+pub(crate) use quantity::Quantity;

@@ -1,0 +1,20 @@
+//! Where the nodes of a run live.
+//!
+//! A [`Deployment`] is a network of running nodes, and all that can be done to them but over HTTP. Each kind has a folder:
+//! [`process`], [`netns`], [`docker`] and [`remote`]; [`kubernetes`] has the objects of a run there, whose nodes are remote
+//! ones. [`Capabilities`] say what a kind can do: they are compared with what a run asks for before anything starts.
+
+mod capabilities;
+mod deployment;
+pub mod docker;
+pub mod kubernetes;
+mod launch;
+pub(crate) mod netns;
+mod ports;
+pub(crate) mod process;
+pub(crate) mod remote;
+
+pub(crate) use capabilities::{Capabilities, Need, check};
+pub(crate) use deployment::{Deployment, StartError};
+pub(crate) use launch::Launch;
+pub(crate) use ports::{check_ports, swept};

@@ -1,0 +1,115 @@
+//! Questions and orders to a node, over HTTP.
+
+use std::time::Duration;
+
+use reqwest::{Client, StatusCode};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use crate::{
+    clock::ClockReading,
+    http::{ANSWER_LIMIT, AskError, accepted, ask, body, get_json, parse},
+    network::ReadinessReport,
+    node::{NODE_SCHEMA_VERSION, NodeSummary, StartOrder},
+    probe::{ProbeOrder, ProbeResult},
+    terminal::one_line,
+};
+
+/// The part of a summary that is read before all of it, which may be of another form.
+#[derive(Deserialize)]
+struct Versioned {
+    schema_version: Option<Value>,
+}
+
+/// What a node has counted, whichever it is.
+pub(crate) async fn get_summary(http: &Client, base: &str) -> Result<NodeSummary, AskError> {
+    let (_, body) = ask(http, &format!("{base}/summary")).await?;
+    let stranger = || AskError::Other(format!("{base} is no node of a benchmark"));
+    let versioned = parse::<Versioned>(&body).map_err(|_| stranger())?;
+    let found = versioned.schema_version.ok_or_else(stranger)?;
+    if found != NODE_SCHEMA_VERSION {
+        let found: String = one_line(&found.to_string()).chars().take(20).collect();
+        let line = format!("its summary has schema version {found}, this program reads {NODE_SCHEMA_VERSION}");
+        return Err(AskError::Other(line));
+    }
+    parse(&body).map_err(|error| AskError::Other(format!("its summary can't be read: {error}")))
+}
+
+/// A node's endpoint.
+#[derive(Clone, Debug)]
+pub(crate) struct NodeClient {
+    pub(crate) id: u64,
+    base: String,
+    http: Client,
+}
+
+impl NodeClient {
+    /// The node `id`, whose endpoint is at `base`: `http://` and host and port.
+    pub(crate) fn new(id: u64, base: String, http: &Client) -> Self {
+        Self { id, base, http: http.clone() }
+    }
+
+    /// That of node `id`.
+    pub(crate) fn of(clients: &[Self], id: u64) -> Result<&Self, String> {
+        clients.iter().find(|client| client.id == id).ok_or_else(|| format!("there is no node {id}"))
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, String> {
+        Ok(get_json(&self.http, &format!("{}{path}", self.base)).await?)
+    }
+
+    /// Checks that the node takes this run's token.
+    ///
+    /// # Errors
+    /// One line that names the node.
+    pub(crate) async fn check_token(&self) -> Result<(), String> {
+        let answer = self.http.get(format!("{}/clock", self.base)).send().await;
+        match answer {
+            Ok(response) if response.status() == StatusCode::UNAUTHORIZED => {
+                Err(format!("node {} {}", self.id, AskError::Token))
+            }
+            // Whatever else is wrong shows when there is something to ask.
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
+    /// How ready the node is; an error while it does not answer.
+    pub(crate) async fn readiness(&self) -> Result<ReadinessReport, String> {
+        self.get("/readyz").await
+    }
+
+    /// What the node has counted.
+    pub(crate) async fn summary(&self) -> Result<NodeSummary, String> {
+        let summary = get_summary(&self.http, &self.base).await?;
+        if summary.node != self.id {
+            return Err(format!("node {} answers in its place", summary.node));
+        }
+        Ok(summary)
+    }
+
+    /// Gives the node its start.
+    pub(crate) async fn start(&self, order: &StartOrder) -> Result<(), String> {
+        accepted(self.http.post(format!("{}/start", self.base)).json(order)).await.map(drop)
+    }
+
+    /// Lets the node close its network.
+    pub(crate) async fn quiesce(&self) -> Result<(), String> {
+        accepted(self.http.post(format!("{}/quiesce", self.base))).await.map(drop)
+    }
+
+    /// Ends the node in order.
+    pub(crate) async fn end(&self) -> Result<(), String> {
+        accepted(self.http.post(format!("{}/end", self.base))).await.map(drop)
+    }
+
+    /// What the node's clock shows.
+    pub(crate) async fn clock(&self) -> Result<ClockReading, String> {
+        self.get("/clock").await
+    }
+
+    /// Lets the node measure a link.
+    pub(crate) async fn probe(&self, order: &ProbeOrder, limit: Duration) -> Result<ProbeResult, String> {
+        let response = accepted(self.http.post(format!("{}/probe", self.base)).json(order).timeout(limit)).await?;
+        parse(&body(response, ANSWER_LIMIT).await?)
+    }
+}

@@ -1,0 +1,77 @@
+//! The end of a run: the nodes are stopped, and the result is made of all that is known.
+
+use super::{phases::phases, state::Experiment};
+use crate::{
+    node::{Load, NodeSummary, StartOrder, unix_nanos},
+    report::{Certificate, Collected, Observations, PlannedWindow, RunSummary, Verdict, merge},
+};
+
+impl Experiment<'_> {
+    /// Ends the nodes, and makes the result of what they reported.
+    pub(super) async fn finish(mut self, ended: Result<(), String>) -> RunSummary {
+        self.progress.stage("collect", "");
+        // An invalid run keeps what the nodes that still answer have counted.
+        if ended.is_err() {
+            let answers = self.summaries().await;
+            let of_this_run =
+                |summary: &NodeSummary| self.deployment.rejection_reason(summary, self.order.as_ref()).is_none();
+            let answers = answers.into_iter().filter_map(|(id, answer)| Some((id, answer.ok().filter(of_this_run)?)));
+            self.latest.extend(answers);
+        }
+        // Not before the last count: no node may have had more to send than the schedule of the time that passed.
+        let ended_unix_nanos = self.order.is_some().then(unix_nanos);
+        let links = self.links.certificate(self.plan, &self.faults.gone());
+        self.warnings.extend(self.faults.late());
+        let mut reasons: Vec<String> = links.as_ref().and_then(Certificate::reason).into_iter().collect();
+        reasons.extend(ended.err());
+        self.warnings.extend(self.observers.last_scrape().await);
+        let bad_ends = self.deployment.stop().await;
+        if reasons.is_empty() {
+            reasons.extend(bad_ends);
+        }
+        if let Err(error) = self.profiles.draw(&mut |line| self.progress.update(0.0, line)) {
+            reasons.push(error);
+        }
+        self.progress.finish();
+        let folder = &self.plan.folder;
+        let window = self.planned_window();
+        let (faults, lives, killed) = self.faults.result();
+        // The last words of a node count connections that broke because others ended first, so the files hold what the
+        // result is made of: the words before them.
+        reasons.extend(folder.write_nodes(&lives, self.latest.values()).err().map(|error| error.to_string()));
+        let nodes: Vec<NodeSummary> = lives.into_iter().chain(self.latest.into_values()).collect();
+        let mut observed = Observations {
+            workload: self.plan.summary.clone(),
+            explore_broadcaster: match &self.plan.workload.load {
+                Load::Explore { broadcaster, .. } => Some(*broadcaster),
+                Load::Steady { .. } => None,
+            },
+            window,
+            ended_unix_nanos,
+            killed,
+            phases: phases(&self.plan.faults),
+            ready_seconds: self.ready_seconds,
+            drain: self.drained,
+            links,
+            clocks: None,
+            faults,
+            runner_cpu_percent: self.runner_cpu_percent,
+            runner: Some(self.watch.machine.report()),
+            profiles: folder.profile_names(),
+            verdict: Verdict { valid: false, reasons, warnings: self.warnings },
+        };
+        if let Err(error) = folder.write_json(&folder.observations(), &observed) {
+            observed.verdict.reasons.push(error.to_string());
+        }
+        merge(Collected { nodes: &nodes, observed: &observed })
+    }
+
+    /// The schedule of the nodes and the measured window, once they have a start; none in mode explore.
+    fn planned_window(&self) -> Option<PlannedWindow> {
+        let order: &StartOrder = self.order.as_ref()?;
+        let to_unix_nanos = order.to_unix_nanos()?;
+        let start = order.start_unix_nanos;
+        let plan = self.plan.workload.traffic_plan(start, Some(to_unix_nanos), true)?;
+        Some(PlannedWindow { plan, from_unix_nanos: order.from_unix_nanos(), to_unix_nanos })
+    }
+}

@@ -1,0 +1,191 @@
+//! What a run will do, checked as a whole before anything starts.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use serde_json::{Map, Value};
+
+use super::profile::Profiler;
+use crate::{
+    access::RunToken,
+    monitoring::Monitoring,
+    node::{Load, NodeConfig, Workload},
+    report::{MESSAGE_PERCENT, RunFolder, Tolerance, WorkloadSummary},
+    scenario::{Certificate, FaultSchedule, LinkPlan, Measurement, NodeGroups, Scenario, Shape, ShapePatch},
+    shaping::{InterfacePlan, PeerRule},
+};
+
+/// How long the stages of a run may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Timing {
+    /// Traffic before the measured window that is not counted; mode explore has none.
+    pub(crate) warm_up: Duration,
+    /// Maximum time to wait for late messages after the window.
+    pub(crate) drain: Duration,
+    /// That wait ends earlier when nothing came for this long and nothing is pending.
+    pub(crate) drain_quiet: Duration,
+    /// Maximum time until all nodes are ready.
+    pub(crate) ready: Duration,
+    /// A node that does not answer for this long fails the run.
+    pub(crate) hang: Duration,
+}
+
+impl Timing {
+    /// The lengths that a scenario asks for.
+    pub(crate) fn of(measurement: &Measurement) -> Self {
+        Self {
+            warm_up: Duration::from_secs(measurement.warm_up_seconds),
+            drain: Duration::from_secs(measurement.drain_seconds),
+            drain_quiet: Duration::from_secs(measurement.drain_quiet_seconds),
+            ready: Duration::from_secs(measurement.ready_timeout_seconds),
+            hang: Duration::from_secs(measurement.hang_timeout_seconds),
+        }
+    }
+}
+
+/// How the links are measured, and how far from its shape one may be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct LinkProbe {
+    /// Seconds for which pings measure each link, before the window and after it.
+    pub(crate) seconds: u64,
+    pub(crate) tolerance: Tolerance,
+}
+
+impl LinkProbe {
+    /// The measurement that a scenario asks for.
+    pub(crate) fn of(certificate: &Certificate) -> Self {
+        let tolerance = Tolerance {
+            latency_percent: certificate.latency_tolerance_percent,
+            latency_millis: certificate.latency_tolerance_millis,
+            throughput_percent: certificate.throughput_tolerance_percent,
+            message_percent: MESSAGE_PERCENT,
+        };
+        Self { seconds: certificate.probe_seconds, tolerance }
+    }
+}
+
+/// What the manifest says besides the plan.
+pub(crate) struct ManifestFacts {
+    /// Kind of the deployment.
+    pub(crate) backend: String,
+    /// What containers were made of.
+    pub(crate) image: Option<Value>,
+    /// What the user asked for.
+    pub(crate) arguments: Value,
+    /// What is known of nodes that run elsewhere.
+    pub(crate) remote: Option<RemoteFacts>,
+}
+
+/// What the manifest says of nodes that run elsewhere.
+pub(crate) struct RemoteFacts {
+    /// Their configurations, as they reported them.
+    pub(crate) configurations: Vec<Value>,
+    /// More fields of the manifest.
+    pub(crate) more: Map<String, Value>,
+}
+
+/// A run that can start.
+pub(crate) struct Plan {
+    /// Nodes of the network.
+    pub(crate) num_nodes: u64,
+    /// The nodes that are there, by id: all, but for those that a run that has begun has lost.
+    pub(crate) nodes: Vec<NodeConfig>,
+    /// The resolved scenario; it alone repeats the run.
+    pub(crate) scenario: Scenario,
+    pub(crate) workload: Workload,
+    /// The workload in a few words.
+    pub(crate) summary: WorkloadSummary,
+    /// Measured window; none in explore mode, where it is the longest time for all trials, if there is one.
+    pub(crate) window: Option<Duration>,
+    pub(crate) timing: Timing,
+    pub(crate) folder: RunFolder,
+    /// What every link is to be like.
+    pub(crate) links: LinkPlan,
+    /// How the links are measured.
+    pub(crate) link_probe: LinkProbe,
+    /// What is done to the network while it is measured.
+    pub(crate) faults: FaultSchedule,
+    /// Addresses of each node in the p2p network; empty where links can't be shaped.
+    pub(crate) addresses: Vec<[IpAddr; 2]>,
+    /// Congestion control of the nodes' TCP connections; the kernel's by default.
+    pub(crate) congestion_control: Option<String>,
+    /// Where each node is asked over HTTP: host and port.
+    pub(crate) endpoints: BTreeMap<u64, String>,
+    /// Where each node answers measurements of its links.
+    pub(crate) probe_targets: BTreeMap<u64, SocketAddr>,
+    /// For each node the lowest one with the same clock; none where all nodes share one.
+    pub(crate) clock_of: Option<BTreeMap<u64, u64>>,
+    /// How the nodes are profiled, if they are.
+    pub(crate) profiler: Option<Profiler>,
+    /// Prometheus and Grafana beside the run.
+    pub(crate) monitoring: Option<Monitoring>,
+    /// Port of the live page, if there is one; 0 for a free one.
+    pub(crate) live_port: Option<u16>,
+    /// What shows the run stays up after it, until Ctrl-C.
+    pub(crate) keep_open: bool,
+    /// The secret that the nodes take orders with; none for nodes that run elsewhere where no one has given it.
+    pub(crate) token: Option<RunToken>,
+    pub(crate) manifest: ManifestFacts,
+}
+
+impl Plan {
+    /// Whether two nodes have the same clock.
+    pub(crate) fn share_a_clock(&self, one: u64, other: u64) -> bool {
+        self.clock_of.as_ref().is_none_or(|clock_of| {
+            let of = |node| clock_of.get(&node);
+            of(one).is_some() && of(one) == of(other)
+        })
+    }
+
+    /// Whether the run is one of trials.
+    pub(crate) fn is_explore(&self) -> bool {
+        matches!(self.workload.load, Load::Explore { .. })
+    }
+
+    /// What is done at each node's interface.
+    pub(crate) fn interfaces(&self) -> Vec<InterfacePlan> {
+        (0..self.num_nodes).map(|id| self.interface(&self.links, None, id)).collect()
+    }
+
+    /// What is done at a node's interface to make `links`, and to cut it off from the groups that it is not in.
+    pub(crate) fn interface(&self, links: &LinkPlan, groups: Option<&NodeGroups>, id: u64) -> InterfacePlan {
+        let rate = Shape { throughput_kilobytes_per_second: links.download(id), ..Shape::default() };
+        let egress = Shape { throughput_kilobytes_per_second: links.upload(id), ..links.default };
+        let degradations: Vec<&ShapePatch> = self.faults.degradations().collect();
+        let mut plan = InterfacePlan {
+            egress,
+            ingress: rate,
+            congestion_control: self.congestion_control.clone(),
+            blockable: self.faults.cuts(),
+            adjustable_delay: degradations.iter().any(|patch| patch.needs_netem()),
+            adjustable_rate: degradations.iter().any(|patch| patch.throughput_kilobytes_per_second.is_some()),
+            ..InterfacePlan::default()
+        };
+        let others = || (0..).zip(&self.addresses).filter(|(other, _)| *other != id);
+        let apart =
+            |other: &u64| groups.is_some_and(|groups| !groups.iter().any(|g| g.contains(&id) && g.contains(other)));
+        plan.blocked = others().filter(|(other, _)| apart(other)).flat_map(|(_, addresses)| *addresses).collect();
+        if links.differs_by_link() || !degradations.is_empty() {
+            plan.peers = others()
+                .map(|(other, addresses)| PeerRule { addresses: addresses.to_vec(), shape: links.link(id, other) })
+                .collect();
+        }
+        plan
+    }
+}
+
+/// A workload in a few words.
+pub(crate) fn workload_summary(scenario: &Scenario, workload: &Workload) -> WorkloadSummary {
+    let (message_size_bytes, heartbeat_millis) = workload.single_pace();
+    WorkloadSummary {
+        num_nodes: scenario.nodes.count,
+        mode: scenario.mode().to_string(),
+        network_protocol: scenario.protocols(),
+        transport: scenario.network.transport.to_string(),
+        message_size_bytes,
+        heartbeat_millis,
+    }
+}

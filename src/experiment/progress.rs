@@ -1,0 +1,91 @@
+//! What the user sees while a run goes: a bar on a terminal, plain lines elsewhere, all of it on standard error; and the
+//! live page, where it is asked for.
+
+use std::{
+    io::{IsTerminal, stderr},
+    time::{Duration, Instant},
+};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::{
+    live::Feed,
+    terminal::{accepts_lines, one_line, tell},
+};
+
+/// Pace of the plain lines.
+const LINE_EVERY: Duration = Duration::from_secs(5);
+
+/// Progress of a run.
+pub(crate) struct Progress {
+    bar: Option<ProgressBar>,
+    stage: String,
+    last_line: Option<Instant>,
+    feed: Option<Feed>,
+}
+
+impl Progress {
+    /// Shows nothing yet. `feed` leads to the live page.
+    pub(crate) fn new(feed: Option<Feed>) -> Self {
+        let bar = stderr().is_terminal().then(|| {
+            let bar = ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::stderr());
+            let style = ProgressStyle::with_template("{prefix:>10} [{bar:24}] {msg}")
+                .unwrap_or_else(|_| ProgressStyle::default_bar());
+            bar.set_style(style.progress_chars("=> "));
+            bar
+        });
+        Self { bar, stage: String::new(), last_line: None, feed }
+    }
+
+    /// A new stage begins.
+    pub(crate) fn stage(&mut self, stage: &str, message: &str) {
+        self.stage = stage.into();
+        self.last_line = None;
+        if let Some(feed) = &mut self.feed {
+            feed.stage(stage, message);
+        }
+        if let Some(bar) = self.bar.as_ref().filter(|_| accepts_lines()) {
+            bar.set_prefix(stage.to_owned());
+        }
+        self.update(0.0, message);
+    }
+
+    /// The stage goes on; `part` of it is done, 0 to 1.
+    pub(crate) fn update(&mut self, part: f64, message: &str) {
+        if let Some(feed) = &mut self.feed {
+            feed.progress(part, message);
+        }
+        if let Some(bar) = &self.bar {
+            // A terminal that is stopped (Ctrl-S) must not stop the run.
+            if accepts_lines() {
+                bar.set_length(1000);
+                bar.set_position((part.clamp(0.0, 1.0) * 1000.0) as u64);
+                // The bar writes to the terminal itself, and has escapes of its own.
+                bar.set_message(one_line(message));
+            }
+        } else if self.last_line.is_none_or(|last| last.elapsed() >= LINE_EVERY) {
+            self.last_line = Some(Instant::now());
+            tell(&format!("{}: {}", self.stage, one_line(message)));
+        }
+    }
+
+    /// A line that stays.
+    pub(crate) fn line(&self, line: &str) {
+        match &self.bar {
+            Some(bar) if accepts_lines() => bar.suspend(|| tell(line)),
+            _ => tell(line),
+        }
+    }
+
+    /// What leads to the live page, if there is one.
+    pub(crate) fn feed(&mut self) -> Option<&mut Feed> {
+        self.feed.as_mut()
+    }
+
+    /// Takes the bar away.
+    pub(crate) fn finish(&self) {
+        if let Some(bar) = self.bar.as_ref().filter(|_| accepts_lines()) {
+            bar.finish_and_clear();
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! The order of the stages.
+
+use std::time::{Duration, Instant};
+
+use super::{certificate::Stage, profile::Profiler, state::Experiment};
+use crate::{
+    metrics::usage,
+    node::{StartOrder, unix_nanos},
+};
+
+/// A runner that comes later than this into the window has not seen all of it.
+const COMES_LATE: Duration = Duration::from_secs(1);
+
+impl Experiment<'_> {
+    /// The run up to its last delivery. An error is the reason why the run is not valid.
+    pub(super) async fn stages(&mut self) -> Result<(), String> {
+        let order = self.open().await?;
+        self.follow(order).await
+    }
+
+    /// Up to the start, which every node has then.
+    pub(super) async fn open(&mut self) -> Result<StartOrder, String> {
+        self.connect().await?;
+        self.probe_links(Stage::Before).await?;
+        self.start().await
+    }
+
+    /// From the start on.
+    pub(super) async fn follow(&mut self, order: StartOrder) -> Result<(), String> {
+        if self.plan.is_explore() {
+            self.start_profiles()?;
+            self.watch.machine.window_opens();
+            self.explore(order).await?;
+            self.watch.machine.window_closes();
+            self.profiles.stop().await?;
+            return self.probe_links(Stage::After).await;
+        }
+        self.progress.stage("warm-up", "");
+        self.live_until(order.from_unix_nanos(), order.start_unix_nanos).await?;
+        self.progress.stage("measure", "");
+        self.start_profiles()?;
+        let (since, cpu) = (Instant::now(), usage().cpu_seconds);
+        self.watch.machine.window_opens();
+        let end = order.to_unix_nanos().unwrap_or(u64::MAX);
+        // Whoever comes late has not carried the window.
+        let all_of_it = unix_nanos() < order.from_unix_nanos() + COMES_LATE.as_nanos() as u64;
+        self.live_until(end, order.from_unix_nanos()).await?;
+        self.watch.machine.window_closes();
+        self.profiles.stop().await?;
+        self.lift_faults().await?;
+        if all_of_it {
+            self.runner_cpu_percent = Some(100.0 * (usage().cpu_seconds - cpu) / since.elapsed().as_secs_f64());
+        }
+        self.progress.stage("drain", "");
+        self.drain().await?;
+        self.probe_links(Stage::After).await
+    }
+
+    /// Starts perf beside each node, if that is how they are profiled.
+    fn start_profiles(&mut self) -> Result<(), String> {
+        if self.plan.profiler != Some(Profiler::Perf) {
+            return Ok(());
+        }
+        let ids = self.plan.nodes.iter().map(|node| node.id);
+        self.profiles.start(&self.plan.folder.profiles(), ids, self.deployment)
+    }
+}

@@ -1,0 +1,158 @@
+//! A run under way: what is known of its nodes.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use futures::future::join_all;
+
+use super::{
+    certificate::CertificateBuilder, client::NodeClient, faults::Faults, plan::Plan, profile::Profiles,
+    progress::Progress, watch::Watch,
+};
+use crate::{
+    deploy::Deployment,
+    http,
+    monitoring::Observers,
+    node::{NodeSummary, StartOrder, WindowSummary},
+    report::DrainSummary,
+};
+
+/// Pace at which readiness and the nodes' processes are looked at.
+pub(super) const READY_POLL: Duration = Duration::from_millis(100);
+/// Pace of the live figures.
+pub(super) const LIVE_POLL: Duration = Duration::from_secs(1);
+
+/// A run under way.
+pub(super) struct Experiment<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) clients: Vec<NodeClient>,
+    pub(super) deployment: &'a mut dyn Deployment,
+    pub(super) progress: Progress,
+    /// What each node said last, and when it answered last.
+    pub(super) latest: BTreeMap<u64, NodeSummary>,
+    pub(super) answered: BTreeMap<u64, Instant>,
+    pub(super) started: Instant,
+    pub(super) ready_seconds: Option<f64>,
+    pub(super) order: Option<StartOrder>,
+    pub(super) trials_told: usize,
+    pub(super) runner_cpu_percent: Option<f64>,
+    pub(super) drained: Option<DrainSummary>,
+    pub(super) links: CertificateBuilder,
+    pub(super) faults: Faults,
+    pub(super) profiles: Profiles,
+    pub(super) observers: &'a mut Observers,
+    pub(super) warnings: Vec<String>,
+    pub(super) watch: Watch,
+}
+
+/// The nodes' endpoints.
+pub(super) fn clients(plan: &Plan) -> Result<Vec<NodeClient>, String> {
+    let http = http::client(plan.token.as_ref())?;
+    Ok(plan.endpoints.iter().map(|(id, endpoint)| NodeClient::new(*id, format!("http://{endpoint}"), &http)).collect())
+}
+
+impl<'a> Experiment<'a> {
+    /// Nothing is done yet.
+    pub(super) fn new(
+        plan: &'a Plan,
+        clients: Vec<NodeClient>,
+        deployment: &'a mut dyn Deployment,
+        progress: Progress,
+        observers: &'a mut Observers,
+    ) -> Self {
+        Self {
+            plan,
+            clients,
+            deployment,
+            progress,
+            latest: BTreeMap::new(),
+            answered: BTreeMap::new(),
+            started: Instant::now(),
+            ready_seconds: None,
+            order: None,
+            trials_told: 0,
+            runner_cpu_percent: None,
+            drained: None,
+            links: CertificateBuilder::default(),
+            faults: Faults::new(plan),
+            profiles: Profiles::default(),
+            observers,
+            warnings: vec![],
+            watch: Watch::start(),
+        }
+    }
+}
+
+impl Experiment<'_> {
+    /// Fails when a node has ended.
+    pub(super) fn check_processes(&mut self) -> Result<(), String> {
+        self.deployment.died().map_or(Ok(()), Err)
+    }
+
+    /// What every node that can answer says of its counts.
+    pub(super) async fn summaries(&self) -> Vec<(u64, Result<NodeSummary, String>)> {
+        let asked = self.clients.iter().filter(|client| self.faults.answers(client.id));
+        join_all(asked.map(async |client| (client.id, client.summary().await))).await
+    }
+
+    /// Nobody is taken for silent because of what came before now.
+    pub(super) fn all_have_answered(&mut self) {
+        let now = Instant::now();
+        self.answered = self.clients.iter().map(|client| (client.id, now)).collect();
+    }
+
+    /// Asks every node that can answer for its counts, and says whether all have answered; fails when one has ended or
+    /// does not answer for too long.
+    pub(super) async fn poll(&mut self) -> Result<bool, String> {
+        self.check_processes()?;
+        let hang_timeout = self.plan.timing.hang;
+        let mut all = true;
+        for (id, answer) in self.summaries().await {
+            match answer {
+                Ok(summary) => {
+                    if let Some(reason) = self.deployment.rejection_reason(&summary, self.order.as_ref()) {
+                        return Err(reason);
+                    }
+                    self.latest.insert(id, summary);
+                    self.answered.insert(id, Instant::now());
+                }
+                Err(error) => {
+                    all = false;
+                    // A node that has died is named as such, not as one that hangs.
+                    if let Some(died) = self.deployment.died() {
+                        return Err(died);
+                    }
+                    let silent = self.answered.get(&id).map_or(hang_timeout, Instant::elapsed);
+                    if silent >= hang_timeout {
+                        let (log, silent) = (self.deployment.log_tail(id), silent.as_secs());
+                        return Err(format!("node {id} has not answered for {silent} s: {error}{log}"));
+                    }
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// A figure, added up over all nodes.
+    pub(super) fn sum(&self, field: impl Fn(&NodeSummary) -> u64) -> u64 {
+        self.latest.values().map(field).fold(0, u64::saturating_add)
+    }
+
+    /// Deliveries that the messages of the window should make.
+    pub(super) fn expected(&self) -> u64 {
+        self.deliveries([].into_iter(), |window| window.intended)
+    }
+
+    /// Deliveries that so many messages of all nodes, and of `others`, should make.
+    pub(super) fn deliveries<'b>(
+        &self,
+        others: impl Iterator<Item = &'b NodeSummary>,
+        messages: fn(&WindowSummary) -> u64,
+    ) -> u64 {
+        let reach = self.plan.workload.reach();
+        let all = self.latest.values().map(|node| reach.deliveries(node, messages));
+        all.chain(others.map(|node| reach.deliveries(node, messages))).fold(0, u64::saturating_add)
+    }
+}

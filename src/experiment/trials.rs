@@ -1,0 +1,52 @@
+//! Mode explore: the trials as they end.
+
+use tokio::time::sleep;
+
+use super::state::{Experiment, LIVE_POLL};
+use crate::node::{Load, NodeState, StartOrder, TrialTimes, unix_nanos};
+
+impl Experiment<'_> {
+    /// Follows the trials to the last one, or to `--timeout`. The nodes go by their clocks, so it ends whatever they do.
+    pub(super) async fn explore(&mut self, order: StartOrder) -> Result<(), String> {
+        let Load::Explore { cool_down, run, trials, .. } = &self.plan.workload.load else { return Ok(()) };
+        self.progress.stage("explore", &format!("{} trials", trials.len()));
+        self.progress.line(&format!(
+            "{} trials, {} s each after {} s",
+            trials.len(),
+            run.as_secs(),
+            cool_down.as_secs()
+        ));
+        let times = |number| TrialTimes::new(order.start_unix_nanos, number, *cool_down, *run);
+        let window = self.plan.window.and_then(|window| u64::try_from(window.as_nanos()).ok());
+        let end = window.map(|window| order.start_unix_nanos.saturating_add(window));
+        let patience = self.plan.timing.hang;
+        let last = times(trials.len().saturating_sub(1)).drained_unix_nanos.saturating_add(patience.as_nanos() as u64);
+        loop {
+            self.poll().await?;
+            self.tell_trials();
+            let unfinished = self.latest.values().find(|node| node.phase != NodeState::Finished);
+            if unfinished.is_none() && self.latest.len() == self.clients.len() {
+                return Ok(());
+            }
+            let now = unix_nanos();
+            if now > last {
+                let node = unfinished.map_or_else(|| "a node".into(), |node| format!("node {}", node.node));
+                return Err(format!("{node} has not finished its trials {} s after the last one", patience.as_secs()));
+            }
+            if end.is_some_and(|end| now >= end) {
+                let done = self.trials_told;
+                if done == 0 {
+                    return Err("--timeout ended the run before its first trial was over".into());
+                }
+                self.warnings.push(format!("--timeout ended the run after {done} of {} trials", trials.len()));
+                return Ok(());
+            }
+            let started = now.saturating_sub(order.start_unix_nanos) as f64;
+            let number = (started / (*cool_down + *run).as_nanos() as f64) as usize;
+            let number = number.min(trials.len().saturating_sub(1));
+            let figures = self.tell(if now < times(number).from_unix_nanos { "cool-down" } else { "measure" });
+            self.progress.update(number as f64 / trials.len() as f64, &format!("trial {number}: {figures}"));
+            sleep(LIVE_POLL).await;
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! The programs that watch a run: started before its nodes, ended after them, or left up.
+
+use std::{
+    fs::File,
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use nix::sys::signal::Signal;
+use reqwest::Client;
+use serde::Deserialize;
+use tokio::{
+    process::{Child, Command},
+    time::{sleep, timeout},
+};
+
+use super::config::{Addresses, Monitoring, SCRAPE_SECONDS};
+use crate::{
+    children::{kill_group, log_tail, tether},
+    dashboards::Host,
+    http::{self, get_json},
+    report::RunFolder,
+    signals::Interrupts,
+    terminal::tell,
+};
+
+/// Longest wait for each to answer. Grafana makes its database first, which takes processors that the run needs later.
+const PROMETHEUS_PATIENCE: Duration = Duration::from_secs(30);
+const GRAFANA_PATIENCE: Duration = Duration::from_secs(60);
+/// Longest wait for the scrape that has the end of the run.
+const LAST_SCRAPE: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_millis(100);
+/// Time to end cleanly after SIGTERM.
+const STOP_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// A program that watches.
+struct Watcher {
+    name: &'static str,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Watcher {
+    fn start(name: &'static str, mut command: Command, log: &Path) -> Result<Self, String> {
+        let mut spawn = || -> io::Result<Child> {
+            let file = File::create(log)?;
+            command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+            tether(&mut command);
+            command.spawn()
+        };
+        let child = spawn().map_err(|error| format!("{name} does not start: {error}"))?;
+        Ok(Self { name, child, log: log.into() })
+    }
+
+    /// How it ended, if it has.
+    fn ended(&mut self) -> Option<String> {
+        let status = self.child.try_wait().ok().flatten()?;
+        Some(format!("{} ended ({status}){}", self.name, log_tail(&self.log)))
+    }
+
+    async fn stop(&mut self) {
+        kill_group(&self.child, Signal::SIGTERM);
+        if timeout(STOP_TIMEOUT, self.child.wait()).await.is_err() {
+            kill_group(&self.child, Signal::SIGKILL);
+            let _ = self.child.wait().await;
+        }
+    }
+}
+
+/// The programs that watch a run. Dropping it kills them.
+#[derive(Default)]
+pub(crate) struct Observers {
+    prometheus: Option<Watcher>,
+    grafana: Option<Watcher>,
+    /// Port of Prometheus, and where both are to be found, once they are started.
+    port: u16,
+    addresses: Addresses,
+}
+
+/// What Prometheus says of its targets.
+#[derive(Deserialize)]
+struct Answer {
+    data: Data,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Data {
+    active_targets: Vec<Target>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Target {
+    /// RFC 3339; the year 1 before the first one.
+    last_scrape: String,
+}
+
+impl Target {
+    fn scraped_since(&self, time: Timestamp) -> bool {
+        self.last_scrape.parse::<Timestamp>().is_ok_and(|last| last > time)
+    }
+}
+
+impl Observers {
+    /// Starts the programs of `monitoring`, told to watch `hosts`, and waits until they answer; `line` shows a line.
+    ///
+    /// # Errors
+    /// When Prometheus does not start: what it would have seen is lost. Grafana can be started later.
+    pub(crate) async fn start(
+        &mut self,
+        monitoring: &Monitoring,
+        folder: &RunFolder,
+        hosts: Vec<Host>,
+        line: &dyn Fn(&str),
+    ) -> Result<(), String> {
+        for missing in &monitoring.missing {
+            line(&format!("{missing}; the run goes on without it"));
+        }
+        let (root, count) = (folder.observe(), hosts.len());
+        monitoring.write(folder, hosts).map_err(|error| format!("{}: {error}", root.display()))?;
+        (self.port, self.addresses) = (monitoring.ports.0, monitoring.addresses());
+        if let Some(program) = &monitoring.prometheus {
+            let command = monitoring.prometheus_command(program, &root);
+            self.prometheus = Some(Watcher::start("prometheus", command, &folder.log("prometheus"))?);
+        }
+        if let Some(grafana) = &monitoring.grafana {
+            let started = monitoring.grafana_command(grafana, &root).map_err(|error| error.to_string());
+            match started.and_then(|command| Watcher::start("grafana", command, &folder.log("grafana"))) {
+                Ok(watcher) => self.grafana = Some(watcher),
+                Err(error) => line(&format!("warning: {error}; the run goes on")),
+            }
+        }
+        if let (Some(watcher), Some(address)) = (&mut self.prometheus, &self.addresses.prometheus) {
+            prometheus_answers(watcher, self.port, count).await?;
+            line(&format!("Prometheus: {address}"));
+        }
+        if let (Some(watcher), Some(address)) = (&mut self.grafana, &self.addresses.grafana) {
+            match grafana_answers(watcher, monitoring.ports.1).await {
+                Ok(()) => line(&format!("Grafana: {address}")),
+                Err(error) => line(&format!("warning: {error}; the run goes on")),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until Prometheus has seen every node once more, so that it has the end of the run. Says what went wrong with
+    /// the watching.
+    pub(crate) async fn last_scrape(&mut self) -> Vec<String> {
+        let watchers = [&mut self.prometheus, &mut self.grafana];
+        let mut warnings: Vec<String> = watchers.into_iter().flatten().filter_map(Watcher::ended).collect();
+        if self.prometheus.is_some()
+            && !warnings.iter().any(|line| line.starts_with("prometheus"))
+            && let Err(line) = scraped_since(Timestamp::now(), self.port).await
+        {
+            warnings.push(format!("the end of the run may be missing in Prometheus: {line}"));
+        }
+        warnings
+    }
+
+    /// Leaves them up until Ctrl-C if they are to `stay_open`, then stops them.
+    pub(crate) async fn end(&mut self, stay_open: bool) {
+        if stay_open && (self.prometheus.is_some() || self.grafana.is_some()) {
+            self.stay_open().await;
+        }
+        for watcher in [&mut self.prometheus, &mut self.grafana].into_iter().flatten() {
+            watcher.stop().await;
+        }
+    }
+
+    async fn stay_open(&mut self) {
+        let Addresses { prometheus, grafana } = &self.addresses;
+        let Ok(mut interrupts) = Interrupts::new() else { return };
+        let at: Vec<String> = [
+            self.prometheus.as_ref().and(prometheus.as_ref()).map(|address| format!("Prometheus at {address}")),
+            self.grafana.as_ref().and(grafana.as_ref()).map(|address| format!("Grafana at {address}")),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        tell(&format!("The nodes are stopped. What they did can be seen until Ctrl-C: {}", at.join(", ")));
+        let all_ended = async {
+            let mut left = [&mut self.prometheus, &mut self.grafana];
+            while left.iter_mut().any(|watcher| watcher.as_mut().is_some_and(|watcher| watcher.ended().is_none())) {
+                sleep(POLL).await;
+            }
+        };
+        tokio::select! {
+            _ = interrupts.next() => {}
+            () = all_ended => {}
+        }
+    }
+}
+
+/// Waits until Prometheus is ready and has begun to scrape all nodes: a new one takes up to five seconds for that.
+async fn prometheus_answers(watcher: &mut Watcher, port: u16, nodes: usize) -> Result<(), String> {
+    let http: Client = http::client(None)?;
+    let since = Instant::now();
+    loop {
+        if let Some(line) = watcher.ended() {
+            return Err(line);
+        }
+        let ready = http.get(format!("http://127.0.0.1:{port}/-/ready")).send().await;
+        if ready.is_ok_and(|answer| answer.status().is_success())
+            && targets(&http, port).await.is_ok_and(|targets| targets.len() == nodes)
+        {
+            return Ok(());
+        }
+        if since.elapsed() > PROMETHEUS_PATIENCE {
+            let log = log_tail(&watcher.log);
+            return Err(format!("prometheus is not ready after {} s{log}", PROMETHEUS_PATIENCE.as_secs()));
+        }
+        sleep(POLL).await;
+    }
+}
+
+async fn targets(http: &Client, port: u16) -> Result<Vec<Target>, String> {
+    let url = format!("http://127.0.0.1:{port}/api/v1/targets?state=active");
+    Ok(get_json::<Answer>(http, &url).await.map(|answer| answer.data.active_targets)?)
+}
+
+/// Grafana listens when it has set up all else.
+async fn grafana_answers(watcher: &mut Watcher, port: u16) -> Result<(), String> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let since = Instant::now();
+    loop {
+        if let Some(line) = watcher.ended() {
+            return Err(line);
+        }
+        if tokio::net::TcpStream::connect(address).await.is_ok() {
+            return Ok(());
+        }
+        if since.elapsed() > GRAFANA_PATIENCE {
+            let log = log_tail(&watcher.log);
+            return Err(format!("grafana does not answer after {} s{log}", GRAFANA_PATIENCE.as_secs()));
+        }
+        sleep(POLL).await;
+    }
+}
+
+async fn scraped_since(time: Timestamp, port: u16) -> Result<(), String> {
+    let http = http::client(None)?;
+    let since = Instant::now();
+    loop {
+        let answer = targets(&http, port).await;
+        if answer.as_ref().is_ok_and(|targets| targets.iter().all(|target| target.scraped_since(time))) {
+            // What it has scraped it stores at once; the rules are evaluated on their own, as often.
+            sleep(Duration::from_secs(SCRAPE_SECONDS)).await;
+            return Ok(());
+        }
+        if since.elapsed() > LAST_SCRAPE {
+            return Err(answer.err().unwrap_or_else(|| "a node was not scraped any more".into()));
+        }
+        sleep(POLL).await;
+    }
+}

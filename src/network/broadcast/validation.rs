@@ -1,0 +1,111 @@
+//! The time that a node takes before it passes a message on.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use libp2p::{PeerId, gossipsub::MessageId};
+
+use crate::network::{Backlog, backlog::Held};
+
+/// Maximum delay. A message waits in gossipsub's cache, which grows with the delay, and gossipsub forgets after a minute
+/// that it has seen it.
+pub(super) const MAX_DELAY: Duration = Duration::from_secs(30);
+
+/// Messages that wait at a time: 10 MiB of entries, and two seconds of 32,000 small messages. Their bytes are in
+/// gossipsub's cache, with or without a delay.
+const MAX_WAITING: usize = 65_536;
+
+/// Heartbeats that gossipsub's cache keeps messages by default, and the fewest.
+const LEAST_HISTORY: usize = 5;
+
+/// Heartbeats that a message stays in the cache beyond the delay: the first begins before the message comes, and the last
+/// accepts of a burst take their time.
+const SPARE_HISTORY: usize = 3;
+
+/// A message that was delivered here, and is not passed on yet.
+struct Waiting {
+    due: Instant,
+    id: MessageId,
+    from: PeerId,
+    /// A run is not over while a message waits to be passed on.
+    _pending: Held,
+}
+
+/// Messages that are to be passed on after the delay. It is the same for all, so they are due in the order they came.
+pub(super) struct Validation {
+    delay: Duration,
+    backlog: Backlog,
+    waiting: VecDeque<Waiting>,
+}
+
+/// Heartbeats that the cache must keep a message so that it is still there after `delay`.
+pub(super) fn history_length(delay: Duration, heartbeat: Duration) -> usize {
+    let beats = delay.as_nanos().div_ceil(heartbeat.as_nanos().max(1));
+    LEAST_HISTORY.max(usize::try_from(beats).unwrap_or(usize::MAX).saturating_add(SPARE_HISTORY))
+}
+
+impl Validation {
+    pub(super) fn new(delay: Duration, backlog: Backlog) -> Self {
+        Self { delay, backlog, waiting: VecDeque::new() }
+    }
+
+    /// Lets a message of `from` wait, `now`; false when too many wait, so that it is to be passed on at once.
+    pub(super) fn wait(&mut self, id: MessageId, from: PeerId, now: Instant) -> bool {
+        if self.waiting.len() >= MAX_WAITING {
+            return false;
+        }
+        let _pending = self.backlog.hold(Bytes::new());
+        self.waiting.push_back(Waiting { due: now + self.delay, id, from, _pending });
+        true
+    }
+
+    /// The next time at which a message is due.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.waiting.front().map(|first| first.due)
+    }
+
+    /// The next message that is due by `now`, and the peer that it came from.
+    pub(super) fn next(&mut self, now: Instant) -> Option<(MessageId, PeerId)> {
+        self.waiting.pop_front_if(|first| first.due <= now).map(|first| (first.id, first.from))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::peer_id;
+
+    #[test]
+    fn messages_are_due_after_the_delay_in_the_order_they_came_and_are_pending_until_then() {
+        let backlog = Backlog::default();
+        let mut validation = Validation::new(Duration::from_millis(100), backlog.clone());
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        assert!(validation.wait(MessageId::new(b"first"), peer_id(1), at(0)));
+        assert!(validation.wait(MessageId::new(b"second"), peer_id(2), at(40)));
+        assert_eq!((validation.due(), backlog.count()), (Some(at(100)), 2));
+        assert_eq!(validation.next(at(99)), None);
+        assert_eq!(validation.next(at(100)), Some((MessageId::new(b"first"), peer_id(1))));
+        assert_eq!((validation.next(at(100)), validation.due(), backlog.count()), (None, Some(at(140)), 1));
+    }
+
+    #[test]
+    fn no_more_wait_than_the_bound() {
+        let mut validation = Validation::new(Duration::from_secs(1), Backlog::default());
+        let now = Instant::now();
+        for _ in 0..MAX_WAITING {
+            assert!(validation.wait(MessageId::new(b""), peer_id(1), now));
+        }
+        assert!(!validation.wait(MessageId::new(b""), peer_id(1), now));
+    }
+
+    #[test]
+    fn the_cache_outlasts_the_delay() {
+        let history = |delay, beat| history_length(Duration::from_millis(delay), Duration::from_millis(beat));
+        assert_eq!([history(0, 1000), history(1, 1000), history(2000, 1000), history(2001, 1000)], [5, 5, 5, 6]);
+        assert_eq!(history(1000, 100), 13);
+    }
+}

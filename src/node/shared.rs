@@ -1,0 +1,299 @@
+//! State that all parts of a node share.
+
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use prometheus::Registry;
+use tokio::{
+    runtime,
+    sync::{Notify, Semaphore, mpsc, watch},
+};
+
+use super::{
+    clock::unix_nanos,
+    config::NodeConfig,
+    pending,
+    probe_gate::ProbeGate,
+    profile::Profiler,
+    recorder::Recorder,
+    state::{NodeState, StartOrder},
+    summary::{NODE_SCHEMA_VERSION, NodeSummary, PendingWork, TrialSummary, WindowUsage, write_json},
+    workload::{Load, Workload},
+};
+use crate::{
+    access::RunToken,
+    clock,
+    environment::{Environment, congestion_control_to},
+    machine::Machine,
+    metrics::{DROP_REASONS, Labelled, MALFORMED_REASONS, Metrics, NETWORK_EVENTS, usage},
+    network::{Backlog, NetworkConfig, Outgoing, PeerAddress, Readiness, Roster, UnreachedPeer, peer_id},
+};
+
+/// What all parts of a node share.
+pub(super) struct Node {
+    pub(super) args: NodeConfig,
+    pub(super) registry: Registry,
+    pub(super) workload: Workload,
+    pub(super) metrics: Metrics,
+    pub(super) recorder: Arc<Recorder>,
+    pub(super) roster: Arc<Roster>,
+    pub(super) p2p: runtime::Handle,
+    pub(super) worker_threads: usize,
+    pub(super) order: watch::Sender<Option<StartOrder>>,
+    pub(super) profiler: Option<Profiler>,
+    /// Told when the network is to be closed while the node lives on.
+    pub(super) quiesce: Notify,
+    /// Told when the node is to end.
+    pub(super) end: Notify,
+    pub(super) machine: Machine,
+    /// One for each probe under way.
+    pub(super) probes: Semaphore,
+    pub(super) probe_gate: ProbeGate,
+    /// The secret of a controlled node's runner; it stays here, and is in no argument, log or summary.
+    pub(super) token: Option<RunToken>,
+    pub(super) open_files: u64,
+    pub(super) life: Mutex<Life>,
+    pub(super) backlog: Backlog,
+    pub(super) outgoing: Mutex<Option<mpsc::WeakSender<Outgoing>>>,
+    pub(super) libp2p_registry: Mutex<Option<prometheus_client::registry::Registry>>,
+}
+
+/// What changes over a node's life.
+pub(super) struct Life {
+    pub(super) phase: NodeState,
+    pub(super) readiness: watch::Receiver<Readiness>,
+    pub(super) unreached: watch::Receiver<Vec<UnreachedPeer>>,
+    pub(super) trials: Vec<TrialSummary>,
+    pub(super) usage_at_start: Option<WindowUsage>,
+    pub(super) usage_at_end: Option<WindowUsage>,
+}
+
+impl Life {
+    /// What was used while the window was open, up to `now` when it still is.
+    pub(super) fn used_in_window(&self, now: WindowUsage) -> Option<WindowUsage> {
+        Some(self.usage_at_end.unwrap_or(now).since(&self.usage_at_start?))
+    }
+}
+
+impl Node {
+    pub(super) fn life(&self) -> MutexGuard<'_, Life> {
+        self.life.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// State of the node.
+    pub(super) fn phase(&self) -> NodeState {
+        self.life().phase
+    }
+
+    pub(super) fn set_phase(&self, phase: NodeState) {
+        self.life().phase = phase;
+    }
+
+    /// How ready the network is.
+    pub(super) fn readiness(&self) -> Readiness {
+        *self.life().readiness.borrow()
+    }
+
+    /// The run begins: the clock follows the wall clock no more, and what it did before is no part of the run.
+    pub(super) fn settle_clock(&self) {
+        if clock::settled_base().is_none() {
+            clock::settle();
+            self.machine.begin();
+        }
+    }
+
+    /// Peers that could not be reached, and why.
+    pub(super) fn unreached(&self) -> Vec<UnreachedPeer> {
+        self.life().unreached.borrow().clone()
+    }
+
+    /// Gives the node its start; `false` if it has another.
+    pub(super) fn order(&self, order: StartOrder) -> bool {
+        let mut taken = false;
+        self.order.send_if_modified(|current| {
+            // A node that comes back may get its start twice, when it was slow to take the first.
+            taken = current.is_none() || (order.rejoining && current.as_ref() == Some(&order));
+            let first = current.is_none();
+            if first {
+                if order.run_id != 0 {
+                    self.recorder.set_run_id(order.run_id);
+                }
+                *current = Some(order);
+            }
+            first
+        });
+        taken
+    }
+
+    /// Brings those metrics up to date that are only looked at when asked for.
+    pub(super) fn refresh(&self) {
+        for (class, pending) in (0..).zip(self.recorder.pending()) {
+            let gauge = self.metrics.receive_message_pending_count.of(class);
+            gauge.set(i64::try_from(pending).unwrap_or(i64::MAX));
+        }
+        if self.args.scenario.network.tokio_metrics {
+            let tokio = self.p2p.metrics();
+            let workers = tokio.num_workers();
+            let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+            self.metrics.tokio_workers.set(count(workers));
+            self.metrics.tokio_alive_tasks.set(count(tokio.num_alive_tasks()));
+            self.metrics.tokio_global_queue_depth.set(count(tokio.global_queue_depth()));
+            let busy: f64 = (0..workers).map(|worker| tokio.worker_total_busy_duration(worker).as_secs_f64()).sum();
+            let counter = &self.metrics.tokio_workers_busy_seconds_total;
+            counter.inc_by((busy - counter.get()).max(0.0));
+        }
+    }
+
+    /// libp2p's own metrics, if they are asked for.
+    pub(super) fn libp2p_registry(&self) -> MutexGuard<'_, Option<prometheus_client::registry::Registry>> {
+        self.libp2p_registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The machine, looked at once.
+    fn environment(&self) -> &'static Environment {
+        static ENVIRONMENT: OnceLock<Environment> = OnceLock::new();
+        ENVIRONMENT.get_or_init(|| {
+            let own = self.args.p2p_address;
+            let peer = self.args.bootstrap.iter().filter_map(PeerAddress::ip).find(|ip| *ip != own);
+            let environment = Environment::of_this_process();
+            // QUIC controls its congestion itself.
+            let of_tcp = || peer.and_then(congestion_control_to).or(environment.congestion_control.clone());
+            Environment { congestion_control: if self.args.is_quic() { None } else { of_tcp() }, ..environment }
+        })
+    }
+
+    /// Everything counted so far.
+    pub(super) fn summary(&self) -> NodeSummary {
+        let (readiness, unreached) = (self.readiness(), self.unreached());
+        // Taken before the counts, so that none of them is younger.
+        let (phase, counted_unix_nanos) = (self.phase(), unix_nanos());
+        let counts = self.recorder.counts();
+        let mut configuration = serde_json::to_value(&self.args).unwrap_or_default();
+        if let Some(fields) = configuration.as_object_mut() {
+            fields.insert("effective_worker_threads".into(), self.worker_threads.into());
+        }
+        let used = self.usage_now();
+        let life = self.life();
+        let by_label = |counter: &Labelled, labels: &[&str]| {
+            labels.iter().map(|label| ((*label).to_owned(), counter.of(label).get())).filter(|(_, n)| *n > 0).collect()
+        };
+        NodeSummary {
+            schema_version: NODE_SCHEMA_VERSION,
+            version: env!("CARGO_PKG_VERSION").into(),
+            node: self.args.id,
+            peer_id: peer_id(self.args.id).to_string(),
+            process: std::process::id(),
+            configuration,
+            environment: Some(self.environment().clone()),
+            phase,
+            readiness,
+            counted_unix_nanos,
+            pending_work: matches!(phase, NodeState::Draining | NodeState::Finished).then(|| self.pending_work()),
+            unreached,
+            start: self.order.borrow().clone(),
+            measured: counts.measured,
+            outside: counts.outside,
+            // Trials are explore mode's phases.
+            phases: if matches!(self.workload.load, Load::Explore { .. }) { vec![] } else { counts.phases },
+            pending: counts.pending,
+            senders: counts.senders,
+            classes: counts.classes,
+            trials: life.trials.clone(),
+            window_usage: life.used_in_window(used),
+            usage: usage(),
+            dropped: by_label(&self.metrics.network_dropped_broadcast_messages, DROP_REASONS),
+            malformed: by_label(&self.metrics.receive_message_malformed_count, MALFORMED_REASONS),
+            machine: Some(self.machine.report()),
+            events: by_label(&self.metrics.network_event_counter, NETWORK_EVENTS),
+        }
+    }
+
+    /// Writes the summary file whole or not at all.
+    pub(super) fn write_summary(&self) -> Result<(), String> {
+        let Some(path) = &self.args.summary else { return Ok(()) };
+        // A node that waits for the next run leaves what the last one was.
+        if self.args.controlled && self.order.borrow().is_none() && path.exists() {
+            return Ok(());
+        }
+        write_json(path, &self.summary()).map_err(|error| format!("--summary {}: {error}", path.display()))
+    }
+
+    pub(super) fn usage_now(&self) -> WindowUsage {
+        let tcp = !self.args.is_quic();
+        WindowUsage {
+            cpu_seconds: usage().cpu_seconds,
+            socket_bytes_sent: tcp.then(|| self.metrics.network_socket_bytes_sent_total.get()),
+            socket_bytes_received: tcp.then(|| self.metrics.network_socket_bytes_received_total.get()),
+        }
+    }
+
+    /// Adds what the window that is over did not send to the metric of missed messages.
+    pub(super) fn count_missed(&self) {
+        for (class, unsent) in (0..).zip(self.recorder.unsent()) {
+            self.metrics.broadcast_message_missed_count.of(class).inc_by(unsent);
+        }
+    }
+
+    pub(super) fn window_opens(&self) {
+        self.window_opened(self.usage_now());
+    }
+
+    /// Where the window was open when the process began, all that it used was used inside.
+    pub(super) fn window_opened_before_birth(&self) {
+        let tcp = !self.args.is_quic();
+        let nothing = tcp.then_some(0);
+        self.window_opened(WindowUsage {
+            cpu_seconds: 0.0,
+            socket_bytes_sent: nothing,
+            socket_bytes_received: nothing,
+        });
+    }
+
+    fn window_opened(&self, usage: WindowUsage) {
+        self.machine.window_opens();
+        let mut life = self.life();
+        life.usage_at_start = Some(usage);
+        life.usage_at_end = None;
+    }
+
+    pub(super) fn window_closes(&self) {
+        self.machine.window_closes();
+        let now = self.usage_now();
+        self.life().usage_at_end = Some(now);
+        if let (Some(profiler), Load::Steady { .. }) = (&self.profiler, &self.workload.load) {
+            profiler.traffic_ends();
+        }
+    }
+
+    pub(super) fn network_config(&self, message_size: usize) -> NetworkConfig {
+        let args = &self.args;
+        NetworkConfig {
+            id: args.id,
+            roster: self.roster.clone(),
+            listen_address: args.p2p_address,
+            port: args.p2p_port,
+            bootstrap: self.args.neighbours(&self.workload),
+            quic: args.is_quic(),
+            channels: self.workload.channels(args.scenario.network.protocol, message_size),
+            validation_delay: self.args.validation_delay(),
+            gossip: args.scenario.network.gossipsub.clone(),
+            queue_bytes: usize::try_from(args.scenario.network.queue_bytes).unwrap_or(usize::MAX),
+            queue_messages: usize::try_from(args.scenario.nodes.buffer_size).unwrap_or(usize::MAX),
+            backlog: self.backlog.clone(),
+        }
+    }
+
+    /// What this node has taken and not got rid of.
+    fn pending_work(&self) -> PendingWork {
+        let queue = self.outgoing().as_ref().and_then(mpsc::WeakSender::upgrade);
+        let waiting = queue.map_or(0, |queue| queue.max_capacity() - queue.capacity());
+        PendingWork {
+            queued: self.backlog.count().saturating_add(waiting as u64),
+            socket_bytes: (!self.args.is_quic()).then(|| pending::socket_bytes(self.args.metric_port)).flatten(),
+        }
+    }
+
+    /// The queue between the schedule and the network, while there is one.
+    pub(super) fn outgoing(&self) -> MutexGuard<'_, Option<mpsc::WeakSender<Outgoing>>> {
+        self.outgoing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
