@@ -2,7 +2,8 @@
 //!
 //! First every pair of nodes exchanges pings, all pairs at once, at a pace that loads neither the links nor the host. Then
 //! single messages go round, each node to the next, over links that are idle otherwise; then trains go round, each node to
-//! the next, at twice the throughput that was asked for: every interface is measured both ways. In a small network they go to every other node in turn, so that every link is.
+//! the next, at twice the throughput that was asked for: every interface is measured both ways. In a small network they go
+//! to every other node in turn, so that every link is.
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
@@ -28,8 +29,8 @@ const PING_SHARE: f64 = 0.05;
 const TRAIN_FACTOR: f64 = 2.0;
 /// Shortest time in which a token bucket's allowance and queue are filled; those are sized in time themselves.
 const UNCOUNTED_MILLIS: f64 = 250.0;
-/// MTU of the links' interfaces and the tick of coarse timers, as far as the size of a bucket is estimated from here.
-const USUAL_MTU: u64 = 1500;
+/// A frame of the links' interfaces on the wire and the tick of coarse timers, for an estimate of the bytes sent ahead.
+const USUAL_FRAME: u64 = 1538;
 const COARSE_TIMER_MICROS: u64 = 10_000;
 /// Counted time of a train: enough for so many packets, within bounds.
 const TRAIN_PACKETS: f64 = 100.0;
@@ -44,7 +45,7 @@ const LONGEST_TRAIN: u64 = 90;
 /// Largest network in which every link gets a train of its own.
 const TRAIN_TO_ALL: u64 = 5;
 
-/// Bytes of a message, and of one over a link that is slower than that: many times what a bucket sends at once.
+/// Bytes of a message, and of one over a link that is slower than that: many times the frame that a link sends ahead.
 const MESSAGE: u64 = 64 << 10;
 const SLOW_MESSAGE: u64 = 32 << 10;
 const SLOW: u64 = 100_000;
@@ -280,9 +281,9 @@ fn queue_millis(there: &Shape, back: &Shape, train: TrainOrder) -> u64 {
     (queued.ceil() as u64).min(train.uncounted_millis + train.counted_millis)
 }
 
-/// Bytes that a bucket of that rate may hold.
+/// Bytes that a link of that rate may send ahead: those in its bucket, and the frame that overdraws it.
 fn burst(rate: u64) -> u64 {
-    burst_bytes(rate, USUAL_MTU, COARSE_TIMER_MICROS)
+    burst_bytes(rate, COARSE_TIMER_MICROS) + USUAL_FRAME
 }
 
 fn message_order(back: &Shape, Limited { shape, rate, .. }: &Limited) -> MessageOrder {

@@ -9,7 +9,7 @@ use std::{
 use nix::{
     cmsg_space,
     sys::{
-        socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt},
+        socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, getsockopt, recvmsg, setsockopt, sockopt},
         time::TimeSpec,
     },
 };
@@ -28,6 +28,16 @@ pub(super) struct Received {
 /// Asks the kernel for the times of packets.
 pub(super) fn stamp(socket: &UdpSocket) -> io::Result<()> {
     Ok(setsockopt(socket, sockopt::ReceiveTimestampns, &true)?)
+}
+
+/// Lets so many bytes wait for being sent, if the socket lets fewer wait now: beyond the system's bound only with privileges.
+pub(super) fn make_room(socket: &UdpSocket, bytes: usize) {
+    // The kernel doubles what it is given, for its own use.
+    let now = getsockopt(socket, sockopt::SndBuf).map_or(0, |now| now / 2);
+    if now < bytes && setsockopt(socket, sockopt::SndBufForce, &bytes).is_err() {
+        // With less room a busy host may fall short, which the measurement shows.
+        let _ = setsockopt(socket, sockopt::SndBuf, &bytes);
+    }
 }
 
 /// Takes the next packet; blocks, or not, and times out as the socket is set.

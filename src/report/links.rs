@@ -56,7 +56,7 @@ pub struct LinkMeasured {
     pub duplicates: Option<u64>,
     /// Packets that came after a later one.
     pub reordered: Option<u64>,
-    /// What came through of more than the link's throughput, headers included, in bytes per second; none where no
+    /// What came through of more than the link's throughput, as frames on Ethernet's wire, in bytes per second; none where no
     /// throughput was asked for, or where it was measured at other links of the same interfaces.
     pub throughput_bytes_per_second: Option<f64>,
     /// The same without headers.
@@ -76,7 +76,8 @@ pub struct LinkRow {
     pub to: u64,
     /// What was asked for, the ends' interfaces included.
     pub configured: Shape,
-    /// Bytes that the bucket of the link's throughput may send at once, as the kernel has it; none where that is not known.
+    /// Bytes that the bucket of the link's throughput holds, as the kernel has it; none where that is not known. A message
+    /// comes earlier than its arithmetic by them and by its last frame.
     #[serde(default)]
     pub burst_bytes: Option<u64>,
     /// What was measured before the window.

@@ -1,4 +1,6 @@
-//! The time of a single message over an idle link, beside its arithmetic.
+//! The time of a single message over an idle link, beside its arithmetic: all its bytes at the link's throughput. A limited
+//! link sends the last frame and what its bucket holds ahead, which is within the tolerance for the messages that are
+//! measured.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +18,7 @@ pub(super) fn usual_percent() -> f64 {
 /// How long a single message took over the idle link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MessageMeasured {
-    /// Its bytes, with the headers of all its packets.
+    /// Its bytes, with what all its packets take on Ethernet's wire.
     pub bytes: u64,
     /// Configured: its bytes at the link's throughput, and the latency.
     pub expected_micros: u64,

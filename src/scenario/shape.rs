@@ -32,7 +32,7 @@ pub struct Shape {
     /// Packets that are sent at once, without the latency, and so overtake others, in percent.
     #[serde(alias = "reorder")]
     pub reorder_percent: f64,
-    /// Maximum kilobytes (1000 bytes) per second, headers of Ethernet included; none for no limit.
+    /// Maximum kilobytes (1000 bytes) per second, in bytes of an Ethernet wire; none for no limit.
     #[serde(alias = "throughput")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub throughput_kilobytes_per_second: Option<u64>,

@@ -77,6 +77,11 @@ fn counters_of(interface: &str) -> Result<Vec<QdiscCounters>, ShapingError> {
         // Asked for one interface, some versions leave its name out.
         one.device = interface.to_owned();
     }
+    if counters.iter().any(QdiscCounters::limits_a_rate) {
+        // In words: as JSON, only the latest versions print it.
+        let classes = tool::run("tc", &format!("class show dev {interface}"))?;
+        counters.iter_mut().filter(|one| one.limits_a_rate()).for_each(|one| one.add_class(&classes));
+    }
     Ok(counters)
 }
 
