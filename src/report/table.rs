@@ -223,10 +223,10 @@ pub fn run_table(run: &RunSummary) -> String {
     let mut row = |name: &str, value: String| {
         table.add_row([name.to_owned(), value]);
     };
-    let mut what = format!(
-        "{} nodes, mode {}, {} over {}",
-        workload.num_nodes, workload.mode, workload.network_protocol, workload.transport
-    );
+    let name = workload.scenario.as_ref().map_or_else(String::new, |name| format!("{name}: "));
+    let mode = if several { String::new() } else { format!("mode {}, ", workload.mode) };
+    let mut what =
+        format!("{name}{} nodes, {mode}{} over {}", workload.num_nodes, workload.network_protocol, workload.transport);
     if let (Some(size), Some(heartbeat)) = (workload.message_size_bytes, workload.heartbeat_millis) {
         what.push_str(&format!(", {size} B every {heartbeat} ms"));
     }
