@@ -22,7 +22,7 @@ pub const MAX_NODES: u64 = 10_000;
 pub const MIN_MESSAGE_SIZE: usize = 36;
 
 /// Smallest message that can name its class, in bytes: the header, and the extension at the start of the payload.
-pub const MIN_CLASS_MESSAGE_SIZE: usize = 80;
+pub const MIN_CLASS_MESSAGE_SIZE: usize = 76;
 
 /// Largest message, in bytes: batches with proofs reach 31 MB.
 pub const MAX_MESSAGE_SIZE: usize = 32 << 20;
