@@ -1,10 +1,10 @@
 //! A run on Kubernetes: what it is made of there.
 //!
-//! A [`ClusterPlan`] is a run, checked as a whole; [`objects()`] turns it into typed objects, in the order in which they are
+//! A `ClusterPlan` is a run, checked as a whole; `objects()` turns it into typed objects, in the order in which they are
 //! applied. The nodes are an Indexed Job, one pod a node; they find one another by the names that a headless Service gives
 //! them, and wait for their start. Beside them are Prometheus and Grafana, told what the local ones are told. All of a run
-//! is in a namespace of its own, with what has to be known of it in a ConfigMap ([`RunRecord`]). To whoever gives them their
-//! start the nodes are remote ones, behind [`NodePorts`].
+//! is in a namespace of its own, with what has to be known of it in a ConfigMap (`RunRecord`). To whoever gives them their
+//! start the nodes are remote ones, behind `NodePorts`.
 
 mod arguments;
 mod image;
