@@ -6,58 +6,60 @@
 //! in:             ingress -> IFB: [tbf ->] netem -> tbf; blocked senders -> a second IFB that drops all
 //! ```
 //!
-//! netem delays and loses, tbf (a token bucket) limits what comes out of it. tbf's queue is limited in bytes. What netem
-//! takes for one packet may be many (segmentation offload), lost or delayed as one: where that matters, a first tbf, whose
-//! bucket holds a single frame, takes it apart.
+//! netem delays and loses packets, and tbf (a token bucket) limits its output. tbf's queue is limited in bytes. A
+//! packet of netem may consist of many (segmentation offload), which are lost or delayed together: if that matters, a
+//! first tbf, whose bucket holds a single frame, splits it.
 //!
 //! # Time of one message
 //!
-//! A bucket holds one frame, and the bytes of the time by which the kernel's timers may be late ([`burst_bytes`]). What
-//! comes out of a sender's bucket has the rate already: a receiver's bucket of the same rate lets it pass, so that a message
-//! takes its serialisation time once. A token bucket sends the first frame after a pause at once, where a real link takes
-//! that frame's own time first: a message comes earlier by what the bucket holds, and never later.
+//! A bucket holds one frame, and the bytes of the time by which the kernel's timers may be late ([`burst_bytes`]). The
+//! output of a sender's bucket has the rate already: a receiver's bucket of the same rate lets it pass, so that a
+//! message takes its serialisation time once. A token bucket sends the first frame after a pause at once, whereas a
+//! real link takes that frame's own time first: a message arrives earlier by the content of the bucket, and never
+//! later.
 
 use std::net::IpAddr;
 
 use super::plan::InterfacePlan;
 use crate::scenario::Shape;
 
-/// Packets are about this long, Ethernet header included, where a queue is counted in packets.
+/// Assumed length of packets, Ethernet header included, for queues that are counted in packets.
 const FRAME: u64 = 1514;
 
-/// Bytes that a frame may have beyond the interface's MTU: Ethernet's header, VLAN tags, and the token bucket's rounding.
+/// Bytes of a frame beyond the interface's MTU: Ethernet's header, VLAN tags, and the token bucket's rounding.
 const FRAME_SLACK: u64 = 32;
 
-/// Throughput that an unlimited link is taken to have, in bytes per second, when netem's queue is sized: 10 Gbit/s.
+/// Assumed throughput of an unlimited link for the size of netem's queue, in bytes per second: 10 Gbit/s.
 const FASTEST: u64 = 1_250_000_000;
 
-/// Time by which a precise timer may be late, in microseconds: an interrupt, and the work that the kernel does before it. A
-/// message comes earlier by it: with the frame beside, that has to stay within a millisecond. So it is longer on a fast link,
-/// whose frame takes next to no time, and where much is done between two frames.
+/// Time by which a precise timer may be late, in microseconds: an interrupt, and the work that the kernel does before
+/// it. A message arrives earlier by this time plus the time of a frame, which together must stay within a millisecond.
+/// So it is longer on a fast link, whose frame takes next to no time and which needs much work between two frames.
 const TIMER_MICROS: u64 = 500;
 const FAST_TIMER_MICROS: u64 = 1000;
 const FAST_LINK: u64 = 10_000_000;
 
-/// Fewest bytes in the queue of a limited link: the first flights of TCP for a message of 64 KiB to two receivers. A
-/// shorter queue would drop of a single message what no home router drops, and a retransmission would count as the link's.
+/// Minimum number of bytes in the queue of a limited link: the first flights of TCP for a message of 64 KiB to two
+/// receivers. A shorter queue would drop parts of a single message that no home router drops, and the link would be
+/// charged with a retransmission.
 const LEAST_QUEUE: u64 = 128 << 10;
 
 /// Time that a packet waits in the queue of a limited link before it is dropped, in milliseconds: the usual buffer of a
-/// router, and never less than the link's own round trip.
+/// router, and at least the link's own round trip.
 const QUEUE_MILLIS: f64 = 100.0;
 
-/// Fewest packets in netem's queue.
+/// Minimum number of packets in netem's queue.
 const LEAST_PACKETS: u64 = 1000;
 
-/// Packets that an IFB device holds; its default of 32 drops bursts that no real interface would.
+/// Number of packets in an IFB device; its default of 32 drops bursts that no real interface would.
 const IFB_PACKETS: u32 = 10_000;
 
-/// Rate of the bucket that only takes packets apart, in bytes per second: it never waits, which coarse timers would make a
+/// Rate of the bucket that only splits packets, in bytes per second: it never waits, because coarse timers would need a
 /// tick for each frame.
 const APART_RATE: u64 = 1_000_000_000_000;
 
-/// Handles, all below 0x8000 where the kernel takes its own from: tbf and classes of a whole interface, then netem and tbf
-/// of class k (0 is everybody without a rule), and the tbf that takes packets apart.
+/// Handles, all below 0x8000, where the kernel's own begin: tbf and classes of a whole interface, then netem and tbf of
+/// class k (0 is every peer without a rule), and the tbf that splits packets.
 const INTERFACE_RATE: u32 = 0xab0;
 const CLASSES: u32 = 0xab1;
 const NETEM: u32 = 0x5000;
@@ -65,23 +67,23 @@ const RATE: u32 = 0x6000;
 const APART: u32 = 0x7000;
 const SINK: u32 = 0xab2;
 
-/// Priority of the filters: those that block come before the one that takes all.
+/// Priorities of the filters: blocking filters come before the one that takes all packets.
 const BLOCK_V4: u32 = 10;
 const BLOCK_V6: u32 = 11;
 const TAKE_ALL: u32 = 100;
 
-/// The devices that a plan works on.
+/// Devices that a plan uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Devices {
-    /// The interface that is shaped.
+    /// Interface that is shaped.
     pub interface: String,
     /// Its MTU, in bytes.
     pub mtu: u64,
-    /// Time by which the kernel's timers may be late, in microseconds: their own resolution where they are coarse.
+    /// Time by which the kernel's timers may be late, in microseconds: their own resolution if they are coarse.
     pub timer_micros: u64,
-    /// The IFB device that what comes in is sent through.
+    /// IFB device for incoming packets.
     pub ingress: String,
-    /// The IFB device in which blocked packets end.
+    /// IFB device in which blocked packets end.
     pub sink: String,
 }
 
@@ -94,8 +96,8 @@ pub struct Batch {
     pub tc: Vec<String>,
 }
 
-/// Bytes that the bucket of a link of `rate` bytes per second may send at once: a frame, and what the rate makes in the
-/// time by which timers are late.
+/// Bytes that the bucket of a link of `rate` bytes per second may send at once: a frame, and the bytes of the time by
+/// which timers are late.
 pub fn burst_bytes(rate: u64, mtu: u64, timer_micros: u64) -> u64 {
     let least = if rate < FAST_LINK { TIMER_MICROS } else { FAST_TIMER_MICROS };
     let late = u128::from(rate) * u128::from(timer_micros.max(least)) / 1_000_000;
@@ -103,7 +105,7 @@ pub fn burst_bytes(rate: u64, mtu: u64, timer_micros: u64) -> u64 {
     (mtu + FRAME_SLACK + u64::try_from(late).unwrap_or(u64::MAX >> 1)).min(1 << 30)
 }
 
-/// Whether a root qdisc of this kind and handle, as `tc` writes them, is one that [`batch`] makes.
+/// True if [`batch`] makes root qdiscs of this kind and handle, as `tc` writes them.
 pub(super) fn is_own_root(kind: &str, handle: &str) -> bool {
     let own: &[u32] = match kind {
         "tbf" => &[INTERFACE_RATE, RATE, APART],
@@ -114,14 +116,14 @@ pub(super) fn is_own_root(kind: &str, handle: &str) -> bool {
     u32::from_str_radix(handle.trim_end_matches(':'), 16).is_ok_and(|handle| own.contains(&handle))
 }
 
-/// Whether it is the handle of the qdisc in which blocked packets end.
+/// True if the handle is that of the qdisc in which blocked packets end.
 pub(super) fn is_sink(handle: &str) -> bool {
     handle.trim_end_matches(':') == format!("{SINK:x}")
 }
 
-/// The lines that make `plan`, on an interface that has nothing of ours (`before` is none), or out of what the plan
-/// `before` has made there. Of a changed plan only the peers' shapes and the blocked addresses may differ, as far as both
-/// plans say that they may.
+/// The lines that make `plan`, on an interface without our qdiscs (`before` is none), or from the result of the plan
+/// `before`. In a changed plan, only the peers' shapes and the blocked addresses may differ, as far as both plans
+/// permit changes.
 pub fn batch(plan: &InterfacePlan, devices: &Devices, before: Option<&InterfacePlan>) -> Batch {
     let mut batch = Batch::default();
     let Devices { interface, ingress, sink, .. } = devices;
@@ -169,7 +171,7 @@ pub fn batch(plan: &InterfacePlan, devices: &Devices, before: Option<&InterfaceP
     batch
 }
 
-/// Handles of the qdiscs that shape what leaves for the peer at this place of a plan's peers.
+/// Handles of the qdiscs that shape the traffic to the peer at this place of a plan's peers.
 pub(super) fn peer_handles(place: usize) -> [String; 2] {
     let at = u32::try_from(place).unwrap_or(u32::MAX).saturating_add(1);
     [NETEM, RATE].map(|first| format!("{:x}:", first.saturating_add(at)))
@@ -186,7 +188,7 @@ fn matching(side: &str, address: IpAddr) -> String {
     }
 }
 
-/// One class for each peer and one for the rest, each shaped on its own; then the throughput of the interface.
+/// One class for each peer and one for the rest, each shaped separately; then the throughput of the interface.
 fn classes(tc: &mut Vec<String>, devices: &Devices, plan: &InterfacePlan, fresh: bool) {
     let device = devices.interface.as_str();
     let mut parent = "root".to_owned();
@@ -228,7 +230,7 @@ fn classes(tc: &mut Vec<String>, devices: &Devices, plan: &InterfacePlan, fresh:
     }
 }
 
-/// netem, then a token bucket, as far as the shape needs them or may come to need them (`adjustable`: delay, rate).
+/// netem, then a token bucket, if the shape needs them or may need them later (`adjustable`: delay, rate).
 fn leaf(
     tc: &mut Vec<String>,
     (device, devices): (&str, &Devices),
@@ -240,7 +242,7 @@ fn leaf(
     let mut parent = parent.to_owned();
     if shape.is_by_packet() || adjustable.0 {
         let (handle, burst) = (APART + at, devices.mtu + FRAME_SLACK);
-        // Its own queue is never used: netem takes its place.
+        // Its own queue is never used, because netem takes its place.
         tc.push(format!(
             "qdisc replace dev {device} {parent} handle {handle:x}: tbf rate {APART_RATE}bps burst {burst} limit {FASTEST}"
         ));
@@ -258,7 +260,7 @@ fn leaf(
 fn netem(shape: &Shape) -> String {
     let Shape { latency_millis: latency, jitter_millis: jitter, reorder_percent: reorder, .. } = *shape;
     let micros = |millis: f64| (millis * 1000.0).round() as u64;
-    // Bandwidth times delay, in packets. netem delays before the token bucket, so what waits here came at full speed.
+    // Bandwidth times delay, in packets. netem delays before the token bucket, so packets arrive here at full speed.
     let held = FASTEST as f64 * (latency + jitter + QUEUE_MILLIS) / 1000.0;
     let limit = ((held / FRAME as f64).ceil() as u64).max(LEAST_PACKETS);
     let mut text = format!("netem limit {limit} delay {}us", micros(latency));
@@ -274,7 +276,7 @@ fn netem(shape: &Shape) -> String {
     text
 }
 
-/// Bytes that wait at most for the rate of a link; what comes beyond is dropped.
+/// Maximum number of bytes that wait for the rate of a link; further ones are dropped.
 pub fn queue_bytes(rate: u64, latency_millis: f64) -> u64 {
     let queue = rate as f64 * (2.0 * latency_millis).max(QUEUE_MILLIS) / 1000.0;
     (queue.ceil() as u64).max(LEAST_QUEUE)

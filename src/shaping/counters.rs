@@ -1,32 +1,33 @@
-//! What `tc` says of the qdiscs of one interface: `tc qdisc show dev X` in words, `tc -s -j qdisc show dev X` with counters.
+//! Output of `tc` about the qdiscs of one interface: `tc qdisc show dev X` as text, `tc -s -j qdisc show dev X` with
+//! counters.
 
 use super::batch::is_sink;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// The counters of one qdisc, and its settings.
+/// Counters and settings of one qdisc.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QdiscCounters {
-    /// The interface.
+    /// Interface of the qdisc.
     pub device: String,
-    /// netem, tbf ...
+    /// Kind, such as `netem` or `tbf`.
     pub kind: String,
-    /// Its handle, as `tc` writes it.
+    /// Handle, as `tc` writes it.
     pub handle: String,
-    /// Bytes that went through.
+    /// Bytes that passed.
     pub bytes: u64,
-    /// Packets that went through.
+    /// Packets that passed.
     pub packets: u64,
     /// Packets dropped.
     pub drops: u64,
-    /// Times that a packet had to wait for the rate.
+    /// Number of packets that had to wait for the rate.
     pub overlimits: u64,
-    /// Bytes in the queue now.
+    /// Bytes in the queue at the time of reading.
     pub backlog: u64,
-    /// Whether it is the one that everything goes through.
+    /// True if it is the root, through which all packets go.
     #[serde(default)]
     pub root: bool,
-    /// Its settings as the kernel has them, in the words of `tc`.
+    /// Settings as the kernel has them, in the words of `tc`.
     #[serde(default)]
     pub options: Value,
 }
@@ -38,7 +39,7 @@ impl QdiscCounters {
         option("burst").filter(|_| self.kind == "tbf" && option("rate") == Some(rate))
     }
 
-    /// Whether packets that were blocked end in it: its drops are those that were cut off.
+    /// True if blocked packets end in it: its drops are the blocked packets.
     pub fn is_sink(&self) -> bool {
         self.kind == "bfifo" && is_sink(&self.handle)
     }
@@ -69,16 +70,16 @@ struct Said {
 /// A qdisc of an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Qdisc {
-    /// netem, tbf ...
+    /// Kind, such as `netem` or `tbf`.
     pub(super) kind: String,
-    /// Its handle, as `tc` writes it.
+    /// Handle, as `tc` writes it.
     pub(super) handle: String,
-    /// Whether it is the one that everything goes through.
+    /// True if it is the root, through which all packets go.
     pub(super) root: bool,
 }
 
-/// Reads the words of `tc qdisc show dev X`. They are read where a qdisc may be somebody else's: of some kinds `tc` prints JSON
-/// that is none.
+/// Reads the text of `tc qdisc show dev X`. Used if a qdisc may be foreign, because `tc` prints invalid JSON for some
+/// kinds.
 pub(super) fn qdiscs(text: &str) -> Vec<Qdisc> {
     let qdisc = |line: &str| {
         let mut words = line.split_whitespace();
@@ -92,7 +93,7 @@ pub(super) fn qdiscs(text: &str) -> Vec<Qdisc> {
 /// Reads the JSON of `tc -s -j qdisc show`.
 ///
 /// # Errors
-/// When it is not that.
+/// Fails if it is not that.
 pub fn qdisc_counters(json: &str) -> Result<Vec<QdiscCounters>, String> {
     let json = if json.trim().is_empty() { "[]" } else { json };
     let said: Vec<Said> = serde_json::from_str(json).map_err(|error| error.to_string())?;
