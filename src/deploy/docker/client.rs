@@ -1,4 +1,5 @@
-//! Docker, through its command line: it knows the user's contexts and sockets, and its words are those of the manual.
+//! Docker, used through its command line, which knows the user's contexts and sockets, and whose messages are those of
+//! the manual.
 
 use std::{collections::BTreeSet, io, process::Stdio, time::Duration};
 
@@ -7,25 +8,25 @@ use tokio::process::Command;
 
 use crate::{children::tether, deploy::deployment::StartError};
 
-/// Longest time that a command may take; loading and starting on a busy machine are far below.
+/// Maximum time of a command; loading and starting on a busy machine take far less.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What Docker writes for a time that has not come.
+/// Docker's text for a time that has not come.
 pub(super) const NEVER: &str = "0001-01-01T00:00:00Z";
 
 const WITHOUT: &str = "--backend netns needs no Docker";
 
-/// Why Docker did not do what it was told.
+/// Reason why a command of Docker failed.
 #[derive(Debug)]
 pub(super) enum DockerError {
-    /// There is no such program.
+    /// The program `docker` does not exist.
     Missing,
-    /// Its own words, in one line.
+    /// Docker's own message, in one line.
     Refused(String),
 }
 
 impl DockerError {
-    /// In one line, beside what was to be done.
+    /// The error in one line, with the purpose of the command.
     pub(super) fn line(&self) -> String {
         match self {
             Self::Missing => format!("docker is not found in PATH: apt-get install docker.io; {WITHOUT}"),
@@ -33,7 +34,7 @@ impl DockerError {
         }
     }
 
-    /// Why Docker can't be used at all, with the way out.
+    /// Reason why Docker can't be used at all, with the fix.
     fn unusable(&self) -> String {
         let words = self.line();
         let lower = words.to_lowercase();
@@ -52,14 +53,14 @@ impl DockerError {
     }
 }
 
-/// What a command of Docker printed.
+/// Output of a command of Docker.
 pub(super) struct Printed {
     pub(super) stdout: String,
-    /// Lines of warning.
+    /// Lines of warnings.
     pub(super) warnings: BTreeSet<String>,
 }
 
-/// A command of Docker that ends with this process, and that Ctrl-C at the terminal does not reach.
+/// Makes a command of Docker that ends with this process, and that Ctrl-C at the terminal does not reach.
 pub(super) fn command<S: AsRef<str>>(args: &[S]) -> Command {
     let mut command = Command::new("docker");
     command.args(args.iter().map(AsRef::as_ref)).stdin(Stdio::null());
@@ -98,12 +99,12 @@ pub(super) async fn run_with<S: AsRef<str>>(
     Ok(Printed { stdout: String::from_utf8_lossy(&output.stdout).into_owned(), warnings })
 }
 
-/// Runs a command of Docker, and gives what it printed or its words, in one line.
+/// Runs a command of Docker, and returns its output or its error message, in one line.
 pub(super) async fn ask<S: AsRef<str>>(args: &[S]) -> Result<String, String> {
     run(args).await.map(|printed| printed.stdout).map_err(|error| error.line())
 }
 
-/// What was said, without what is only said for the terminal, in one line.
+/// Message of a command in one line, without the parts that are meant for a terminal.
 fn words(text: &str) -> String {
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let lines =
@@ -114,7 +115,7 @@ fn words(text: &str) -> String {
     if lines.is_empty() { "it gives no reason".into() } else { lines.join("; ") }
 }
 
-/// The Docker that is there.
+/// The running Docker.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub(super) struct Daemon {
@@ -122,7 +123,7 @@ pub(super) struct Daemon {
     os: String,
 }
 
-/// Looks whether Docker can be used for nodes on this machine.
+/// Checks that Docker can be used for nodes on this machine.
 pub(super) async fn daemon() -> Result<Daemon, StartError> {
     let (version, host) = futures::join!(
         run(&["version", "--format", "{{json .Server}}"]),
@@ -151,7 +152,7 @@ fn is_elsewhere(host: &str) -> bool {
     ["ssh", "tcp", "http", "https"].contains(&scheme) && !local
 }
 
-/// How a container is, as Docker tells.
+/// State of a container, as Docker reports it.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub(super) struct State {
@@ -160,12 +161,12 @@ pub(super) struct State {
     #[serde(rename = "OOMKilled")]
     pub(super) out_of_memory: bool,
     pub(super) exit_code: i64,
-    /// Why it could not be started.
+    /// Reason why the container could not be started.
     pub(super) error: String,
     pub(super) started_at: String,
 }
 
-/// How containers are, in the order of their names.
+/// States of containers, in the order of their names.
 pub(super) async fn states(names: &[&str]) -> Result<Vec<State>, String> {
     let mut args = vec!["inspect", "--type", "container", "--format", "{{json .State}}"];
     args.extend(names);
@@ -178,7 +179,7 @@ pub(super) async fn states(names: &[&str]) -> Result<Vec<State>, String> {
     }
 }
 
-/// How a container is.
+/// State of a container.
 pub(super) async fn state(name: &str) -> Result<State, String> {
     states(&[name]).await?.pop().ok_or_else(|| format!("docker inspect says nothing of {name}"))
 }
