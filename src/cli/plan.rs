@@ -13,7 +13,7 @@ use super::{
 use crate::{
     access::RunToken,
     deploy::{Capabilities, Need, StartError, check, check_ports, docker, docker::DockerArgs, netns, process, swept},
-    environment::congestion_controls,
+    environment::{self, congestion_controls},
     experiment::{
         LinkProbe, ManifestFacts, Plan, Profiler, Timing, fault_needs, find_profiler, longest_link_probe_seconds,
         profile_of_node, workload_summary,
@@ -23,6 +23,7 @@ use crate::{
     node::{NodeConfig, UsageError, Workload, any_address, log_limit, unix_nanos, value_name},
     report::RunFolder,
     scenario::{FaultSchedule, LinkPlan, Scenario, Transport, to_toml},
+    terminal::tell,
 };
 
 /// Maximum number of nodes on one machine: their connections grow with the square, and the list of peers must fit a
@@ -78,6 +79,7 @@ impl LocalRun {
         let share = u16::try_from((processors / num_nodes).clamp(1, 1024)).unwrap_or(1);
         scenario.nodes.worker_threads.get_or_insert(share);
         let workload = Workload::of(&scenario)?;
+        announce_memory(&scenario, &workload);
         let links = scenario.link_plan().map_err(|error| CliError::Usage(error.to_string()))?;
         let faults = scenario.fault_schedule().map_err(|error| CliError::Usage(error.to_string()))?;
         check(args.backend.capabilities(), needs(&args, &scenario, &links, &faults))?;
@@ -203,6 +205,28 @@ impl LocalRun {
         }
         error.into()
     }
+}
+
+/// Size of messages above which the memory of the nodes is reported before a run, in bytes.
+const LARGE_MESSAGE: usize = 4 << 20;
+
+/// Reports the maximum memory of the nodes' buffers, if messages are large.
+fn announce_memory(scenario: &Scenario, workload: &Workload) {
+    if workload.first_message_size() <= LARGE_MESSAGE {
+        return;
+    }
+    let all = workload.buffer_bytes(scenario).saturating_mul(scenario.nodes.count);
+    let there =
+        environment::memory_bytes().map_or_else(String::new, |bytes| format!(" of {:.1} GiB", gibibytes(bytes)));
+    tell(&format!(
+        "Message buffers of the {} nodes may take up to {:.1} GiB{there}; gossipsub keeps messages of 5 s beside them",
+        scenario.nodes.count,
+        gibibytes(all)
+    ));
+}
+
+fn gibibytes(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 30)
 }
 
 /// Writes the files that repeat the run into its folder, and makes the folders that others write to.

@@ -107,7 +107,7 @@ impl CertificateBuilder {
         Ok(())
     }
 
-    /// Bytes that the token bucket of this rate at a node's interface may send at once.
+    /// Bytes that the token bucket of this rate at a node's interface holds.
     fn burst_bytes(&self, node: u64, shape: Shape) -> Option<u64> {
         let rate = shape.bytes_per_second()?;
         let (before, after) = self.counters.get(&node)?;

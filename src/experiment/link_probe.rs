@@ -29,8 +29,9 @@ const PING_SHARE: f64 = 0.05;
 const TRAIN_FACTOR: f64 = 2.0;
 /// Minimum time in which a token bucket's allowance and queue are filled; their sizes are defined as times.
 const UNCOUNTED_MILLIS: f64 = 250.0;
-/// Assumed MTU of the links' interfaces and tick of coarse timers, for an estimate of the size of a bucket.
-const USUAL_MTU: u64 = 1500;
+/// Assumed frame of the links' interfaces on the wire, and tick of coarse timers, for an estimate of the bytes sent
+/// ahead.
+const USUAL_FRAME: u64 = 1538;
 const COARSE_TIMER_MICROS: u64 = 10_000;
 /// Number of packets that the counted time of a train suffices for, within bounds.
 const TRAIN_PACKETS: f64 = 100.0;
@@ -46,7 +47,7 @@ const LONGEST_TRAIN: u64 = 90;
 /// Maximum size of a network in which every link gets a train of its own.
 const TRAIN_TO_ALL: u64 = 5;
 
-/// Bytes of a message, and of one over a slower link: many times the bytes that a bucket sends at once.
+/// Bytes of a message, and of one over a slower link: many times the frame that a link sends ahead.
 const MESSAGE: u64 = 64 << 10;
 const SLOW_MESSAGE: u64 = 32 << 10;
 const SLOW: u64 = 100_000;
@@ -282,9 +283,9 @@ fn queue_millis(there: &Shape, back: &Shape, train: TrainOrder) -> u64 {
     (queued.ceil() as u64).min(train.uncounted_millis + train.counted_millis)
 }
 
-/// Bytes that a bucket of this rate may contain.
+/// Bytes that a link of this rate may send ahead: those in its bucket, and the frame that overdraws it.
 fn burst(rate: u64) -> u64 {
-    burst_bytes(rate, USUAL_MTU, COARSE_TIMER_MICROS)
+    burst_bytes(rate, COARSE_TIMER_MICROS) + USUAL_FRAME
 }
 
 fn message_order(back: &Shape, Limited { shape, rate, .. }: &Limited) -> MessageOrder {

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::plan::Plan;
 use crate::{
-    environment::{Environment, congestion_controls},
+    environment::{Environment, congestion_controls, memory_bytes},
     monitoring::{Addresses, Monitoring},
     node::{NodeConfig, SendPlan},
     scenario::Scenario,
@@ -99,16 +99,9 @@ fn send_offsets(plan: &Plan) -> BTreeMap<u64, u64> {
 fn host() -> Host {
     let read = |path: &str| std::fs::read_to_string(path).ok();
     let trimmed = |path: &str| read(path).map(|text| text.trim().to_owned());
-    let after = |path: &str, key: &str| {
-        let line = read(path)?.lines().find(|line| line.starts_with(key))?.to_owned();
-        Some(line.split_once(':')?.1.trim().to_owned())
-    };
-    let memory = after("/proc/meminfo", "MemTotal")
-        .and_then(|text| text.split_whitespace().next()?.parse::<u64>().ok())
-        .map(|kibibytes| kibibytes * 1024);
     Host {
         name: trimmed("/proc/sys/kernel/hostname"),
-        memory_bytes: memory,
+        memory_bytes: memory_bytes(),
         environment: Environment::of_this_process(),
         congestion_controls: congestion_controls(),
     }

@@ -182,6 +182,7 @@ impl Plan {
 pub(crate) fn workload_summary(scenario: &Scenario, workload: &Workload) -> WorkloadSummary {
     let (message_size_bytes, heartbeat_millis) = workload.single_pace();
     WorkloadSummary {
+        scenario: (scenario.name != Scenario::default().name).then(|| scenario.name.clone()),
         num_nodes: scenario.nodes.count,
         mode: scenario.mode().to_string(),
         network_protocol: scenario.protocols(),

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     message::{Extension, HEADER_SIZE, MAX_MESSAGE_SIZE},
-    network::{Broadcasters, Channel, DEFAULT_TOPIC},
+    network::{Broadcasters, BufferLimits, Channel, DEFAULT_TOPIC},
     scenario::{
         self, DEFAULT_CLASS, Explore, MAX_CLASSES, Measurement, MessageSize, Protocol, Scenario, Senders, TrafficClass,
     },
@@ -209,6 +209,23 @@ impl Workload {
             }
             _ => (None, None),
         }
+    }
+
+    /// Maximum bytes in the buffers of one node of a resolved scenario.
+    pub fn buffer_bytes(&self, scenario: &Scenario) -> u64 {
+        let size = match &self.load {
+            Load::Steady { .. } => self.first_message_size(),
+            Load::Explore { trials, .. } => trials.iter().map(|trial| trial.message_size).max().unwrap_or(HEADER_SIZE),
+        };
+        let peers = self.neighbours.as_ref().map_or(self.num_nodes.saturating_sub(1), |neighbours| {
+            neighbours.iter().map(|peers| peers.len() as u64).max().unwrap_or(0)
+        });
+        let limits = BufferLimits {
+            channels: &self.channels(scenario.network.protocol, size),
+            queue_bytes: usize::try_from(scenario.network.queue_bytes).unwrap_or(usize::MAX),
+            queue_messages: usize::try_from(scenario.nodes.buffer_size).unwrap_or(usize::MAX),
+        };
+        limits.buffer_bytes(usize::try_from(peers).unwrap_or(usize::MAX))
     }
 
     /// The way of each class through a network, by class number, of classes that name no protocol over `protocol`. In mode

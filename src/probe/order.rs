@@ -6,6 +6,7 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use super::packet::{LENGTH, TRAIN_LENGTH};
+use crate::shaping::WIRE_BYTES;
 
 /// Maximum number of requests for counts before the link is given up. Each answer is waited for this time plus the
 /// round trip time.
@@ -17,9 +18,9 @@ pub(super) const REPORT_PAUSE: Duration = Duration::from_millis(50);
 /// Maximum size of a message, in packets: the other end stores a bit for each.
 const MOST_PARTS: u64 = 127;
 
-/// Bytes of headers of a train's packet, as `tc` counts them: UDP, IP and Ethernet.
-pub(super) const HEADERS_V4: usize = 8 + 20 + 14;
-pub(super) const HEADERS_V6: usize = 8 + 40 + 14;
+/// Bytes of a packet in addition to its content, as the limit of a link counts them: UDP, IP, Ethernet and its wire.
+pub(super) const HEADERS_V4: usize = 8 + 20 + 14 + WIRE_BYTES as usize;
+pub(super) const HEADERS_V6: usize = 8 + 40 + 14 + WIRE_BYTES as usize;
 
 /// Maximum size of a ping with all its headers, in bytes.
 pub const PING_BYTES: usize = LENGTH + HEADERS_V6;

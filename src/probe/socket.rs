@@ -9,7 +9,7 @@ use std::{
 use nix::{
     cmsg_space,
     sys::{
-        socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt},
+        socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, getsockopt, recvmsg, setsockopt, sockopt},
         time::TimeSpec,
     },
 };
@@ -28,6 +28,17 @@ pub(super) struct Received {
 /// Requests arrival times from the kernel.
 pub(super) fn stamp(socket: &UdpSocket) -> io::Result<()> {
     Ok(setsockopt(socket, sockopt::ReceiveTimestampns, &true)?)
+}
+
+/// Lets `bytes` wait in the socket for being sent, if its limit is lower; above the system's limit only with
+/// privileges.
+pub(super) fn make_room(socket: &UdpSocket, bytes: usize) {
+    // The kernel doubles the given value, for its own use.
+    let now = getsockopt(socket, sockopt::SndBuf).map_or(0, |now| now / 2);
+    if now < bytes && setsockopt(socket, sockopt::SndBufForce, &bytes).is_err() {
+        // With less room a busy host may be too slow, which the measurement shows.
+        let _ = setsockopt(socket, sockopt::SndBuf, &bytes);
+    }
 }
 
 /// Receives the next packet; the settings of the socket decide if it blocks and times out.

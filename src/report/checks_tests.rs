@@ -164,6 +164,7 @@ impl Run {
     fn observations(&self, explore: bool, phases: usize) -> Observations {
         Observations {
             workload: WorkloadSummary {
+                scenario: None,
                 num_nodes: NODES,
                 message_size_bytes: (!explore).then_some(SIZE),
                 ..WorkloadSummary::default()

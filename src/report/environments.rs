@@ -41,7 +41,7 @@ pub(super) fn machine_line(machines: &[MachineRow], certificate: &Certificate) -
     parts.extend(environment.cgroup_processors.map(|limit| format!("at most {limit:.2} processors")));
     let bursts = || certificate.links.iter().filter_map(|link| link.burst_bytes);
     if let (Some(low), Some(high)) = (bursts().min(), bursts().max()) {
-        parts.push(if low == high { format!("tbf burst {low} B") } else { format!("tbf burst {low} to {high} B") });
+        parts.push(if low == high { format!("htb burst {low} B") } else { format!("htb burst {low} to {high} B") });
     }
     if machines.len() > 1 {
         parts.push(format!("and {} more kinds of machine", machines.len() - 1));

@@ -56,8 +56,8 @@ pub struct LinkMeasured {
     pub duplicates: Option<u64>,
     /// Packets that arrived after a later one.
     pub reordered: Option<u64>,
-    /// Received bytes per second, headers included, of an offer above the link's throughput; none if no throughput was
-    /// configured, or if it was measured at other links of the same interfaces.
+    /// Received bytes per second, as frames on Ethernet's wire, of an offer above the link's throughput; none if no
+    /// throughput was configured, or if it was measured at other links of the same interfaces.
     pub throughput_bytes_per_second: Option<f64>,
     /// The same without headers.
     pub goodput_bytes_per_second: Option<f64>,
@@ -76,7 +76,8 @@ pub struct LinkRow {
     pub to: u64,
     /// Configured shape, the ends' interfaces included.
     pub configured: Shape,
-    /// Bytes that the token bucket of the link's throughput may send at once, as the kernel reports; none if unknown.
+    /// Bytes that the token bucket of the link's throughput holds, as the kernel reports; none if unknown. A message
+    /// arrives earlier than its computed time by these bytes and by its last frame.
     #[serde(default)]
     pub burst_bytes: Option<u64>,
     /// Measurements before the window.

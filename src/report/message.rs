@@ -1,4 +1,6 @@
-//! Time of a single message over an idle link, measured and computed.
+//! Time of a single message over an idle link, measured and computed: all its bytes at the link's throughput. A limited
+//! link sends the last frame and the content of its bucket ahead, which is within the tolerance for the measured
+//! messages.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +18,7 @@ pub(super) fn usual_percent() -> f64 {
 /// Time of a single message over the idle link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MessageMeasured {
-    /// Bytes of the message, with the headers of all its packets.
+    /// Bytes of the message, with everything that its packets take on Ethernet's wire.
     pub bytes: u64,
     /// Configured time: the bytes at the link's throughput, and the latency.
     pub expected_micros: u64,

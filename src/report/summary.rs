@@ -301,6 +301,9 @@ pub struct FaultRow {
 /// Requested workload.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct WorkloadSummary {
+    /// Name of the scenario; none for a run that only flags describe.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scenario: Option<String>,
     /// Number of nodes.
     pub num_nodes: u64,
     /// `all`, `one`, `rr` or `explore`.

@@ -175,10 +175,13 @@ fn window_rows(run: &RunSummary, totals: &Totals, row: &mut impl FnMut(&str, Str
     );
 }
 
+/// Maximum width of the table of classes, in characters.
+const WIDEST_CLASSES: u16 = 100;
+
 /// A line for each traffic class.
 pub(super) fn class_table(classes: &[ClassRow]) -> String {
     let mut table = empty_table();
-    let header = ["class", "sent", "not sent", "delivered", "ratio", "too late", "p50", "p99", "per s", "sustained"];
+    let header = ["class", "sent", "not sent", "delivery", "too late", "p50", "p99", "per s", "sustained"];
     table.set_header(header);
     for class in classes {
         let sustained = match class.sustained.sustained {
@@ -190,7 +193,6 @@ pub(super) fn class_table(classes: &[ClassRow]) -> String {
             class.name.clone(),
             class.sent.to_string(),
             class.missed.saturating_add(class.dropped).to_string(),
-            class.delivered.to_string(),
             delivery(class.delivered, class.expected),
             class.deadline_misses.map_or_else(|| NONE.into(), |misses| misses.to_string()),
             cell(&class.delay, 0.5),
@@ -200,10 +202,14 @@ pub(super) fn class_table(classes: &[ClassRow]) -> String {
         ]);
     }
     align_numbers(&mut table, header.len());
+    // A long name is wrapped over several lines; numbers are never broken.
+    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDEST_CLASSES);
     for (number, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, 1));
         if number == 0 {
             column.set_cell_alignment(CellAlignment::Left);
+        } else {
+            column.set_constraint(ColumnConstraint::ContentWidth);
         }
     }
     format!("{table}\n")
@@ -217,10 +223,10 @@ pub fn run_table(run: &RunSummary) -> String {
     let mut row = |name: &str, value: String| {
         table.add_row([name.to_owned(), value]);
     };
-    let mut what = format!(
-        "{} nodes, mode {}, {} over {}",
-        workload.num_nodes, workload.mode, workload.network_protocol, workload.transport
-    );
+    let name = workload.scenario.as_ref().map_or_else(String::new, |name| format!("{name}: "));
+    let mode = if several { String::new() } else { format!("mode {}, ", workload.mode) };
+    let mut what =
+        format!("{name}{} nodes, {mode}{} over {}", workload.num_nodes, workload.network_protocol, workload.transport);
     if let (Some(size), Some(heartbeat)) = (workload.message_size_bytes, workload.heartbeat_millis) {
         what.push_str(&format!(", {size} B every {heartbeat} ms"));
     }
@@ -492,7 +498,7 @@ mod tests {
             delivered_bytes_per_second: 1e8,
             ..ClassRow::default()
         };
-        let text = class_table(&[class("proposals"), class("prevotes")]);
+        let text = class_table(&[class("proposals"), class("prevotes-of-a-long-name")]);
         assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
         assert_eq!(text.lines().filter(|line| line.starts_with("p")).count(), 2, "{text}");
         assert!(text.contains("0.999945") && text.contains("12345"), "{text}");

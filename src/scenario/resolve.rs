@@ -23,7 +23,7 @@ pub const MIN_MESSAGE_SIZE: usize = 36;
 
 /// Minimum size of a message that can name its class, in bytes: the header, and the extension at the start of the
 /// payload.
-pub const MIN_CLASS_MESSAGE_SIZE: usize = 80;
+pub const MIN_CLASS_MESSAGE_SIZE: usize = 76;
 
 /// Maximum size of a message, in bytes: batches with proofs reach 31 MB.
 pub const MAX_MESSAGE_SIZE: usize = 32 << 20;

@@ -33,7 +33,7 @@ pub struct Shape {
     /// Share of packets that are sent at once, without the latency, and so overtake others, in percent.
     #[serde(alias = "reorder")]
     pub reorder_percent: f64,
-    /// Maximum throughput in kilobytes (1000 bytes) per second, headers of Ethernet included; none for no limit.
+    /// Maximum throughput in kilobytes (1000 bytes) per second, in bytes of an Ethernet wire; none for no limit.
     #[serde(alias = "throughput")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub throughput_kilobytes_per_second: Option<u64>,

@@ -150,7 +150,7 @@ fn every_broken_scenario_is_refused_in_one_line_with_its_place() {
         (format!("{}\n{}", traffic("name = \"a\"\ntopic = \"t\""), traffic("topic = \"t\"")), "class a has this topic"),
         (
             format!("{}\n{}", traffic("name = \"a\""), traffic("message_size_bytes = 60")),
-            "must be 80 (the header and the class)",
+            "must be 76 (the header and the class)",
         ),
         ("[explore]\nbroadcaster = 3".into(), "explore.broadcaster 3: is outside of the network"),
         (format!("[explore]\n{}", traffic("")), "give either it or traffic"),

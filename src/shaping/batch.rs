@@ -1,22 +1,27 @@
 //! A plan as the lines of a `tc` batch.
 //!
 //! ```text
-//! out, no peers:  [tbf ->] netem -> tbf
-//! out, peers:     one class a peer: [tbf ->] netem -> tbf; then tbf of the whole interface
-//! in:             ingress -> IFB: [tbf ->] netem -> tbf; blocked senders -> a second IFB that drops all
+//! out, no peers:  [tbf ->] netem -> htb -> bfifo
+//! out, peers:     one class a peer: [tbf ->] netem -> htb -> bfifo; before them tbf -> htb of the whole interface
+//! in:             ingress -> IFB: tbf -> htb -> bfifo; blocked senders -> a second IFB that drops all
 //! ```
 //!
-//! netem delays and loses packets, and tbf (a token bucket) limits its output. tbf's queue is limited in bytes. A
-//! packet of netem may consist of many (segmentation offload), which are lost or delayed together: if that matters, a
-//! first tbf, whose bucket holds a single frame, splits it.
+//! netem delays and loses packets, htb (a token bucket) limits its output, and bfifo, limited in bytes, is the queue
+//! that waits for the rate. The kernel treats many frames as one packet (segmentation offload), which would be lost,
+//! delayed or let through together: a tbf in front, whose bucket holds a single frame and which never waits, splits it.
 //!
 //! # Time of one message
 //!
-//! A bucket holds one frame, and the bytes of the time by which the kernel's timers may be late ([`burst_bytes`]). The
-//! output of a sender's bucket has the rate already: a receiver's bucket of the same rate lets it pass, so that a
-//! message takes its serialisation time once. A token bucket sends the first frame after a pause at once, whereas a
-//! real link takes that frame's own time first: a message arrives earlier by the content of the bucket, and never
-//! later.
+//! The number of htb's tokens may become negative: a frame leaves at once if any token is left, and the next one waits
+//! until the frame's own time is over. The bucket holds no frame, only the bytes of the time by which the kernel's
+//! timers may be late ([`burst_bytes`]). So a message arrives earlier than its bytes take at the rate, by its last
+//! frame and by the content of the bucket, and never later; a message of a single frame does not wait at all. (tbf lets
+//! a frame go when the tokens for all of it are there: its bucket must hold a whole frame, so that the first one is
+//! free, which is usually longer than the last.) The output of a sender's bucket has the rate already: a receiver's
+//! bucket of the same rate lets it pass, so that a message takes its serialisation time once.
+//!
+//! A frame counts as on Ethernet's wire, with [`WIRE_BYTES`] more than the kernel's own count: a link of 125,000 KB/s is one
+//! of a gigabit.
 
 use std::net::IpAddr;
 
@@ -26,15 +31,18 @@ use crate::scenario::Shape;
 /// Assumed length of packets, Ethernet header included, for queues that are counted in packets.
 const FRAME: u64 = 1514;
 
-/// Bytes of a frame beyond the interface's MTU: Ethernet's header, VLAN tags, and the token bucket's rounding.
+/// Bytes of a frame on Ethernet's wire that the kernel does not count: 8 of preamble, 4 of checksum, and a gap of 12.
+pub const WIRE_BYTES: u64 = 24;
+
+/// Bytes of a frame beyond the interface's MTU: Ethernet's header, VLAN tags, and tbf's rounding.
 const FRAME_SLACK: u64 = 32;
 
 /// Assumed throughput of an unlimited link for the size of netem's queue, in bytes per second: 10 Gbit/s.
 const FASTEST: u64 = 1_250_000_000;
 
 /// Time by which a precise timer may be late, in microseconds: an interrupt, and the work that the kernel does before
-/// it. A message arrives earlier by this time plus the time of a frame, which together must stay within a millisecond.
-/// So it is longer on a fast link, whose frame takes next to no time and which needs much work between two frames.
+/// it. A message arrives earlier by this time and by its last frame, so it is short if a frame takes long. It is longer
+/// on a fast link, whose frame takes next to no time and which needs much work between two frames.
 const TIMER_MICROS: u64 = 500;
 const FAST_TIMER_MICROS: u64 = 1000;
 const FAST_LINK: u64 = 10_000_000;
@@ -58,14 +66,17 @@ const IFB_PACKETS: u32 = 10_000;
 /// tick for each frame.
 const APART_RATE: u64 = 1_000_000_000_000;
 
-/// Handles, all below 0x8000, where the kernel's own begin: tbf and classes of a whole interface, then netem and tbf of
-/// class k (0 is every peer without a rule), and the tbf that splits packets.
+/// Handles, all below 0x8000, where the kernel's own begin: rate, classes and sink of a whole interface, and the tbf
+/// that splits its packets; then those of class k (0 is every peer without a rule): queue, netem, rate, and again the
+/// tbf.
 const INTERFACE_RATE: u32 = 0xab0;
 const CLASSES: u32 = 0xab1;
+const SINK: u32 = 0xab2;
+const INTERFACE_APART: u32 = 0xab3;
+const QUEUE: u32 = 0x4000;
 const NETEM: u32 = 0x5000;
 const RATE: u32 = 0x6000;
 const APART: u32 = 0x7000;
-const SINK: u32 = 0xab2;
 
 /// Priorities of the filters: blocking filters come before the one that takes all packets.
 const BLOCK_V4: u32 = 10;
@@ -96,19 +107,19 @@ pub struct Batch {
     pub tc: Vec<String>,
 }
 
-/// Bytes that the bucket of a link of `rate` bytes per second may send at once: a frame, and the bytes of the time by
-/// which timers are late.
-pub fn burst_bytes(rate: u64, mtu: u64, timer_micros: u64) -> u64 {
+/// Bytes that the bucket of a link of `rate` bytes per second holds: the bytes of the time by which timers are late. A
+/// frame leaves as long as the bucket is not overdrawn.
+pub fn burst_bytes(rate: u64, timer_micros: u64) -> u64 {
     let least = if rate < FAST_LINK { TIMER_MICROS } else { FAST_TIMER_MICROS };
     let late = u128::from(rate) * u128::from(timer_micros.max(least)) / 1_000_000;
-    // Sizes are 32 bits in the kernel.
-    (mtu + FRAME_SLACK + u64::try_from(late).unwrap_or(u64::MAX >> 1)).min(1 << 30)
+    // Sizes are 32 bits in the kernel, and `tc` replaces 0 by a size of its own choice.
+    u64::try_from(late).unwrap_or(u64::MAX).clamp(1, 1 << 30)
 }
 
 /// True if [`batch`] makes root qdiscs of this kind and handle, as `tc` writes them.
 pub(super) fn is_own_root(kind: &str, handle: &str) -> bool {
     let own: &[u32] = match kind {
-        "tbf" => &[INTERFACE_RATE, RATE, APART],
+        "tbf" => &[INTERFACE_APART, APART],
         "htb" => &[CLASSES],
         "netem" => &[NETEM],
         _ => &[],
@@ -116,7 +127,13 @@ pub(super) fn is_own_root(kind: &str, handle: &str) -> bool {
     u32::from_str_radix(handle.trim_end_matches(':'), 16).is_ok_and(|handle| own.contains(&handle))
 }
 
-/// True if the handle is that of the qdisc in which blocked packets end.
+/// True if the handle is that of a qdisc that limits a rate.
+pub(super) fn is_rate(handle: &str) -> bool {
+    let handle = u32::from_str_radix(handle.trim_end_matches(':'), 16);
+    handle.is_ok_and(|handle| handle == INTERFACE_RATE || (RATE..APART).contains(&handle))
+}
+
+/// True if it is the handle of the qdisc in which blocked packets end.
 pub(super) fn is_sink(handle: &str) -> bool {
     handle.trim_end_matches(':') == format!("{SINK:x}")
 }
@@ -130,7 +147,7 @@ pub fn batch(plan: &InterfacePlan, devices: &Devices, before: Option<&InterfaceP
     let tc = &mut batch.tc;
     let fresh = before.is_none();
     if plan.peers.is_empty() {
-        leaf(tc, (interface, devices), "root", 0, &plan.egress, (false, false));
+        leaf(tc, (interface, devices), "root", 0, &plan.egress, (false, false), fresh);
     } else {
         classes(tc, devices, plan, fresh);
     }
@@ -149,7 +166,7 @@ pub fn batch(plan: &InterfacePlan, devices: &Devices, before: Option<&InterfaceP
              redirect dev {ingress}"
         ));
     }
-    leaf(tc, (ingress, devices), "root", 0, &plan.ingress, (false, false));
+    leaf(tc, (ingress, devices), "root", 0, &plan.ingress, (false, false), fresh);
     let blocked_before = before.map_or(&[][..], |before| &before.blocked);
     if plan.blocked != blocked_before {
         for (priority, protocol, v4) in [(BLOCK_V4, "ip", true), (BLOCK_V6, "ipv6", false)] {
@@ -193,7 +210,9 @@ fn classes(tc: &mut Vec<String>, devices: &Devices, plan: &InterfacePlan, fresh:
     let device = devices.interface.as_str();
     let mut parent = "root".to_owned();
     if let Some(rate) = plan.egress.bytes_per_second() {
-        tc.push(token_bucket((device, devices), &parent, INTERFACE_RATE, rate, 0.0));
+        tc.push(apart((device, devices), &parent, INTERFACE_APART));
+        parent = format!("parent {INTERFACE_APART:x}:1");
+        tc.extend(limit((device, devices), &parent, INTERFACE_RATE, rate, fresh));
         parent = format!("parent {INTERFACE_RATE:x}:1");
     }
     if fresh {
@@ -216,6 +235,7 @@ fn classes(tc: &mut Vec<String>, devices: &Devices, plan: &InterfacePlan, fresh:
             at,
             &shape,
             (plan.adjustable_delay, plan.adjustable_rate),
+            fresh,
         );
         if !fresh {
             continue;
@@ -230,7 +250,7 @@ fn classes(tc: &mut Vec<String>, devices: &Devices, plan: &InterfacePlan, fresh:
     }
 }
 
-/// netem, then a token bucket, if the shape needs them or may need them later (`adjustable`: delay, rate).
+/// netem, then a rate, if the shape needs them or may need them later (`adjustable`: delay, rate).
 fn leaf(
     tc: &mut Vec<String>,
     (device, devices): (&str, &Devices),
@@ -238,14 +258,13 @@ fn leaf(
     at: u32,
     shape: &Shape,
     adjustable: (bool, bool),
+    fresh: bool,
 ) {
     let mut parent = parent.to_owned();
-    if shape.is_by_packet() || adjustable.0 {
-        let (handle, burst) = (APART + at, devices.mtu + FRAME_SLACK);
-        // Its own queue is never used, because netem takes its place.
-        tc.push(format!(
-            "qdisc replace dev {device} {parent} handle {handle:x}: tbf rate {APART_RATE}bps burst {burst} limit {FASTEST}"
-        ));
+    let rate = shape.bytes_per_second().or(adjustable.1.then_some(FASTEST));
+    if shape.is_by_packet() || adjustable.0 || rate.is_some() {
+        let handle = APART + at;
+        tc.push(apart((device, devices), &parent, handle));
         parent = format!("parent {handle:x}:1");
     }
     if shape.needs_netem() || adjustable.0 {
@@ -253,8 +272,32 @@ fn leaf(
         tc.push(format!("qdisc replace dev {device} {parent} handle {handle:x}: {}", netem(shape)));
         parent = format!("parent {handle:x}:1");
     }
-    let rate = shape.bytes_per_second().or(adjustable.1.then_some(FASTEST));
-    tc.extend(rate.map(|rate| token_bucket((device, devices), &parent, RATE + at, rate, shape.latency_millis)));
+    if let Some(rate) = rate {
+        let (handle, queue) = (RATE + at, QUEUE + at);
+        tc.extend(limit((device, devices), &parent, handle, rate, fresh));
+        let bytes = queue_bytes(rate, shape.latency_millis);
+        tc.push(format!("qdisc replace dev {device} parent {handle:x}:1 handle {queue:x}: bfifo limit {bytes}"));
+    }
+}
+
+/// A tbf that splits packets into frames. Its own queue is never used, because netem or htb takes its place.
+fn apart((device, devices): (&str, &Devices), parent: &str, handle: u32) -> String {
+    let burst = devices.mtu + FRAME_SLACK;
+    format!(
+        "qdisc replace dev {device} {parent} handle {handle:x}: tbf rate {APART_RATE}bps burst {burst} limit {FASTEST}"
+    )
+}
+
+/// htb that limits a rate; all packets go through its only class. The kernel changes its class, and refuses to replace
+/// the qdisc.
+fn limit((device, devices): (&str, &Devices), parent: &str, handle: u32, rate: u64, fresh: bool) -> Vec<String> {
+    let burst = burst_bytes(rate, devices.timer_micros);
+    let qdisc = format!("qdisc add dev {device} {parent} handle {handle:x}: htb default 1");
+    let class = format!(
+        "class replace dev {device} parent {handle:x}: classid {handle:x}:1 htb rate {rate}bps overhead {WIRE_BYTES} \
+         burst {burst} cburst {burst} quantum {FRAME}"
+    );
+    fresh.then_some(qdisc).into_iter().chain([class]).collect()
 }
 
 fn netem(shape: &Shape) -> String {
@@ -279,20 +322,8 @@ fn netem(shape: &Shape) -> String {
 /// Maximum number of bytes that wait for the rate of a link; further ones are dropped.
 pub fn queue_bytes(rate: u64, latency_millis: f64) -> u64 {
     let queue = rate as f64 * (2.0 * latency_millis).max(QUEUE_MILLIS) / 1000.0;
-    (queue.ceil() as u64).max(LEAST_QUEUE)
-}
-
-fn token_bucket(
-    (device, devices): (&str, &Devices),
-    parent: &str,
-    handle: u32,
-    rate: u64,
-    latency_millis: f64,
-) -> String {
-    let burst = burst_bytes(rate, devices.mtu, devices.timer_micros);
     // Its size is 32 bits in the kernel.
-    let limit = queue_bytes(rate, latency_millis).saturating_add(burst).min(u32::MAX.into());
-    format!("qdisc replace dev {device} {parent} handle {handle:x}: tbf rate {rate}bps burst {burst} limit {limit}")
+    (queue.ceil() as u64).clamp(LEAST_QUEUE, u32::MAX.into())
 }
 
 #[cfg(test)]
@@ -323,19 +354,26 @@ mod tests {
              link set in up\n\
              qdisc replace dev eth0 root handle 7000: tbf rate 1000000000000bps burst 1532 limit 1250000000\n\
              qdisc replace dev eth0 parent 7000:1 handle 5000: netem limit 127973 delay 50000us 5000us loss 1%\n\
-             qdisc replace dev eth0 parent 5000:1 handle 6000: tbf rate 10000000bps burst 11532 limit 1011532\n\
+             qdisc add dev eth0 parent 5000:1 handle 6000: htb default 1\n\
+             class replace dev eth0 parent 6000: classid 6000:1 htb rate 10000000bps overhead 24 burst 10000 cburst 10000 quantum 1514\n\
+             qdisc replace dev eth0 parent 6000:1 handle 4000: bfifo limit 1000000\n\
              qdisc add dev eth0 handle ffff: ingress\n\
              filter add dev eth0 parent ffff: protocol all prio 100 u32 match u32 0 0 action mirred egress redirect dev in\n\
-             qdisc replace dev in root handle 6000: tbf rate 10000000bps burst 11532 limit 1011532\n"
+             qdisc replace dev in root handle 7000: tbf rate 1000000000000bps burst 1532 limit 1250000000\n\
+             qdisc add dev in parent 7000:1 handle 6000: htb default 1\n\
+             class replace dev in parent 6000: classid 6000:1 htb rate 10000000bps overhead 24 burst 10000 cburst 10000 quantum 1514\n\
+             qdisc replace dev in parent 6000:1 handle 4000: bfifo limit 1000000\n"
         );
     }
 
     #[test]
-    fn a_bucket_holds_a_frame_and_what_late_timers_need() {
-        assert_eq!(burst_bytes(100_000, 1500, 0), 1500 + 32 + 50);
-        assert_eq!(burst_bytes(1_000_000, 1500, 0), 1500 + 32 + 500);
-        assert_eq!(burst_bytes(1_000_000, 1500, 4000), 1500 + 32 + 4000, "timers that fire each 4 ms");
-        assert_eq!(burst_bytes(u64::MAX, 9000, 0), 1 << 30, "within the kernel's 32 bits");
+    fn a_bucket_holds_no_frame_but_what_late_timers_need() {
+        assert_eq!(burst_bytes(100_000, 0), 50);
+        assert_eq!(burst_bytes(1_000_000, 0), 500);
+        assert_eq!(burst_bytes(1_000_000, 4000), 4000, "timers that fire each 4 ms");
+        assert_eq!(burst_bytes(10_000_000, 0), 10_000);
+        assert_eq!(burst_bytes(u64::MAX, 0), 1 << 30, "within the kernel's 32 bits");
+        assert_eq!(burst_bytes(0, 0), 1, "none would be the choice of tc");
     }
 
     #[test]
@@ -352,7 +390,9 @@ mod tests {
         let plan = InterfacePlan { egress: "throughput=1000".parse().unwrap(), peers, ..InterfacePlan::default() };
         let text = lines(&plan, None);
         for part in [
-            "qdisc replace dev eth0 root handle ab0: tbf rate 1000000bps",
+            "qdisc replace dev eth0 root handle ab3: tbf rate 1000000000000bps burst 1532",
+            "qdisc add dev eth0 parent ab3:1 handle ab0: htb default 1",
+            "class replace dev eth0 parent ab0: classid ab0:1 htb rate 1000000bps overhead 24 burst 500 ",
             "qdisc add dev eth0 parent ab0:1 handle ab1: htb default 1",
             "match ip dst 10.0.0.2/32 flowid ab1:2",
             "match ip6 dst fd00::2/128 flowid ab1:2",
@@ -379,14 +419,50 @@ mod tests {
     }
 
     #[test]
+    fn a_changed_rate_is_that_of_the_class_that_is_there() {
+        let peers = vec![PeerRule { addresses: vec!["10.0.0.2".parse().unwrap()], shape: Shape::default() }];
+        let egress = "throughput=5000".parse().unwrap();
+        let before = InterfacePlan { egress, peers, adjustable_rate: true, ..InterfacePlan::default() };
+        let fresh = lines(&before, None);
+        assert!(fresh.contains("qdisc add dev eth0 parent 7001:1 handle 6001: htb default 1\n"), "{fresh}");
+        assert!(fresh.contains("classid 6001:1 htb rate 1250000000bps overhead 24 burst 1250000 "), "{fresh}");
+        let mut after = before.clone();
+        after.peers[0].shape = "throughput=100".parse().unwrap();
+        let text = lines(&after, Some(&before));
+        assert!(
+            text.contains(
+                "class replace dev eth0 parent 6001: classid 6001:1 htb rate 100000bps overhead 24 burst 50 "
+            ),
+            "{text}"
+        );
+        assert!(text.contains("qdisc replace dev eth0 parent 6001:1 handle 4001: bfifo limit 131072\n"), "{text}");
+        assert!(!text.contains("qdisc add") && !text.contains("class add"), "{text}");
+    }
+
+    #[test]
+    fn the_qdiscs_of_a_rate_are_told_by_their_handle() {
+        for handle in ["ab0:", "6000:", "67d0:"] {
+            assert!(is_rate(handle), "{handle}");
+        }
+        for handle in ["ab1:", "5000:", "7000:", "8001:", "", "x"] {
+            assert!(!is_rate(handle), "{handle}");
+        }
+    }
+
+    #[test]
     fn only_our_own_roots_are_ours() {
-        for (kind, handle) in [("tbf", "ab0:"), ("htb", "ab1:"), ("netem", "5000:"), ("tbf", "6000:"), ("tbf", "7000:")]
-        {
+        for (kind, handle) in [("tbf", "ab3:"), ("htb", "ab1:"), ("netem", "5000:"), ("tbf", "7000:")] {
             assert!(is_own_root(kind, handle), "{kind} {handle}");
         }
-        for (kind, handle) in
-            [("tbf", "0:"), ("tbf", "8001:"), ("htb", "1:"), ("pfifo", "5000:"), ("tbf", ""), ("tbf", "x")]
-        {
+        for (kind, handle) in [
+            ("tbf", "0:"),
+            ("tbf", "8001:"),
+            ("htb", "1:"),
+            ("htb", "6000:"),
+            ("pfifo", "5000:"),
+            ("tbf", ""),
+            ("tbf", "x"),
+        ] {
             assert!(!is_own_root(kind, handle), "{kind} {handle}");
         }
     }

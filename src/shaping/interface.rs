@@ -77,6 +77,11 @@ fn counters_of(interface: &str) -> Result<Vec<QdiscCounters>, ShapingError> {
         // Some versions leave the name out if one interface is requested.
         one.device = interface.to_owned();
     }
+    if counters.iter().any(QdiscCounters::limits_a_rate) {
+        // Read as text, because only the latest versions print JSON.
+        let classes = tool::run("tc", &format!("class show dev {interface}"))?;
+        counters.iter_mut().filter(|one| one.limits_a_rate()).for_each(|one| one.add_class(&classes));
+    }
     Ok(counters)
 }
 

@@ -17,7 +17,7 @@ mod plan;
 mod shape;
 mod tool;
 
-pub use batch::{Batch, Devices, batch, burst_bytes, queue_bytes};
+pub use batch::{Batch, Devices, WIRE_BYTES, batch, burst_bytes, queue_bytes};
 pub use counters::{QdiscCounters, qdisc_counters};
 pub(crate) use interface::remove_leftovers;
 pub use interface::{Interface, RemovedParts};

@@ -134,6 +134,7 @@ pub fn has_netem() -> bool {
 /// Error with the reason if the kernel can't limit throughput.
 pub fn can_limit_throughput() -> Result<(), String> {
     try_qdisc("tbf rate 1mbit burst 10k latency 10ms")
+        .and_then(|()| try_qdisc("htb default 1"))
         .map_err(|words| format!("throughput can't be limited here, or it can't be found out: {words}"))
 }
 

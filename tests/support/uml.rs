@@ -20,7 +20,7 @@ const MODULES: &str = "sch_netem sch_tbf sch_htb sch_ingress cls_u32 act_mirred 
 const PACKAGED_MODULES: &str = "/usr/lib/uml/modules";
 
 /// Maximum time of everything that runs in the guest.
-const LIMIT: Duration = Duration::from_secs(400);
+const LIMIT: Duration = Duration::from_secs(600);
 
 /// Reason why the kernel can't be booted here, if it can't.
 pub fn missing() -> Option<String> {

@@ -78,7 +78,7 @@ impl ReversedSqmr {
             budget: setup.budget.clone(),
             metrics: setup.metrics.clone(),
             unicast: setup.config.unicast_classes(Protocol::ReversedSqmr),
-            turns: Turns::default(),
+            turns: Turns::new(setup.config),
             pulls: HashMap::new(),
         }
     }
@@ -92,7 +92,6 @@ impl ReversedSqmr {
 
 impl Broadcast for ReversedSqmr {
     fn connected(&mut self, peer: PeerId) {
-        self.turns.insert(peer, &self.config.roster);
         if self.may_broadcast(&peer) {
             let (opener, traffic) = (self.opener.clone(), self.traffic.clone());
             let pull = pull(peer, opener, traffic, self.budget.clone(), self.metrics.clone());
@@ -101,7 +100,6 @@ impl Broadcast for ReversedSqmr {
     }
 
     fn disconnected(&mut self, peer: &PeerId) {
-        self.turns.remove(peer);
         self.sessions.disconnected(peer);
         self.pulls.remove(peer);
     }

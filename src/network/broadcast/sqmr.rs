@@ -17,7 +17,7 @@ use crate::{
     message::MAX_MESSAGE_SIZE,
     metrics::Metrics,
     network::{
-        Backlog, Handover, Roster,
+        Backlog, Handover,
         behaviours::Behaviours,
         limits::MAX_SESSIONS_PER_PEER,
         queue::{Bounds, QueueReceiver, QueueSender, queue},
@@ -35,7 +35,6 @@ pub(super) struct Sqmr {
     metrics: Metrics,
     bounds: Bounds,
     backlog: Backlog,
-    roster: Arc<Roster>,
     /// Classes whose messages go to one peer each.
     unicast: Vec<u16>,
     turns: Turns,
@@ -51,9 +50,8 @@ impl Sqmr {
             metrics: setup.metrics.clone(),
             bounds: config.limits().into(),
             backlog: config.backlog.clone(),
-            roster: config.roster.clone(),
             unicast: config.unicast_classes(Protocol::Sqmr),
-            turns: Turns::default(),
+            turns: Turns::new(config),
             peers: HashMap::new(),
         }
     }
@@ -73,26 +71,24 @@ impl Broadcast for Sqmr {
     fn connected(&mut self, peer: PeerId) {
         let (queue, messages) = queue(self.bounds);
         self.peers.insert(peer, queue);
-        self.turns.insert(peer, &self.roster);
         tokio::spawn(query_all(peer, messages, Room::new(self.bounds), self.opener.clone(), self.metrics.clone()));
     }
 
     /// Drops the peer's queue; what waits in it fails.
     fn disconnected(&mut self, peer: &PeerId) {
         self.peers.remove(peer);
-        self.turns.remove(peer);
     }
 
     fn send(&mut self, _behaviours: &mut Behaviours, class: u16, index: u64, bytes: Vec<u8>) -> Handover {
-        if self.peers.is_empty() {
-            self.metrics.network_dropped_broadcast_messages.of("no_peers_connected").inc();
-        }
         let message = Bytes::from(bytes);
         let mut handover = Handover::default();
         if self.unicast.contains(&class) {
-            if let Some(queue) = self.turns.of(index).and_then(|peer| self.peers.get(&peer)) {
-                self.queue(queue, &message, &mut handover);
+            match self.turns.of(index).and_then(|peer| self.peers.get(&peer)) {
+                Some(queue) => self.queue(queue, &message, &mut handover),
+                None => self.metrics.network_dropped_broadcast_messages.of("no_peers_connected").inc(),
             }
+        } else if self.peers.is_empty() {
+            self.metrics.network_dropped_broadcast_messages.of("no_peers_connected").inc();
         } else {
             self.peers.values().for_each(|queue| self.queue(queue, &message, &mut handover));
         }
