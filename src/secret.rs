@@ -1,4 +1,4 @@
-//! Text that nobody guesses, and files that nobody else reads.
+//! Text that nobody can guess, and files that nobody else can read.
 
 use std::{
     fs::{DirBuilder, OpenOptions, Permissions},
@@ -19,8 +19,8 @@ pub fn secret() -> io::Result<String> {
     Ok(u128::from_ne_bytes(bytes).to_string())
 }
 
-/// Makes a folder of temporary files that only this user can enter, with a name that begins with `prefix` and that nobody
-/// else can know beforehand: others may write beside it.
+/// Makes a folder of temporary files that only this user can enter. Its name begins with `prefix` and can't be
+/// predicted, because other users may write beside it.
 ///
 /// # Errors
 /// Those of the file system, with the path.
@@ -31,7 +31,7 @@ pub fn private_folder(prefix: &str) -> Result<PathBuf, (PathBuf, io::Error)> {
     made.map(TempDir::keep).map_err(|error| (parent, error))
 }
 
-/// Makes a folder that only this user can enter; it must not be there yet.
+/// Makes a folder that only this user can enter; it must not exist yet.
 ///
 /// # Errors
 /// Those of the file system.

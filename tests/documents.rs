@@ -1,4 +1,4 @@
-//! The documents that a person reads: the reference of all commands, links, and the beginnings of sentences.
+//! Documents for people: the reference of all commands, links, and the beginnings of sentences.
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
@@ -22,10 +22,10 @@ const COLUMNS: &str = "110";
 /// Beginnings that the rule of the language refuses, see CONTRIBUTING.md.
 const BANNED: [&str; 9] = ["What", "Who", "Whatever", "How", "One that", "Most", "There is", "Where", "Whether"];
 
-/// A phrase of nixpkgs, which its function `mkEnableOption` makes.
+/// A phrase that nixpkgs' function `mkEnableOption` makes.
 const OF_NIXPKGS: &str = "Whether to enable ";
 
-/// The documents, as paths from the root of the project.
+/// Documents, as paths from the root of the project.
 fn documents() -> Vec<PathBuf> {
     let pages = fs::read_dir(Path::new(ROOT).join("docs")).unwrap().map(|entry| entry.unwrap().path());
     let pages = pages.filter(|page| page.extension().is_some_and(|extension| extension == "md"));
@@ -35,7 +35,7 @@ fn documents() -> Vec<PathBuf> {
     documents
 }
 
-/// The lines of a document outside of code blocks and comments, with their numbers from 1.
+/// Lines of a document outside of code blocks and comments, with their numbers from 1.
 fn prose(text: &str) -> Vec<(usize, &str)> {
     let mut code = false;
     let mut lines = vec![];
@@ -50,7 +50,7 @@ fn prose(text: &str) -> Vec<(usize, &str)> {
     lines
 }
 
-/// The help of a command, as the terminal shows it.
+/// Help of a command, as the terminal shows it.
 fn help(program: &str, words: &[String]) -> String {
     // Without the environment, which the help of flags would show.
     let output = Command::new(program).args(words).arg("--help").env_clear().env("COLUMNS", COLUMNS).output().unwrap();
@@ -60,7 +60,7 @@ fn help(program: &str, words: &[String]) -> String {
     lines.join("\n")
 }
 
-/// The subcommands that a help lists, without `help` itself.
+/// Subcommands that a help lists, without `help` itself.
 fn subcommands(help: &str) -> Vec<String> {
     let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1);
     let listed = listed.take_while(|line| line.is_empty() || line.starts_with(' '));
@@ -84,7 +84,7 @@ fn describe(name: &str, program: &str, words: &mut Vec<String>, commands: &mut V
     }
 }
 
-/// The reference of all commands, as Markdown.
+/// Reference of all commands, as Markdown.
 fn reference() -> String {
     let mut commands = vec![];
     for (name, program) in PROGRAMS {
@@ -103,7 +103,7 @@ fn reference() -> String {
     page
 }
 
-/// The anchor that a heading gets in a page of GitHub, if it is the first of its name.
+/// Anchor of the first heading with this name in a page of GitHub.
 fn slug(heading: &str) -> String {
     let kept = heading.trim().to_lowercase();
     let kept = kept.chars().filter(|letter| letter.is_alphanumeric() || [' ', '-', '_'].contains(letter));
@@ -123,12 +123,12 @@ fn anchors(text: &str) -> BTreeSet<String> {
     anchors.collect()
 }
 
-/// A line without its code spans, which may hold anything.
+/// A line without its code spans, which may contain anything.
 fn without_code(line: &str) -> String {
     line.split('`').step_by(2).collect::<Vec<_>>().join("`")
 }
 
-/// The targets of the links in a line.
+/// Targets of the links in a line.
 fn links(line: &str) -> Vec<String> {
     let line = without_code(line);
     let inline = line.split("](").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0.to_owned()));
@@ -136,7 +136,7 @@ fn links(line: &str) -> Vec<String> {
     inline.chain(named).collect()
 }
 
-/// The problem of a link, if it has one.
+/// Problem of a link, if it has one.
 fn problem(document: &Path, target: &str) -> Option<String> {
     if target.starts_with("https://") || target.starts_with("http://") {
         return None;

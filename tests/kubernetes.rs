@@ -1,4 +1,4 @@
-//! `apollo-bench cluster` against a server that plays the API of a cluster, whose pods are real nodes on the loopback.
+//! `apollo-bench cluster` with a server that simulates the API of a cluster, whose pods are real nodes on the loopback.
 #![allow(clippy::print_stderr, clippy::print_stdout, reason = "for whoever reads the log of the test")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -25,20 +25,20 @@ const NAMESPACE: &str = "apollo-bench-one";
 fn run(command: &mut Command) -> (Option<i32>, String, String) {
     let Output { status, stdout, stderr } = Running::start(command).output();
     let (out, err) = (String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap());
-    // The whole story, for `--nocapture`.
+    // The whole conversation, for `--nocapture`.
     let words: Vec<_> = command.get_args().map(|word| word.to_string_lossy()).collect();
     println!("$ apollo-bench {}\n{err}{out}", words.join(" "));
     (status.code(), out, err)
 }
 
-/// Runs a command that must succeed, and gives what it says on both outputs.
+/// Runs a command that must succeed, and returns its standard output and standard error.
 fn done(server: &PlayingApiServer, args: &str) -> (String, String) {
     let (code, out, err) = run(&mut server.command(args));
     assert_eq!(code, Some(0), "{args}\n{out}{err}");
     (out, err)
 }
 
-/// Runs a command that must fail with this exit code, and gives its last line, and all.
+/// Runs a command that must fail with this exit code, and returns its last line, and all lines.
 fn fails(server: &PlayingApiServer, args: &str, with: i32) -> (String, String) {
     let (code, out, err) = run(&mut server.command(args));
     assert_eq!(code, Some(with), "{args}\n{out}{err}");
@@ -79,7 +79,7 @@ fn a_run_is_started_watched_collected_and_removed() {
     assert_eq!(manifest["cluster"]["pods"].as_array().unwrap().len(), 4, "{manifest:#}");
     assert_eq!(read("logs/grafana-0.log"), "grafana is up\n");
     assert!(output.join("nodes/node-1.json").is_file());
-    // They were ended.
+    // The nodes were ended.
     wait_for("the nodes' end", || {
         server.pods(NAMESPACE).iter().filter(|pod| pod["status"]["phase"] == "Succeeded").count().eq(&2).then_some(())
     });
@@ -141,7 +141,7 @@ fn what_others_have_in_the_namespace_under_the_same_instance_stays() {
         all.sort();
         all
     };
-    // Nothing but its name says which run it was.
+    // Only its name identifies the run.
     done(&server, "stop --namespace team");
     assert_eq!(everything(), theirs);
     server.cluster.faults.refuse("Job/node", 403, "Forbidden", "no", json!({}));
@@ -159,7 +159,7 @@ fn of_two_who_start_a_run_at_once_the_second_is_refused_and_removes_nothing_of_t
     });
     let first = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "labels": labels } });
     server.cluster.store.put("team", "configmaps", "nodes", first);
-    // It was not there when the second one looked, and is when it writes.
+    // The object does not exist when the second start looks, and exists when it writes.
     server.cluster.faults.refuse("ConfigMap/run", 409, "AlreadyExists", "configmaps \"run\" already exists", json!({}));
     let (line, _) = fails(&server, &format!("start {RUN} --namespace team"), 2);
     assert!(line.contains("there is a run in the namespace team already"), "{line}");
@@ -244,7 +244,7 @@ fn a_refused_object_is_named_in_the_servers_words_and_what_was_made_before_is_re
 #[test]
 fn links_that_are_not_as_asked_for_are_measured_from_outside_and_refuse_the_start() {
     let server = PlayingApiServer::start();
-    // Nothing shapes the loopback, so that the measurement of the links finds no latency.
+    // Nothing shapes the loopback, so the measurement of the links finds no latency.
     let (line, _) = fails(&server, &format!("start {RUN} --latency 400"), 1);
     assert!(line.contains("its latency was") && line.contains("not 400 ms"), "{line}");
     assert_eq!(server.everything(), Vec::<String>::new());
@@ -444,7 +444,7 @@ fn a_cluster_that_can_not_be_used_is_told_in_one_line_with_the_way_out() {
     says(&mut server.command("list"), 2, "the kubeconfig: ");
 }
 
-/// A folder with nothing but these programs in it, as a PATH; none where one is missing.
+/// A folder that contains only these programs, as a PATH; none if one is missing.
 fn path_of(programs: &[&str]) -> Option<tempfile::TempDir> {
     let folder = tempfile::tempdir().unwrap();
     let path = std::env::var_os("PATH").unwrap();

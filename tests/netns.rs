@@ -1,4 +1,4 @@
-//! Nodes in network namespaces of their own: links that are limited, cut and healed, and nothing left behind.
+//! Nodes in network namespaces of their own: limited, cut and healed links, and a complete removal.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
@@ -8,7 +8,7 @@ use std::{os::unix::fs::PermissionsExt, process::Command};
 use serde_json::Value;
 use support::{BENCH, Lab, Running, bench_command, lives, result, skip, wait_for};
 
-/// Whether namespaces can be made here; says why not, and fails where nothing may be skipped.
+/// True if namespaces can be made here; otherwise reports the reason, and fails if no test may be skipped.
 fn can_make_namespaces() -> bool {
     let made = Command::new("unshare").args(["--net", "true"]).output();
     let able = made.is_ok_and(|output| output.status.success());
@@ -18,7 +18,7 @@ fn can_make_namespaces() -> bool {
     able
 }
 
-/// Interfaces of the host, but those that Docker makes and takes away meanwhile.
+/// Interfaces of the host, except those that Docker makes and removes meanwhile.
 fn host_interfaces() -> Vec<String> {
     let folder = std::fs::read_dir("/sys/class/net").unwrap();
     let names = folder.map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -64,7 +64,7 @@ fn throughput_is_limited_and_certified_both_before_and_after() {
     assert_eq!(host_interfaces(), before);
 }
 
-/// Time by which a busy machine may deliver a message later than its link does, in milliseconds.
+/// Delay of a message that a busy machine may add to that of its link, in milliseconds.
 const BUSY_MILLIS: f64 = 10.0;
 
 #[test]
@@ -72,7 +72,7 @@ fn a_single_message_takes_its_serialisation_time() {
     if !can_make_namespaces() {
         return;
     }
-    // Six segments, and what noise, yamux, TCP, IP and Ethernet add to them.
+    // Six segments, with the bytes that noise, yamux, TCP, IP and Ethernet add to them.
     let bytes = 8600.0;
     let take_their_time = |rate: u32, pace: u32, protocol: &str| {
         let lab = Lab::new(2);
@@ -129,7 +129,7 @@ fn links_that_do_not_reach_their_throughput_make_the_run_invalid() {
         return;
     }
     let lab = Lab::new(2);
-    // Beyond any host.
+    // Beyond the capacity of any host.
     let (exit, run) = lab.run("--backend netns --throughput 900000000 --link-probe-seconds 1 --timeout 2");
     assert_eq!(exit, Some(1), "{run:#}");
     let reason = run["verdict"]["reasons"][0].as_str().unwrap();
@@ -255,7 +255,7 @@ fn latency_without_netem_is_one_line_and_nothing_is_left() {
     let has_netem =
         Command::new("unshare").args(["--net", "tc", "qdisc", "add", "dev", "lo", "root", "netem"]).output();
     if has_netem.unwrap().status.success() {
-        // There is nothing to refuse.
+        // The refusal does not exist on this kernel.
         return;
     }
     let lab = Lab::new(3);
@@ -295,7 +295,7 @@ fn what_is_left_of_the_shape_of_an_interface_that_is_gone_is_removed() {
     if let Err(why) = support::can_limit_throughput() {
         return skip(&why);
     }
-    // The interface beside it has a qdisc of somebody else.
+    // The other interface has a foreign qdisc.
     let script = "set -e
         ip link add e0 type veth peer name e1; ip link set e0 up; ip link set e1 up
         tc qdisc add dev e1 root handle 1: htb

@@ -1,4 +1,5 @@
-//! `--profile`: flame graphs in which the node's own functions can be read, and clear words where there can be none.
+//! `--profile`: flame graphs with readable names of the node's own functions, and clear messages if no profile is
+//! possible.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
@@ -7,7 +8,7 @@ use std::process::Command;
 
 use support::{Lab, Running, bench_command, result};
 
-/// Whether perf can record here; what it records is then asserted, and its absence where it can't.
+/// True if perf can record here; the test then checks its recording, otherwise its refusal.
 fn perf_records() -> bool {
     let tried = Command::new("perf").args(["record", "--quiet", "--output=/dev/null", "--", "true"]).output();
     tried.is_ok_and(|output| output.status.success())

@@ -24,7 +24,7 @@ fn shipped(name: &str) -> String {
     format!("{}/scenarios/{name}.toml", env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Runs a scenario; gives the result and the folder of the run.
+/// Runs a scenario; returns the result and the folder of the run.
 fn run(file: &str, nodes: u16, more: &[&str], folder: &Path) -> (Value, PathBuf) {
     let ports = free_ports(2 * nodes);
     let output = folder.join(format!("run-{ports}"));
@@ -54,12 +54,12 @@ fn votes_go_out_after_their_proposal_and_classes_are_reported_apart() {
     assert_eq!(counts(&result, "proposals"), [40, 40, 160, 160]);
     for class in ["prevotes", "precommits"] {
         let [intended, sent, expected, delivered] = counts(&result, class);
-        // Five nodes vote on each proposal; votes of a proposal at the edge of the window fall to either side.
+        // Five nodes vote on each proposal; votes of a proposal at the edge of the window may fall on either side.
         assert!((15..=25).contains(&intended), "{class}: {intended}");
         assert_eq!((sent, expected, delivered), (intended, 4 * intended, 4 * intended), "{class}");
     }
 
-    // The folder alone repeats the run.
+    // The folder is sufficient to repeat the run.
     let kept = output.join("scenario.toml");
     let more: [&str; 0] = [];
     let (again, repeated) = run(&kept.display().to_string(), 5, &more, folder.path());

@@ -1,4 +1,4 @@
-//! A run and its surroundings: readers, terminals and disks that go away, paths that are not text, and other runs.
+//! A run and its surroundings: readers, terminals and disks that disappear, paths that are not text, and other runs.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
@@ -40,7 +40,7 @@ fn odd(name: &str) -> OsString {
     OsStr::from_bytes(&bytes).to_owned()
 }
 
-/// The reason of a run that was asked to end.
+/// Checks the reason of a run that was asked to end.
 fn assert_interrupted(folder: &Path, reason: &str) {
     let run = summary(folder);
     assert_eq!(run["verdict"]["reasons"][0], reason, "{run:#}");
@@ -106,7 +106,7 @@ fn whatever_is_asked_for_is_printed_whole_or_fails_in_one_line() {
 fn a_reader_that_no_longer_reads_does_not_stop_a_run() {
     let lab = Lab::new(2);
     let mut run = Running::start(&mut lab.command(SHORT));
-    // A pipe whose reader is there and whose room is used up.
+    // A pipe that has a reader and no room.
     let path = format!("/proc/{}/fd/2", run.id());
     let mut pipe = File::options().write(true).custom_flags(nix::fcntl::OFlag::O_NONBLOCK.bits()).open(path).unwrap();
     while std::io::Write::write(&mut pipe, &[b'.'; 4096]).is_ok() {}
@@ -223,7 +223,7 @@ fn paths_that_are_not_text_work() {
 
     let image =
         Command::new(&own).args(["image", "--json", "--output"]).arg(place.join(odd("image"))).output().unwrap();
-    // Without tc and ip there is none.
+    // Without tc and ip no image is built.
     if image.status.success() {
         let told: Value = serde_json::from_slice(&image.stdout).unwrap();
         assert!(told["archive"].as_str().unwrap().ends_with("image\u{fffd}/image.tar"), "{told:#}");
@@ -313,7 +313,7 @@ fn no_half_written_file_stays() {
     let lab = Lab::new(2);
     let run = Running::start(&mut lab.command(SHORT));
     lab.processes();
-    // As a writer leaves it that is killed.
+    // Files of a killed writer.
     let left = ["summary.json.partial", "nodes/node-0.json.partial"].map(|name| lab.output().join(name));
     for path in &left {
         fs::write(path, "{").unwrap();
@@ -321,7 +321,7 @@ fn no_half_written_file_stays() {
     assert_eq!(run.output().status.code(), Some(0));
     assert!(left.iter().all(|path| !path.exists()));
 
-    // A file can't take the place of a folder.
+    // A file can't replace a folder.
     let (port, taken) = (free_ports(3), lab.folder.path().join("taken"));
     fs::create_dir(&taken).unwrap();
     let mut command = Command::new(NODE);

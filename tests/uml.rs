@@ -1,4 +1,4 @@
-//! Shaped links on a kernel that has netem: what was asked for is what messages meet.
+//! Shaped links on a kernel with netem: messages meet the configured shape.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
@@ -30,7 +30,7 @@ fn one_way(run: &Value, from: u64, to: u64) -> f64 {
     row["before"]["one_way"]["p50_micros"].as_f64().unwrap() / 1000.0
 }
 
-// One guest for all: it has one processor, and boots once.
+// One guest for all checks: it has one processor, and boots once.
 #[test]
 fn links_take_their_latency_jitter_loss_and_throughput_and_messages_meet_them() {
     if let Some(why) = uml::missing() {
@@ -50,8 +50,8 @@ fn links_take_their_latency_jitter_loss_and_throughput_and_messages_meet_them() 
         throughput = 300
     "#;
     std::fs::write(output("links.toml"), regions).unwrap();
-    // The guest is slow, and slower on a busy host: few messages, and much more time for its timers. How exact the
-    // links are is told by a run by hand, not judged here.
+    // The guest is slow, and slower on a busy host: few messages, and much more time for its timers. A run by hand
+    // measures the precision of the links, which is not judged here.
     let local = |name: &str, args: &str| {
         format!(
             "{BENCH} local --backend netns --mode one --warm-up-seconds 1 \
@@ -106,13 +106,14 @@ fn links_take_their_latency_jitter_loss_and_throughput_and_messages_meet_them() 
         assert!((asked..asked + 30.0).contains(&found), "{from} -> {to}: {found} ms");
     }
     let phases = run["phases"].as_array().unwrap();
-    // All ways from the broadcaster are slow then. The guest takes its time to make them so.
+    // All links from the broadcaster are slow then. The guest needs time to make them so.
     let slowest = |phase: &Value| phase["delay"]["max_micros"].as_u64().unwrap();
     assert!(slowest(&phases[1]) >= 250_000, "{phases:#?}");
     let fault = &run["faults"][0];
     assert!(fault["seen"].as_str().unwrap().ends_with("packets went that way"), "{fault:#}");
 
-    // A message is not earlier than its bytes take, but for its last frame and the bucket of the guest's late timers.
+    // A message is not earlier than its bytes take, except for its last frame and the bucket of the guest's late
+    // timers.
     for (name, rate, bytes) in [("slow", 100.0, 68_600.0), ("small", 1000.0, 8600.0), ("large", 1000.0, 68_600.0)] {
         let run = summary(&output(name));
         assert_certified(&run, 2);
@@ -122,7 +123,7 @@ fn links_take_their_latency_jitter_loss_and_throughput_and_messages_meet_them() 
         assert!((least..asked * 1.1 + 100.0).contains(&found), "{name}: {found:.2} ms, not {asked} ms");
     }
 
-    // Bridge, veth, IFB, namespaces: all of it is gone, and no node is left.
+    // Bridge, veth, IFB and namespaces are removed, and no node is left.
     let left: Vec<&str> = printed.lines().rev().take(2).collect();
     assert_eq!(left, ["0", "0"], "{printed}");
 }

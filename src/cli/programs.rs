@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{deploy::docker, node::with_bare_environment, terminal::say};
 
-/// How much a libp2p network carries, how fast messages reach everyone, and what breaks first.
+/// Measure a libp2p network under load: its throughput, its delays to all nodes, and its first point of failure.
 #[derive(Parser)]
 #[command(name = "apollo-bench", version = VERSION, max_term_width = 120, propagate_version = true)]
 struct Cli {
@@ -31,52 +31,52 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run a scenario file on a deployment, and print what got through, how fast and at what cost
+    /// Run a scenario file on a deployment, and print deliveries, delays and costs
     ///
-    /// Reads the scenario, replaces the values that flags give, and does the rest as the command of the deployment does: local for
-    /// process, netns and docker, remote for remote, cluster start for kubernetes. Their flags may follow the file.
+    /// Reads the scenario, replaces values by those of flags, and runs the command of the deployment: local for
+    /// process, netns and docker, remote for remote, cluster start for kubernetes. Its flags may follow the file.
     #[command(after_help = RUN_HELP)]
     Run(RunArgs),
     /// Show, check and describe scenario files
     Scenario(ScenarioArgs),
-    /// Run a network of nodes on this machine, and print what got through, how fast and at what cost
+    /// Run a network of nodes on this machine, and print deliveries, delays and costs
     ///
     /// Starts the nodes as processes, waits until all are connected, starts them at one instant, warms up, measures,
-    /// waits for what is still under way, and prints the result. Every flag has a default.
+    /// waits for late messages, and prints the result. Every flag has a default.
     #[command(after_help = LOCAL_HELP)]
     Local(Box<LocalArgs>),
-    /// Run the same over nodes that run already: services of other machines, pods of a cluster
+    /// Run the same over existing nodes: services of other machines, pods of a cluster
     ///
-    /// Asks the nodes for what they are, waits until all are connected, starts them at one instant, waits for the end of the
-    /// window, and collects and prints the result, as local does. The workload is the nodes' own. They must run with
-    /// --controlled, and the same --num-nodes, --mode and workload.
+    /// Asks the nodes for their configuration, waits until all are connected, starts them at one instant, waits for the
+    /// end of the window, and collects and prints the result, as local does. The workload is that of the nodes. They
+    /// must run with --controlled, and the same --num-nodes, --mode and workload.
     #[command(after_help = REMOTE_HELP)]
     Remote(Box<RemoteArgs>),
     /// Print the result of a run again, derived from the files in its folder
     ///
-    /// Makes the result from what each life of each node counted and the runner observed, and compares it with the
-    /// summary.json of the folder. Exit codes: 0 the run is valid; 1 it is not, or its summary says something else; 2 bad
-    /// usage.
+    /// Derives the result from the counts of each life of each node and the observations of the runner, and compares it
+    /// with the summary.json of the folder. Exit codes: 0 the run is valid; 1 it is invalid, or its summary differs; 2
+    /// bad usage.
     Report(ReportArgs),
     /// Run the network on Kubernetes
     Cluster(ClusterArgs),
     /// Run one node, as the program broadcast_network_stress_test_node does
     Node(Box<NodeCommand>),
-    /// Shape what goes through a network interface: latency, jitter, loss, throughput
+    /// Shape the traffic of a network interface: latency, jitter, loss, throughput
     ///
-    /// Applies the shape to an interface of this network namespace; shows it (--show); takes it away (--remove); or, as
-    /// an entry point, applies it and becomes the command after the two dashes.
+    /// Applies the shape to an interface of this network namespace; shows it (--show); removes it (--remove); or, as an
+    /// entry point, applies it and becomes the command after the two dashes.
     #[command(after_help = SHAPE_HELP)]
     Shape(Box<ShapeArgs>),
     /// Build a small container image of this program
     ///
-    /// It has no base image: in it are this program, the node, tc and ip of this machine, and the libraries they need.
-    /// Needs no registry and no network, and Docker only for --load. The same files give the same digest.
+    /// The image has no base image: it contains this program, the node, tc and ip of this machine, and their libraries.
+    /// It needs no registry and no network, and Docker only for --load. The same files give the same digest.
     #[command(after_help = IMAGE_HELP)]
     Image(ImageArgs),
     #[command(hide = true)]
     ReapDocker {
-        /// The run whose things are removed from Docker once standard input is closed
+        /// Run whose objects are removed from Docker once standard input is closed
         run: String,
     },
     /// Print the completion script of a shell
@@ -89,7 +89,7 @@ enum Command {
     /// Write the man pages of both programs
     #[command(hide = true)]
     Man {
-        /// Folder for them, made if it is not there
+        /// Folder for the pages, made if it does not exist
         folder: PathBuf,
     },
 }

@@ -1,4 +1,4 @@
-//! The dashboard of single nodes: everything that they export, line by line.
+//! Dashboard of single nodes: everything that they export, one line a node.
 
 use super::{
     dashboard::Dashboard,

@@ -1,4 +1,4 @@
-//! The dashboard to open first: the run as a whole.
+//! Entry dashboard: the run as a whole.
 
 use super::{
     dashboard::Dashboard,

@@ -9,7 +9,8 @@ fn dashboards() -> Vec<Value> {
     super::dashboards().iter().map(|(_, dashboard)| serde_json::to_value(dashboard).unwrap()).collect()
 }
 
-/// Names of series in a query: what is neither in quotes nor braces nor brackets, no function, no label, no word of PromQL.
+/// Names of series in a query: words outside of quotes, braces and brackets that are no function, no label, and no word
+/// of PromQL.
 fn series(expr: &str) -> Vec<String> {
     let mut names = vec![];
     let mut rest = expr;
@@ -46,7 +47,7 @@ fn known() -> BTreeSet<String> {
         Rule::Recording { record, .. } => Some(record.to_owned()),
         Rule::Alert { .. } => None,
     });
-    // What Prometheus has of itself.
+    // Series that Prometheus has of itself.
     own.chain(recorded).chain(["up".to_owned(), "ALERTS".to_owned()]).collect()
 }
 

@@ -1,4 +1,4 @@
-//! Why something on a cluster was not done, in one line that says what to do.
+//! Errors of the client of Kubernetes, each in one line that says how to fix it.
 
 use std::{error::Error as _, io};
 
@@ -7,33 +7,33 @@ use thiserror::Error;
 
 use super::text::one_line;
 
-/// Why something on a cluster was not done, in one line.
+/// Reason why an operation on a cluster failed, in one line.
 #[derive(Clone, Debug, Error)]
 pub enum KubernetesError {
-    /// What was asked for can't be done like this, and the user can mend it.
+    /// The request is impossible, and the user can fix it.
     #[error("{0}")]
     Usage(String),
-    /// The server has answered, and refuses.
+    /// The server has answered with a refusal.
     #[error("{line}")]
     Refused {
         /// HTTP status.
         code: u16,
-        /// What was refused, and the server's words.
+        /// Refused operation, and the server's own words.
         line: String,
     },
-    /// It should have worked.
+    /// An operation failed that should work.
     #[error("{0}")]
     Failed(String),
 }
 
 impl KubernetesError {
-    /// Whether the server says that there is no such thing.
+    /// True if the server answers that the object does not exist.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Refused { code: 404, .. })
     }
 }
 
-/// An error of the client, told for `doing` at the server `server`.
+/// Explains an error of the client during `doing` at the server `server`.
 pub(super) fn explain(error: &Error, doing: &str, server: &str) -> KubernetesError {
     match error {
         Error::Api(status) => {
@@ -64,7 +64,7 @@ fn refusal(status: &Status, doing: &str, server: &str) -> String {
     }
 }
 
-/// Who owns the fields of a conflict, and which.
+/// Owners of the conflicting fields, and these fields.
 fn owners(status: &Status) -> Vec<String> {
     let causes = status.details.iter().flat_map(|details| &details.causes);
     causes
@@ -73,7 +73,7 @@ fn owners(status: &Status) -> Vec<String> {
         .collect()
 }
 
-/// What keeps credentials from being had.
+/// Reason why the credentials can't be obtained.
 fn credentials(error: &AuthError) -> String {
     match error {
         AuthError::AuthExecStart(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -85,7 +85,7 @@ fn credentials(error: &AuthError) -> String {
     }
 }
 
-/// What keeps the server from being reached.
+/// Reason why the server can't be reached.
 fn transport(error: &Error, server: &str) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -100,7 +100,7 @@ fn transport(error: &Error, server: &str) -> String {
         }
         source = behind.source();
     }
-    // The client's names of its own layers say nothing to the user.
+    // The client's names of its own layers mean nothing to the user.
     for layer in ["ServiceError: ", "HyperError: ", "client error (Connect): "] {
         text = text.replace(layer, "");
     }

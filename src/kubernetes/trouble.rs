@@ -1,4 +1,4 @@
-//! What is wrong with a pod, by the words of scheduler, kubelet and kernel.
+//! Troubles of a pod, in the words of scheduler, kubelet and kernel.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition, PodStatus};
 
 use super::text::one_line;
 
-/// The reason where the cluster gives none.
+/// Reason if the cluster gives none.
 const FAILED: &str = "Failed";
 
 /// A condition of a pod.
@@ -14,26 +14,26 @@ pub(super) fn condition<'a>(status: &'a PodStatus, kind: &str) -> Option<&'a Pod
     status.conditions.iter().flatten().find(|condition| condition.type_ == kind)
 }
 
-/// How bad it is.
+/// Severity of a trouble.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Weight {
-    /// It may still become well by itself.
+    /// It may pass by itself.
     Waits,
-    /// It may become well, but seldom does: it ends the wait when it lasts.
+    /// It may pass, but seldom does: it ends the wait if it lasts.
     Lasting,
-    /// It does not become well.
+    /// It does not pass.
     Fatal,
 }
 
-/// What is wrong with a pod.
+/// Trouble of a pod.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Trouble {
-    /// The field's own word: `Unschedulable`, `ImagePullBackOff`, `OOMKilled`.
+    /// Kubernetes' own word: `Unschedulable`, `ImagePullBackOff`, `OOMKilled`.
     pub(super) reason: String,
-    /// The cluster's words, in one line; may be empty.
+    /// Message of the cluster, in one line; may be empty.
     pub(super) message: String,
     pub(super) weight: Weight,
-    /// The container whose last lines may say more.
+    /// Container whose last lines may explain more.
     pub(super) container: Option<String>,
 }
 
@@ -42,7 +42,7 @@ impl Trouble {
         Self { reason: one_line(reason), message: one_line(message), weight, container: None }
     }
 
-    /// Two pods that are in the same trouble are told in one line, however the pull was going on at each.
+    /// Reason and message in one.
     pub(super) fn kind(&self) -> &str {
         match self.reason.as_str() {
             "ErrImagePull" | "ImagePullBackOff" => "image",
@@ -69,7 +69,7 @@ pub(super) fn troubles(pod: &Pod) -> Vec<Trouble> {
         troubles.extend(of_container(container, false));
     }
     for trouble in of_pod(pod, status) {
-        // That a pod has failed is no news where its container says of what.
+        // The failure of a pod is no news if its container states the reason.
         if troubles.is_empty() || trouble.reason != FAILED || !trouble.message.is_empty() {
             troubles.push(trouble);
         }
@@ -90,7 +90,7 @@ fn of_pod(pod: &Pod, status: &PodStatus) -> Vec<Trouble> {
         troubles.push(Trouble::new(Weight::Waits, reason, scheduled.message.as_deref().unwrap_or_default()));
     }
     match (status.phase.as_deref(), status.reason.as_deref()) {
-        // The containers' own words come first.
+        // The containers' own reasons come first.
         (Some("Failed"), reason) => troubles.push(Trouble::new(Weight::Fatal, reason.unwrap_or(FAILED), text)),
         (Some("Succeeded"), _) => {
             troubles.push(Trouble::new(Weight::Fatal, "Completed", "it has ended before the run began"));

@@ -1,4 +1,4 @@
-//! Waiting for pods, and naming what holds them up.
+//! Waiting for pods, with the reasons of a delay.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,43 +22,43 @@ use super::{
     watch::{Change, PodWatch},
 };
 
-/// Changes of many pods come close together: they are told at once.
+/// Time for which changes of many pods are gathered and then reported together.
 const GATHER: Duration = Duration::from_millis(200);
 
-/// Pace at which jobs and events are looked at: pods that are never made show nowhere else.
+/// Interval of reading jobs and events, which are the only sign of pods that are never created.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// Most events that are read at once.
+/// Maximum number of events that are read at once.
 const MOST_EVENTS: u32 = 500;
 
-/// Lines of a container's end that are told.
+/// Number of last lines of a container that are reported.
 const LAST_LINES: i64 = 5;
 
-/// When a pod is there.
+/// Condition that ends the wait for a pod.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Until {
-    /// Its containers run.
+    /// The pod's containers run.
     Running,
-    /// Its probes say that it is ready.
+    /// The pod's probes report that it is ready.
     Ready,
 }
 
-/// Which pods are waited for.
+/// Pods to wait for.
 #[derive(Clone, Debug)]
 pub struct Wait<'a> {
-    /// Where they are.
+    /// Namespace of the pods.
     pub namespace: &'a str,
-    /// The labels of all of them.
+    /// Selector of all these pods, by label.
     pub selector: &'a str,
-    /// How many there must be of each component, and when one is there.
+    /// Number of pods of each component, and the condition of each.
     pub expected: &'a [(&'a str, usize, Until)],
-    /// Longest wait.
+    /// Maximum time to wait.
     pub limit: Duration,
-    /// How long what seldom mends itself (an image that can't be pulled) may last.
+    /// Maximum duration of a trouble that seldom passes by itself (such as an image that can't be pulled).
     pub patience: Duration,
 }
 
-/// Something that is wrong, with when it was first seen.
+/// A trouble, with the time at which it was first seen.
 struct Seen {
     since: Instant,
     reported: bool,
@@ -69,13 +69,13 @@ struct Waiting<'a> {
     wait: &'a Wait<'a>,
     tell: Tell<'a>,
     seen: BTreeMap<(String, String), Seen>,
-    /// Words of events and jobs that were told.
+    /// Messages of events and jobs that were reported.
     heard: BTreeSet<String>,
-    /// Why pods are not made, and since when.
+    /// Reason why pods are not created, and the time since which it holds.
     refused: Option<(Instant, String)>,
 }
 
-/// Waits until all pods are there, and tells each trouble once while it waits.
+/// Waits until all pods meet their condition, and reports each trouble once while it waits.
 ///
 /// # Errors
 /// A trouble that does not mend itself; what each pod waits for when the time is over.
@@ -138,7 +138,7 @@ fn progress(counts: &[(&str, usize, usize)]) -> String {
 }
 
 impl<'a> Waiting<'a> {
-    /// How many of each component are there.
+    /// Number of pods of each component that meet their condition.
     fn counts(&self, states: &[PodState]) -> Vec<(&'a str, usize, usize)> {
         let there = |component: &str, until: Until| {
             let of_it = states.iter().filter(|state| state.component == component && !state.ended);
@@ -148,7 +148,7 @@ impl<'a> Waiting<'a> {
         expected.map(|(component, count, until)| (*component, there(component, *until), *count)).collect()
     }
 
-    /// Tells what is new, and gives what ends the wait.
+    /// Reports new troubles, and returns the trouble that ends the wait.
     async fn judge(&mut self, pods: &[&Pod]) -> Option<String> {
         let now = Instant::now();
         let mut present = BTreeSet::new();
@@ -174,7 +174,7 @@ impl<'a> Waiting<'a> {
         let fatal_line = fatal.as_ref().map(|(state, trouble)| (state.label.clone(), trouble.to_string()));
         for (labels, trouble) in fresh.into_values() {
             let line = trouble.to_string();
-            // What ends the wait is told as its end.
+            // The trouble that ends the wait is reported as its error.
             if fatal_line.as_ref().is_none_or(|(label, fatal)| labels != [label.clone()] || *fatal != line) {
                 (self.tell)(&format!("{}: {line}", names(&labels)));
             }
@@ -188,7 +188,7 @@ impl<'a> Waiting<'a> {
         Some(format!("{}{machine}: {}{lines}", state.label, trouble))
     }
 
-    /// The last lines of a container, if they can be had.
+    /// Last lines of a container, if they can be read.
     async fn last_lines(&self, pod: &str, container: &str) -> String {
         let params = LogParams {
             container: Some(container.into()),
@@ -202,7 +202,7 @@ impl<'a> Waiting<'a> {
         if text.is_empty() { String::new() } else { format!("; its last lines: {text}") }
     }
 
-    /// Looks for what keeps pods from being made at all.
+    /// Looks for reasons why pods are not created at all.
     async fn look_around(&mut self, states: &[PodState]) -> Option<String> {
         if let Some(failed) = self.failed_job().await {
             return Some(failed);
@@ -240,13 +240,13 @@ impl<'a> Waiting<'a> {
         })
     }
 
-    /// Why pods are not made: by quota, by admission. Only events say so.
+    /// Reason why pods are not created, such as quota or admission. Only events state it.
     async fn refused_pods(&self) -> Option<String> {
         let api = self.cluster.api::<Event>(self.wait.namespace);
         let params = ListParams::default().fields("reason=FailedCreate,type=Warning").limit(MOST_EVENTS);
         let events = self.cluster.ask("listing the events", api.list(&params)).await.ok()?;
         let components: Vec<&str> = self.wait.expected.iter().map(|(component, ..)| *component).collect();
-        // The newest says how it is now.
+        // The newest event describes the present state.
         let newest = events
             .items
             .into_iter()
@@ -261,7 +261,7 @@ impl<'a> Waiting<'a> {
         Some(one_line(&format!("{kind}/{name} gets no pods: {}", newest.message.unwrap_or_default())))
     }
 
-    /// What each pod waits for, when the time is over.
+    /// Conditions that each pod still waits for when the time is over.
     fn timed_out(&self, states: &[PodState], progress: &str) -> String {
         let mut waits: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for state in states {

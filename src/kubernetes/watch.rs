@@ -1,4 +1,4 @@
-//! Pods as they are now, kept up to date.
+//! Present state of pods, kept up to date.
 
 use std::{collections::BTreeMap, pin::Pin, time::Duration};
 
@@ -15,7 +15,7 @@ use kube::{
 
 use super::{connect::Cluster, error::KubernetesError};
 
-/// Most pods that are kept: more than any run has, and far less than memory holds.
+/// Maximum number of pods that are kept: more than any run has, and far less than memory holds.
 const MOST_PODS: usize = 20_000;
 
 /// Pauses before the server is asked again: the first, and the longest; each is twice the one before.
@@ -27,25 +27,25 @@ const PAGE: u32 = 500;
 
 type Events = Pin<Box<dyn Stream<Item = Result<watcher::Event<Pod>, watcher::Error>> + Send>>;
 
-/// The pods of a namespace that bear labels. Survives dropped connections, and lists again where the server has forgotten
-/// what it has told (410).
+/// Pods of a namespace with these labels. The watch survives broken connections, and lists again if the server has
+/// forgotten its position (410).
 pub(super) struct PodWatch {
     cluster: Cluster,
     api: Api<Pod>,
     selector: String,
     events: Events,
     pods: BTreeMap<String, Pod>,
-    /// Those of a list that is under way.
+    /// Pods of a list that is under way.
     listed: BTreeMap<String, Pod>,
-    /// Whether the first list is complete.
+    /// True if the first list is complete.
     complete: bool,
 }
 
-/// What has changed.
+/// Change that a watch reports.
 pub(super) enum Change {
     /// The pods are known, or may have changed.
     Pods,
-    /// The connection is gone for now; the words say why.
+    /// The connection is interrupted, for this reason.
     Broken(String),
 }
 
@@ -68,7 +68,7 @@ impl PodWatch {
         self.pods.values()
     }
 
-    /// Waits for a change. An error is one that trying again does not mend.
+    /// Waits for a change. An error is permanent: another attempt would not fix it.
     pub(super) async fn changed(&mut self) -> Result<Change, KubernetesError> {
         loop {
             let event = self.events.next().await;
@@ -84,7 +84,7 @@ impl PodWatch {
         }
     }
 
-    /// Takes an event; whether there is something new.
+    /// Processes an event. Returns true if something is new.
     fn take(&mut self, event: watcher::Event<Pod>) -> Result<bool, KubernetesError> {
         match event {
             watcher::Event::Init => self.listed.clear(),
@@ -112,7 +112,7 @@ impl PodWatch {
         let behind = match error {
             watcher::Error::InitialListFailed(error) | watcher::Error::WatchFailed(error) => Some(error),
             watcher::Error::WatchStartFailed(error) => {
-                // The watcher itself would ask again and again for a past that the server has forgotten.
+                // The watcher itself would ask again and again for a position that the server has forgotten.
                 if matches!(error, Error::Api(status) if status.code == 410) {
                     self.events = events(&self.api, &self.selector);
                     return Ok(Change::Pods);
@@ -139,7 +139,7 @@ fn events(api: &Api<Pod>, selector: &str) -> Events {
     watcher(api.clone(), config).backoff(ExponentialBackoff::from(pauses.without_max_times())).boxed()
 }
 
-/// A pod without what nobody here reads.
+/// A pod without the fields that nobody here reads.
 fn slim(mut pod: Pod) -> Pod {
     pod.metadata.managed_fields = None;
     if let Some(spec) = &mut pod.spec {

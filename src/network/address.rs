@@ -30,7 +30,7 @@ pub enum PeerAddressError {
 }
 
 impl PeerAddress {
-    /// Whether it is an address of QUIC; of TCP otherwise.
+    /// True if it is an address of QUIC; of TCP otherwise.
     pub fn is_quic(&self) -> bool {
         self.address.iter().any(|part| part == Protocol::QuicV1)
     }
@@ -52,7 +52,7 @@ impl PeerAddress {
         })
     }
 
-    /// Whether the host is a name, to be looked up in DNS.
+    /// True if the host is a name, to be looked up in DNS.
     pub fn is_name(&self) -> bool {
         use Protocol::{Dns, Dns4, Dns6, Dnsaddr};
         self.address.iter().any(|part| matches!(part, Dns(_) | Dns4(_) | Dns6(_) | Dnsaddr(_)))

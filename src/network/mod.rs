@@ -60,7 +60,7 @@ impl Outgoing {
         self.handed_over_unix_nanos.saturating_sub(self.intended_unix_nanos)
     }
 
-    /// Whether the next message was due when this one was handed over.
+    /// True if the next message was due when this one was handed over.
     pub fn is_late(&self) -> bool {
         self.handed_over_unix_nanos >= self.next_unix_nanos
     }

@@ -19,7 +19,7 @@ pub struct Readiness {
 }
 
 impl Readiness {
-    /// Whether nothing is missing.
+    /// True if nothing is missing.
     pub fn is_ready(&self) -> bool {
         self.connected_peers >= self.expected_peers && self.links >= self.expected_links
     }

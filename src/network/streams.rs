@@ -58,7 +58,7 @@ impl Opener {
     /// Opens a stream.
     ///
     /// # Errors
-    /// When the peer is not connected, does not speak the protocol, or the connection ends.
+    /// Fails if the peer is not connected, does not speak the protocol, or the connection ends.
     pub(super) async fn open(&self, peer: PeerId) -> io::Result<Stream> {
         let requests = {
             let connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);

@@ -80,7 +80,7 @@ impl Network {
     /// Listens, and starts to connect. Call it inside the tokio runtime that is to carry the network.
     ///
     /// # Errors
-    /// When the port is taken, or the settings do not go together.
+    /// Fails if the port is taken, or the settings do not go together.
     pub fn start(
         config: NetworkConfig,
         outgoing: mpsc::Receiver<Outgoing>,

@@ -43,7 +43,7 @@ pub struct NodeConfig {
     pub bootstrap: Vec<PeerAddress>,
     /// Seconds after which the node ends by itself, with exit code 0.
     pub lifetime_seconds: u64,
-    /// Whether the node starts only by `POST /start`.
+    /// True if the node starts only by `POST /start`.
     #[serde(default)]
     pub controlled: bool,
     /// Instant at which the node starts, in milliseconds since the Unix epoch.
@@ -88,12 +88,12 @@ pub fn log_limit() -> u64 {
 }
 
 impl NodeConfig {
-    /// Whether all nodes are given one start, so that they agree on every schedule.
+    /// True if all nodes are given one start, so that they agree on every schedule.
     pub fn start_is_given(&self) -> bool {
         self.controlled || self.start_at_unix_millis.is_some()
     }
 
-    /// Whether the transport is QUIC.
+    /// True if the transport is QUIC.
     pub fn is_quic(&self) -> bool {
         self.scenario.network.transport == Transport::Quic
     }

@@ -108,7 +108,7 @@ impl HistogramText {
         }
     }
 
-    /// Whether there is no histogram at all; one without values is another thing.
+    /// True if there is no histogram at all; one without values is another thing.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -116,7 +116,7 @@ impl HistogramText {
     /// The histogram again. Takes no more memory than the largest histogram, whatever the text states.
     ///
     /// # Errors
-    /// When the text is no base64, its bytes are no histogram, or it is not one of those that are made here.
+    /// Fails if the text is no base64, its bytes are no histogram, or it is not one of those that are made here.
     pub fn decode(&self) -> Result<Histogram<u64>, String> {
         if self.0.len() > MOST_TEXT {
             return Err(format!("it is longer than {MOST_TEXT} characters"));

@@ -80,7 +80,7 @@ impl Pacer {
         Ok(Self { stop, over, thread: Some(thread) })
     }
 
-    /// Whether the schedule is at its end: every slot is queued, or counted and given up.
+    /// True if the schedule is at its end: every slot is queued, or counted and given up.
     pub(super) fn is_over(&self) -> bool {
         self.over.load(Ordering::Acquire) || self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }

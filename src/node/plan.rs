@@ -220,7 +220,7 @@ impl TrafficPlan {
         }
     }
 
-    /// Whether message `index` of `sender` is to reach `receiver`.
+    /// True if message `index` of `sender` is to reach `receiver`.
     pub fn expects(&self, class: u16, sender: u64, receiver: u64, index: u64) -> bool {
         match self.class(class).map(|class| class.reach) {
             None => false,

@@ -31,7 +31,7 @@ impl ProfileMode {
         }
     }
 
-    /// Whether this build has it.
+    /// True if this build has it.
     pub fn is_built_in(self) -> bool {
         match self {
             Self::Cpu => cfg!(feature = "profile-cpu"),
@@ -105,7 +105,7 @@ impl Profiler {
     /// Waits until the profile is written.
     ///
     /// # Errors
-    /// When it is not.
+    /// Fails if it is not.
     pub(super) fn finish(&self) -> Result<(), String> {
         self.traffic_ends();
         let writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner).take();

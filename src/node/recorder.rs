@@ -195,7 +195,7 @@ impl Recorder {
         self.run_id.store(run_id, Ordering::Relaxed);
     }
 
-    /// Whether a message of `size` bytes that names this run, or none, is of another one.
+    /// True if a message of `size` bytes that names this run, or none, is of another one.
     fn is_of_another_run(&self, named: Option<u64>, size: usize) -> bool {
         let own = self.run_id();
         match (self.own_run, named) {
@@ -318,7 +318,7 @@ impl Recorder {
         self.lock().classes.iter().map(of_class).collect()
     }
 
-    /// Whether no window ever ends the sending.
+    /// True if no window ever ends the sending.
     pub fn sends_without_end(&self) -> bool {
         self.lock().send_deadline == u64::MAX
     }

@@ -60,7 +60,7 @@ pub enum Failure {
 /// Runs a node to its end: by itself, by `--timeout` or by a signal.
 ///
 /// # Errors
-/// When it can't run, or fails.
+/// Fails if it can't run, or fails.
 pub fn run(args: NodeConfig) -> Result<(), Failure> {
     take_name();
     // Before anything looks at the clock.

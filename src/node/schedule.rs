@@ -27,7 +27,7 @@ impl Turn {
         Self::Nodes([id].into())
     }
 
-    /// Whether node `id` ever sends.
+    /// True if node `id` ever sends.
     pub fn has(&self, id: u64) -> bool {
         match self {
             Self::All | Self::RoundRobin { .. } => true,
@@ -198,7 +198,7 @@ impl SendPlan {
         }
     }
 
-    /// Whether node `id` has the turn at a beat.
+    /// True if node `id` has the turn at a beat.
     fn has_turn(&self, id: u64, beat: u64) -> bool {
         id < self.num_nodes
             && match &self.turn {

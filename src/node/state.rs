@@ -32,7 +32,7 @@ const MAX_DISTANCE: u64 = 366 * 24 * 3600 * 1_000_000_000;
 /// Says in one line why a start is absurd, for a node whose clock shows `now`, both in nanoseconds since the Unix epoch.
 ///
 /// # Errors
-/// When it is more than a year away.
+/// Fails if it is more than a year away.
 pub(super) fn check_distance(name: &str, start: u64, now: u64) -> Result<(), String> {
     let days = start.abs_diff(now) / (24 * 3600 * 1_000_000_000);
     let side = if start < now { "ago" } else { "ahead" };
@@ -109,7 +109,7 @@ impl StartOrder {
     /// epoch.
     ///
     /// # Errors
-    /// When it can't be followed.
+    /// Fails if it can't be followed.
     pub fn check(&self, now: u64, explore: bool) -> Result<(), String> {
         if self.start_unix_nanos <= now && !self.rejoining {
             return Err("start_unix_nanos is in the past".into());

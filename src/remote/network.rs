@@ -25,23 +25,23 @@ use crate::{
     terminal::tell,
 };
 
-/// Largest file of a start, in bytes: every link of a network of 100 nodes is a tenth of it.
+/// Maximum size of a start file, in bytes: with every link of a network of 100 nodes, it is a tenth of it.
 const START_LIMIT: u64 = 64 << 20;
 
-/// Longest wait for a node that was told to end: it closes its connections and writes its summary first.
+/// Maximum time to wait for a node that was requested to end: it closes its connections and writes its summary first.
 const END_PATIENCE: Duration = Duration::from_secs(10);
 const END_POLL: Duration = Duration::from_millis(50);
 
-/// Why there is no result of a whole run.
+/// Reason why a whole run has no result.
 #[derive(Debug, Error)]
 pub(crate) enum RemoteError {
-    /// It can't be done with these nodes, or here; nothing was begun, and nothing was written.
+    /// The request can't be done with these nodes, or here; nothing was begun, and nothing was written.
     #[error("{0}")]
     Refused(String),
-    /// Ctrl-C, SIGTERM or SIGHUP. The nodes go on, and what was written stays.
+    /// Ctrl-C, SIGTERM or SIGHUP. The nodes continue, and written files stay.
     #[error("interrupted")]
     Interrupted,
-    /// It went wrong before the start was given; the result that says so is in the folder.
+    /// The run failed before the start was sent; the result with the reason is in the folder.
     #[error("the run is not valid")]
     Invalid(Box<RunSummary>),
 }
@@ -77,25 +77,25 @@ pub(crate) struct RemoteNetwork {
 }
 
 impl RemoteNetwork {
-    /// The start that the nodes have, if their run has begun.
+    /// Start that the nodes have, if their run has begun.
     pub(crate) fn start(&self) -> Option<&StartOrder> {
         self.start.as_ref()
     }
 
-    /// The folder of the run.
+    /// Run folder.
     pub(crate) fn folder(&self) -> &RunFolder {
         &self.plan.folder
     }
 
-    /// Nodes of the network.
+    /// Number of nodes of the network.
     pub(crate) fn num_nodes(&self) -> u64 {
         self.plan.num_nodes
     }
 
-    /// Shows the run on its page and starts Prometheus and Grafana, as far as [`super::RemoteRun`] asks for them.
+    /// Shows the run on its page and starts Prometheus and Grafana, if [`super::RemoteRun`] requests them.
     ///
     /// # Errors
-    /// When one does not start.
+    /// Fails if one does not start.
     pub(crate) async fn watch(&mut self) -> Result<(), RemoteError> {
         self.live = start_live(&self.plan, &[]).map_err(refused)?;
         if let Some(live) = &self.live {
@@ -106,7 +106,7 @@ impl RemoteNetwork {
         unless_interrupted(monitor(plan, observers, &mut progress)).await?.map_err(refused)
     }
 
-    /// Begins the run: waits until the nodes are ready, measures the links, gives all of them one start. Writes
+    /// Begins the run: waits until the nodes are ready, measures the links, and sends all of them one start. Writes
     /// `manifest.json` and `start.json`.
     ///
     /// # Errors
@@ -133,7 +133,7 @@ impl RemoteNetwork {
             Err(BeginError::Interrupted) => Err(RemoteError::Interrupted),
             Err(BeginError::Invalid(mut run, given)) => {
                 if given {
-                    // Some wait for a start that others don't know: afresh, they can be given another.
+                    // Some nodes wait for a start that others don't know: after a restart, they can receive another.
                     self.end().await;
                 }
                 run.verdict.warnings.append(&mut self.warnings);
@@ -143,9 +143,9 @@ impl RemoteNetwork {
         }
     }
 
-    /// Collects the run that the nodes are in, or were in: waits for the end of its window and for what is under way, and
-    /// writes the folder. `started` is what [`Self::begin`] gave; without it, the folder's `start.json` is taken if there is
-    /// one, or else what the nodes say. The nodes go on: see [`Self::end`].
+    /// Collects the run that the nodes are in, or were in: waits for the end of its window and for pending messages,
+    /// and writes the folder. `started` is the result of [`Self::begin`]; without it, the folder's `start.json` is used
+    /// if it exists, otherwise the nodes' reports. The nodes continue: see [`Self::end`].
     ///
     /// # Errors
     /// [`RemoteError::Refused`] where there is no run, or another one; [`RemoteError::Interrupted`]. A run that is not
@@ -188,7 +188,7 @@ impl RemoteNetwork {
             self.write_manifest()?;
         }
         if !file.is_file() {
-            // Whoever takes this folder again goes on with the same run.
+            // Another program with this folder continues the same run.
             self.plan.folder.write_json(&file, &started).map_err(refused)?;
         }
         let mut nodes = RemoteNodes::new(self.died.clone());
@@ -206,7 +206,7 @@ impl RemoteNetwork {
         Ok(run)
     }
 
-    /// Adds to the observations what became known after the run's end.
+    /// Adds facts to the observations that became known after the run's end.
     fn complete_observations(&self, run: &RunSummary, warnings: Vec<String>) -> Result<(), FolderError> {
         let folder = &self.plan.folder;
         if !folder.observations().is_file() {
@@ -243,8 +243,8 @@ impl RemoteNetwork {
         }
     }
 
-    /// Ends all nodes in order, with exit code 0: their service manager may start them afresh, for the next run. Says which
-    /// ones could not be told.
+    /// Ends all nodes in order, with exit code 0: their service manager may restart them for the next run. Reports the
+    /// nodes that could not be reached.
     pub(crate) async fn end(&self) -> Vec<String> {
         join_all(self.clients.iter().map(async |client| self.end_one(client).await))
             .await
@@ -253,7 +253,7 @@ impl RemoteNetwork {
             .collect()
     }
 
-    /// Ends a node, and waits until it is gone or lives anew: the next run must not meet this one in it.
+    /// Ends a node, and waits until it has ended or lives again: the next run must not meet this life in it.
     async fn end_one(&self, client: &NodeClient) -> Option<String> {
         if let Err(error) = client.end().await {
             return Some(format!("node {} can't be ended: {error}", client.id));
@@ -268,7 +268,7 @@ impl RemoteNetwork {
         None
     }
 
-    /// Shows the result where the run is watched, leaves that up until Ctrl-C if it is asked for, and ends it.
+    /// Shows the result on the page and in the monitoring, leaves them up until Ctrl-C if requested, and ends them.
     pub(crate) async fn close(mut self, run: Option<&RunSummary>) {
         if let (Some(live), Some(run)) = (&self.live, run) {
             live.end(run);

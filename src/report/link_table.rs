@@ -7,7 +7,7 @@ use super::{
     table::{align_numbers, empty_table, time},
 };
 
-/// Lowest and highest of some values, as text of one number where they are nearly the same.
+/// Minimum and maximum of some values, as one number if they are nearly equal.
 fn range(values: impl Iterator<Item = f64> + Clone, unit: &str) -> Option<String> {
     let (low, high) = (values.clone().reduce(f64::min)?, values.reduce(f64::max)?);
     let text = |value: f64| if value < 100.0 { format!("{value:.2}") } else { format!("{value:.0}") };
@@ -15,7 +15,7 @@ fn range(values: impl Iterator<Item = f64> + Clone, unit: &str) -> Option<String
     Some(if low == high { format!("{low} {unit}") } else { format!("{low} to {high} {unit}") })
 }
 
-/// All links in one line: how many took their shape, and what was measured.
+/// All links in one line: the number of links that have their shape, and the measurements.
 pub(super) fn links_line(certificate: &Certificate) -> String {
     let measured = certificate.links.iter().flat_map(|link| [&link.before, &link.after]).flatten();
     let latency = range(measured.clone().filter_map(|one| Some(one.one_way?.p50_micros as f64 / 1000.0)), "ms one way");
@@ -56,7 +56,7 @@ fn cells(link: &LinkRow, when: &str, measured: &LinkMeasured, asked: bool) -> Ve
     ]
 }
 
-/// A line for each link and measurement: what was asked for, what was measured.
+/// A line for each link and measurement, with the configured and the measured value.
 pub fn link_table(certificate: &Certificate) -> String {
     let mut table: Table = empty_table();
     let header = ["link", "asked for", "when", "one way", "p1 .. p99", "round trip", "lost", "KB/s", "message"];

@@ -1,4 +1,5 @@
-//! Many nodes' counts into one. Percentiles come from the merged distributions, never from other percentiles.
+//! Merges the counts of many nodes into one result. Percentiles come from the merged distributions, never from other
+//! percentiles.
 
 use std::{
     borrow::{Borrow, Cow},
@@ -24,22 +25,22 @@ pub(super) fn ratio(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
 }
 
-/// Trials of a run: what is needed to make a row of each.
+/// Facts about the trials of a run that are needed to make a row of each.
 #[derive(Clone, Copy, Debug)]
 pub struct Trials {
-    /// Nodes of the network.
+    /// Number of nodes of the network.
     pub num_nodes: u64,
-    /// The sender.
+    /// Node that sends.
     pub broadcaster: u64,
 }
 
-/// Whether a node has nothing more to report of a trial.
+/// True if a node has nothing more to report of a trial.
 fn has_passed(node: &NodeSummary, trial: u32) -> bool {
     node.phase == NodeState::Finished || node.trials.iter().any(|known| known.trial >= trial)
 }
 
-/// The trials that every node of `nodes` has behind it, matched by their number; problems with the nodes' data are added to
-/// `problems`. A trial that a node did not take part in is not valid, by the node's name.
+/// Rows of the trials that every node of `nodes` has finished, matched by their number; problems with the nodes' data
+/// are added to `problems`. A trial that a node did not take part in is invalid, and the reason names the node.
 pub fn merge_trials<N: Borrow<NodeSummary>>(nodes: &[N], trials: Trials, problems: &mut Vec<String>) -> Vec<TrialRow> {
     let nodes: Vec<&NodeSummary> = nodes.iter().map(N::borrow).collect();
     let mut by_number: BTreeMap<u32, BTreeMap<u64, &TrialSummary>> = BTreeMap::new();
@@ -111,16 +112,16 @@ fn trial_row(
     })
 }
 
-/// All that is known of a run at its end.
+/// All facts that are known of a run at its end.
 #[derive(Clone, Copy, Debug)]
 pub struct Collected<'a> {
-    /// What the nodes reported last. A node that was restarted has one of each life, in their order.
+    /// Last reports of the nodes. A restarted node has one for each life, in their order.
     pub nodes: &'a [NodeSummary],
-    /// What the runner knows.
+    /// Observations of the runner.
     pub observed: &'a Observations,
 }
 
-/// The result of a run from all that is known of it.
+/// Computes the result of a run from all that is known of it.
 pub fn merge(collected: Collected<'_>) -> RunSummary {
     let Collected { nodes, observed } = collected;
     let mut verdict = observed.verdict.clone();
@@ -129,7 +130,7 @@ pub fn merge(collected: Collected<'_>) -> RunSummary {
     let explore = observed.explore_broadcaster.is_some();
     let mut problems = vec![];
     let known = Known::new(observed);
-    // One report that can't be true is left out whole: no part of it is known to be better than the rest.
+    // A report that can't be true is left out completely, because no part of it is known to be better than the rest.
     let believed: Vec<&NodeSummary> =
         nodes.iter().filter(|node| known.check(node).map_err(|line| problems.push(line)).is_ok()).collect();
     machine::judge(&believed, observed.runner.as_ref(), &mut verdict);
@@ -221,7 +222,7 @@ pub fn merge(collected: Collected<'_>) -> RunSummary {
     run
 }
 
-/// The row of one node. A run of trials has no figures of all trials together.
+/// Row of one node. A run of trials has no figures of all trials together.
 fn row(
     node: &NodeSummary,
     (windows, usage): &Part<'_>,
@@ -274,13 +275,13 @@ fn row(
     row
 }
 
-/// Whether a window has seen no message at all. Under a load that is far too high the messages of the warm-up may take all of
-/// it, which is a result.
+/// True if a window has seen no message at all. Under a load that is far too high, the messages of the warm-up may take
+/// all of the window, which is a result.
 fn is_idle(totals: &Totals) -> bool {
     totals.sent == 0 && totals.delivered_in_window == 0
 }
 
-/// Why a run that went well has measured nothing all the same.
+/// Reason why a run without errors has measured nothing.
 fn nothing_measured(totals: Option<&Totals>, trials: &[TrialRow]) -> Option<String> {
     match totals {
         Some(totals) if totals.intended == 0 => Some(
@@ -298,14 +299,14 @@ fn nothing_measured(totals: Option<&Totals>, trials: &[TrialRow]) -> Option<Stri
 }
 
 impl RunSummary {
-    /// The result of a run that came to nothing, for this reason.
+    /// Result of a run that failed for this reason.
     pub fn failed(workload: WorkloadSummary, reason: String) -> Self {
         let verdict = Verdict { reasons: vec![reason], ..Verdict::default() };
         merge(Collected { nodes: &[], observed: &Observations { workload, verdict, ..Observations::default() } })
     }
 }
 
-/// Events of the network that explain losses and delays.
+/// Warnings about events of the network that explain losses and delays.
 fn event_warnings(events: &BTreeMap<String, u64>, explore: bool) -> Vec<String> {
     let mut told = vec![
         ("gossipsub_stream_error", "gossipsub streams broke, with all that was under way in them"),
@@ -321,7 +322,7 @@ fn event_warnings(events: &BTreeMap<String, u64>, explore: bool) -> Vec<String> 
     told.iter().filter_map(|(event, meaning)| Some(format!("{} {meaning}", events.get(*event)?))).collect()
 }
 
-/// Facts that a reader must know before she believes the numbers.
+/// Facts that a reader needs before using the numbers.
 fn warnings(
     totals: Option<&Totals>,
     drained: bool,

@@ -1,4 +1,4 @@
-//! Results: many nodes' summaries merged into one, and how a person reads it. Knows no backend.
+//! Results: merges the nodes' summaries into one, and renders it for people. Knows no deployment.
 
 mod checks;
 #[cfg(test)]

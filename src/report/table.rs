@@ -1,4 +1,4 @@
-//! Results for the terminal.
+//! Tables of the results for the terminal.
 
 use comfy_table::{
     CellAlignment, ColumnConstraint, ContentArrangement, LineStyle, Table, presets::UTF8_HORIZONTAL_ONLY,
@@ -15,7 +15,7 @@ use super::{
 
 const NONE: &str = "-";
 
-/// Microseconds as a person reads them.
+/// Microseconds in a readable unit.
 pub(super) fn time(micros: Option<u64>) -> String {
     match micros {
         None => NONE.into(),
@@ -25,7 +25,7 @@ pub(super) fn time(micros: Option<u64>) -> String {
     }
 }
 
-/// Bytes as a person reads them, in powers of 1024.
+/// Bytes in a readable unit, in powers of 1024.
 pub(super) fn bytes(count: f64) -> String {
     let mut count = count;
     for unit in ["B", "KiB", "MiB", "GiB"] {
@@ -37,7 +37,7 @@ pub(super) fn bytes(count: f64) -> String {
     format!("{count:.1} TiB")
 }
 
-/// A ratio that is 1 only when every expected delivery was made: a loss is never rounded away.
+/// A ratio that is 1 only if every expected delivery was made: a loss is never rounded away.
 fn delivery(delivered: u64, expected: u64) -> String {
     match (delivered, expected) {
         (_, 0) => NONE.into(),
@@ -49,7 +49,7 @@ fn delivery(delivered: u64, expected: u64) -> String {
     }
 }
 
-/// Mark of a percentile that lies among what never came.
+/// Mark of a percentile that lies among missing values.
 const NEVER_CAME: &str = "*";
 /// Mark of a percentile with fewer than ten values beyond it.
 const FEW_BEYOND: &str = "~";
@@ -72,7 +72,7 @@ fn cell(delay: &DelaySummary, quantile: f64) -> String {
 /// Explanations of the marks that a text contains.
 fn legend(text: &str) -> String {
     let mut lines = String::new();
-    // The mark of a time follows its unit; a star elsewhere is none.
+    // The mark of a time follows its unit; other stars are no marks.
     if text.contains(&format!("s{NEVER_CAME}")) {
         lines.push_str(&format!(
             "{NEVER_CAME} this percentile lies among what never came, and is larger than the value\n"
@@ -107,7 +107,7 @@ fn percentiles(delay: &DelaySummary) -> String {
     format!("p50 {}   p90 {}   p99 {}   p99.9 {}   max {}", cell(0.5), cell(0.9), cell(0.99), cell(0.999), cell(1.0))
 }
 
-/// The rows of one window: what got through, how fast, at what cost.
+/// Rows of one window: deliveries, delays and costs.
 fn window_rows(run: &RunSummary, totals: &Totals, row: &mut impl FnMut(&str, String)) {
     row(
         "sent",
@@ -175,7 +175,7 @@ fn window_rows(run: &RunSummary, totals: &Totals, row: &mut impl FnMut(&str, Str
     );
 }
 
-/// Widest table of classes, in characters.
+/// Maximum width of the table of classes, in characters.
 const WIDEST_CLASSES: u16 = 100;
 
 /// A line for each traffic class.
@@ -202,7 +202,7 @@ pub(super) fn class_table(classes: &[ClassRow]) -> String {
         ]);
     }
     align_numbers(&mut table, header.len());
-    // A long name takes several lines; numbers are never broken.
+    // A long name is wrapped over several lines; numbers are never broken.
     table.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDEST_CLASSES);
     for (number, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, 1));
@@ -215,7 +215,7 @@ pub(super) fn class_table(classes: &[ClassRow]) -> String {
     format!("{table}\n")
 }
 
-/// The whole result: what got through, how fast, at what cost; then the verdict.
+/// The whole result: deliveries, delays and costs; then the verdict.
 pub fn run_table(run: &RunSummary) -> String {
     let workload = &run.workload;
     let several = run.classes.len() > 1;
@@ -263,7 +263,7 @@ pub fn run_table(run: &RunSummary) -> String {
     text
 }
 
-/// A trial's setting in a few words.
+/// Setting of a trial, shortened.
 fn setting(row: &FrontierRow) -> String {
     format!(
         "{} every {} ms, {}/s, p99 {} (trial {})",
@@ -275,7 +275,7 @@ fn setting(row: &FrontierRow) -> String {
     )
 }
 
-/// The highest sustained load of each message size; empty without any.
+/// Highest sustained load of each message size; empty if no load was sustained.
 pub fn frontier_table(frontier: &[FrontierRow]) -> String {
     if frontier.is_empty() {
         return String::new();
@@ -333,19 +333,19 @@ pub fn per_node_table(nodes: &[NodeRow]) -> String {
     format!("{table}\n")
 }
 
-/// Columns of text in the table of phases, and where the longest one is.
+/// Columns of text in the table of phases, and the place of the longest one.
 const PHASE_TEXTS: usize = 3;
 const PHASE_EVENTS: usize = 2;
 
-/// Widest table of phases, in characters.
+/// Maximum width of the table of phases, in characters.
 const WIDEST: u16 = 120;
 
-/// Seconds as short as they can be said.
+/// Seconds with as few digits as possible.
 fn seconds(value: f64) -> String {
     format!("{}", (value * 1e3).round() / 1e3)
 }
 
-/// A line for each phase of the measured window; below it, where the network was cut into groups, two more.
+/// A line for each phase of the measured window; two more below it if the network was cut into groups.
 pub fn phase_table(phases: &[PhaseRow]) -> String {
     let mut table = empty_table();
     let header =
@@ -375,7 +375,7 @@ pub fn phase_table(phases: &[PhaseRow]) -> String {
         part("within groups", &groups.within);
         part("across the cut", &groups.across);
     }
-    // What happened takes the lines that it needs; numbers are never broken.
+    // Events are wrapped over several lines; numbers are never broken.
     table.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDEST);
     for (number, column) in table.column_iter_mut().enumerate() {
         if number != PHASE_EVENTS {
@@ -391,7 +391,7 @@ pub fn phase_table(phases: &[PhaseRow]) -> String {
     text + &legend
 }
 
-/// A trial in one line, for while the run goes on.
+/// A trial in one line, for printing during the run.
 pub fn trial_line(trial: &TrialRow) -> String {
     let totals = &trial.totals;
     let verdict = match trial.problems.first() {

@@ -1,4 +1,4 @@
-//! Merging: phases, lives of a node that was restarted, messages of one that was killed, and nodes that lie.
+//! Merging: phases, lives of a restarted node, messages of a killed node, and nodes with false reports.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,8 @@ use crate::{
 const SECOND: u64 = 1_000_000_000;
 const OPENING: u64 = 100 * SECOND;
 
-/// A message of `sender` in `phase`, and who got it, by a delay in microseconds and whether after the phase's end.
+/// A message of `sender` in `phase`, and its receivers: the delay in microseconds, and true for an arrival after the
+/// phase's end.
 #[derive(Clone, Debug)]
 struct Sent {
     sender: u64,
@@ -35,7 +36,7 @@ fn histogram(delays: impl IntoIterator<Item = u64>) -> HistogramText {
     HistogramText::encode(&histogram)
 }
 
-/// Send lags of so many messages.
+/// Send lags of `count` messages.
 fn lags(count: u64) -> HistogramText {
     histogram((0..count).map(|_| 1))
 }
@@ -87,7 +88,7 @@ pub(super) fn node(id: u64, phases: Vec<PhaseSummary>, delays: &[u64]) -> NodeSu
     }
 }
 
-/// What a node counts of all messages.
+/// Counts that a node makes of all messages.
 fn count(id: u64, phases: usize, messages: &[Sent]) -> NodeSummary {
     let mut all = vec![];
     let summaries = (0..phases).map(|number| {
@@ -138,7 +139,7 @@ fn observations(num_nodes: u64, killed: &[u64], phases: &[PhaseInput]) -> Observ
 fn merged(nodes: &[NodeSummary], num_nodes: u64, killed: &[u64], phases: &[PhaseInput]) -> RunSummary {
     let run = merge(Collected { nodes, observed: &observations(num_nodes, killed, phases) });
     let empty = run.totals.as_ref().is_some_and(|totals| totals.sent == 0);
-    // Random messages may be none at all, which is a reason of its own and not that of these tests.
+    // A random list of messages may be empty, which is a reason of its own and not the subject of these tests.
     let reasons = run.verdict.reasons.iter().filter(|reason| !(empty && reason.contains("no message was"))).cloned();
     let mut verdict = super::Verdict { reasons: reasons.collect(), ..run.verdict.clone() };
     verdict.valid = verdict.reasons.is_empty();
@@ -174,7 +175,7 @@ proptest! {
         (phases, messages) in (1..6_usize).prop_flat_map(|phases| (Just(phases), messages(5, phases))),
         of_node in prop::collection::vec(0..4_usize, 5),
     ) {
-        // Group 3 is not told: its nodes are those that are in none.
+        // Group 3 is not listed: it consists of the nodes in no other group.
         let mut groups = vec![vec![]; 3];
         for (node, group) in (0..).zip(of_node) {
             groups.get_mut(group).into_iter().for_each(|members: &mut Vec<u64>| members.push(node));
@@ -210,7 +211,7 @@ proptest! {
         let mut nodes = counts(4, 3, &messages);
         nodes.retain(|node| node.node != restarted);
         nodes.insert(0, count(restarted, 3, before));
-        // Restarted once more, and killed before it was told when the run started.
+        // Restarted a second time, and killed before it received its start.
         let unstarted = NodeSummary { start: None, phases: vec![], ..count(restarted, 3, &messages) };
         nodes.push(NodeSummary { window_usage: None, ..unstarted });
         nodes.push(count(restarted, 3, after));
@@ -231,7 +232,7 @@ proptest! {
     fn of_a_killed_node_as_many_were_sent_as_any_one_receiver_got(messages in messages(4, 3), told in 0..20_u64) {
         let whole = counts(4, 3, &messages);
         let mut nodes = whole.clone();
-        // What it last told was an early state.
+        // Its last report was of an earlier state.
         for phase in &mut nodes[2].phases {
             phase.sent = phase.sent.min(told);
             phase.intended = phase.sent;
@@ -262,7 +263,7 @@ proptest! {
         let line = format!("node 2 was killed: {raised} of its messages are known from their receivers only");
         prop_assert_eq!(run.verdict.warnings.contains(&line), raised > 0);
 
-        // Of one that was not killed, its own word counts; and phases need not be asked for to correct a window.
+        // The report of a node that was not killed counts; and a correction of the window does not need phases.
         prop_assert_eq!(merged(&nodes, 4, &[], &inputs(3, &[])).nodes[2].sent, known_before);
         prop_assert_eq!(merged(&nodes, 4, &[2], &[]).totals, run.totals.clone());
     }
@@ -347,7 +348,7 @@ fn window_of(schedule: SendPlan) -> PlannedWindow {
 
 #[test]
 fn the_schedule_of_a_node_that_is_away_goes_on_in_the_accounts() {
-    // Node 0 was heard once, a second into the window; node 3 never.
+    // Node 0 reported once, a second into the window; node 3 never.
     let mut nodes = counts(3, 3, &[]);
     for phase in &mut nodes[0].phases[..1] {
         (phase.intended, phase.sent) = (10, 9);

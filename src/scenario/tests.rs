@@ -1,4 +1,4 @@
-//! Whole scenarios: what is filled in, and what is refused.
+//! Whole scenarios: values that are filled in, and values that are refused.
 
 use super::{MessageSize, Protocol, Scenario, Senders, parse, to_toml};
 

@@ -6,19 +6,19 @@
 //! in:             ingress -> IFB: tbf -> htb -> bfifo; blocked senders -> a second IFB that drops all
 //! ```
 //!
-//! netem delays and loses, htb (a token bucket) limits what comes out of it, and bfifo, limited in bytes, is the queue that
-//! waits for the rate. The kernel takes many frames for one packet (segmentation offload), which would be lost, delayed or
-//! let through as one: a tbf in front, whose bucket holds a single frame and which never waits, takes it apart.
+//! netem delays and loses packets, htb (a token bucket) limits its output, and bfifo, limited in bytes, is the queue
+//! that waits for the rate. The kernel treats many frames as one packet (segmentation offload), which would be lost,
+//! delayed or let through together: a tbf in front, whose bucket holds a single frame and which never waits, splits it.
 //!
 //! # Time of one message
 //!
-//! Tokens of htb may become fewer than none: a frame leaves at once where any are there, and the next one waits until the
-//! frame's own time is over. The bucket holds no frame, only the bytes of the time by which the kernel's timers may be late
-//! ([`burst_bytes`]). So a message comes earlier than its bytes take at the rate, by its last frame and by what the bucket
-//! holds, and never later; one of a single frame does not wait at all. (tbf lets a frame go when the tokens for all of it
-//! are there: its bucket must hold a whole frame, so that the first one is free, which mostly is longer than the last.) What
-//! comes out of a sender's bucket has the rate already: a receiver's bucket of the same rate lets it pass, so that a message
-//! takes its serialisation time once.
+//! The number of htb's tokens may become negative: a frame leaves at once if any token is left, and the next one waits
+//! until the frame's own time is over. The bucket holds no frame, only the bytes of the time by which the kernel's
+//! timers may be late ([`burst_bytes`]). So a message arrives earlier than its bytes take at the rate, by its last
+//! frame and by the content of the bucket, and never later; a message of a single frame does not wait at all. (tbf lets
+//! a frame go when the tokens for all of it are there: its bucket must hold a whole frame, so that the first one is
+//! free, which is usually longer than the last.) The output of a sender's bucket has the rate already: a receiver's
+//! bucket of the same rate lets it pass, so that a message takes its serialisation time once.
 //!
 //! A frame counts as on Ethernet's wire, with [`WIRE_BYTES`] more than the kernel's own count: a link of 125,000 KB/s is one
 //! of a gigabit.
@@ -28,46 +28,47 @@ use std::net::IpAddr;
 use super::plan::InterfacePlan;
 use crate::scenario::Shape;
 
-/// Packets are about this long, Ethernet header included, where a queue is counted in packets.
+/// Assumed length of packets, Ethernet header included, for queues that are counted in packets.
 const FRAME: u64 = 1514;
 
-/// Bytes that a frame takes on Ethernet's wire beyond those that the kernel counts: 8 of preamble, 4 of checksum, and a gap
-/// as long as 12.
+/// Bytes of a frame on Ethernet's wire that the kernel does not count: 8 of preamble, 4 of checksum, and a gap of 12.
 pub const WIRE_BYTES: u64 = 24;
 
-/// Bytes that a frame may have beyond the interface's MTU: Ethernet's header, VLAN tags, and tbf's rounding.
+/// Bytes of a frame beyond the interface's MTU: Ethernet's header, VLAN tags, and tbf's rounding.
 const FRAME_SLACK: u64 = 32;
 
-/// Throughput that an unlimited link is taken to have, in bytes per second, when netem's queue is sized: 10 Gbit/s.
+/// Assumed throughput of an unlimited link for the size of netem's queue, in bytes per second: 10 Gbit/s.
 const FASTEST: u64 = 1_250_000_000;
 
-/// Time by which a precise timer may be late, in microseconds: an interrupt, and the work that the kernel does before it. A
-/// message comes earlier by it and by its last frame, so that it is short where a frame takes long. It is longer on a fast
-/// link, whose frame takes next to no time, and where much is done between two frames.
+/// Time by which a precise timer may be late, in microseconds: an interrupt, and the work that the kernel does before
+/// it. A message arrives earlier by this time and by its last frame, so it is short if a frame takes long. It is longer
+/// on a fast link, whose frame takes next to no time and which needs much work between two frames.
 const TIMER_MICROS: u64 = 500;
 const FAST_TIMER_MICROS: u64 = 1000;
 const FAST_LINK: u64 = 10_000_000;
 
-/// Fewest bytes in the queue of a limited link: the first flights of TCP for a message of 64 KiB to two receivers. A
-/// shorter queue would drop of a single message what no home router drops, and a retransmission would count as the link's.
+/// Minimum number of bytes in the queue of a limited link: the first flights of TCP for a message of 64 KiB to two
+/// receivers. A shorter queue would drop parts of a single message that no home router drops, and the link would be
+/// charged with a retransmission.
 const LEAST_QUEUE: u64 = 128 << 10;
 
 /// Time that a packet waits in the queue of a limited link before it is dropped, in milliseconds: the usual buffer of a
-/// router, and never less than the link's own round trip.
+/// router, and at least the link's own round trip.
 const QUEUE_MILLIS: f64 = 100.0;
 
-/// Fewest packets in netem's queue.
+/// Minimum number of packets in netem's queue.
 const LEAST_PACKETS: u64 = 1000;
 
-/// Packets that an IFB device holds; its default of 32 drops bursts that no real interface would.
+/// Number of packets in an IFB device; its default of 32 drops bursts that no real interface would.
 const IFB_PACKETS: u32 = 10_000;
 
-/// Rate of the bucket that only takes packets apart, in bytes per second: it never waits, which coarse timers would make a
+/// Rate of the bucket that only splits packets, in bytes per second: it never waits, because coarse timers would need a
 /// tick for each frame.
 const APART_RATE: u64 = 1_000_000_000_000;
 
-/// Handles, all below 0x8000 where the kernel takes its own from: rate, classes and sink of a whole interface, and the tbf
-/// that takes its packets apart; then those of class k (0 is everybody without a rule): queue, netem, rate, and again the tbf.
+/// Handles, all below 0x8000, where the kernel's own begin: rate, classes and sink of a whole interface, and the tbf
+/// that splits its packets; then those of class k (0 is every peer without a rule): queue, netem, rate, and again the
+/// tbf.
 const INTERFACE_RATE: u32 = 0xab0;
 const CLASSES: u32 = 0xab1;
 const SINK: u32 = 0xab2;
@@ -77,23 +78,23 @@ const NETEM: u32 = 0x5000;
 const RATE: u32 = 0x6000;
 const APART: u32 = 0x7000;
 
-/// Priority of the filters: those that block come before the one that takes all.
+/// Priorities of the filters: blocking filters come before the one that takes all packets.
 const BLOCK_V4: u32 = 10;
 const BLOCK_V6: u32 = 11;
 const TAKE_ALL: u32 = 100;
 
-/// The devices that a plan works on.
+/// Devices that a plan uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Devices {
-    /// The interface that is shaped.
+    /// Interface that is shaped.
     pub interface: String,
     /// Its MTU, in bytes.
     pub mtu: u64,
-    /// Time by which the kernel's timers may be late, in microseconds: their own resolution where they are coarse.
+    /// Time by which the kernel's timers may be late, in microseconds: their own resolution if they are coarse.
     pub timer_micros: u64,
-    /// The IFB device that what comes in is sent through.
+    /// IFB device for incoming packets.
     pub ingress: String,
-    /// The IFB device in which blocked packets end.
+    /// IFB device in which blocked packets end.
     pub sink: String,
 }
 
@@ -106,16 +107,16 @@ pub struct Batch {
     pub tc: Vec<String>,
 }
 
-/// Bytes that the bucket of a link of `rate` bytes per second holds: what the rate makes in the time by which timers are
-/// late. A frame leaves as long as it is not overdrawn.
+/// Bytes that the bucket of a link of `rate` bytes per second holds: the bytes of the time by which timers are late. A
+/// frame leaves as long as the bucket is not overdrawn.
 pub fn burst_bytes(rate: u64, timer_micros: u64) -> u64 {
     let least = if rate < FAST_LINK { TIMER_MICROS } else { FAST_TIMER_MICROS };
     let late = u128::from(rate) * u128::from(timer_micros.max(least)) / 1_000_000;
-    // Sizes are 32 bits in the kernel, and `tc` takes none for a size of its own choice.
+    // Sizes are 32 bits in the kernel, and `tc` replaces 0 by a size of its own choice.
     u64::try_from(late).unwrap_or(u64::MAX).clamp(1, 1 << 30)
 }
 
-/// Whether a root qdisc of this kind and handle, as `tc` writes them, is one that [`batch`] makes.
+/// True if [`batch`] makes root qdiscs of this kind and handle, as `tc` writes them.
 pub(super) fn is_own_root(kind: &str, handle: &str) -> bool {
     let own: &[u32] = match kind {
         "tbf" => &[INTERFACE_APART, APART],
@@ -126,20 +127,20 @@ pub(super) fn is_own_root(kind: &str, handle: &str) -> bool {
     u32::from_str_radix(handle.trim_end_matches(':'), 16).is_ok_and(|handle| own.contains(&handle))
 }
 
-/// Whether it is the handle of a qdisc that limits a rate.
+/// True if the handle is that of a qdisc that limits a rate.
 pub(super) fn is_rate(handle: &str) -> bool {
     let handle = u32::from_str_radix(handle.trim_end_matches(':'), 16);
     handle.is_ok_and(|handle| handle == INTERFACE_RATE || (RATE..APART).contains(&handle))
 }
 
-/// Whether it is the handle of the qdisc in which blocked packets end.
+/// True if it is the handle of the qdisc in which blocked packets end.
 pub(super) fn is_sink(handle: &str) -> bool {
     handle.trim_end_matches(':') == format!("{SINK:x}")
 }
 
-/// The lines that make `plan`, on an interface that has nothing of ours (`before` is none), or out of what the plan
-/// `before` has made there. Of a changed plan only the peers' shapes and the blocked addresses may differ, as far as both
-/// plans say that they may.
+/// The lines that make `plan`, on an interface without our qdiscs (`before` is none), or from the result of the plan
+/// `before`. In a changed plan, only the peers' shapes and the blocked addresses may differ, as far as both plans
+/// permit changes.
 pub fn batch(plan: &InterfacePlan, devices: &Devices, before: Option<&InterfacePlan>) -> Batch {
     let mut batch = Batch::default();
     let Devices { interface, ingress, sink, .. } = devices;
@@ -187,7 +188,7 @@ pub fn batch(plan: &InterfacePlan, devices: &Devices, before: Option<&InterfaceP
     batch
 }
 
-/// Handles of the qdiscs that shape what leaves for the peer at this place of a plan's peers.
+/// Handles of the qdiscs that shape the traffic to the peer at this place of a plan's peers.
 pub(super) fn peer_handles(place: usize) -> [String; 2] {
     let at = u32::try_from(place).unwrap_or(u32::MAX).saturating_add(1);
     [NETEM, RATE].map(|first| format!("{:x}:", first.saturating_add(at)))
@@ -204,7 +205,7 @@ fn matching(side: &str, address: IpAddr) -> String {
     }
 }
 
-/// One class for each peer and one for the rest, each shaped on its own; then the throughput of the interface.
+/// One class for each peer and one for the rest, each shaped separately; then the throughput of the interface.
 fn classes(tc: &mut Vec<String>, devices: &Devices, plan: &InterfacePlan, fresh: bool) {
     let device = devices.interface.as_str();
     let mut parent = "root".to_owned();
@@ -249,7 +250,7 @@ fn classes(tc: &mut Vec<String>, devices: &Devices, plan: &InterfacePlan, fresh:
     }
 }
 
-/// netem, then a rate, as far as the shape needs them or may come to need them (`adjustable`: delay, rate).
+/// netem, then a rate, if the shape needs them or may need them later (`adjustable`: delay, rate).
 fn leaf(
     tc: &mut Vec<String>,
     (device, devices): (&str, &Devices),
@@ -279,7 +280,7 @@ fn leaf(
     }
 }
 
-/// A tbf that takes packets apart into frames. Its own queue is never used: netem or htb takes its place.
+/// A tbf that splits packets into frames. Its own queue is never used, because netem or htb takes its place.
 fn apart((device, devices): (&str, &Devices), parent: &str, handle: u32) -> String {
     let burst = devices.mtu + FRAME_SLACK;
     format!(
@@ -287,8 +288,8 @@ fn apart((device, devices): (&str, &Devices), parent: &str, handle: u32) -> Stri
     )
 }
 
-/// The htb that limits a rate; its only class is the one that all goes through. The kernel changes its class, and refuses to
-/// replace the qdisc.
+/// htb that limits a rate; all packets go through its only class. The kernel changes its class, and refuses to replace
+/// the qdisc.
 fn limit((device, devices): (&str, &Devices), parent: &str, handle: u32, rate: u64, fresh: bool) -> Vec<String> {
     let burst = burst_bytes(rate, devices.timer_micros);
     let qdisc = format!("qdisc add dev {device} {parent} handle {handle:x}: htb default 1");
@@ -302,7 +303,7 @@ fn limit((device, devices): (&str, &Devices), parent: &str, handle: u32, rate: u
 fn netem(shape: &Shape) -> String {
     let Shape { latency_millis: latency, jitter_millis: jitter, reorder_percent: reorder, .. } = *shape;
     let micros = |millis: f64| (millis * 1000.0).round() as u64;
-    // Bandwidth times delay, in packets. netem delays before the token bucket, so what waits here came at full speed.
+    // Bandwidth times delay, in packets. netem delays before the token bucket, so packets arrive here at full speed.
     let held = FASTEST as f64 * (latency + jitter + QUEUE_MILLIS) / 1000.0;
     let limit = ((held / FRAME as f64).ceil() as u64).max(LEAST_PACKETS);
     let mut text = format!("netem limit {limit} delay {}us", micros(latency));
@@ -318,7 +319,7 @@ fn netem(shape: &Shape) -> String {
     text
 }
 
-/// Bytes that wait at most for the rate of a link; what comes beyond is dropped.
+/// Maximum number of bytes that wait for the rate of a link; further ones are dropped.
 pub fn queue_bytes(rate: u64, latency_millis: f64) -> u64 {
     let queue = rate as f64 * (2.0 * latency_millis).max(QUEUE_MILLIS) / 1000.0;
     // Its size is 32 bits in the kernel.

@@ -1,50 +1,51 @@
-//! What `tc` says of the qdiscs of one interface: `tc qdisc show dev X` in words, `tc -s -j qdisc show dev X` with counters.
+//! Output of `tc` about the qdiscs of one interface: `tc qdisc show dev X` as text, `tc -s -j qdisc show dev X` with
+//! counters.
 
 use super::batch::{is_rate, is_sink};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// The counters of one qdisc, and its settings.
+/// Counters and settings of one qdisc.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QdiscCounters {
-    /// The interface.
+    /// Interface of the qdisc.
     pub device: String,
-    /// netem, htb ...
+    /// Kind, such as `netem` or `htb`.
     pub kind: String,
-    /// Its handle, as `tc` writes it.
+    /// Handle, as `tc` writes it.
     pub handle: String,
-    /// Bytes that went through.
+    /// Bytes that passed.
     pub bytes: u64,
-    /// Packets that went through.
+    /// Packets that passed.
     pub packets: u64,
     /// Packets dropped.
     pub drops: u64,
-    /// Times that a packet had to wait for the rate.
+    /// Number of packets that had to wait for the rate.
     pub overlimits: u64,
-    /// Bytes in the queue now.
+    /// Bytes in the queue at the time of reading.
     pub backlog: u64,
-    /// Whether it is the one that everything goes through.
+    /// True if it is the root, through which all packets go.
     #[serde(default)]
     pub root: bool,
-    /// Its settings as the kernel has them, in the words of `tc`; with those of its class, `rate` (bytes per second) and
+    /// Settings as the kernel has them, in the words of `tc`; with those of its class, `rate` (bytes per second) and
     /// `burst` (bytes), if it limits a rate.
     #[serde(default)]
     pub options: Value,
 }
 
 impl QdiscCounters {
-    /// Bytes that its bucket holds, if it limits to that rate, in bytes per second.
+    /// Bytes that its bucket holds, if it limits to this rate, in bytes per second.
     pub fn burst_bytes(&self, rate: u64) -> Option<u64> {
         let option = |name: &str| self.options.get(name).and_then(Value::as_u64);
         option("burst").filter(|_| self.limits_a_rate() && option("rate") == Some(rate))
     }
 
-    /// Whether it is a token bucket of ours.
+    /// True if it is a token bucket of ours.
     pub(super) fn limits_a_rate(&self) -> bool {
         self.kind == "htb" && is_rate(&self.handle)
     }
 
-    /// Takes over the settings of its class out of the words of `tc class show`.
+    /// Adds the settings of its class from the output of `tc class show`.
     pub(super) fn add_class(&mut self, classes: &str) {
         let class = format!("{}1", self.handle);
         let mut lines = classes.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
@@ -59,7 +60,7 @@ impl QdiscCounters {
         }
     }
 
-    /// Whether packets that were blocked end in it: its drops are those that were cut off.
+    /// True if blocked packets end in it: its drops are the blocked packets.
     pub fn is_sink(&self) -> bool {
         self.kind == "bfifo" && is_sink(&self.handle)
     }
@@ -90,16 +91,16 @@ struct Said {
 /// A qdisc of an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Qdisc {
-    /// netem, htb ...
+    /// Kind, such as `netem` or `htb`.
     pub(super) kind: String,
-    /// Its handle, as `tc` writes it.
+    /// Handle, as `tc` writes it.
     pub(super) handle: String,
-    /// Whether it is the one that everything goes through.
+    /// True if it is the root, through which all packets go.
     pub(super) root: bool,
 }
 
-/// Reads the words of `tc qdisc show dev X`. They are read where a qdisc may be somebody else's: of some kinds `tc` prints JSON
-/// that is none.
+/// Reads the text of `tc qdisc show dev X`. Used if a qdisc may be foreign, because `tc` prints invalid JSON for some
+/// kinds.
 pub(super) fn qdiscs(text: &str) -> Vec<Qdisc> {
     let qdisc = |line: &str| {
         let mut words = line.split_whitespace();
@@ -129,7 +130,7 @@ fn amount(text: &str, unit: &str, kilo: f64) -> Option<u64> {
 /// Reads the JSON of `tc -s -j qdisc show`.
 ///
 /// # Errors
-/// When it is not that.
+/// Fails if it is not that.
 pub fn qdisc_counters(json: &str) -> Result<Vec<QdiscCounters>, String> {
     let json = if json.trim().is_empty() { "[]" } else { json };
     let said: Vec<Said> = serde_json::from_str(json).map_err(|error| error.to_string())?;

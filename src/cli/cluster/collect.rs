@@ -1,4 +1,4 @@
-//! `apollo-bench cluster collect`: the run brought home, as a folder like that of any other run.
+//! `apollo-bench cluster collect`: collects a run into a folder like that of any other run.
 
 use std::{
     collections::BTreeMap,
@@ -29,14 +29,14 @@ use crate::{
     terminal::tell,
 };
 
-/// Logs that are read at once.
+/// Number of logs that are read at once.
 const LOGS_AT_ONCE: usize = 8;
-/// Lines between the server and the files.
+/// Number of lines between the server and the files.
 const LINES: usize = 1024;
-/// Largest log that is kept, in bytes: more than the nodes themselves write.
+/// Maximum size of a log, in bytes: more than the nodes themselves write.
 const LOG_LIMIT: u64 = 512 << 20;
 
-/// Maximum time for nodes to answer, and when some are known to be dead.
+/// Maximum time for nodes to answer, in general and if some are known to be dead.
 const WAIT: Duration = Duration::from_secs(60);
 const SHORT_WAIT: Duration = Duration::from_secs(20);
 
@@ -63,7 +63,7 @@ pub(super) async fn collect(args: &CollectArgs) -> Result<(), CliError> {
     let run = match collected {
         Ok(run) => run,
         Err(error) => {
-            // What was begun to be collected is gone on with.
+            // A collection that was begun is continued.
             if !folder.start().is_file() {
                 folder.discard();
             }
@@ -82,7 +82,7 @@ fn node(pods: &[PodState], id: u64) -> Option<&PodState> {
     pods.iter().find(|pod| pod.component == JOB && pod.index == Some(id))
 }
 
-/// What became of nodes that are no more.
+/// Reasons of the ends of nodes that no longer exist.
 fn deaths(pods: &[PodState], count: u64) -> Vec<String> {
     (0..count)
         .filter_map(|id| match node(pods, id) {
@@ -93,7 +93,7 @@ fn deaths(pods: &[PodState], count: u64) -> Vec<String> {
         .collect()
 }
 
-/// What is known of the cluster, for the manifest.
+/// Facts about the cluster, for the manifest.
 fn facts(there: &RunThere, pods: &[PodState]) -> Map<String, Value> {
     let cluster = json!({
         "context": there.cluster.context(),
@@ -115,7 +115,7 @@ async fn from_nodes(
     folder: &RunFolder,
 ) -> Result<RunSummary, KubernetesError> {
     let record = &there.record;
-    // A port of a dead pod is told of as such.
+    // A broken port of a dead pod is reported as the pod's death.
     let ports = NodePorts::open(&there.cluster, record, Arc::new(|_: &str| {})).await?;
     let lookout = Lookout::new(&there.cluster, record);
     let mut run = remote_run(record);
@@ -136,19 +136,19 @@ async fn from_nodes(
     let mut run = network.collect(Some(started)).await.map_err(|error| explained(&error, there, args))?;
     let lost_nodes = !dead.is_empty();
     for line in dead {
-        // What the cluster says of a dead node says more than that it is silent.
+        // The cluster's reason for a dead node explains more than its silence.
         if !run.verdict.reasons.contains(&line) {
             run.verdict.reasons.insert(0, line);
             run.verdict.valid = false;
         }
     }
-    // Before the nodes end: a pod that has ended may be gone soon.
+    // Before the nodes end, because an ended pod may soon be removed.
     run.verdict.warnings.extend(keep_logs(args, there, folder).await?);
     // A node that did not answer for a while still has its counts.
     let lost_for_good = lost_nodes || lookout.died.borrow().is_some();
     if !args.keep_nodes && (run.verdict.valid || lost_for_good) {
         for line in network.end().await {
-            // Whoever is dead can't be ended.
+            // A dead node can't be ended.
             if run.verdict.valid {
                 tell(&format!("warning: {line}"));
             }
@@ -173,7 +173,7 @@ fn explained(error: &RemoteError, there: &RunThere, args: &CollectArgs) -> Kuber
     }
 }
 
-/// The folder of a run of which no node is left.
+/// Writes the folder of a run without any remaining node.
 async fn without_nodes(
     args: &CollectArgs,
     there: &RunThere,
@@ -192,7 +192,8 @@ async fn without_nodes(
     Ok(run)
 }
 
-/// Every pod's log, whole, into the folder. Gives a line for each that is not; fails only when it is interrupted.
+/// Writes every pod's complete log into the folder. Returns a line for each incomplete one; fails only if it is
+/// interrupted.
 async fn keep_logs(args: &CollectArgs, there: &RunThere, folder: &RunFolder) -> Result<Vec<String>, KubernetesError> {
     let selector = there.selector();
     let what = Read { namespace: &there.record.namespace, selector: &selector, at_once: LOGS_AT_ONCE };
@@ -224,7 +225,7 @@ async fn keep_logs(args: &CollectArgs, there: &RunThere, folder: &RunFolder) -> 
     Ok(problems)
 }
 
-/// A file for each pod.
+/// Log files, one for each pod.
 struct Files<'a> {
     folder: &'a RunFolder,
     open: BTreeMap<String, (Option<BufWriter<File>>, u64)>,

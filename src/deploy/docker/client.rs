@@ -1,4 +1,5 @@
-//! Docker, through its command line: it knows the user's contexts and sockets, and its words are those of the manual.
+//! Docker, used through its command line, which knows the user's contexts and sockets, and whose messages are those of
+//! the manual.
 
 use std::{collections::BTreeSet, io, process::Stdio, time::Duration};
 
@@ -8,27 +9,27 @@ use tokio::process::Command;
 
 use crate::{children::tether, deploy::deployment::StartError};
 
-/// Longest time that a command may take; loading and starting on a busy machine are far below.
+/// Maximum time of a command; loading and starting on a busy machine take far less.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What Docker writes for a time that has not come.
+/// Docker's text for a time that has not come.
 pub(super) const NEVER: &str = "0001-01-01T00:00:00Z";
 
 const WITHOUT: &str = "--backend netns needs no Docker";
 
-/// Why Docker did not do what it was told, in one line.
+/// Reason why a command of Docker failed.
 #[derive(Debug, Error)]
 pub(super) enum DockerError {
-    /// There is no such program.
+    /// The program `docker` does not exist.
     #[error("docker is not found in PATH: apt-get install docker.io; {WITHOUT}")]
     Missing,
-    /// Its own reason.
+    /// Docker's own message, in one line.
     #[error("{0}")]
     Refused(String),
 }
 
 impl DockerError {
-    /// Why Docker can't be used at all, with the way out.
+    /// The error in one line, with the purpose of the command.
     fn unusable(&self) -> String {
         let line = self.to_string();
         let lower = line.to_lowercase();
@@ -47,14 +48,14 @@ impl DockerError {
     }
 }
 
-/// What a command of Docker printed.
+/// Output of a command of Docker.
 pub(super) struct Printed {
     pub(super) stdout: String,
-    /// Lines of warning.
+    /// Lines of warnings.
     pub(super) warnings: BTreeSet<String>,
 }
 
-/// A command of Docker that ends with this process, and that Ctrl-C at the terminal does not reach.
+/// Makes a command of Docker that ends with this process, and that Ctrl-C at the terminal does not reach.
 pub(super) fn command<S: AsRef<str>>(args: &[S]) -> Command {
     let mut command = Command::new("docker");
     command.args(args.iter().map(AsRef::as_ref)).stdin(Stdio::null());
@@ -93,12 +94,12 @@ pub(super) async fn run_with<S: AsRef<str>>(
     Ok(Printed { stdout: String::from_utf8_lossy(&output.stdout).into_owned(), warnings })
 }
 
-/// Runs a command of Docker, and gives what it printed or its reason, in one line.
+/// Runs a command of Docker, and returns its output or its error message, in one line.
 pub(super) async fn ask<S: AsRef<str>>(args: &[S]) -> Result<String, String> {
     run(args).await.map(|printed| printed.stdout).map_err(|error| error.to_string())
 }
 
-/// What was said, without what is only said for the terminal, in one line.
+/// Message of a command in one line, without the parts that are meant for a terminal.
 fn reason(text: &str) -> String {
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let lines =
@@ -109,7 +110,7 @@ fn reason(text: &str) -> String {
     if lines.is_empty() { "it gives no reason".into() } else { lines.join("; ") }
 }
 
-/// The Docker that is there.
+/// The running Docker.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub(super) struct Daemon {
@@ -117,7 +118,7 @@ pub(super) struct Daemon {
     os: String,
 }
 
-/// Looks whether Docker can be used for nodes on this machine.
+/// Checks that Docker can be used for nodes on this machine.
 pub(super) async fn daemon() -> Result<Daemon, StartError> {
     let (version, host) = futures::join!(
         run(&["version", "--format", "{{json .Server}}"]),
@@ -146,7 +147,7 @@ fn is_elsewhere(host: &str) -> bool {
     ["ssh", "tcp", "http", "https"].contains(&scheme) && !local
 }
 
-/// How a container is, as Docker tells.
+/// State of a container, as Docker reports it.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub(super) struct State {
@@ -155,12 +156,12 @@ pub(super) struct State {
     #[serde(rename = "OOMKilled")]
     pub(super) out_of_memory: bool,
     pub(super) exit_code: i64,
-    /// Why it could not be started.
+    /// Reason why the container could not be started.
     pub(super) error: String,
     pub(super) started_at: String,
 }
 
-/// How containers are, in the order of their names.
+/// States of containers, in the order of their names.
 pub(super) async fn states(names: &[&str]) -> Result<Vec<State>, String> {
     let mut args = vec!["inspect", "--type", "container", "--format", "{{json .State}}"];
     args.extend(names);
@@ -173,7 +174,7 @@ pub(super) async fn states(names: &[&str]) -> Result<Vec<State>, String> {
     }
 }
 
-/// How a container is.
+/// State of a container.
 pub(super) async fn state(name: &str) -> Result<State, String> {
     states(&[name]).await?.pop().ok_or_else(|| format!("docker inspect says nothing of {name}"))
 }

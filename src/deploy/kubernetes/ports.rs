@@ -1,4 +1,4 @@
-//! Ways from this machine to the pods of a run.
+//! Connections from this machine to the pods of a run.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,10 +14,10 @@ use crate::{
     terminal::tell,
 };
 
-/// Pace at which it is looked whether nodes are still alive.
+/// Interval of checking that the nodes are alive.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// A way to every node, in the order of their ids; they close when they are dropped.
+/// A forwarded port for every node, in the order of their ids; they close when they are dropped.
 pub(crate) struct NodePorts {
     forwards: Vec<Forward>,
 }
@@ -29,7 +29,7 @@ impl NodePorts {
             let target = ForwardTarget {
                 name: format!("node-{id}"),
                 namespace: record.namespace.clone(),
-                // Alone: each port would list the pods of all the others.
+                // A selector of a single pod, because otherwise each port would list the pods of all other nodes.
                 selector: format!("{},{INDEX_LABEL}={id}", selector_text(&record.name, Component::Node)),
                 index: Some(id),
                 port: record.metric_port,
@@ -45,7 +45,7 @@ impl NodePorts {
     }
 }
 
-/// Looks after the pods of the nodes, and says which one has died and of what.
+/// Watches the pods of the nodes, and reports a dead one and its reason.
 pub(crate) struct Lookout {
     pub(crate) died: watch::Receiver<Option<String>>,
     task: JoinHandle<()>,
@@ -64,7 +64,7 @@ impl Lookout {
         let (selector, count) = (selector_text(&record.name, Component::Node), record.workload.num_nodes);
         let task = tokio::spawn(async move {
             loop {
-                // A server that does not answer for a while is no dead node.
+                // A server that does not answer for a while does not mean a dead node.
                 if let Ok(pods) = list_pods(&cluster, &namespace, &selector).await {
                     let dead = pods.iter().find(|pod| pod.ended);
                     let gone = (0..count).find(|id| !pods.iter().any(|pod| pod.index == Some(*id)));
@@ -85,7 +85,7 @@ impl Lookout {
     }
 }
 
-/// What a pod that has ended died of.
+/// Reason of a pod's end.
 pub(crate) fn death(pod: &PodState) -> String {
     let machine = pod.machine.as_deref().map(|machine| format!(" on {machine}")).unwrap_or_default();
     let reason = pod.reason.as_deref().unwrap_or(&pod.phase);
@@ -93,7 +93,7 @@ pub(crate) fn death(pod: &PodState) -> String {
     format!("{node} has ended{machine}: {reason}")
 }
 
-/// A line on stderr for a port that breaks or comes back.
+/// Writes a line on stderr for a port that breaks or works again.
 pub(crate) fn on_stderr() -> Report {
     Arc::new(tell)
 }

@@ -1,4 +1,4 @@
-//! Where a node that runs elsewhere is asked.
+//! HTTP endpoints of remote nodes.
 
 use std::{collections::BTreeSet, fmt, net::IpAddr, path::Path, str::FromStr};
 
@@ -6,10 +6,10 @@ use serde::{Serialize, Serializer};
 
 use crate::{node::UsageError, paths::read_text};
 
-/// Largest file of endpoints, in bytes: ten thousand long names.
+/// Maximum size of a file of endpoints, in bytes: ten thousand long names.
 const FILE_LIMIT: u64 = 1 << 20;
 
-/// Where a node is asked over HTTP: a host and the port of `--metric-port`.
+/// HTTP endpoint of a node: a host and the port of `--metric-port`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Endpoint {
     address: String,
@@ -22,7 +22,7 @@ impl Endpoint {
         &self.address
     }
 
-    /// The host's address, where it is given as one.
+    /// Address of the host, if it is given as one.
     pub(crate) fn ip(&self) -> Option<IpAddr> {
         self.host.parse().ok()
     }
@@ -78,7 +78,7 @@ impl Serialize for Endpoint {
     }
 }
 
-/// The endpoints that the flags and the file give, each once.
+/// Endpoints of the flags and the file, each once.
 ///
 /// # Errors
 /// One line that names the one that is wrong.

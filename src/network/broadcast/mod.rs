@@ -108,7 +108,7 @@ impl Broadcasts {
     /// Makes every protocol that a channel names, and puts what they need into `setup`.
     ///
     /// # Errors
-    /// When the settings of a protocol do not go together.
+    /// Fails if the settings of a protocol do not go together.
     pub(super) fn new(setup: &mut Setup<'_>) -> Result<Self, NetworkError> {
         let mut names: Vec<Protocol> = vec![];
         let mut by_class = vec![];

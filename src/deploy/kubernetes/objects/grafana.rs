@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-/// Its user in its image.
+/// User of Grafana in its image.
 const USER: i64 = 472;
 
 /// Folders, and the volumes that are mounted there.
@@ -36,7 +36,7 @@ const STORAGE: &str = "8Gi";
 const REQUESTS: [&str; 2] = ["100m", "256Mi"];
 const LIMITS: [&str; 2] = ["1", "1Gi"];
 
-/// Keys of the ConfigMap, and where they lie in the folder. It complains of folders that are not there, so two of them have
+/// Keys of the ConfigMap, and their places in the folder. Grafana complains about missing folders, so two of them have
 /// a file that provisions nothing.
 const PLACES: [(&str, &str); 5] = [
     ("grafana.ini", "grafana.ini"),
@@ -46,7 +46,7 @@ const PLACES: [(&str, &str); 5] = [
     ("nothing.yml", "provisioning/alerting/nothing.yml"),
 ];
 
-/// Keys of the Secret, and the settings that they are.
+/// Keys of the Secret, and the corresponding settings.
 const SECRETS: [(&str, &str); 2] =
     [("admin-password", "GF_SECURITY_ADMIN_PASSWORD"), ("secret-key", "GF_SECURITY_SECRET_KEY")];
 
@@ -88,7 +88,7 @@ fn pod(plan: &ClusterPlan, ports: &[Port]) -> PodSpec {
         ("GF_PATHS_LOGS", format!("{KEPT}/log")),
         ("GF_PATHS_PLUGINS", format!("{KEPT}/plugins")),
         ("GF_PATHS_PROVISIONING", format!("{FOLDER}/provisioning")),
-        // It is reached through a port of the user's own machine.
+        // Users reach Grafana through a port of their own machine.
         ("GF_SERVER_DOMAIN", "localhost".to_owned()),
     ];
     let settings = settings.map(|(name, value)| EnvVar { name: name.into(), value: Some(value), ..EnvVar::default() });
