@@ -109,7 +109,7 @@ fn three_containers_deliver_exactly_and_nothing_is_left() {
         assert!(lab.output().join(format!("logs/node-{node}.log")).is_file());
     }
     assert!(!lab.output().join("image").exists());
-    let run = format!("{:x}", manifest["nodes"][0]["control"]["run_id"].as_u64().unwrap());
+    let run = format!("{:x}", manifest["nodes"][0]["run_id"].as_u64().unwrap());
     assert_eq!(left(&run), "");
 }
 

@@ -120,7 +120,7 @@ fn the_token_of_a_run_is_in_no_command_line_and_in_no_file() {
     let run = Running::start(&mut lab.command("--timeout 2 --warm-up-seconds 0 --verbosity 5"));
     for process in lab.processes() {
         let words = String::from_utf8_lossy(&fs::read(format!("/proc/{process}/cmdline")).unwrap()).into_owned();
-        assert!(words.contains("--controlled") && !words.contains(TOKEN), "{words}");
+        assert!(words.contains("--config") && !words.contains(TOKEN), "{words}");
     }
     let output = run.output();
     let printed = [output.stdout.clone(), output.stderr.clone()].concat();

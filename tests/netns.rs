@@ -118,7 +118,7 @@ fn the_congestion_control_of_the_nodes_connections_is_the_one_that_was_asked_for
         assert_eq!(run["machines"][0]["nodes"], serde_json::json!([0, 1]));
         let manifest: Value =
             serde_json::from_slice(&std::fs::read(lab.output().join("manifest.json")).unwrap()).unwrap();
-        assert_eq!(manifest["arguments"]["congestion_control"], other);
+        assert_eq!(manifest["scenario"]["links"]["congestion_control"], other);
         assert_eq!(manifest["host"]["congestion_control"], default.trim(), "the host keeps its own");
     }
 }

@@ -307,7 +307,7 @@ fn turns_share_what_is_offered() {
     lab.wait_until_measuring(0);
     let offered = |node: u16| -> f64 {
         let text = get(lab.metric_port + node, "/metrics").unwrap().1;
-        let name = "\nbroadcast_message_offered_throughput ";
+        let name = "\nbroadcast_message_offered_throughput{class=\"default\"} ";
         text[text.find(name).unwrap() + name.len()..].lines().next().unwrap().parse().unwrap()
     };
     let sum: f64 = (0..3).map(offered).sum();

@@ -198,9 +198,16 @@ fn network() -> Vec<Panel> {
             Unit::BytesPerSecond,
             "Bytes written to and read from the TCP sockets of the network, encryption and framing included; 0 over QUIC.",
         )
-        .width(24)
+        .width(12)
         .query("Node {{node}}, written", node_rate("network_socket_bytes_sent_total"))
         .query("Node {{node}}, read", node_rate("network_socket_bytes_received_total")),
+        Panel::lines(
+            "Gossipsub copies",
+            Unit::MessagesPerSecond,
+            "Copies of gossipsub messages of other nodes that arrive, duplicates included. Divided by the rate of received messages they are the copies of each.",
+        )
+        .width(12)
+        .query("Node {{node}}", node_rate("gossipsub_message_copies_received_total")),
     ]
 }
 

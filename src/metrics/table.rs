@@ -165,6 +165,8 @@ metrics! {
     network_socket_bytes_sent_total: IntCounter;
     /// Bytes read from the TCP sockets of the network, encryption and framing included; 0 over QUIC.
     network_socket_bytes_received_total: IntCounter;
+    /// Copies of gossipsub messages of other nodes that arrived, duplicates included.
+    gossipsub_message_copies_received_total: IntCounter;
     /// Round trip time to a peer by libp2p's ping, in seconds.
     ping_latency_seconds: Histogram;
     /// Present trial of explore mode, from 0; -1 outside of explore mode.

@@ -26,6 +26,7 @@ use crate::{
     machine::Machine,
     metrics::{DROP_REASONS, Labelled, MALFORMED_REASONS, Metrics, NETWORK_EVENTS, usage},
     network::{Backlog, NetworkConfig, Outgoing, PeerAddress, Readiness, Roster, UnreachedPeer, peer_id},
+    scenario::{Protocol, TrafficClass},
 };
 
 /// What all parts of a node share.
@@ -216,12 +217,26 @@ impl Node {
         write_json(path, &self.summary()).map_err(|error| format!("--summary {}: {error}", path.display()))
     }
 
+    /// True if a class goes over gossipsub, signed: copies of messages without a source can't be told from own ones.
+    fn gossips(&self) -> bool {
+        let scenario = &self.args.scenario;
+        if !scenario.network.gossipsub.signing {
+            return false;
+        }
+        let of_class = |class: &TrafficClass| class.protocol.unwrap_or(scenario.network.protocol);
+        match &scenario.explore {
+            Some(_) => scenario.network.protocol == Protocol::Gossipsub,
+            None => scenario.traffic.iter().any(|class| of_class(class) == Protocol::Gossipsub),
+        }
+    }
+
     pub(super) fn usage_now(&self) -> WindowUsage {
         let tcp = !self.args.is_quic();
         WindowUsage {
             cpu_seconds: usage().cpu_seconds,
             socket_bytes_sent: tcp.then(|| self.metrics.network_socket_bytes_sent_total.get()),
             socket_bytes_received: tcp.then(|| self.metrics.network_socket_bytes_received_total.get()),
+            gossip_copies: self.gossips().then(|| self.metrics.gossipsub_message_copies_received_total.get()),
         }
     }
 
@@ -244,6 +259,7 @@ impl Node {
             cpu_seconds: 0.0,
             socket_bytes_sent: nothing,
             socket_bytes_received: nothing,
+            gossip_copies: self.gossips().then_some(0),
         });
     }
 

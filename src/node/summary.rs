@@ -207,6 +207,9 @@ pub struct WindowUsage {
     pub socket_bytes_sent: Option<u64>,
     /// Bytes read from them in that time.
     pub socket_bytes_received: Option<u64>,
+    /// Copies of gossipsub messages of other nodes that arrived in that time, duplicates included; none without gossipsub.
+    #[serde(default)]
+    pub gossip_copies: Option<u64>,
 }
 
 impl WindowUsage {
@@ -217,6 +220,7 @@ impl WindowUsage {
             cpu_seconds: (self.cpu_seconds - earlier.cpu_seconds).max(0.0),
             socket_bytes_sent: growth(self.socket_bytes_sent, earlier.socket_bytes_sent),
             socket_bytes_received: growth(self.socket_bytes_received, earlier.socket_bytes_received),
+            gossip_copies: growth(self.gossip_copies, earlier.gossip_copies),
         }
     }
 }

@@ -183,7 +183,12 @@ impl Run {
 }
 
 fn used() -> WindowUsage {
-    WindowUsage { cpu_seconds: 0.5, socket_bytes_sent: Some(10_000), socket_bytes_received: Some(10_000) }
+    WindowUsage {
+        cpu_seconds: 0.5,
+        socket_bytes_sent: Some(10_000),
+        socket_bytes_received: Some(10_000),
+        gossip_copies: Some(10),
+    }
 }
 
 /// Reports of a steady run, and the observations of the runner.

@@ -190,6 +190,7 @@ impl RunFolder {
             return;
         }
         let _ = fs::remove_file(self.manifest());
+        let _ = fs::remove_file(self.scenario());
         let _ = fs::remove_dir_all(self.observe());
         for program in ["prometheus", "grafana"] {
             let _ = fs::remove_file(self.log(program));

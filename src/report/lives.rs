@@ -188,6 +188,7 @@ fn join_usage(lives: &[&NodeSummary]) -> Option<WindowUsage> {
         cpu_seconds: used.iter().map(|usage| usage.cpu_seconds).sum(),
         socket_bytes_sent: sum_if_all(used.iter().map(|usage| usage.socket_bytes_sent)),
         socket_bytes_received: sum_if_all(used.iter().map(|usage| usage.socket_bytes_received)),
+        gossip_copies: sum_if_all(used.iter().map(|usage| usage.gossip_copies)),
     })
 }
 

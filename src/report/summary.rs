@@ -97,6 +97,10 @@ pub struct Totals {
     /// Bytes written to all TCP sockets of the network while the window was open, per byte of messages that arrived in
     /// that time; none over QUIC.
     pub socket_bytes_per_delivered_byte: Option<f64>,
+    /// Copies of gossipsub messages that arrived while the window was open, per delivery over gossipsub in that time: 1
+    /// without duplicates; none without gossipsub.
+    #[serde(default)]
+    pub gossip_copies_per_delivery: Option<f64>,
 }
 
 /// Counts of one traffic class in the measured window, over all nodes. Every intended message is sent, dropped or

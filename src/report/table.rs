@@ -176,6 +176,9 @@ fn window_rows(run: &RunSummary, totals: &Totals, row: &mut impl FnMut(&str, Str
             optional(totals.socket_bytes_per_delivered_byte, 3)
         ),
     );
+    if let Some(copies) = totals.gossip_copies_per_delivery {
+        row("gossip copies", format!("{copies:.2} arrived per delivery over gossipsub, both in the window"));
+    }
 }
 
 /// Maximum width of the table of classes, in characters.

@@ -79,7 +79,12 @@ pub(super) fn node(id: u64, phases: Vec<PhaseSummary>, delays: &[u64]) -> NodeSu
         senders: vec![],
         classes: vec![],
         trials: vec![],
-        window_usage: Some(WindowUsage { cpu_seconds: 0.5, socket_bytes_sent: Some(10), socket_bytes_received: None }),
+        window_usage: Some(WindowUsage {
+            cpu_seconds: 0.5,
+            socket_bytes_sent: Some(10),
+            socket_bytes_received: None,
+            gossip_copies: None,
+        }),
         usage: Usage { cpu_seconds: 1.0, peak_memory_bytes: 1000 + id },
         dropped: BTreeMap::from([("queue_full".to_owned(), 1)]),
         malformed: BTreeMap::new(),

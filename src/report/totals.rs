@@ -12,7 +12,10 @@ use super::{
     summary::{ClassRow, Totals},
     sustained::{self, Sustained},
 };
-use crate::node::{ClassPlan, HistogramText, THIRDS, WindowSummary, WindowUsage};
+use crate::{
+    node::{ClassPlan, HistogramText, THIRDS, WindowSummary, WindowUsage},
+    scenario::Protocol,
+};
 
 /// Account of one traffic class, or of several together: every intended message is sent, dropped or missed, and every
 /// expected delivery is delivered or lost.
@@ -286,6 +289,7 @@ impl Account {
             cpu_seconds,
             cpu_seconds_per_million_deliveries: (self.arrived > 0).then(|| cpu_seconds * 1e6 / self.arrived as f64),
             socket_bytes_per_delivered_byte: socket_bytes.and_then(|bytes| ratio(bytes, self.arrived_bytes)),
+            gossip_copies_per_delivery: None,
         }
     }
 }
@@ -305,6 +309,13 @@ impl Accounts {
         Self { classes, all }
     }
 
+    /// Deliveries over gossipsub while the window was open.
+    fn gossip_arrivals(&self, frame: &Frame<'_>) -> u64 {
+        let classes = frame.traffic.classes.iter().zip(&self.classes);
+        let gossips = |plan: &ClassPlan| matches!(plan.protocol, None | Some(Protocol::Gossipsub));
+        classes.filter(|(plan, _)| gossips(plan)).map(|(_, class)| class.arrived).sum()
+    }
+
     /// A row for each class.
     pub(super) fn rows(&self, frame: &Frame<'_>, window_seconds: f64) -> Vec<ClassRow> {
         let classes = frame.traffic.classes.iter().zip(&self.classes);
@@ -322,6 +333,8 @@ impl Accounts {
             });
             totals.sustained = Sustained::of_all(verdicts, totals.sustained.backlog_by_third);
         }
+        let copies = sum_if_all(usages.iter().map(|usage| usage.gossip_copies));
+        totals.gossip_copies_per_delivery = copies.and_then(|copies| ratio(copies, self.gossip_arrivals(frame)));
         totals
     }
 }

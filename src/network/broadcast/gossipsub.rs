@@ -25,7 +25,7 @@ use crate::{
     network::{
         Handover, NetworkError, Traffic,
         behaviours::{Behaviours, BehavioursEvent},
-        events,
+        events, peer_id,
     },
     scenario::Protocol,
 };
@@ -187,6 +187,7 @@ fn message_id(message: &Message) -> MessageId {
 /// Makes the behaviour, subscribed to the topics; with its metrics in the registry if there is one.
 fn behaviour(setup: &mut Setup<'_>, topics: &Topics) -> Result<gossipsub::Behaviour, NetworkError> {
     let (config, settings) = (setup.config, &setup.config.gossip);
+    let (own, copies) = (peer_id(config.id), setup.metrics.gossipsub_message_copies_received_total.clone());
     let refused = |error: &dyn std::fmt::Display| NetworkError::Gossipsub(error.to_string());
     let (authenticity, validation) = if settings.signing {
         (MessageAuthenticity::Signed(setup.keypair.clone()), ValidationMode::Strict)
@@ -214,7 +215,13 @@ fn behaviour(setup: &mut Setup<'_>, topics: &Topics) -> Result<gossipsub::Behavi
         .connection_handler_queue_len(config.limits().gossip_queue_length())
         .max_transmit_size(MAX_MESSAGE_SIZE + TRANSMIT_HEADROOM)
         .max_control_message_size(MAX_CONTROL_MESSAGE_SIZE)
-        .message_id_fn(message_id)
+        .message_id_fn(move |message| {
+            // gossipsub asks for the id of every copy, before it drops duplicates; for a published message it asks too.
+            if message.source.is_some_and(|source| source != own) {
+                copies.inc();
+            }
+            message_id(message)
+        })
         .build()
         .map_err(|error| refused(&error))?;
     let mut behaviour = gossipsub::Behaviour::new(authenticity, gossip_config).map_err(|error| refused(&error))?;
