@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{DATASOURCE_UID, dashboard::Dashboard, nodes, overview};
+use super::{dashboard::Dashboard, nodes, overview, panel::DATASOURCE_UID};
 
 /// All dashboards, with the names of their files; the first one is the entry page.
 pub fn dashboards() -> Vec<(&'static str, Dashboard)> {

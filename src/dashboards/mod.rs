@@ -16,20 +16,14 @@ mod rules;
 
 pub use dashboard::Dashboard;
 pub use grafana::{Provisioning, dashboards, datasource, ini, provider, settings};
-pub use panel::{Panel, Query};
-pub use prometheus::{Configuration, Host, Pods, Scraping, Targets, configuration};
+pub use panel::{DATASOURCE_UID, Panel, Query};
+pub use prometheus::{Configuration, Host, JOB, Pods, Scraping, Targets, configuration};
 pub use rules::{Rule, RuleGroup, Rules, rules};
 
 use serde::Serialize;
 
-/// Name of Prometheus in the dashboards, independent of its address.
-pub const DATASOURCE_UID: &str = "apollo-prometheus";
-
 /// Path of the entry dashboard, on Grafana's address.
 pub const OVERVIEW_PATH: &str = "/d/apollo-overview";
-
-/// Name of the scrape job, the value of the label `job` of every series.
-pub const JOB: &str = "apollo";
 
 /// Scrape interval of `dashboards/rules.yml`, in seconds.
 pub const SCRAPE_SECONDS: u64 = 5;

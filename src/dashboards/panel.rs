@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::DATASOURCE_UID;
+/// Name of Prometheus in the dashboards, independent of its address.
+pub const DATASOURCE_UID: &str = "apollo-prometheus";
 
 /// Width of a dashboard in Grafana's columns.
 pub(super) const COLUMNS: u64 = 24;

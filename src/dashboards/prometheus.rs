@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::JOB;
+/// Name of the scrape job, the value of the label `job` of every series.
+pub const JOB: &str = "apollo";
 
 /// Maximum size of a node's answer: even with all metrics of libp2p, an answer is far below it.
 const BODY_LIMIT: &str = "32MB";

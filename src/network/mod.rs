@@ -8,6 +8,7 @@ mod backlog;
 mod behaviours;
 mod broadcast;
 mod budget;
+mod channel;
 mod config;
 mod dialing;
 mod events;
@@ -25,7 +26,8 @@ mod unreached;
 
 pub use address::{PeerAddress, PeerAddressError};
 pub use backlog::Backlog;
-pub use config::{Broadcasters, Channel, DEFAULT_TOPIC, NetworkConfig};
+pub use channel::{Broadcasters, Channel, DEFAULT_TOPIC};
+pub use config::NetworkConfig;
 pub use identity::{MAX_NODES, Roster, keypair, peer_id};
 pub use limits::BufferLimits;
 pub use readiness::{Readiness, ReadinessReport};

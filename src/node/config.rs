@@ -9,18 +9,13 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{clock::unix_nanos, profile::ProfileMode, state::check_distance, workload::Workload};
+use super::{clock::unix_nanos, error::UsageError, profile::ProfileMode, state::check_distance, workload::Workload};
 use crate::{
     access::{RunToken, TOKEN_VARIABLE},
     network::{PeerAddress, peer_id},
     paths::as_text_if_given,
     scenario::{Scenario, Transport},
 };
-
-/// A configuration that a node can't have: one line that names the value, and the way out.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct UsageError(pub String);
 
 /// The configuration of a node: what `--config FILE` holds as TOML, what a node reports of itself, and what a lab gives it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

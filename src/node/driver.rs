@@ -7,10 +7,10 @@ use tracing::{info, warn};
 
 use super::{
     clock::{sleep_until, sleep_until_shortly_before, unix_nanos},
+    error::Failure,
     explore::{TrialPlan, TrialTimes},
     pacer::{Pacer, Sending},
     plan::{ClassPlan, Pace, TrafficPlan},
-    run::Failure,
     schedule::Turn,
     shared::Node,
     state::{NodeState, StartOrder},

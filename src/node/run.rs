@@ -20,8 +20,9 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
-    config::{NodeConfig, UsageError},
+    config::NodeConfig,
     driver::TrafficDriver,
+    error::{Failure, UsageError},
     http, logging,
     probe_gate::ProbeGate,
     profile::Profiler,
@@ -47,15 +48,6 @@ const WRITE_EVERY: Duration = Duration::from_secs(5);
 
 /// Probes under way at once, each with a thread of its own.
 const MOST_PROBES: usize = 1024;
-
-/// Reason why a node could not run.
-#[derive(Debug)]
-pub enum Failure {
-    /// The arguments can't work here.
-    Usage(String),
-    /// Anything else.
-    Other(String),
-}
 
 /// Runs a node to its end: by itself, by `--timeout` or by a signal.
 ///

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use clap::ValueEnum;
 
 use super::{
-    config::UsageError,
+    error::UsageError,
     explore::{TrialPlan, TrialTimes, trials},
     plan::{AnswerPlan, ClassPlan, Pace, Reach, TrafficPlan},
     schedule::{SendPlan, Turn, nanos},

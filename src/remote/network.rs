@@ -20,7 +20,7 @@ use crate::{
     monitoring::Observers,
     node::{NodeSummary, StartOrder, UsageError},
     paths::read_text,
-    report::{ClockRow, Clocks, FolderError, Observations, RunFolder, RunSummary},
+    report::{ClockRow, Clocks, FolderError, Observations, RunFolder, RunSummary, clock_warning},
     signals::Interrupts,
     terminal::tell,
 };
@@ -199,7 +199,7 @@ impl RemoteNetwork {
         let clocks = self.clocks_of(&started).await;
         let warnings = std::mem::take(&mut self.warnings);
         run.verdict.warnings.extend(warnings.iter().cloned());
-        run.verdict.warnings.extend(clocks.warning(&run));
+        run.verdict.warnings.extend(clock_warning(&clocks, &run));
         run.clocks = Some(clocks);
         self.complete_observations(&run, warnings).map_err(refused)?;
         self.write_summary(&mut run);

@@ -3,11 +3,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::summary::RunSummary;
-
-/// Share of the median delay above which a difference of clocks causes a warning.
-const MATTERS: f64 = 0.1;
-
 /// Offset of a node's clock from the runner's, by the midpoint of the quickest of several questions over HTTP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClockOffset {
@@ -66,31 +61,11 @@ impl Clocks {
         let worst = differences.max_by_key(ClockDifference::most);
         Self { nodes, worst }
     }
-
-    /// Warning that a reader of the delays of `run` needs.
-    pub fn warning(&self, run: &RunSummary) -> Option<String> {
-        let worst = self.worst?;
-        let medians = run.trials.iter().map(|trial| &trial.totals).chain(&run.totals);
-        let median = medians.filter_map(|totals| totals.delay.p50_micros).min()?;
-        let millis = |micros: u64| micros as f64 / 1000.0;
-        (worst.most() as f64 > MATTERS * median as f64).then(|| {
-            format!(
-                "the clocks of nodes {} and {} were {:.2} ms apart (known to +-{:.2} ms): a delay between hosts may be \
-                 off by {:.2} ms, and the median is {:.2} ms",
-                worst.nodes.0,
-                worst.nodes.1,
-                millis(worst.difference_micros),
-                millis(worst.error_micros),
-                millis(worst.most()),
-                millis(median)
-            )
-        })
-    }
 }
 
 impl ClockDifference {
     /// Largest possible difference, in microseconds.
-    fn most(&self) -> u64 {
+    pub(super) fn most(&self) -> u64 {
         self.difference_micros.saturating_add(self.error_micros)
     }
 }
@@ -121,17 +96,5 @@ mod tests {
         let clocks = Clocks::new(vec![row(0, 0, 0, 100), row(1, 1, 300, 100), row(2, 2, 100, 900)]);
         let worst = ClockDifference { nodes: (1, 2), difference_micros: 200, error_micros: 1000 };
         assert_eq!(clocks.worst, Some(worst));
-    }
-
-    #[test]
-    fn a_difference_is_told_where_it_matters() {
-        let clocks = Clocks::new(vec![row(0, 0, 0, 100), row(1, 1, 800, 100)]);
-        let mut run = RunSummary::failed(Default::default(), String::new());
-        assert_eq!(clocks.warning(&run), None, "nothing was delivered");
-        run.totals.as_mut().unwrap().delay.p50_micros = Some(10_000);
-        assert_eq!(clocks.warning(&run), None);
-        run.totals.as_mut().unwrap().delay.p50_micros = Some(9_000);
-        let warning = clocks.warning(&run).unwrap();
-        assert!(warning.contains("nodes 0 and 1 were 0.80 ms apart (known to +-0.20 ms)"), "{warning}");
     }
 }

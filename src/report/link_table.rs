@@ -3,8 +3,9 @@
 use comfy_table::Table;
 
 use super::{
+    layout::{align_numbers, empty_table},
     links::{Certificate, LinkMeasured, LinkRow},
-    table::{align_numbers, empty_table, time},
+    units::time,
 };
 
 /// Minimum and maximum of some values, as one number if they are nearly equal.

@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{Binomial, DiscreteCDF};
 
-use super::message::{self, MessageMeasured, message_problem};
+use super::{
+    message::{MessageMeasured, message_problem},
+    tolerance::Tolerance,
+};
 use crate::{probe::Times, scenario::Shape, shaping::QdiscCounters};
 
 /// Probability that a run on perfect links is called invalid because of random loss; shared among all its tests.
@@ -26,20 +29,6 @@ const JITTER_PACKETS: u64 = 100;
 /// Share by which a link's jitter may differ, in addition to the tolerance of its latency: percentiles of some hundred
 /// packets are no more exact.
 const JITTER_TOLERANCE: f64 = 0.15;
-
-/// Permitted differences between a link and its shape.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Tolerance {
-    /// Tolerance of the latency, in percent.
-    pub latency_percent: f64,
-    /// Additional tolerance of the latency, in milliseconds.
-    pub latency_millis: f64,
-    /// Tolerance of the throughput, in percent.
-    pub throughput_percent: f64,
-    /// Tolerance of the time of a single message, in percent, in addition to `latency_millis`.
-    #[serde(default = "message::usual_percent")]
-    pub message_percent: f64,
-}
 
 /// Measurements of one direction of a link.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

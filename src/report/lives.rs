@@ -23,6 +23,10 @@ pub(super) fn sum_if_all(counts: impl Iterator<Item = Option<u64>>) -> Option<u6
     counts.into_iter().try_fold(0, |sum: u64, count| Some(sum.saturating_add(count?)))
 }
 
+pub(super) fn ratio(part: u64, whole: u64) -> Option<f64> {
+    (whole > 0).then(|| part as f64 / whole as f64)
+}
+
 pub(super) fn add_all(into: &mut BTreeMap<String, u64>, from: &BTreeMap<String, u64>) {
     for (key, count) in from {
         let sum = into.entry(key.clone()).or_default();

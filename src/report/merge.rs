@@ -8,22 +8,19 @@ use std::{
 
 use super::{
     checks::Known,
+    clock_warning::clock_warning,
     environments::machines,
     frame::{Frame, Part, unplanned_traffic, window_of},
+    frontier,
     lives::{add_all, add_histogram, empty_histogram, join_lives, merge_histograms, sum},
     machine,
     observed::{Observations, PlannedWindow},
     phases::Phases,
     quantiles::{DelaySummary, Missing},
     summary::{NodeRow, RUN_SCHEMA_VERSION, RunSummary, Totals, TrialRow, Verdict, WorkloadSummary},
-    sustained,
     totals::Accounts,
 };
 use crate::node::{NodeState, NodeSummary, TrialSummary, WindowSummary, WindowUsage};
-
-pub(super) fn ratio(part: u64, whole: u64) -> Option<f64> {
-    (whole > 0).then(|| part as f64 / whole as f64)
-}
 
 /// Facts about the trials of a run that are needed to make a row of each.
 #[derive(Clone, Copy, Debug)]
@@ -190,7 +187,7 @@ pub fn merge(collected: Collected<'_>) -> RunSummary {
     verdict.warnings.extend(warnings(totals.as_ref(), observed.drain.is_some(), &trials, &malformed));
     verdict.warnings.extend(by_phase.warnings());
     verdict.warnings.extend(event_warnings(&events, explore));
-    let frontier = sustained::frontier(&trials);
+    let frontier = frontier::frontier(&trials);
     let mut run = RunSummary {
         schema_version: RUN_SCHEMA_VERSION,
         version: env!("CARGO_PKG_VERSION").into(),
@@ -211,13 +208,13 @@ pub fn merge(collected: Collected<'_>) -> RunSummary {
         nodes: rows,
         phases,
         trials,
-        best_trial: sustained::best(&frontier),
+        best_trial: frontier::best(&frontier),
         frontier,
         dropped,
         malformed,
         events,
     };
-    let of_clocks = observed.clocks.as_ref().and_then(|clocks| clocks.warning(&run));
+    let of_clocks = observed.clocks.as_ref().and_then(|clocks| clock_warning(clocks, &run));
     run.verdict.warnings.extend(of_clocks);
     run
 }

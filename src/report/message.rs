@@ -4,16 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::links::Tolerance;
+use super::tolerance::Tolerance;
 use crate::shaping::Shape;
-
-/// Tolerance of the time of a single message, in percent.
-pub(crate) const MESSAGE_PERCENT: f64 = 10.0;
-
-/// Tolerance of results that do not state it.
-pub(super) fn usual_percent() -> f64 {
-    MESSAGE_PERCENT
-}
 
 /// Time of a single message over the idle link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

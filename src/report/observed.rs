@@ -8,7 +8,6 @@ use super::{
     clocks::Clocks,
     drain::DrainSummary,
     links::Certificate,
-    phases::PhaseInput,
     summary::{FaultRow, Verdict, WorkloadSummary},
 };
 use crate::{machine::MachineReport, node::TrafficPlan};
@@ -58,4 +57,14 @@ pub struct PlannedWindow {
     pub from_unix_nanos: u64,
     /// End of the measured window, in nanoseconds since the Unix epoch.
     pub to_unix_nanos: u64,
+}
+
+/// Facts about a phase that the runner knows and the nodes don't.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PhaseInput {
+    /// Events at its start.
+    pub events: Vec<String>,
+    /// Groups that the network was cut into, by node id; none while it was whole. Nodes in none of the groups form one
+    /// more group together.
+    pub groups: Option<Vec<Vec<u64>>>,
 }

@@ -6,26 +6,15 @@ use std::{
 };
 
 use hdrhistogram::Histogram;
-use serde::{Deserialize, Serialize};
 
 use super::{
     frame::{Frame, Sending, phases_of, window_of},
-    lives::{add_histogram, empty_histogram, merge_histograms, same_phases, sum},
-    merge::ratio,
+    lives::{add_histogram, empty_histogram, merge_histograms, ratio, same_phases, sum},
+    observed::PhaseInput,
     quantiles::{DelaySummary, Missing},
     summary::{Deliveries, GroupDeliveries, PhaseRow},
 };
 use crate::node::{NodeSummary, PhaseSummary, Reach, TrafficPlan, WindowSummary};
-
-/// Facts about a phase that the runner knows and the nodes don't.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PhaseInput {
-    /// Events at its start.
-    pub events: Vec<String>,
-    /// Groups that the network was cut into, by node id; none while it was whole. Nodes in none of the groups form one
-    /// more group together.
-    pub groups: Option<Vec<Vec<u64>>>,
-}
 
 /// Phases as all nodes report them.
 pub(super) struct Phases<'a> {

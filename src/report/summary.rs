@@ -5,12 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    clocks::Clocks,
-    drain::DrainSummary,
-    environments::MachineRow,
-    links::Certificate,
-    quantiles::DelaySummary,
-    sustained::{FrontierRow, Sustained},
+    clocks::Clocks, drain::DrainSummary, environments::MachineRow, links::Certificate, quantiles::DelaySummary,
+    sustained::Sustained,
 };
 use crate::{
     machine::MachineReport,
@@ -225,6 +221,19 @@ pub struct TrialRow {
     /// Counts of the trial.
     #[serde(flatten)]
     pub totals: Totals,
+}
+
+/// Highest sustained load of one message size.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FrontierRow {
+    /// Number of the trial.
+    pub trial: u32,
+    /// Load of the trial.
+    pub plan: TrialPlan,
+    /// Bytes of messages that the broadcaster offered per second.
+    pub throughput_bytes_per_second: f64,
+    /// 99th percentile of the delay, in microseconds.
+    pub p99_micros: Option<u64>,
 }
 
 /// Deliveries between the nodes of one group, or of different groups.

@@ -1,9 +1,9 @@
-//! Verdict on the offered load of a network, and the highest load that it carried.
+//! Verdict on the offered load of a network.
 
 use serde::{Deserialize, Serialize};
 
-use super::{quantiles::Missing, summary::TrialRow, table::bytes};
-use crate::node::{THIRDS, TrialPlan};
+use super::{quantiles::Missing, units::bytes};
+use crate::node::THIRDS;
 
 /// Share of the deliveries offered meanwhile above which a backlog counts as grown. A network that carries 98 % of its
 /// load is at its limit; with a lower share, a single hiccup of a short window would make its load unsustained.
@@ -131,50 +131,6 @@ impl Load<'_> {
         }
         Sustained { sustained: Some(reasons.is_empty()), reason: reasons.join("; "), backlog_by_third }
     }
-}
-
-/// Highest sustained load of one message size.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct FrontierRow {
-    /// Number of the trial.
-    pub trial: u32,
-    /// Load of the trial.
-    pub plan: TrialPlan,
-    /// Bytes of messages that the broadcaster offered per second.
-    pub throughput_bytes_per_second: f64,
-    /// 99th percentile of the delay, in microseconds.
-    pub p99_micros: Option<u64>,
-}
-
-/// Valid trial with the highest sustained throughput of each message size, by size.
-pub(super) fn frontier(trials: &[TrialRow]) -> Vec<FrontierRow> {
-    let mut rows: Vec<FrontierRow> = vec![];
-    let sustained =
-        trials.iter().filter(|trial| trial.problems.is_empty() && trial.totals.sustained.sustained == Some(true));
-    for trial in sustained {
-        let row = FrontierRow {
-            trial: trial.trial,
-            plan: trial.plan,
-            throughput_bytes_per_second: trial.plan.throughput(),
-            p99_micros: trial.totals.delay.p99_micros,
-        };
-        match rows.iter_mut().find(|known| known.plan.message_size == row.plan.message_size) {
-            Some(known) if known.throughput_bytes_per_second >= row.throughput_bytes_per_second => {}
-            Some(known) => *known = row,
-            None => rows.push(row),
-        }
-    }
-    rows.sort_by_key(|row| row.plan.message_size);
-    rows
-}
-
-/// Row of the frontier with the highest throughput and, among equal ones, the lowest p99.
-pub(super) fn best(frontier: &[FrontierRow]) -> Option<u32> {
-    let best = frontier.iter().max_by(|one, other| {
-        let throughput = one.throughput_bytes_per_second.total_cmp(&other.throughput_bytes_per_second);
-        throughput.then(other.p99_micros.unwrap_or(u64::MAX).cmp(&one.p99_micros.unwrap_or(u64::MAX)))
-    });
-    best.map(|row| row.trial)
 }
 
 #[cfg(test)]

@@ -1,41 +1,17 @@
 //! Tables of the results for the terminal.
 
-use comfy_table::{
-    CellAlignment, ColumnConstraint, ContentArrangement, LineStyle, Table, presets::UTF8_HORIZONTAL_ONLY,
-};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement};
 
 use super::link_table::links_line;
 use super::{
     drain::DrainEnd,
     environments::machine_line,
+    layout::{align_numbers, empty_table},
     quantiles::{DelaySummary, Quantile},
-    summary::{ClassRow, Deliveries, NodeRow, PhaseRow, RunSummary, Totals, TrialRow},
-    sustained::{FrontierRow, Sustained},
+    summary::{ClassRow, Deliveries, FrontierRow, NodeRow, PhaseRow, RunSummary, Totals, TrialRow},
+    sustained::Sustained,
+    units::{NONE, bytes, time},
 };
-
-const NONE: &str = "-";
-
-/// Microseconds in a readable unit.
-pub(super) fn time(micros: Option<u64>) -> String {
-    match micros {
-        None => NONE.into(),
-        Some(micros) if micros < 1_000 => format!("{micros} us"),
-        Some(micros) if micros < 1_000_000 => format!("{:.2} ms", micros as f64 / 1e3),
-        Some(micros) => format!("{:.3} s", micros as f64 / 1e6),
-    }
-}
-
-/// Bytes in a readable unit, in powers of 1024.
-pub(super) fn bytes(count: f64) -> String {
-    let mut count = count;
-    for unit in ["B", "KiB", "MiB", "GiB"] {
-        if count < 1024.0 {
-            return if unit == "B" { format!("{count:.0} B") } else { format!("{count:.1} {unit}") };
-        }
-        count /= 1024.0;
-    }
-    format!("{count:.1} TiB")
-}
 
 /// A ratio that is 1 only if every expected delivery was made: a loss is never rounded away.
 fn delivery(delivered: u64, expected: u64) -> String {
@@ -98,12 +74,6 @@ fn optional(value: Option<f64>, digits: usize) -> String {
 
 /// Width of the table of a run, in characters: reasons that are longer take several lines.
 const RUN_TABLE_WIDTH: u16 = 118;
-
-pub(super) fn empty_table() -> Table {
-    let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()));
-    table
-}
 
 fn percentiles(delay: &DelaySummary) -> String {
     let cell = |quantile| cell(delay, quantile);
@@ -301,14 +271,6 @@ pub fn frontier_table(frontier: &[FrontierRow]) -> String {
     }
     align_numbers(&mut table, header.len());
     format!("{table}\n")
-}
-
-pub(super) fn align_numbers(table: &mut Table, columns: usize) {
-    for column in 0..columns {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
 }
 
 /// A line for each node.
@@ -520,11 +482,5 @@ mod tests {
         let never = Quantile { quantile: 0.99, at_least_micros: Some(1_440_000), supported: true, value_micros: None };
         assert_eq!(quantile_text(Some(&never)), "> 1.440 s*");
         assert_eq!(quantile_text(None), "-");
-    }
-
-    #[test]
-    fn times_and_sizes_have_fitting_units() {
-        assert_eq!([time(Some(999)), time(Some(1500)), time(Some(3_000_000))], ["999 us", "1.50 ms", "3.000 s"]);
-        assert_eq!([bytes(1023.0), bytes(1536.0), bytes(4.0 * 1024.0 * 1024.0)], ["1023 B", "1.5 KiB", "4.0 MiB"]);
     }
 }

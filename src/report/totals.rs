@@ -6,8 +6,7 @@ use hdrhistogram::Histogram;
 
 use super::{
     frame::{Frame, Part, Sending},
-    lives::{add_histogram, add_parts, add_thirds, empty_histogram, merge_histograms, sum, sum_if_all},
-    merge::ratio,
+    lives::{add_histogram, add_parts, add_thirds, empty_histogram, merge_histograms, ratio, sum, sum_if_all},
     quantiles::{DelaySummary, Missing},
     summary::{ClassRow, Totals},
     sustained::{self, Sustained},

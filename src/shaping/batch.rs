@@ -25,7 +25,10 @@
 
 use std::net::IpAddr;
 
-use super::plan::InterfacePlan;
+use super::{
+    handles::{APART, CLASSES, INTERFACE_APART, INTERFACE_RATE, NETEM, QUEUE, RATE, SINK},
+    plan::InterfacePlan,
+};
 use crate::scenario::Shape;
 
 /// Assumed length of packets, Ethernet header included, for queues that are counted in packets.
@@ -66,18 +69,6 @@ const IFB_PACKETS: u32 = 10_000;
 /// tick for each frame.
 const APART_RATE: u64 = 1_000_000_000_000;
 
-/// Handles, all below 0x8000, where the kernel's own begin: rate, classes and sink of a whole interface, and the tbf
-/// that splits its packets; then those of class k (0 is every peer without a rule): queue, netem, rate, and again the
-/// tbf.
-const INTERFACE_RATE: u32 = 0xab0;
-const CLASSES: u32 = 0xab1;
-const SINK: u32 = 0xab2;
-const INTERFACE_APART: u32 = 0xab3;
-const QUEUE: u32 = 0x4000;
-const NETEM: u32 = 0x5000;
-const RATE: u32 = 0x6000;
-const APART: u32 = 0x7000;
-
 /// Priorities of the filters: blocking filters come before the one that takes all packets.
 const BLOCK_V4: u32 = 10;
 const BLOCK_V6: u32 = 11;
@@ -114,28 +105,6 @@ pub fn burst_bytes(rate: u64, timer_micros: u64) -> u64 {
     let late = u128::from(rate) * u128::from(timer_micros.max(least)) / 1_000_000;
     // Sizes are 32 bits in the kernel, and `tc` replaces 0 by a size of its own choice.
     u64::try_from(late).unwrap_or(u64::MAX).clamp(1, 1 << 30)
-}
-
-/// True if [`batch`] makes root qdiscs of this kind and handle, as `tc` writes them.
-pub(super) fn is_own_root(kind: &str, handle: &str) -> bool {
-    let own: &[u32] = match kind {
-        "tbf" => &[INTERFACE_APART, APART],
-        "htb" => &[CLASSES],
-        "netem" => &[NETEM],
-        _ => &[],
-    };
-    u32::from_str_radix(handle.trim_end_matches(':'), 16).is_ok_and(|handle| own.contains(&handle))
-}
-
-/// True if the handle is that of a qdisc that limits a rate.
-pub(super) fn is_rate(handle: &str) -> bool {
-    let handle = u32::from_str_radix(handle.trim_end_matches(':'), 16);
-    handle.is_ok_and(|handle| handle == INTERFACE_RATE || (RATE..APART).contains(&handle))
-}
-
-/// True if it is the handle of the qdisc in which blocked packets end.
-pub(super) fn is_sink(handle: &str) -> bool {
-    handle.trim_end_matches(':') == format!("{SINK:x}")
 }
 
 /// The lines that make `plan`, on an interface without our qdiscs (`before` is none), or from the result of the plan
@@ -186,12 +155,6 @@ pub fn batch(plan: &InterfacePlan, devices: &Devices, before: Option<&InterfaceP
         }
     }
     batch
-}
-
-/// Handles of the qdiscs that shape the traffic to the peer at this place of a plan's peers.
-pub(super) fn peer_handles(place: usize) -> [String; 2] {
-    let at = u32::try_from(place).unwrap_or(u32::MAX).saturating_add(1);
-    [NETEM, RATE].map(|first| format!("{:x}:", first.saturating_add(at)))
 }
 
 fn new_ifb(device: &str) -> [String; 2] {
@@ -437,33 +400,5 @@ mod tests {
         );
         assert!(text.contains("qdisc replace dev eth0 parent 6001:1 handle 4001: bfifo limit 131072\n"), "{text}");
         assert!(!text.contains("qdisc add") && !text.contains("class add"), "{text}");
-    }
-
-    #[test]
-    fn the_qdiscs_of_a_rate_are_told_by_their_handle() {
-        for handle in ["ab0:", "6000:", "67d0:"] {
-            assert!(is_rate(handle), "{handle}");
-        }
-        for handle in ["ab1:", "5000:", "7000:", "8001:", "", "x"] {
-            assert!(!is_rate(handle), "{handle}");
-        }
-    }
-
-    #[test]
-    fn only_our_own_roots_are_ours() {
-        for (kind, handle) in [("tbf", "ab3:"), ("htb", "ab1:"), ("netem", "5000:"), ("tbf", "7000:")] {
-            assert!(is_own_root(kind, handle), "{kind} {handle}");
-        }
-        for (kind, handle) in [
-            ("tbf", "0:"),
-            ("tbf", "8001:"),
-            ("htb", "1:"),
-            ("htb", "6000:"),
-            ("pfifo", "5000:"),
-            ("tbf", ""),
-            ("tbf", "x"),
-        ] {
-            assert!(!is_own_root(kind, handle), "{kind} {handle}");
-        }
     }
 }

@@ -1,7 +1,7 @@
 //! Output of `tc` about the qdiscs of one interface: `tc qdisc show dev X` as text, `tc -s -j qdisc show dev X` with
 //! counters.
 
-use super::batch::{is_rate, is_sink};
+use super::handles::{is_rate, is_sink};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 

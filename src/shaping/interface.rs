@@ -5,9 +5,10 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    batch::{Devices, batch, is_own_root},
+    batch::{Devices, batch},
     congestion::set_congestion_control,
     counters::{Qdisc, QdiscCounters, qdisc_counters, qdiscs},
+    handles::is_own_root,
     plan::InterfacePlan,
     tool::{self, ShapingError},
 };

@@ -12,6 +12,7 @@
 mod batch;
 mod congestion;
 mod counters;
+mod handles;
 mod interface;
 mod plan;
 mod shape;

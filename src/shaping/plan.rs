@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::batch::peer_handles;
+use super::handles::peer_handles;
 use crate::scenario::{Shape, ShapeError};
 
 /// Maximum number of peers with a rule of their own: a table of u32 filters holds 2047 of a family.

@@ -27,7 +27,7 @@ use crate::{
     access::{RunToken, TOKEN_VARIABLE},
     children::{kill_group, log_tail, tether},
     clock,
-    node::NodeConfig,
+    node::{NodeConfig, value_name},
     shaping::{InterfacePlan, QdiscCounters},
 };
 
@@ -165,6 +165,12 @@ impl<P: Place> Launcher<P> {
         let executable = self.program.executable().map_err(|error| failed(&error))?;
         let mut command =
             command(&executable, self.subcommand, config, log, endpoint).map_err(|error| failed(&error))?;
+        if let Some(summary) = &node.summary {
+            command.arg("--summary").arg(summary);
+        }
+        if let (Some(mode), Some(output)) = (&node.profile_mode, &node.profile_output) {
+            command.arg("--profile-mode").arg(value_name(mode)).arg("--profile-output").arg(output);
+        }
         // Name that lists of processes show.
         command.arg0(self.program.path());
         if let Some(token) = &self.token {
@@ -199,7 +205,9 @@ impl<P: Place> Processes<P> {
                 StartError::Usage(format!("port {} of node {} can't be used: {error}", node.metric_port, node.id))
             })?;
             let config = launch.folder.node_config(node.id);
-            let text = toml::to_string(node).map_err(|error| StartError::Failed(error.to_string()))?;
+            // Paths that are no text are given as flags.
+            let plain = NodeConfig { summary: None, profile_mode: None, profile_output: None, ..node.clone() };
+            let text = toml::to_string(&plain).map_err(|error| StartError::Failed(error.to_string()))?;
             fs::write(&config, text).map_err(|error| StartError::Failed(format!("{}: {error}", config.display())))?;
             let child = processes.launcher.start(node, &config, &log, endpoint.as_ref()).map_err(StartError::Failed)?;
             let args = node.clone();

@@ -16,7 +16,8 @@ use libp2p::{
 use tracing::debug;
 
 use super::{
-    Broadcast, Setup,
+    protocol::Broadcast,
+    setup::Setup,
     validation::{MAX_DELAY, Validation, history_length},
 };
 use crate::{

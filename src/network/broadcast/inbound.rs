@@ -9,14 +9,13 @@ use libp2p::{PeerId, Stream};
 use tracing::debug;
 
 use super::{
-    Setup,
     framing::{Active, PROTOCOL, read_more, timed},
-    reversed_sqmr::Sessions,
+    sessions::Sessions,
 };
 use crate::{
     message::{HEADER_SIZE, MAX_MESSAGE_SIZE, stated_size},
     metrics::Metrics,
-    network::{Traffic, budget::Budget},
+    network::{Traffic, budget::Budget, streams},
 };
 
 /// The kinds of session that this node serves.
@@ -52,16 +51,16 @@ impl Inbound {
     }
 
     /// Registers the protocol, if there is anything to serve.
-    pub(super) fn serve(self, setup: &mut Setup<'_>) {
+    pub(super) fn serve(self, metrics: &Metrics, streams: &mut streams::Behaviour) {
         if self.messages.is_none() && self.queries.is_none() {
             return;
         }
-        let metrics = setup.metrics.clone();
+        let metrics = metrics.clone();
         let accept = move |peer: PeerId, stream: Stream| {
             let (inbound, metrics) = (self.clone(), metrics.clone());
             tokio::spawn(inbound.session(peer, stream, metrics));
         };
-        setup.streams.serve(PROTOCOL, Arc::new(accept));
+        streams.serve(PROTOCOL, Arc::new(accept));
     }
 
     async fn session(self, peer: PeerId, stream: Stream, metrics: Metrics) {

@@ -5,88 +5,25 @@
 mod framing;
 mod gossipsub;
 mod inbound;
+mod protocol;
 mod reversed_sqmr;
+mod sessions;
+mod setup;
 mod sqmr;
 mod turns;
 mod validation;
 
-use std::{sync::Arc, time::Instant};
+use std::time::Instant;
 
-use libp2p::{PeerId, identity::Keypair};
-use tokio::sync::Notify;
+use libp2p::PeerId;
 
-use self::{gossipsub::Gossipsub, inbound::Inbound, reversed_sqmr::ReversedSqmr, sqmr::Sqmr};
+pub(super) use self::setup::Setup;
+use self::{gossipsub::Gossipsub, protocol::Broadcast, reversed_sqmr::ReversedSqmr, sqmr::Sqmr};
 use super::{
-    Handover, NetworkConfig, NetworkError, Traffic,
+    Handover, NetworkError,
     behaviours::{Behaviours, BehavioursEvent},
-    budget::Budget,
-    streams,
 };
 use crate::{metrics::Metrics, scenario::Protocol};
-
-/// One protocol as the task of the swarm drives it. All its methods are quick.
-pub(super) trait Broadcast: Send {
-    /// A peer has connected.
-    fn connected(&mut self, _peer: PeerId) {}
-
-    /// A peer is gone.
-    fn disconnected(&mut self, _peer: &PeerId) {}
-
-    /// Hands a message of `class`, number `index` of this node, to the queues of its receivers.
-    fn send(&mut self, behaviours: &mut Behaviours, class: u16, index: u64, bytes: Vec<u8>) -> Handover;
-
-    /// Takes note of what a behaviour reports. The answer is true when the number of links may have changed.
-    fn on_event(&mut self, _behaviours: &mut Behaviours, _event: &BehavioursEvent) -> bool {
-        false
-    }
-
-    /// The next time at which [`Self::work`] is to be called; none when nothing waits for a time.
-    fn due(&self) -> Option<Instant> {
-        None
-    }
-
-    /// Does what is due by `now`.
-    fn work(&mut self, _behaviours: &mut Behaviours, _now: Instant) {}
-
-    /// Links that a broadcast of this node needs when it has `expected_peers`.
-    fn expected_links(&self, expected_peers: usize) -> usize;
-
-    /// Links that are usable now.
-    fn links(&self) -> usize;
-}
-
-/// The parts that protocols are made from, and the parts of the behaviours that they ask for.
-pub(super) struct Setup<'a> {
-    pub(super) config: &'a NetworkConfig,
-    pub(super) keypair: &'a Keypair,
-    pub(super) metrics: &'a Metrics,
-    pub(super) traffic: &'a Arc<dyn Traffic>,
-    pub(super) budget: &'a Budget,
-    /// Told when a link opens or closes outside of the task of the swarm.
-    pub(super) links_changed: &'a Arc<Notify>,
-    /// Registry of libp2p's own metrics, where they are asked for.
-    pub(super) registry: Option<&'a mut prometheus_client::registry::Registry>,
-    /// The behaviour of gossipsub, once a protocol needs it.
-    pub(super) gossip: Option<libp2p::gossipsub::Behaviour>,
-    /// The behaviour of all protocols with streams of their own.
-    pub(super) streams: streams::Behaviour,
-    inbound: Inbound,
-}
-
-impl<'a> Setup<'a> {
-    pub(super) fn new(
-        config: &'a NetworkConfig,
-        keypair: &'a Keypair,
-        metrics: &'a Metrics,
-        traffic: &'a Arc<dyn Traffic>,
-        budget: &'a Budget,
-        links_changed: &'a Arc<Notify>,
-        registry: Option<&'a mut prometheus_client::registry::Registry>,
-    ) -> Self {
-        let (gossip, streams, inbound) = (None, streams::Behaviour::default(), Inbound::default());
-        Self { config, keypair, metrics, traffic, budget, links_changed, registry, gossip, streams, inbound }
-    }
-}
 
 fn make(protocol: Protocol, setup: &mut Setup<'_>) -> Result<Box<dyn Broadcast>, NetworkError> {
     Ok(match protocol {
@@ -120,7 +57,7 @@ impl Broadcasts {
             }
         }
         let protocols = names.into_iter().map(|name| make(name, setup)).collect::<Result<_, _>>()?;
-        std::mem::take(&mut setup.inbound).serve(setup);
+        std::mem::take(&mut setup.inbound).serve(setup.metrics, &mut setup.streams);
         Ok(Self { protocols, by_class, metrics: setup.metrics.clone() })
     }
 

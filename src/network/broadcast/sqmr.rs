@@ -9,8 +9,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::debug;
 
 use super::{
-    Broadcast, Setup,
     framing::{Active, PROTOCOL, timed, write_query},
+    protocol::Broadcast,
+    setup::Setup,
     turns::Turns,
 };
 use crate::{
