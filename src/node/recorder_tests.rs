@@ -188,7 +188,7 @@ fn outgoing(intended: u64) -> Outgoing {
     }
 }
 
-/// Hands a message over to queues that do with it as `handover` says; its extension, if it was not too late.
+/// Hands a message over to queues that return `handover`; returns its extension, if it was not too late.
 fn send(recorder: &Recorder, intended: u64, handover: Handover) -> Option<Extension> {
     let mut message = outgoing(intended);
     recorder.about_to_send(&mut message).then(|| {
@@ -290,7 +290,7 @@ fn a_logical_message_is_answered_once_when_all_of_its_parts_are_there() {
     receive(3);
     receive(3);
     assert_eq!(due(&recorder), [(1, 0), (1, 1)], "both parts of one answer");
-    // Part 4 is lost; the message after it is answered all the same.
+    // Part 4 is lost; the message after it is answered nevertheless.
     (5..8).for_each(receive);
     assert_eq!(due(&recorder), [(1, 2), (1, 3)]);
     assert_eq!(recorder.counts().classes[1].measured.intended, 4);
@@ -322,7 +322,7 @@ fn a_node_that_comes_back_answers_behind_all_answers_that_it_can_have_sent() {
     recorder.answer_until(u64::MAX, Some(10 * SECOND));
     (0..2).for_each(|index| recorder.received_at(Some(peer_id(0)), None, &of_class(0, 0, index), 11 * SECOND));
     let first = due(&recorder)[0].1;
-    // Eleven proposals at most until then, and two messages for each.
+    // At most eleven proposals until then, and two messages for each.
     assert!((22..100).contains(&first), "{first}");
 }
 
