@@ -13,14 +13,14 @@ use tokio::time::timeout;
 
 use crate::message::MAX_EXPLORE_MESSAGE_SIZE;
 
-/// The protocol's name on the wire.
+/// Name of the protocol on the wire.
 pub(super) const PROTOCOL: StreamProtocol = StreamProtocol::new("/stress-test/0.1.0");
 
-/// Maximum time of one session of a broadcast with a message of up to 4 MiB; a peer that stops reading must not hold it for
-/// ever. Larger messages get as much again for each 4 MiB: none needs a faster link than another.
+/// Maximum time of one session of a broadcast with a message of up to 4 MiB; a peer that stops reading must not hold it
+/// for ever. Larger messages get the same time again for each 4 MiB: none needs a faster link than another.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// First size of the buffer for a query or response of unknown or claimed length.
+/// Initial size of the buffer for a query or response of unknown or claimed length.
 const FIRST_BUFFER: usize = 64 << 10;
 
 /// Writes a query and closes the write half, which ends it.
@@ -55,14 +55,14 @@ pub(super) async fn read_more(
     stream.take(more as u64).read_to_end(query).await.map(drop)
 }
 
-/// A response as it goes over the wire: its length as an unsigned varint, then its bytes.
+/// A response in its format on the wire: its length as an unsigned varint, then its bytes.
 pub(super) fn frame_response(response: &[u8]) -> Bytes {
     let mut prefix = unsigned_varint::encode::usize_buffer();
     let prefix = unsigned_varint::encode::usize(response.len(), &mut prefix);
     [prefix, response].concat().into()
 }
 
-/// Reads one response; none when the server has ended the session.
+/// Reads one response; none if the server has ended the session.
 ///
 /// # Errors
 /// Those of the stream; `UnexpectedEof` when it ends inside a response, `InvalidData` for a length that is no varint or
@@ -80,7 +80,7 @@ async fn read_response(stream: &mut (impl AsyncRead + Unpin), limit: usize) -> i
 /// # Errors
 /// Those of the stream; `UnexpectedEof` when it ends before `length` bytes.
 pub(super) async fn read_body(stream: &mut (impl AsyncRead + Unpin), length: usize) -> io::Result<Vec<u8>> {
-    // The length is the peer's claim: memory is taken as the bytes come.
+    // The length is the peer's claim, so memory is taken as the bytes arrive.
     let mut response = Vec::with_capacity(length.min(FIRST_BUFFER));
     stream.take(length as u64).read_to_end(&mut response).await?;
     if response.len() < length {
@@ -89,7 +89,7 @@ pub(super) async fn read_body(stream: &mut (impl AsyncRead + Unpin), length: usi
     Ok(response)
 }
 
-/// Reads the length of the next response; none when the server has ended the session.
+/// Reads the length of the next response; none if the server has ended the session.
 ///
 /// # Errors
 /// Those of the stream; `UnexpectedEof` when it ends inside the length, `InvalidData` for one that is no varint or above
@@ -114,7 +114,7 @@ pub(super) async fn read_length(stream: &mut (impl AsyncRead + Unpin), limit: us
     Err(io::Error::new(io::ErrorKind::InvalidData, "length of a response is too long"))
 }
 
-/// Raises a gauge for as long as it lives.
+/// Raises a gauge as long as it lives.
 pub(super) struct Active(IntGauge);
 
 impl Active {

@@ -1,4 +1,5 @@
-//! Broadcasting, an implementation for each protocol. A network runs every protocol that one of its channels names, once.
+//! Broadcasting, with an implementation for each protocol. A network runs every protocol that one of its channels
+//! names, once.
 //!
 //! A new protocol is a module with an implementation of [`Broadcast`] and a line in [`make`].
 
@@ -24,51 +25,51 @@ use super::{
 };
 use crate::{metrics::Metrics, scenario::Protocol};
 
-/// One protocol as the task of the swarm drives it. All its methods are quick.
+/// One protocol as the task of the swarm drives it. All its methods return quickly.
 pub(super) trait Broadcast: Send {
-    /// A peer has connected.
+    /// Called when a peer has connected.
     fn connected(&mut self, _peer: PeerId) {}
 
-    /// A peer is gone.
+    /// Called when a peer has disconnected.
     fn disconnected(&mut self, _peer: &PeerId) {}
 
     /// Hands a message of `class`, number `index` of this node, to the queues of its receivers.
     fn send(&mut self, behaviours: &mut Behaviours, class: u16, index: u64, bytes: Vec<u8>) -> Handover;
 
-    /// Takes note of what a behaviour reports. The answer is true when the number of links may have changed.
+    /// Processes the report of a behaviour. Returns true if the number of links may have changed.
     fn on_event(&mut self, _behaviours: &mut Behaviours, _event: &BehavioursEvent) -> bool {
         false
     }
 
-    /// The next time at which [`Self::work`] is to be called; none when nothing waits for a time.
+    /// Next time at which [`Self::work`] is to be called; none if nothing waits for a time.
     fn due(&self) -> Option<Instant> {
         None
     }
 
-    /// Does what is due by `now`.
+    /// Does everything that is due by `now`.
     fn work(&mut self, _behaviours: &mut Behaviours, _now: Instant) {}
 
-    /// Links that a broadcast of this node needs when it has `expected_peers`.
+    /// Number of links that a broadcast of this node needs with `expected_peers`.
     fn expected_links(&self, expected_peers: usize) -> usize;
 
-    /// Links that are usable now.
+    /// Number of usable links.
     fn links(&self) -> usize;
 }
 
-/// The parts that protocols are made from, and the parts of the behaviours that they ask for.
+/// Parts from which protocols are made, and parts of the behaviours that they need.
 pub(super) struct Setup<'a> {
     pub(super) config: &'a NetworkConfig,
     pub(super) keypair: &'a Keypair,
     pub(super) metrics: &'a Metrics,
     pub(super) traffic: &'a Arc<dyn Traffic>,
     pub(super) budget: &'a Budget,
-    /// Told when a link opens or closes outside of the task of the swarm.
+    /// Notified when a link opens or closes outside of the task of the swarm.
     pub(super) links_changed: &'a Arc<Notify>,
-    /// Registry of libp2p's own metrics, where they are asked for.
+    /// Registry of libp2p's own metrics, if requested.
     pub(super) registry: Option<&'a mut prometheus_client::registry::Registry>,
-    /// The behaviour of gossipsub, once a protocol needs it.
+    /// Behaviour of gossipsub, once a protocol needs it.
     pub(super) gossip: Option<libp2p::gossipsub::Behaviour>,
-    /// The behaviour of all protocols with streams of their own.
+    /// Behaviour of all protocols with streams of their own.
     pub(super) streams: streams::Behaviour,
     inbound: Inbound,
 }
@@ -99,13 +100,13 @@ fn make(protocol: Protocol, setup: &mut Setup<'_>) -> Result<Box<dyn Broadcast>,
 /// The protocols of one network.
 pub(super) struct Broadcasts {
     protocols: Vec<Box<dyn Broadcast>>,
-    /// The place of each class's protocol, by class number.
+    /// Place of each class's protocol, by class number.
     by_class: Vec<usize>,
     metrics: Metrics,
 }
 
 impl Broadcasts {
-    /// Makes every protocol that a channel names, and puts what they need into `setup`.
+    /// Makes every protocol that a channel names, and adds their needs to `setup`.
     ///
     /// # Errors
     /// Fails if the settings of a protocol do not go together.
@@ -145,17 +146,18 @@ impl Broadcasts {
         self.protocols.iter_mut().fold(false, |changed, protocol| protocol.on_event(behaviours, event) | changed)
     }
 
-    /// The next time at which a protocol has work to do.
+    /// Next time at which a protocol has work to do.
     pub(super) fn due(&self) -> Option<Instant> {
         self.protocols.iter().filter_map(|protocol| protocol.due()).min()
     }
 
-    /// Does what is due by `now`.
+    /// Does everything that is due by `now`.
     pub(super) fn work(&mut self, behaviours: &mut Behaviours, now: Instant) {
         self.protocols.iter_mut().for_each(|protocol| protocol.work(behaviours, now));
     }
 
-    /// Usable and expected links of all protocols together. A surplus of one does not make up for what another misses.
+    /// Usable and expected links of all protocols together. A surplus of one protocol does not compensate for missing
+    /// links of another.
     pub(super) fn links(&self, expected_peers: usize) -> (usize, usize) {
         if let [only] = &self.protocols[..] {
             return (only.links(), only.expected_links(expected_peers));

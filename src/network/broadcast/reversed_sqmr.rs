@@ -33,13 +33,13 @@ use crate::{
     scenario::Protocol,
 };
 
-/// Pause before a query is opened anew.
+/// Pause before a query is opened again.
 const REOPEN_AFTER: Duration = Duration::from_millis(100);
 
-/// Open queries of one peer that are served; one is enough, and the rest is refused.
+/// Maximum number of open queries of one peer that are served; one is enough, and the rest is refused.
 const MAX_QUERIES_PER_PEER: usize = 4;
 
-/// Largest query that is read, in bytes. It says nothing that matters, and most are empty.
+/// Maximum size of a query, in bytes. Its content does not matter, and it is usually empty.
 const MAX_QUERY: usize = 4096;
 
 /// Both sides of reversed SQMR: open queries of the receivers, and queries of this node to the broadcasters.
@@ -53,11 +53,11 @@ pub(super) struct ReversedSqmr {
     /// Classes whose messages go to one peer each.
     unicast: Vec<u16>,
     turns: Turns,
-    /// The queries to the connected broadcasters.
+    /// Queries to the connected broadcasters.
     pulls: HashMap<PeerId, Pull>,
 }
 
-/// A query that is kept open for as long as this lives.
+/// A query that is kept open as long as this lives.
 struct Pull(AbortHandle);
 
 impl Drop for Pull {
@@ -83,7 +83,7 @@ impl ReversedSqmr {
         }
     }
 
-    /// True when `peer` may broadcast; also when it is not of the roster.
+    /// True if `peer` may broadcast; also true for peers outside of the roster.
     fn may_broadcast(&self, peer: &PeerId) -> bool {
         let id = self.config.roster.id(peer);
         id.is_none_or(|id| self.config.broadcasts_over(Protocol::ReversedSqmr, id))
@@ -125,7 +125,7 @@ struct Session {
     responses: QueueSender,
 }
 
-/// The broadcaster's side: all open queries.
+/// Side of the broadcaster: all open queries.
 #[derive(Clone)]
 pub(super) struct Sessions {
     open: Arc<Mutex<HashMap<u64, Session>>>,
@@ -133,7 +133,7 @@ pub(super) struct Sessions {
     bounds: Bounds,
     backlog: Backlog,
     metrics: Metrics,
-    /// Told when a query is opened or ends.
+    /// Notified when a query is opened or ends.
     changed: Arc<Notify>,
 }
 
@@ -155,12 +155,12 @@ impl Sessions {
 
     /// Reads a query, and keeps it open until its stream or this node ends.
     pub(super) async fn serve(&self, peer: PeerId, mut stream: Stream) -> io::Result<()> {
-        // What the query says does not matter; that it is there does.
+        // Only the existence of the query matters, not its content.
         timed(MAX_QUERY, read_query(&mut stream, MAX_QUERY)).await?;
         self.respond_to(peer, stream).await
     }
 
-    /// Keeps a query that was read open until its stream or this node ends.
+    /// Keeps a received query open until its stream or this node ends.
     pub(super) async fn respond_to(&self, peer: PeerId, mut stream: Stream) -> io::Result<()> {
         let (sender, mut responses) = queue(self.bounds);
         let id = self.next.fetch_add(1, Ordering::Relaxed);
@@ -226,18 +226,18 @@ impl Sessions {
         handover
     }
 
-    /// The peer is gone, and its queries with it.
+    /// Drops the queries of a disconnected peer.
     fn disconnected(&self, peer: &PeerId) {
         self.lock().retain(|_, session| session.peer != *peer);
     }
 
-    /// Different peers with an open query.
+    /// Number of peers with an open query.
     fn peers(&self) -> usize {
         self.lock().values().map(|session| session.peer).collect::<HashSet<_>>().len()
     }
 }
 
-/// The receiver's side of one broadcaster: opens the query, counts every response, and opens it again when it ends.
+/// Side of the receiver for one broadcaster: opens the query, counts every response, and opens it again after its end.
 /// Ends only when it is aborted.
 async fn pull(broadcaster: PeerId, opener: Opener, traffic: Arc<dyn Traffic>, budget: Budget, metrics: Metrics) {
     loop {
@@ -263,7 +263,7 @@ async fn pull_once(
         let _room = budget.reserve(broadcaster, length).await;
         let _more =
             if length > budget.message_size() { Some(budget.oversized(broadcaster, length).await) } else { None };
-        // Whoever stops in the middle of a response must not keep its room from the others.
+        // A broadcaster that stops in the middle of a response must not keep its room from the others.
         let response = timed(length, read_body(&mut reader, length)).await?;
         traffic.received(Some(broadcaster), None, &response);
     }
