@@ -29,7 +29,7 @@ impl RunToken {
     /// Makes a new token that nobody can guess.
     ///
     /// # Errors
-    /// Those of reading the kernel's random numbers.
+    /// Errors of reading the kernel's random numbers.
     pub fn random() -> io::Result<Self> {
         // Twice 128 bits, because the token protects a run on a public network for hours.
         Ok(Self(format!("{}{}", secret()?, secret()?)))

@@ -22,7 +22,7 @@ const CLOSE_POLL: Duration = Duration::from_millis(20);
 /// Checks ports. If one is taken, the remains of killed runs are removed, and the ports are checked again.
 ///
 /// # Errors
-/// Those of the last check.
+/// Errors of the last check.
 pub(crate) fn swept<T>(check: impl Fn() -> Result<T, UsageError>) -> Result<T, UsageError> {
     if let Ok(free) = check() {
         return Ok(free);

@@ -116,7 +116,7 @@ impl Cluster {
     /// Waits for an answer, with a maximum time. `doing` begins the line of an error.
     ///
     /// # Errors
-    /// What the server or the way to it says.
+    /// The message of the server, or of the connection to it.
     pub async fn ask<T>(
         &self,
         doing: &str,

@@ -372,7 +372,7 @@ pub struct NodeSummary {
 /// one.
 ///
 /// # Errors
-/// Those of the file system.
+/// Errors of the file system.
 pub fn write_json(path: &Path, value: &impl Serialize) -> io::Result<()> {
     let mut partial = path.as_os_str().to_owned();
     partial.push(".partial");

@@ -88,7 +88,7 @@ fn counters_of(interface: &str) -> Result<Vec<QdiscCounters>, ShapingError> {
 /// Removes our devices whose interface no longer exists, with all shaping on them; returns their names.
 ///
 /// # Errors
-/// Those of `ip`.
+/// Errors of `ip`.
 pub(crate) fn remove_leftovers() -> Result<Vec<String>, ShapingError> {
     let links = links()?;
     let is_left = |name: &&str| {
@@ -171,7 +171,7 @@ impl Interface {
     /// Counters of the qdiscs of the interface, and of those that shape its incoming traffic.
     ///
     /// # Errors
-    /// Those of `tc`.
+    /// Errors of `tc`.
     pub fn counters(&self) -> Result<Vec<QdiscCounters>, ShapingError> {
         let Devices { interface, ingress, sink, .. } = &self.devices;
         let mut all = counters_of(interface)?;
@@ -188,7 +188,7 @@ impl Interface {
     /// Applies a plan to an interface, in place of an earlier plan of ours.
     ///
     /// # Errors
-    /// Those of `tc`, and somebody else's qdisc that would be lost. Nothing of the plan is left then.
+    /// Errors of `tc`, and somebody else's qdisc that would be lost. Nothing of the plan is left then.
     pub fn apply(&self, plan: &InterfacePlan) -> Result<(), ShapingError> {
         self.remove()?;
         self.refuse_foreign()?;
@@ -207,7 +207,7 @@ impl Interface {
     /// rest of the plans must be the same.
     ///
     /// # Errors
-    /// Those of `tc`.
+    /// Errors of `tc`.
     pub fn change(&self, before: &InterfacePlan, after: &InterfacePlan) -> Result<(), ShapingError> {
         let batch = batch(after, &self.devices, Some(before));
         tool::batch("ip", &batch.ip)?;
@@ -229,7 +229,7 @@ impl Interface {
     /// Removes everything that a plan of ours has made there; foreign qdiscs stay.
     ///
     /// # Errors
-    /// Those of `tc`.
+    /// Errors of `tc`.
     pub fn remove(&self) -> Result<RemovedParts, ShapingError> {
         let Devices { interface, ingress, sink, .. } = &self.devices;
         let mut removed = RemovedParts { leftovers: remove_leftovers()?, ..RemovedParts::default() };

@@ -163,7 +163,7 @@ pub(super) fn run(program: &'static str, line: &str) -> Result<String, ShapingEr
 /// Runs lines of `ip`, in the network namespace of this thread.
 ///
 /// # Errors
-/// That of the first line that is refused.
+/// Error of the first line that is refused.
 pub fn ip_batch(lines: &[String]) -> Result<(), ShapingError> {
     batch("ip", lines)
 }

@@ -26,7 +26,7 @@ const FIRST_BUFFER: usize = 64 << 10;
 /// Writes a query and closes the write half, which ends it.
 ///
 /// # Errors
-/// Those of the stream.
+/// Errors of the stream.
 pub(super) async fn write_query(stream: &mut (impl AsyncWrite + Unpin), query: &[u8]) -> io::Result<()> {
     stream.write_all(query).await?;
     stream.close().await
@@ -35,7 +35,7 @@ pub(super) async fn write_query(stream: &mut (impl AsyncWrite + Unpin), query: &
 /// Reads a query to its end.
 ///
 /// # Errors
-/// Those of the stream; `InvalidData` above `limit` bytes.
+/// Errors of the stream; `InvalidData` above `limit` bytes.
 pub(super) async fn read_query(stream: &mut (impl AsyncRead + Unpin), limit: usize) -> io::Result<Vec<u8>> {
     let mut query = Vec::new();
     read_more(stream, &mut query, limit).await?;
@@ -65,7 +65,7 @@ pub(super) fn frame_response(response: &[u8]) -> Bytes {
 /// Reads one response; none if the server has ended the session.
 ///
 /// # Errors
-/// Those of the stream; `UnexpectedEof` when it ends inside a response, `InvalidData` for a length that is no varint or
+/// Errors of the stream; `UnexpectedEof` when it ends inside a response, `InvalidData` for a length that is no varint or
 /// above `limit`.
 #[cfg(test)]
 async fn read_response(stream: &mut (impl AsyncRead + Unpin), limit: usize) -> io::Result<Option<Vec<u8>>> {
@@ -78,7 +78,7 @@ async fn read_response(stream: &mut (impl AsyncRead + Unpin), limit: usize) -> i
 /// Reads the body of a response.
 ///
 /// # Errors
-/// Those of the stream; `UnexpectedEof` when it ends before `length` bytes.
+/// Errors of the stream; `UnexpectedEof` when it ends before `length` bytes.
 pub(super) async fn read_body(stream: &mut (impl AsyncRead + Unpin), length: usize) -> io::Result<Vec<u8>> {
     // The length is the peer's claim, so memory is taken as the bytes arrive.
     let mut response = Vec::with_capacity(length.min(FIRST_BUFFER));
@@ -92,7 +92,7 @@ pub(super) async fn read_body(stream: &mut (impl AsyncRead + Unpin), length: usi
 /// Reads the length of the next response; none if the server has ended the session.
 ///
 /// # Errors
-/// Those of the stream; `UnexpectedEof` when it ends inside the length, `InvalidData` for one that is no varint or above
+/// Errors of the stream; `UnexpectedEof` when it ends inside the length, `InvalidData` for one that is no varint or above
 /// `limit`.
 pub(super) async fn read_length(stream: &mut (impl AsyncRead + Unpin), limit: usize) -> io::Result<Option<usize>> {
     let mut buffer = unsigned_varint::encode::usize_buffer();
@@ -133,7 +133,7 @@ impl Drop for Active {
 /// Runs a session, or a part of one, that carries a message of at most `size` bytes.
 ///
 /// # Errors
-/// Those of the session; `TimedOut` when it takes too long.
+/// Errors of the session; `TimedOut` when it takes too long.
 pub(super) async fn timed<T>(size: usize, session: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     let parts = u32::try_from(size.div_ceil(MAX_EXPLORE_MESSAGE_SIZE)).unwrap_or(u32::MAX).max(1);
     let limit = SESSION_TIMEOUT.saturating_mul(parts);
