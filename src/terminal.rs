@@ -131,7 +131,7 @@ fn print(text: &str) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => PRINTED.store(CLOSED, Ordering::Relaxed),
         Err(error) => {
             PRINTED.store(FAILED, Ordering::Relaxed);
-            tell(&format!("error: standard output is not whole: {error}"));
+            tell(&format!("error: standard output is incomplete: {error}"));
         }
     }
 }

@@ -110,7 +110,7 @@ fn the_schedule_of_a_killed_node_goes_on_and_the_folder_alone_gives_the_same_res
     let refused = report(&lab.output());
     assert_eq!(refused.status.code(), Some(1));
     let line = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(line.contains("summary.json of this folder does not say"), "{line}");
+    assert!(line.contains("summary.json of this folder differs"), "{line}");
 }
 
 #[test]

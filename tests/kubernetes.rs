@@ -83,7 +83,7 @@ fn a_run_is_started_watched_collected_and_removed() {
     wait_for("the nodes' end", || {
         server.pods(NAMESPACE).iter().filter(|pod| pod["status"]["phase"] == "Succeeded").count().eq(&2).then_some(())
     });
-    assert!(done(&server, "status").0.contains("over: its nodes have ended"));
+    assert!(done(&server, "status").0.contains("ended: its nodes have ended"));
 
     let (out, told) = done(&server, "stop");
     assert!(out.contains("nothing of it is left"), "{out}");
@@ -95,7 +95,7 @@ fn a_run_is_started_watched_collected_and_removed() {
     assert!(told.ends_with("removed ConfigMap/run\nremoved Namespace/apollo-bench-one\n"), "{told}");
     assert_eq!(server.everything(), Vec::<String>::new());
     let (out, _) = done(&server, &format!("stop --namespace {NAMESPACE}"));
-    assert!(out.contains("there is nothing of a run in the namespace apollo-bench-one"), "{out}");
+    assert!(out.contains("no object of a run exists in the namespace apollo-bench-one"), "{out}");
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn two_runs_live_side_by_side_and_are_told_apart() {
     let (list, _) = done(&server, "list");
     assert!(list.contains("apollo-bench-one") && list.contains("apollo-bench-two"), "{list}");
     let (line, _) = fails(&server, "status", 2);
-    assert_eq!(line, "error: there are several runs: give --namespace (apollo-bench-one, apollo-bench-two)");
+    assert_eq!(line, "error: several runs exist: give --namespace (apollo-bench-one, apollo-bench-two)");
     done(&server, &format!("stop --namespace {NAMESPACE}"));
     let (status, _) = done(&server, "status");
     assert!(status.contains("in namespace apollo-bench-two") && !status.contains("Failed"), "{status}");
@@ -189,7 +189,7 @@ fn nodes_that_could_not_be_reached_for_a_while_stay_and_are_collected_later() {
     "node-1-x1yz".clone_into(&mut server.cluster.faults.unreachable.lock().unwrap());
     let (code, _, err) = run(server.command("collect --json --output").arg(server.folder.path().join("first")));
     assert_eq!(code, Some(1), "{err}");
-    assert!(err.contains("the nodes are alive and left up"), "{err}");
+    assert!(err.contains("the nodes are alive and keep running"), "{err}");
     assert!(server.pods(NAMESPACE).iter().all(|pod| pod["status"]["phase"] == "Running"));
     server.cluster.faults.unreachable.lock().unwrap().clear();
     let (code, result, err) = run(server.command("collect --json --output").arg(server.folder.path().join("second")));
@@ -229,7 +229,7 @@ fn a_refused_object_is_named_in_the_servers_words_and_what_was_made_before_is_re
             json!({ "causes": [{
             "reason": "FieldManagerConflict", "field": ".spec.parallelism", "message": "conflict with \"argocd\" using batch/v1"
         }] }),
-            "Job/node: fields of it belong to somebody else: .spec.parallelism (conflict with \"argocd\" using batch/v1)",
+            "Job/node: some of its fields belong to another manager: .spec.parallelism (conflict with \"argocd\" using batch/v1)",
         ),
     ] {
         let server = PlayingApiServer::start();
@@ -408,7 +408,7 @@ fn a_namespace_that_is_held_by_finalizers_is_named_and_stopping_may_be_repeated(
     server.cluster.faults.held.store(false, Ordering::Relaxed);
     done(&server, "stop");
     assert_eq!(server.everything(), Vec::<String>::new());
-    assert_eq!(done(&server, "stop").0, "there is nothing of a run in context playing\n");
+    assert_eq!(done(&server, "stop").0, "no object of a run exists in context playing\n");
 }
 
 #[test]
@@ -422,20 +422,12 @@ fn a_cluster_that_can_not_be_used_is_told_in_one_line_with_the_way_out() {
     says(
         &mut playing_api_server::bare_command("list"),
         2,
-        "there is no kubeconfig at /nowhere/.kube/config: give --kubeconfig",
+        "no kubeconfig exists at /nowhere/.kube/config: give --kubeconfig",
     );
     says(&mut server.command("list --context third"), 2, "has no context third: it has playing, other");
-    says(
-        &mut server.command("status"),
-        2,
-        "there is no run in context playing: 'apollo-bench cluster start' starts one",
-    );
+    says(&mut server.command("status"), 2, "no run exists in context playing: 'apollo-bench cluster start' starts one");
     server.cluster.faults.unauthorized.store(true, Ordering::Relaxed);
-    says(
-        &mut server.command("list"),
-        1,
-        "does not take the credentials of this context (401: Unauthorized): log in again",
-    );
+    says(&mut server.command("list"), 1, "refuses the credentials of this context (401: Unauthorized): log in again");
     server.write_kubeconfig("http://127.0.0.1:1");
     says(&mut server.command("list"), 1, "no answer from http://127.0.0.1:1: ");
     server.write_kubeconfig(&format!("https://127.0.0.1:{}", server.port));

@@ -316,9 +316,12 @@ fn what_is_left_of_the_shape_of_an_interface_that_is_gone_is_removed() {
     let lines: Vec<&str> = out.lines().rev().take(4).collect();
     assert_eq!(lines[0], "0", "{out}");
     assert!(
-        lines[1].starts_with("there is no interface e0;") && lines[1].ends_with("nothing to take away there"),
+        lines[1].starts_with("no interface has the name e0;") && lines[1].ends_with("nothing to remove there"),
         "{out}"
     );
-    assert!(lines[2].starts_with("apollo-in") && lines[2].contains("left of an interface that is gone"), "{out}");
+    assert!(
+        lines[2].starts_with("apollo-in") && lines[2].contains("remained of an interface that no longer exists"),
+        "{out}"
+    );
     assert!(!out.contains("\"e1\""), "{out}");
 }

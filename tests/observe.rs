@@ -105,7 +105,7 @@ fn every_query_has_an_answer(protocol: &str, extra: &str) {
     let Some(prometheus) = program("prometheus") else { return };
     let path = path_with(&prometheus);
     let run = Watched::start(&format!("--keep-open --timeout 6 --network-protocol {protocol} {extra}"), path.path());
-    run.wait_for_words("can be seen until Ctrl-C");
+    run.wait_for_words("stay up until Ctrl-C");
 
     let words = run.words();
     let without_grafana = words.lines().filter(|line| line.starts_with("grafana is not on the PATH")).count();

@@ -184,7 +184,7 @@ fn after_ctrl_c_the_nodes_go_on_and_the_same_command_collects_the_run() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
     let last = said.lines().last().unwrap();
-    assert!(last.starts_with("error: interrupted; the nodes go on: collect the run with "), "{said}");
+    assert!(last.starts_with("error: interrupted; the nodes continue: collect the run with "), "{said}");
     assert!(!network.output().join("summary.json").exists());
     let (exit, summary) = run(&mut network.remote("--json"));
     assert_exact(exit, &summary);
@@ -250,7 +250,7 @@ fn a_node_that_was_started_afresh_in_the_window_is_named() {
     network.nodes.push(network.node(1, &format!("--controlled {LIGHT}")));
     let (exit, summary) = result(first.output());
     assert_eq!(exit, Some(1));
-    assert!(reason(&summary).starts_with("node 1 was started afresh during the run"), "{summary:#}");
+    assert!(reason(&summary).starts_with("node 1 was restarted during the run"), "{summary:#}");
     assert_eq!(summary["nodes"].as_array().unwrap().len(), 2, "what it had said before is kept: {summary:#}");
 }
 

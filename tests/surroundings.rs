@@ -304,7 +304,7 @@ fn what_a_node_program_has_started_does_not_hold_the_ports_of_the_next_run() {
     fs::remove_dir_all(lab.output()).unwrap();
     let next = lab.command(SHORT).output().unwrap();
     assert_eq!(next.status.code(), Some(0), "{}", words(&next));
-    assert!(words(&next).contains("killed what a run that was killed has left"), "{}", words(&next));
+    assert!(words(&next).contains("killed the remains of a killed run"), "{}", words(&next));
     assert!(processes.iter().all(|process| !lives(*process)));
 }
 

@@ -370,7 +370,7 @@ impl ScenarioFlags {
         if let Some((flag, _)) = single.iter().find(|(_, given)| *given) {
             let names: Vec<&str> = scenario.traffic.iter().map(|class| class.name.as_str()).collect();
             return Err(usage(format!(
-                "{flag} does not say which of the classes {} it means: give --set traffic.NAME.KEY=VALUE",
+                "{flag} is ambiguous between the classes {}: give --set traffic.NAME.KEY=VALUE",
                 names.join(", ")
             )));
         }
@@ -446,7 +446,7 @@ impl LinkFlags {
             let links = read_links(path, scenario.nodes.count)?;
             if !links.default.is_unshaped() && patch != ShapePatch::default() {
                 return Err(usage(format!(
-                    "--links {}: both [default] and flags such as --latency say what all links are like: give one",
+                    "--links {}: both [default] and flags such as --latency set the shape of all links: give one",
                     path.display()
                 )));
             }

@@ -29,7 +29,7 @@ pub(crate) fn swept<T>(check: impl Fn() -> Result<T, UsageError>) -> Result<T, U
     }
     let killed = kill_orphans();
     if killed > 0 {
-        tell(&format!("killed what a run that was killed has left: {killed} processes"));
+        tell(&format!("killed the remains of a killed run: {killed} processes"));
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let removed = runtime.ok().and_then(|runtime| {

@@ -184,10 +184,10 @@ fn unread(error: &KubeconfigError) -> String {
     let way = "give --kubeconfig FILE, or set KUBECONFIG (for GKE: gcloud container clusters get-credentials NAME)";
     match error {
         KubeconfigError::ReadConfig(error, path) if error.kind() == io::ErrorKind::NotFound => {
-            format!("there is no kubeconfig at {}: {way}", path.display())
+            format!("no kubeconfig exists at {}: {way}", path.display())
         }
         KubeconfigError::ReadConfig(error, path) => format!("the kubeconfig {}: {error}", path.display()),
-        KubeconfigError::FindPath => format!("there is no kubeconfig: {way}"),
+        KubeconfigError::FindPath => format!("no kubeconfig was found: {way}"),
         other => one_line(&format!("the kubeconfig: {other}")),
     }
 }

@@ -126,7 +126,7 @@ impl ContainerLog {
             if restarts.is_some_and(|before| status.restart_count > before) {
                 // Lines that the container wrote before its restart and that were not read yet.
                 let _ = self.stream(&mut position, true).await;
-                self.send("-- the container was started again --".into()).await;
+                self.send("-- the container was restarted --".into()).await;
             }
             restarts = Some(status.restart_count);
             let before = position.clone();

@@ -208,7 +208,7 @@ async fn remove_namespace(cluster: &Cluster, what: &Remove<'_>, tell: Tell<'_>) 
         let held = held_by(&namespace);
         if since.elapsed() > what.limit {
             let line =
-                format!("{name} is still being removed{held}; the cluster goes on with it, and this may be repeated");
+                format!("{name} is still being removed{held}; the cluster continues, and the command may be repeated");
             return Err(KubernetesError::Failed(one_line(&line)));
         }
         if since.elapsed() > PATIENCE && !std::mem::replace(&mut told_waiting, true) {

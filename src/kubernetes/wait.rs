@@ -277,9 +277,9 @@ impl<'a> Waiting<'a> {
         if let Some((_, refused)) = &self.refused {
             words.push(refused.clone());
         } else if words.is_empty() {
-            words.push("pods that were not made yet".into());
+            words.push("pods that were not created yet".into());
         }
         let seconds = self.wait.limit.as_secs();
-        format!("not all pods are there after {seconds} s ({progress}); waiting for: {}", words.join("; "))
+        format!("some pods are missing after {seconds} s ({progress}); waiting for: {}", words.join("; "))
     }
 }

@@ -35,7 +35,7 @@ pub enum Malformed {
     #[error("{0} bytes are fewer than the header's {HEADER_SIZE}")]
     TooShort(usize),
     /// The length of the payload differs from the one in the header.
-    #[error("the header states {stated} payload bytes, {actual} came")]
+    #[error("the header states {stated} payload bytes, {actual} arrived")]
     LengthMismatch {
         /// Payload bytes by the header.
         stated: u64,

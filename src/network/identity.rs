@@ -64,7 +64,7 @@ mod tests {
         if std::env::var_os("UPDATE_DOCS").is_some() {
             std::fs::write(path, &table).unwrap();
         }
-        assert!(std::fs::read_to_string(path).unwrap() == table, "{path}: UPDATE_DOCS=1 cargo test writes it anew");
+        assert!(std::fs::read_to_string(path).unwrap() == table, "{path}: UPDATE_DOCS=1 cargo test writes it again");
     }
 
     #[test]

@@ -146,7 +146,7 @@ impl TrafficDriver {
         let mut readiness = self.node.life().readiness.clone();
         let limit = self.node.args.ready_timeout();
         if timeout(limit, readiness.wait_for(Readiness::is_ready)).await.is_err() {
-            warn!(readiness = %*readiness.borrow(), "not ready after {limit:?}: traffic starts all the same");
+            warn!(readiness = %*readiness.borrow(), "not ready after {limit:?}: traffic starts nevertheless");
         }
     }
 

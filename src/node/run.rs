@@ -194,7 +194,7 @@ async fn live(node: Arc<Node>) -> Result<(), Failure> {
     let over = async {
         tokio::select! {
             cause = interrupts.next() => info!("{cause}"),
-            () = node.end.notified() => info!("told to end"),
+            () = node.end.notified() => info!("ending on request"),
             () = tokio::time::sleep(Duration::from_secs(node.args.lifetime_seconds)) => info!("timeout"),
         }
     };

@@ -47,7 +47,7 @@ async fn ask(client: &NodeClient) -> Result<Clock, String> {
             best = Some(Clock { offset, boot_id: reading.boot_id });
         }
     }
-    best.ok_or_else(|| "it does not tell its clock".into())
+    best.ok_or_else(|| "it does not report its clock".into())
 }
 
 /// For each node, the lowest node with the same clock.

@@ -98,7 +98,7 @@ impl Load<'_> {
     pub(super) fn judge(&self) -> Sustained {
         let backlog_by_third = self.backlog();
         let Some([first, .., last]) = backlog_by_third else {
-            let reason = "the window did not pass whole".to_owned();
+            let reason = "the window did not pass completely".to_owned();
             return Sustained { sustained: None, reason, backlog_by_third };
         };
         if self.expected == 0 {

@@ -305,7 +305,7 @@ fn phases_that_can_not_be_used_are_a_reason_and_no_panic() {
         run.verdict.reasons.join("\n")
     };
     let reasons = with(|node| node.phases.push(PhaseSummary::default()));
-    assert_eq!(reasons, "node 1 tells of 3 phases and the run has 2: what it counted in them is left out");
+    assert_eq!(reasons, "node 1 reports 3 phases and the run has 2: its counts of phases are left out");
     assert!(with(|node| node.phases.truncate(1)).contains("do not add up"));
     assert!(with(|node| node.phases[1].from_unix_nanos += 1).contains("at other times"));
     assert!(with(|node| node.phases[1].sent = u64::MAX).contains("do not add up"));

@@ -98,7 +98,7 @@ impl Shape {
             }
         }
         if jitter_millis > latency_millis {
-            return error(format!("jitter {jitter_millis} is above latency {latency_millis}: no packet comes early"));
+            return error(format!("jitter {jitter_millis} is above latency {latency_millis}: no packet arrives early"));
         }
         if reorder_percent > 0.0 && latency_millis == 0.0 {
             return error("reorder needs a latency: packets overtake by going without it".into());

@@ -136,7 +136,10 @@ impl Interface {
         let links = links()?;
         links.iter().find(|link| link.ifname == name).map(Self::of).ok_or_else(|| {
             let names: Vec<&str> = links.iter().map(|link| link.ifname.as_str()).collect();
-            ShapingError::NoInterface(format!("there is no interface {name}; there are {}", names.join(", ")))
+            ShapingError::NoInterface(format!(
+                "no interface has the name {name}; the interfaces are {}",
+                names.join(", ")
+            ))
         })
     }
 
@@ -221,7 +224,7 @@ impl Interface {
         let Some(Qdisc { kind, handle, .. }) = foreign else { return Ok(()) };
         let place = if kind == "ingress" || kind == "clsact" { kind.as_str() } else { "root" };
         Err(ShapingError::Conflict(format!(
-            "{interface} has a qdisc of somebody else, {kind} {handle} take it away first (tc qdisc del dev {interface} \
+            "{interface} has a foreign qdisc, {kind} {handle} remove it first (tc qdisc del dev {interface} \
              {place})"
         )))
     }

@@ -56,7 +56,7 @@ pub(super) fn plan_argument(plan: &InterfacePlan) -> Result<String, String> {
     let json = serde_json::to_string(plan).map_err(|error| error.to_string())?;
     if json.len() >= LONGEST_ARGUMENT {
         return Err(format!(
-            "{} peers with links of their own are more than a container can be told of: fewer nodes, or --backend netns",
+            "{} peers with links of their own exceed the maximum size of a container's arguments: use fewer nodes, or --backend netns",
             plan.peers.len()
         ));
     }
@@ -258,7 +258,7 @@ impl End {
     /// Reason of the end, to follow the node's name.
     pub(super) fn tells(&self, memory: MemoryLimit) -> String {
         match self {
-            Self::Lost(words) => format!("is no longer to be seen in Docker: {words}"),
+            Self::Lost(words) => format!("is no longer visible in Docker: {words}"),
             Self::Ended(state) if !state.error.is_empty() => {
                 let words: Vec<&str> = state.error.split_whitespace().collect();
                 format!("does not start: {}", words.join(" "))

@@ -58,7 +58,7 @@ impl Program {
     /// # Errors
     /// Fails if what would be started is not what the run began with.
     pub(super) fn executable(&self) -> Result<PathBuf, String> {
-        let again = "a node that is started again must run the program that the run began with: leave the file alone during \
+        let again = "a restarted node must run the program that the run began with: leave the file alone during \
                      the run, or replace it by renaming another over it";
         let now = self.file.metadata().map_err(|error| error.to_string())?;
         if Identity::of(&now) != self.identity {
@@ -68,7 +68,7 @@ impl Program {
             // By this process's descriptor, because a child's descriptor may be another file by then.
             return Ok(format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd()).into());
         }
-        let named = self.path.metadata().map_err(|error| format!("the script is not there any more: {error}"))?;
+        let named = self.path.metadata().map_err(|error| format!("the script no longer exists: {error}"))?;
         if Identity::of(&named) != self.identity {
             return Err("another script is in its place since the run began; leave it alone during the run".into());
         }

@@ -35,7 +35,7 @@ impl FromStr for Endpoint {
         let wrong = |why: &str| Err(format!("'{text}' {why}; write HOST:PORT, as in 10.0.0.7:2000 or [fd00::7]:2000"));
         let rest = match text.split_once("://") {
             Some(("http", rest)) => rest,
-            Some(_) => return wrong("is no address of a node, which speaks http alone"),
+            Some(_) => return wrong("is no address of a node, which uses http only"),
             None => text,
         };
         let authority = rest.strip_suffix('/').unwrap_or(rest);
@@ -141,7 +141,7 @@ mod tests {
             ("[]:2000", "names no host"),
             ("me@host:2000", "names no host"),
             ("a b:2000", "names no host"),
-            ("https://host:2000", "speaks http alone"),
+            ("https://host:2000", "uses http only"),
             ("http://host:2000/summary", "has a path"),
         ] {
             let line = read(text).unwrap_err();
