@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_taken_whole_or_not_at_all_and_never_shown() {
+    fn a_token_is_accepted_completely_or_refused_and_never_shown() {
         let token = RunToken::parse(" 0123456789abcdef\n").unwrap();
         assert!(token.authorizes(b"Bearer 0123456789abcdef") && token.authorizes(b"bearer 0123456789abcdef"));
         for wrong in

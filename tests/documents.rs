@@ -202,7 +202,7 @@ fn no_sentence_of_the_documents_begins_with_a_banned_word() {
 }
 
 #[test]
-fn the_parts_of_these_tests_find_what_they_look_for() {
+fn the_parts_of_these_tests_find_the_right_places() {
     let page = "# Title\n\n## A `b.json`, c\n\nText goes\nwhat on. Most of it. (How so)\n\n- one that\n\n| x | most y |\n\
                 ```\nWhere\n```\n## Title\n";
     assert_eq!(anchors(page), ["title", "a-bjson-c", "title-1"].map(str::to_owned).into());

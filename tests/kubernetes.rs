@@ -99,7 +99,7 @@ fn a_run_is_started_watched_collected_and_removed() {
 }
 
 #[test]
-fn two_runs_live_side_by_side_and_are_told_apart() {
+fn two_runs_exist_side_by_side_and_are_distinguished() {
     let server = PlayingApiServer::start();
     done(&server, &format!("start {RUN}"));
     done(&server, &format!("start {}", RUN.replace("one", "two")));
@@ -125,7 +125,7 @@ fn a_namespace_of_somebody_else_stays_as_it_was() {
 }
 
 #[test]
-fn what_others_have_in_the_namespace_under_the_same_instance_stays() {
+fn foreign_objects_with_the_same_instance_in_the_namespace_stay() {
     let server = PlayingApiServer::start();
     server.make_namespace("team");
     let labels = json!({ "app.kubernetes.io/instance": "team", "app.kubernetes.io/managed-by": "Helm" });
@@ -150,7 +150,7 @@ fn what_others_have_in_the_namespace_under_the_same_instance_stays() {
 }
 
 #[test]
-fn of_two_who_start_a_run_at_once_the_second_is_refused_and_removes_nothing_of_the_first() {
+fn of_two_concurrent_starts_the_second_is_refused_and_removes_nothing_of_the_first() {
     let server = PlayingApiServer::start();
     server.make_namespace("team");
     let labels = json!({
@@ -206,7 +206,7 @@ fn a_dry_run_asks_the_server_and_leaves_nothing() {
 }
 
 #[test]
-fn a_refused_object_is_named_in_the_servers_words_and_what_was_made_before_is_removed() {
+fn a_refused_object_is_named_in_the_servers_words_and_earlier_objects_are_removed() {
     for (code, reason, message, details, says) in [
         (
             403,
@@ -251,7 +251,7 @@ fn links_that_are_not_as_asked_for_are_measured_from_outside_and_refuse_the_star
 }
 
 #[test]
-fn what_is_to_be_kept_on_failure_is_kept() {
+fn objects_to_be_kept_on_failure_are_kept() {
     let server = PlayingApiServer::start();
     server.cluster.faults.refuse("Job/node", 403, "Forbidden", "no", json!({}));
     let (_, told) = fails(&server, &format!("start {RUN} --keep-on-failure"), 1);
@@ -262,7 +262,7 @@ fn what_is_to_be_kept_on_failure_is_kept() {
 }
 
 #[test]
-fn what_holds_pods_up_is_named_with_its_reason_and_nothing_is_left() {
+fn the_trouble_of_pods_is_named_with_its_reason_and_no_object_is_left() {
     let short = RUN.replace("ready-timeout-seconds 30", "ready-timeout-seconds 4");
     let out_of_memory =
         "node-1: OOMKilled: container node needed more memory than its limit: give a higher --memory-limits";
@@ -304,7 +304,7 @@ fn ctrl_c_before_the_start_leaves_nothing() {
 }
 
 #[test]
-fn a_watch_that_is_cut_or_has_forgotten_the_past_goes_on() {
+fn a_watch_that_is_cut_or_too_old_continues() {
     let server = PlayingApiServer::start();
     let faults = &server.cluster.faults;
     faults.cut_watch_after.store(1, Ordering::Relaxed);
@@ -315,7 +315,7 @@ fn a_watch_that_is_cut_or_has_forgotten_the_past_goes_on() {
 }
 
 #[test]
-fn logs_that_are_cut_in_the_middle_of_a_line_come_whole_and_once() {
+fn logs_that_are_cut_in_the_middle_of_a_line_arrive_completely_and_once() {
     let server = PlayingApiServer::start();
     done(&server, &format!("start {RUN}"));
     let lines: Vec<String> = (0..60).map(|line| format!("line {line} of the pod")).collect();
@@ -412,7 +412,7 @@ fn a_namespace_that_is_held_by_finalizers_is_named_and_stopping_may_be_repeated(
 }
 
 #[test]
-fn a_cluster_that_can_not_be_used_is_told_in_one_line_with_the_way_out() {
+fn an_unusable_cluster_is_reported_in_one_line_with_the_fix() {
     let says = |command: &mut Command, with: i32, words: &str| {
         let (code, out, err) = run(command);
         assert_eq!((code, err.lines().count()), (Some(with), 1), "{out}{err}");
@@ -491,7 +491,7 @@ fn the_image_of_this_machine_is_pushed_and_run_by_its_digest() {
 }
 
 #[test]
-fn a_server_whose_certificate_is_nobodys_is_not_believed() {
+fn a_server_with_an_unknown_certificate_is_not_trusted() {
     let Some(path) = path_of(&["openssl"]) else { return };
     let (server, port) = (PlayingApiServer::start(), support::free_ports(1));
     let folder = server.folder.path();

@@ -270,7 +270,7 @@ fn refused(args: &[&str], path: Option<&Path>) -> String {
 }
 
 #[test]
-fn what_cannot_be_watched_is_refused_before_anything_starts() {
+fn monitoring_that_can_not_work_is_refused_before_anything_starts() {
     let empty = tempfile::tempdir().unwrap();
     let text = refused(&["--observe"], Some(empty.path()));
     assert!(text.starts_with("error: --observe has nothing to start: prometheus is not on the PATH"), "{text}");
@@ -300,7 +300,7 @@ fn a_port_of_a_node_is_not_given_to_prometheus() {
 }
 
 #[test]
-fn turns_share_what_is_offered() {
+fn turns_share_the_offered_load() {
     let lab = Lab::new(3);
     let args = "--mode rr --round-duration-seconds 1 --heartbeat-millis 20 --timeout 60 --warm-up-seconds 0";
     let _running = Running::start(&mut lab.command(args));

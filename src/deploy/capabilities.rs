@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_need_that_is_not_met_is_told() {
+    fn the_first_unmet_need_is_reported() {
         let needs = [Need::Profiles, Need::Ipv6, Need::Rates];
         let UsageError(line) = check(&process::CAPABILITIES, needs).unwrap_err();
         assert!(line.starts_with("--ipv6"), "{line}");

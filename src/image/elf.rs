@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_program_is_left_alone() {
+    fn a_file_that_is_no_program_is_left_alone() {
         for text in ["", "#!/bin/sh\n", "\x7fELF"] {
             let mut data = text.as_bytes().to_vec();
             assert!(!strip(&mut data));

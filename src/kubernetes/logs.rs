@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_that_begins_again_brings_only_what_is_new() {
+    fn a_restarted_stream_brings_only_new_lines() {
         let all = [
             "2026-01-01T00:00:00.1Z a",
             "2026-01-01T00:00:00.5Z b",

@@ -178,7 +178,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_composed_is_what_is_read(
+        fn a_composed_message_is_read_unchanged(
             sender: u64, index: u64, time: u64, size in HEADER_SIZE..3000_usize,
             run_id in 1..u64::MAX, class: u16, trial: u16, send_lag_micros: u64, life: u64, sent_before: u64,
         ) {

@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_dialled_is_refused_with_the_way_out() {
+    fn an_address_that_can_not_be_dialled_is_refused_with_the_fix() {
         for (text, advice) in [
             ("127.0.0.1:10000".to_owned(), "write it like"),
             (String::new(), "names no peer"),

@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_copy_counts_until_it_is_gone() {
+    fn a_copy_counts_until_it_is_dropped() {
         let backlog = Backlog::default();
         let held = [backlog.hold(Bytes::new()), backlog.hold(Bytes::new())];
         assert_eq!(backlog.count(), 2);

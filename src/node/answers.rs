@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_logical_message_is_complete_with_its_last_part_in_whatever_order_they_come() {
+    fn a_logical_message_is_complete_with_its_last_part_in_any_order() {
         let mut incomplete = Incomplete::default();
         let came = [(0, 0), (0, 1), (1, 0), (0, 0), (0, 1), (1, 0)];
         let complete: Vec<bool> = came.map(|(sender, number)| incomplete.is_last(sender, number, 2)).into();

@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_node_that_comes_back_may_be_late() {
+    fn only_a_rejoining_node_may_be_late() {
         let back = StartOrder { rejoining: true, ..StartOrder::at(10) };
         assert_eq!(back.check(20, false), Ok(()));
         let gone = |gone_since| StartOrder { gone_since_unix_nanos: Some(gone_since), ..back.clone() };

@@ -426,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn rates_are_of_what_arrived_in_the_window_whenever_it_was_meant_to_be_sent() {
+    fn rates_count_arrivals_in_the_window_for_any_intended_time() {
         let mut windows = Windows::new(&span(vec![]), None);
         for (intended, now) in [(900, 999), (900, 1_000), (1_500, 1_999), (1_999, 2_000)] {
             windows.received(&arrived(1, intended, now), DeliveryKind::InOrder);
@@ -493,7 +493,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_come_back_does_not_count_what_the_life_before_may_have_counted() {
+    fn a_rejoined_node_does_not_count_messages_of_its_earlier_life() {
         let back = MeasurementWindow { rejoined_from: Some(1_400), ..span(vec![1_300, 1_600]) };
         let mut windows = Windows::new(&back, None);
         windows.received(&arrived(1, 1_399, 1_450), DeliveryKind::InOrder);

@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn duplicates_and_packets_sent_ahead_are_judged_as_what_they_are() {
+    fn duplicates_and_reordered_packets_are_judged_by_their_own_rules() {
         let lossy = LinkMeasured {
             one_way: around(50, 9),
             packets: 1000,

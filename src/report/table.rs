@@ -457,7 +457,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_of_phases_fits_120_characters_whatever_happened() {
+    fn the_table_of_phases_fits_120_characters_for_any_events() {
         let quantile = |quantile, micros| Quantile { quantile, at_least_micros: Some(micros), ..Quantile::default() };
         let quantiles = vec![quantile(0.5, 123_450), quantile(0.99, 987_650), quantile(1.0, 12_345_678)];
         let delay = DelaySummary { count: 1, quantiles, ..DelaySummary::default() };

@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_is_refused_by_name() {
+    fn an_impossible_value_is_refused_by_name() {
         for (text, says) in [
             ("latency", "'latency' is none of"),
             ("speed=3", "'speed=3' is none of"),

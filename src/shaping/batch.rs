@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bucket_holds_no_frame_but_what_late_timers_need() {
+    fn a_bucket_holds_only_the_bytes_of_late_timers() {
         assert_eq!(burst_bytes(100_000, 0), 50);
         assert_eq!(burst_bytes(1_000_000, 0), 500);
         assert_eq!(burst_bytes(1_000_000, 4000), 4000, "timers that fire each 4 ms");
@@ -403,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_only_replaces_shapes_and_what_is_blocked() {
+    fn a_change_replaces_only_shapes_and_blocked_addresses() {
         let peers = vec![PeerRule { addresses: vec!["10.0.0.2".parse().unwrap()], shape: Shape::default() }];
         let before = InterfacePlan { peers, blockable: true, adjustable_delay: true, ..InterfacePlan::default() };
         let mut after = before.clone();
@@ -440,7 +440,7 @@ mod tests {
     }
 
     #[test]
-    fn the_qdiscs_of_a_rate_are_told_by_their_handle() {
+    fn the_handle_identifies_the_qdiscs_of_a_rate() {
         for handle in ["ab0:", "6000:", "67d0:"] {
             assert!(is_rate(handle), "{handle}");
         }

@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn what_keeps_docker_from_being_used_has_a_way_out() {
+    fn every_error_of_an_unusable_docker_names_the_fix() {
         for (words, way_out) in [
             ("permission denied while trying to connect to the Docker daemon socket", "usermod"),
             ("Cannot connect to the Docker daemon at unix:///var/run/docker.sock", "systemctl start"),

@@ -334,7 +334,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_end_tells_its_reason() {
+    fn the_end_of_a_container_states_its_reason() {
         let memory = MemoryLimit(2 << 30);
         let ended = |exit_code, out_of_memory, error: &str| {
             End::Ended(State { exit_code, out_of_memory, error: error.into(), ..State::default() })

@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_endpoint_is_refused_in_one_line_that_shows_how_it_is_written() {
+    fn an_invalid_endpoint_is_refused_in_one_line_with_the_right_format() {
         for (text, says) in [
             ("", "has no port"),
             ("10.0.0.7", "has no port"),

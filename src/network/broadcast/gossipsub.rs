@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_topic_tells_its_class_unless_several_share_it() {
+    fn a_topic_identifies_its_class_unless_several_share_it() {
         let topics = Topics::new([(0, "own"), (2, "shared"), (5, "shared")].into_iter());
         let class = |class| topics.classes[&topics.by_class[&class]];
         assert_eq!((class(0), class(2), class(5)), (Some(0), None, None));
