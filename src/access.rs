@@ -38,7 +38,7 @@ impl RunToken {
     /// Reads a token from text, without the space around it.
     ///
     /// # Errors
-    /// One line that says what a token is; it never repeats the text.
+    /// One line with the format of a token; it never repeats the text.
     pub fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
         if !LENGTHS.contains(&text.len()) || !text.bytes().all(|byte| byte.is_ascii_graphic()) {

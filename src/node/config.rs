@@ -160,7 +160,7 @@ impl NodeConfig {
     /// Token of a controlled node; none for an uncontrolled node.
     ///
     /// # Errors
-    /// A controlled node without one: whoever reached its endpoint could end its run.
+    /// A controlled node without a token: everyone who reaches its endpoint could end its run.
     pub fn token(&self) -> Result<Option<RunToken>, UsageError> {
         if !self.controlled {
             return Ok(None);

@@ -56,7 +56,7 @@ impl Workload {
     /// The workload of a resolved scenario.
     ///
     /// # Errors
-    /// One line that says why it is none.
+    /// One line with the reason why it is none.
     pub fn of(scenario: &Scenario) -> Result<Self, UsageError> {
         let num_nodes = scenario.nodes.count;
         let neighbours = scenario.neighbours().map_err(|error| UsageError(error.to_string()))?;
