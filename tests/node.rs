@@ -124,7 +124,7 @@ fn a_lone_node_serves_its_endpoint_and_ends_on_sigterm_with_its_summary_written(
     node.signal("TERM");
     assert_eq!(node.output().status.code(), Some(0));
     let summary: Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
-    assert_eq!(summary["schema_version"], 2);
+    assert_eq!(summary["schema_version"], 3);
     assert_eq!(summary["phase"], "finished");
     assert_eq!(summary["peer_id"], "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN");
 }

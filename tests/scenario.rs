@@ -193,11 +193,10 @@ fn check_names_every_broken_file_in_a_line_and_passes_the_shipped_ones() {
     let output = bench(&["scenario", "check", &broken, &good[0], &missing]);
     assert_eq!(output.status.code(), Some(2));
     let said = text(&output.stderr);
-    let place =
-        format!("error: {broken}:4:1: traffic[0].senders: node 5 is outside of the network: its nodes are 0 to 4");
+    let place = format!("error: {broken}:4:1: traffic[0].senders 5 is outside of the network: its 5 nodes are 0 to 4");
     assert!(said.contains(&place) && said.contains("No such file"), "{said}");
     assert_eq!(said.lines().count(), 2);
-    for (file, says) in [(&broken, "node 5 is outside"), (&missing, "No such file")] {
+    for (file, says) in [(&broken, "senders 5 is outside"), (&missing, "No such file")] {
         let output = bench(&["run", file]);
         assert_eq!(output.status.code(), Some(2));
         assert!(text(&output.stderr).contains(says), "{}", text(&output.stderr));

@@ -59,8 +59,9 @@ pub(super) fn parse_words<C: Parser>(
 
 /// Message of clap in one line, up to its usage.
 fn one_line(text: &str) -> String {
-    let said = text.split("\n\nUsage:").next().unwrap_or(text).split("\n\nFor more information").next().unwrap_or(text);
-    let words: Vec<&str> = said.trim_start_matches("error:").split_whitespace().collect();
+    let error =
+        text.split("\n\nUsage:").next().unwrap_or(text).split("\n\nFor more information").next().unwrap_or(text);
+    let words: Vec<&str> = error.trim_start_matches("error:").split_whitespace().collect();
     format!("{} (see --help)", words.join(" "))
 }
 

@@ -1,6 +1,6 @@
 //! Command lines of both programs: their arguments, their commands, and the exit codes.
 //!
-//! Every command returns `Result<(), CliError>`; only [`CliError::exit`] makes exit codes of it.
+//! Every command returns `Result<(), CliError>`; only `CliError::exit` makes exit codes of it.
 
 mod arguments;
 mod choices;

@@ -204,3 +204,24 @@ fn run(cli: Cli) -> Result<(), CliError> {
         Command::Man { folder } => write_man_pages(&folder, [Cli::command(), NodeCommand::command()]),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_that_have_a_new_name_are_taken_by_their_old_one_and_not_shown() {
+        for (command, old) in [
+            (&["local"][..], &["--certificate-seconds=1", "--tolerance-percent=3"][..]),
+            (&["remote"], &["--certificate-seconds=1", "--tolerance-percent=3"]),
+            (&["cluster", "manifests"], &["--share-hosts", "--collect-within-seconds=60"]),
+        ] {
+            let words = ["apollo-bench"].iter().chain(command);
+            assert!(Cli::try_parse_from(words.clone().chain(old)).is_ok(), "{command:?}");
+            let Err(help) = Cli::try_parse_from(words.chain(&["--help"])) else { unreachable!() };
+            for flag in old {
+                assert!(!help.to_string().contains(flag.split('=').next().unwrap()), "{flag}");
+            }
+        }
+    }
+}

@@ -1,8 +1,8 @@
 //! Deployments: the places in which the nodes of a run live.
 //!
-//! A [`Deployment`] is a network of running nodes, with all actions on them except those over HTTP. Each kind has a
-//! folder: [`process`], [`netns`], [`docker`] and [`remote`]; [`kubernetes`] has the objects of a run there, whose
-//! nodes are remote ones. The [`Capabilities`] of a kind are compared with the needs of a run before anything starts.
+//! A `Deployment` is a network of running nodes, with all actions on them except those over HTTP. Each kind has a
+//! folder: `process`, `netns`, `docker` and `remote`; `kubernetes` has the objects of a run there, whose
+//! nodes are remote ones. The `Capabilities` of a kind are compared with the needs of a run before anything starts.
 
 mod capabilities;
 mod deployment;

@@ -50,17 +50,17 @@ pub(super) fn explain(error: &Error, doing: &str, server: &str) -> KubernetesErr
 }
 
 fn refusal(status: &Status, doing: &str, server: &str) -> String {
-    let words = if status.message.is_empty() { &status.reason } else { &status.message };
+    let text = if status.message.is_empty() { &status.reason } else { &status.message };
     match status.code {
         401 => format!(
-            "{server} refuses the credentials of this context (401: {words}): log in again, or give another --context"
+            "{server} refuses the credentials of this context (401: {text}): log in again, or give another --context"
         ),
-        403 => format!("{doing}: forbidden: {words}"),
+        403 => format!("{doing}: forbidden: {text}"),
         409 if status.reason == "Conflict" && !owners(status).is_empty() => {
             format!("{doing}: some of its fields belong to another manager: {}", owners(status).join("; "))
         }
-        code if words.is_empty() => format!("{doing}: {server} answers {code}"),
-        code => format!("{doing}: {words} ({code})"),
+        code if text.is_empty() => format!("{doing}: {server} answers {code}"),
+        code => format!("{doing}: {text} ({code})"),
     }
 }
 
@@ -87,34 +87,34 @@ fn credentials(error: &AuthError) -> String {
 
 /// Reason why the server can't be reached.
 fn transport(error: &Error, server: &str) -> String {
-    let mut words = error.to_string();
+    let mut text = error.to_string();
     let mut source = error.source();
     let mut kind = None;
     while let Some(behind) = source {
         if let Some(io) = behind.downcast_ref::<io::Error>() {
             kind = Some(io.kind());
         }
-        let said = behind.to_string();
-        if !words.contains(&said) {
-            words = format!("{words}: {said}");
+        let cause = behind.to_string();
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
         }
         source = behind.source();
     }
     // The client's names of its own layers mean nothing to the user.
     for layer in ["ServiceError: ", "HyperError: ", "client error (Connect): "] {
-        words = words.replace(layer, "");
+        text = text.replace(layer, "");
     }
-    if words.contains("certificate") || words.contains("UnknownIssuer") {
+    if text.contains("certificate") || text.contains("UnknownIssuer") {
         return format!(
-            "the certificate of {server} is not trusted: {words}; see certificate-authority in the kubeconfig"
+            "the certificate of {server} is not trusted: {text}; see certificate-authority in the kubeconfig"
         );
     }
     let hint = match kind {
         Some(io::ErrorKind::ConnectionRefused) => "is the cluster up?",
-        _ if words.contains("lookup") || words.contains("dns") => "is its name right, and does DNS know it from here?",
+        _ if text.contains("lookup") || text.contains("dns") => "is its name right, and does DNS know it from here?",
         _ => "can it be reached from here (VPN, firewall)?",
     };
-    format!("no answer from {server}: {words}: {hint}")
+    format!("no answer from {server}: {text}: {hint}")
 }
 
 #[cfg(test)]

@@ -71,7 +71,7 @@ impl Drop for Forward {
 }
 
 /// Receives a line when a port breaks and when it works again.
-pub type Told = Arc<dyn Fn(&str) + Send + Sync>;
+pub type Report = Arc<dyn Fn(&str) + Send + Sync>;
 
 struct Port {
     cluster: Cluster,
@@ -80,7 +80,7 @@ struct Port {
     /// Pod of the last connection.
     pod: Mutex<Option<String>>,
     broken: AtomicBool,
-    told: Told,
+    report: Report,
 }
 
 /// Opens a port on 127.0.0.1 that leads to the pod that exists when a client connects. `local` 0 takes a free port.
@@ -91,7 +91,7 @@ pub async fn forward(
     cluster: &Cluster,
     target: ForwardTarget,
     local: u16,
-    told: Told,
+    report: Report,
 ) -> Result<Forward, KubernetesError> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, local));
     let listener = TcpListener::bind(address).await.map_err(|error| {
@@ -105,7 +105,7 @@ pub async fn forward(
         target,
         pod: Mutex::new(None),
         broken: AtomicBool::new(false),
-        told,
+        report,
     });
     Ok(Forward { local, task: tokio::spawn(accept(listener, port)) })
 }
@@ -161,14 +161,14 @@ impl Port {
             }
         }
         if through.load(Ordering::Relaxed) && self.broken.swap(false, Ordering::Relaxed) {
-            (self.told)(&format!("{}: back", self.target.name));
+            (self.report)(&format!("{}: back", self.target.name));
         }
         forwarder.abort();
     }
 
     fn breaks(&self, why: &str) {
         if !self.broken.swap(true, Ordering::Relaxed) {
-            (self.told)(&format!("{}: broken: {why}", self.target.name));
+            (self.report)(&format!("{}: broken: {why}", self.target.name));
         }
     }
 

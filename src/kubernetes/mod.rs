@@ -22,7 +22,7 @@ pub use apply::{Apply, apply, create};
 pub use connect::{Access, Cluster};
 pub use error::KubernetesError;
 pub use follow::{Follow, Read, follow, read};
-pub use forward::{Forward, ForwardTarget, Told, forward};
+pub use forward::{Forward, ForwardTarget, Report, forward};
 pub use logs::LogLine;
 pub use pods::{PodState, list_pods};
 pub use remove::{Remove, Removed, remove};

@@ -75,7 +75,7 @@ impl PodState {
             image_id: first.map(|container| container.image_id.clone()).filter(|id| !id.is_empty()),
             started: !containers.is_empty() && containers.len() >= expected && containers.iter().all(runs),
             ended,
-            reason: troubles(pod).into_iter().next().map(|trouble| trouble.words()).or_else(|| waits_for(pod)),
+            reason: troubles(pod).into_iter().next().map(|trouble| trouble.to_string()).or_else(|| waits_for(pod)),
             component,
             phase,
         }

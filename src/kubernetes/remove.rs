@@ -98,7 +98,7 @@ pub async fn remove(cluster: &Cluster, what: &Remove<'_>, tell: Tell<'_>) -> Res
     };
     let own = namespace.is_some_and(|namespace| what.is_own(&namespace));
     let mut asked: BTreeMap<String, DynamicObject> = BTreeMap::new();
-    let (since, mut told_waiting) = (Instant::now(), false);
+    let (since, mut reported_waiting) = (Instant::now(), false);
     loop {
         let present = present(cluster, what, tell, since.elapsed() < LOOK).await?;
         for (name, object) in &present {
@@ -123,7 +123,7 @@ pub async fn remove(cluster: &Cluster, what: &Remove<'_>, tell: Tell<'_>) -> Res
         if since.elapsed() > what.limit {
             return Err(KubernetesError::Failed(still_there(&asked, &present)));
         }
-        if since.elapsed() > PATIENCE && !std::mem::replace(&mut told_waiting, true) {
+        if since.elapsed() > PATIENCE && !std::mem::replace(&mut reported_waiting, true) {
             tell(&still_there(&asked, &present));
         }
         sleep(LOOK).await;
@@ -199,7 +199,7 @@ async fn remove_namespace(cluster: &Cluster, what: &Remove<'_>, tell: Tell<'_>) 
         Err(KubernetesError::Refused { code: 409, .. }) | Ok(_) => {}
         Err(error) => return Err(error),
     }
-    let (since, mut told_waiting) = (Instant::now(), false);
+    let (since, mut reported_waiting) = (Instant::now(), false);
     loop {
         let Some(namespace) = cluster.ask(&name, api.get_opt(what.namespace)).await? else {
             tell(&format!("removed {name}"));
@@ -211,7 +211,7 @@ async fn remove_namespace(cluster: &Cluster, what: &Remove<'_>, tell: Tell<'_>) 
                 format!("{name} is still being removed{held}; the cluster continues, and the command may be repeated");
             return Err(KubernetesError::Failed(one_line(&line)));
         }
-        if since.elapsed() > PATIENCE && !std::mem::replace(&mut told_waiting, true) {
+        if since.elapsed() > PATIENCE && !std::mem::replace(&mut reported_waiting, true) {
             tell(&one_line(&format!("{name} is still being removed{held}")));
         }
         sleep(LOOK).await;
@@ -221,14 +221,14 @@ async fn remove_namespace(cluster: &Cluster, what: &Remove<'_>, tell: Tell<'_>) 
 /// Reasons that a namespace states for its delayed removal.
 fn held_by(namespace: &Namespace) -> String {
     let conditions = namespace.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    let words: Vec<&str> = conditions
+    let messages: Vec<&str> = conditions
         .filter(|condition| condition.status == "True")
         .filter_map(|condition| condition.message.as_deref())
         .collect();
     let finalizers = namespace.spec.iter().flat_map(|spec| spec.finalizers.iter().flatten()).cloned();
     let finalizers: Vec<String> = finalizers.chain(namespace.finalizers().to_vec()).collect();
-    match (words.is_empty(), finalizers.is_empty()) {
-        (false, _) => format!(": {}", words.join("; ")),
+    match (messages.is_empty(), finalizers.is_empty()) {
+        (false, _) => format!(": {}", messages.join("; ")),
         (true, false) => format!(", held by its finalizers: {}", finalizers.join(", ")),
         (true, true) => String::new(),
     }

@@ -1,5 +1,7 @@
 //! Troubles of a pod, in the words of scheduler, kubelet and kernel.
 
+use std::fmt::{self, Display, Formatter};
+
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition, PodStatus};
 
 use super::text::one_line;
@@ -41,16 +43,17 @@ impl Trouble {
     }
 
     /// Reason and message in one.
-    pub(super) fn words(&self) -> String {
-        if self.message.is_empty() { self.reason.clone() } else { format!("{}: {}", self.reason, self.message) }
-    }
-
-    /// Two pods with the same trouble are reported in one line, even if the progress of their pulls differs.
     pub(super) fn kind(&self) -> &str {
         match self.reason.as_str() {
             "ErrImagePull" | "ImagePullBackOff" => "image",
             reason => reason,
         }
+    }
+}
+
+impl Display for Trouble {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if self.message.is_empty() { f.write_str(&self.reason) } else { write!(f, "{}: {}", self.reason, self.message) }
     }
 }
 
@@ -81,19 +84,19 @@ pub(super) fn troubles(pod: &Pod) -> Vec<Trouble> {
 
 fn of_pod(pod: &Pod, status: &PodStatus) -> Vec<Trouble> {
     let mut troubles = vec![];
-    let words = status.message.as_deref().unwrap_or_default();
+    let text = status.message.as_deref().unwrap_or_default();
     if let Some(scheduled) = condition(status, "PodScheduled").filter(|scheduled| scheduled.status == "False") {
         let reason = scheduled.reason.as_deref().unwrap_or("Unschedulable");
         troubles.push(Trouble::new(Weight::Waits, reason, scheduled.message.as_deref().unwrap_or_default()));
     }
     match (status.phase.as_deref(), status.reason.as_deref()) {
         // The containers' own reasons come first.
-        (Some("Failed"), reason) => troubles.push(Trouble::new(Weight::Fatal, reason.unwrap_or(FAILED), words)),
+        (Some("Failed"), reason) => troubles.push(Trouble::new(Weight::Fatal, reason.unwrap_or(FAILED), text)),
         (Some("Succeeded"), _) => {
             troubles.push(Trouble::new(Weight::Fatal, "Completed", "it has ended before the run began"));
         }
         (Some("Unknown"), reason) | (_, reason @ Some("NodeLost")) => {
-            let message = if words.is_empty() { "its machine does not answer" } else { words };
+            let message = if text.is_empty() { "its machine does not answer" } else { text };
             troubles.push(Trouble::new(Weight::Lasting, reason.unwrap_or("NodeLost"), message));
         }
         _ => {}
@@ -121,9 +124,9 @@ fn of_container(container: &ContainerStatus, init: bool) -> Option<Trouble> {
     };
     if let Some(ended) = state.terminated.as_ref().filter(|ended| ended.exit_code != 0) {
         let what = if init { "init container" } else { "container" };
-        let words = ended.message.as_deref().unwrap_or_default();
-        let said = if words.is_empty() { String::new() } else { format!(": {words}") };
-        let message = format!("{what} {name} ended with exit code {}{said}", ended.exit_code);
+        let text = ended.message.as_deref().unwrap_or_default();
+        let reason_given = if text.is_empty() { String::new() } else { format!(": {text}") };
+        let message = format!("{what} {name} ended with exit code {}{reason_given}", ended.exit_code);
         let reason = match ended.reason.as_deref() {
             Some("OOMKilled") => return Some(out_of_memory(name)),
             Some("Error") | None => FAILED,
@@ -136,16 +139,16 @@ fn of_container(container: &ContainerStatus, init: bool) -> Option<Trouble> {
     }
     let waiting = state.waiting.as_ref()?;
     let reason = waiting.reason.as_deref()?;
-    let words = waiting.message.as_deref().unwrap_or_default();
+    let text = waiting.message.as_deref().unwrap_or_default();
     match reason {
         "ContainerCreating" | "PodInitializing" => None,
-        "InvalidImageName" | "ErrImageNeverPull" => Some(Trouble::new(Weight::Fatal, reason, words)),
+        "InvalidImageName" | "ErrImageNeverPull" => Some(Trouble::new(Weight::Fatal, reason, text)),
         "CrashLoopBackOff" => {
             let code = last.map(|last| format!(" (exit code {})", last.exit_code)).unwrap_or_default();
             let message = format!("container {name} ends again and again{code}");
             with_log(Trouble::new(Weight::Lasting, reason, &message))
         }
-        _ => Some(Trouble::new(Weight::Lasting, reason, words)),
+        _ => Some(Trouble::new(Weight::Lasting, reason, text)),
     }
 }
 
@@ -162,7 +165,7 @@ mod tests {
     fn worst(status: Value) -> (String, Weight) {
         let pod = serde_json::from_value(json!({ "metadata": { "name": "p" }, "status": status })).unwrap();
         let trouble = troubles(&pod).remove(0);
-        (trouble.words(), trouble.weight)
+        (trouble.to_string(), trouble.weight)
     }
 
     fn container(state: Value) -> Value {
@@ -187,8 +190,8 @@ mod tests {
             let state = json!({ "terminated": { "exitCode": 137, "reason": reason } });
             json!({ "phase": "Failed", "containerStatuses": container(state) })
         };
-        let (words, weight) = worst(ended("OOMKilled"));
-        assert!(words.starts_with("OOMKilled: container node needed more memory"), "{words}");
+        let (text, weight) = worst(ended("OOMKilled"));
+        assert!(text.starts_with("OOMKilled: container node needed more memory"), "{text}");
         let pod = json!({ "metadata": {}, "status": ended("OOMKilled") });
         assert_eq!(troubles(&serde_json::from_value(pod).unwrap()).len(), 1);
         assert_eq!(weight, Weight::Fatal);

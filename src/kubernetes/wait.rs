@@ -61,7 +61,7 @@ pub struct Wait<'a> {
 /// A trouble, with the time at which it was first seen.
 struct Seen {
     since: Instant,
-    told: bool,
+    reported: bool,
 }
 
 struct Waiting<'a> {
@@ -85,7 +85,7 @@ pub async fn wait(cluster: &Cluster, wait: &Wait<'_>, tell: Tell<'_>) -> Result<
     let end = Instant::now() + wait.limit;
     let mut next_look = Instant::now() + LOOK;
     let mut next_judgement: Option<Instant> = None;
-    let mut told_progress = String::new();
+    let mut reported_progress = String::new();
     loop {
         let judge_at = next_judgement.unwrap_or(end).min(next_look).min(end);
         tokio::select! {
@@ -114,9 +114,9 @@ pub async fn wait(cluster: &Cluster, wait: &Wait<'_>, tell: Tell<'_>) -> Result<
             return Ok(states);
         }
         let progress = progress(&counts);
-        if progress != told_progress {
+        if progress != reported_progress {
             tell(&format!("pods: {progress}"));
-            told_progress = progress;
+            reported_progress = progress;
         }
         let now = Instant::now();
         if now >= next_look || now >= end {
@@ -126,7 +126,7 @@ pub async fn wait(cluster: &Cluster, wait: &Wait<'_>, tell: Tell<'_>) -> Result<
             }
         }
         if now >= end {
-            return Err(KubernetesError::Failed(waiting.timed_out(&states, &told_progress)));
+            return Err(KubernetesError::Failed(waiting.timed_out(&states, &reported_progress)));
         }
     }
 }
@@ -159,24 +159,24 @@ impl<'a> Waiting<'a> {
             for trouble in troubles(pod) {
                 let key = (state.pod.clone(), trouble.kind().to_owned());
                 present.insert(key.clone());
-                let seen = self.seen.entry(key).or_insert(Seen { since: now, told: false });
+                let seen = self.seen.entry(key).or_insert(Seen { since: now, reported: false });
                 let lasts = now.duration_since(seen.since) >= self.wait.patience;
                 if trouble.weight == Weight::Fatal || (trouble.weight == Weight::Lasting && lasts) {
                     fatal.get_or_insert((state.clone(), trouble.clone()));
                 }
-                if !std::mem::replace(&mut seen.told, true) {
+                if !std::mem::replace(&mut seen.reported, true) {
                     let key = (trouble.kind().to_owned(), trouble.message.clone());
                     fresh.entry(key).or_insert_with(|| (vec![], trouble)).0.push(state.label.clone());
                 }
             }
         }
         self.seen.retain(|key, _| present.contains(key));
-        let fatal_words = fatal.as_ref().map(|(state, trouble)| (state.label.clone(), trouble.words()));
+        let fatal_line = fatal.as_ref().map(|(state, trouble)| (state.label.clone(), trouble.to_string()));
         for (labels, trouble) in fresh.into_values() {
-            let words = trouble.words();
+            let line = trouble.to_string();
             // The trouble that ends the wait is reported as its error.
-            if fatal_words.as_ref().is_none_or(|(label, fatal)| labels != [label.clone()] || *fatal != words) {
-                (self.tell)(&format!("{}: {words}", names(&labels)));
+            if fatal_line.as_ref().is_none_or(|(label, fatal)| labels != [label.clone()] || *fatal != line) {
+                (self.tell)(&format!("{}: {line}", names(&labels)));
             }
         }
         let (state, trouble) = fatal?;
@@ -185,7 +185,7 @@ impl<'a> Waiting<'a> {
             None => String::new(),
         };
         let machine = state.machine.map(|machine| format!(" on {machine}")).unwrap_or_default();
-        Some(format!("{}{machine}: {}{lines}", state.label, trouble.words()))
+        Some(format!("{}{machine}: {}{lines}", state.label, trouble))
     }
 
     /// Last lines of a container, if they can be read.
@@ -235,8 +235,8 @@ impl<'a> Waiting<'a> {
             })?;
             let name = job.metadata.name.as_deref().unwrap_or_default();
             let (reason, message) = (failed.reason.as_deref(), failed.message.as_deref());
-            let words = format!("{}: {}", reason.unwrap_or("Failed"), message.unwrap_or("no message"));
-            Some(one_line(&format!("Job/{name}: {words}")))
+            let line = format!("{}: {}", reason.unwrap_or("Failed"), message.unwrap_or("no message"));
+            Some(one_line(&format!("Job/{name}: {line}")))
         })
     }
 
@@ -272,14 +272,14 @@ impl<'a> Waiting<'a> {
                 waits.entry(reason).or_default().push(state.label.clone());
             }
         }
-        let mut words: Vec<String> =
+        let mut causes: Vec<String> =
             waits.into_iter().map(|(reason, labels)| format!("{} ({reason})", names(&labels))).collect();
         if let Some((_, refused)) = &self.refused {
-            words.push(refused.clone());
-        } else if words.is_empty() {
-            words.push("pods that were not created yet".into());
+            causes.push(refused.clone());
+        } else if causes.is_empty() {
+            causes.push("pods that were not created yet".into());
         }
         let seconds = self.wait.limit.as_secs();
-        format!("some pods are missing after {seconds} s ({progress}); waiting for: {}", words.join("; "))
+        format!("some pods are missing after {seconds} s ({progress}); waiting for: {}", causes.join("; "))
     }
 }

@@ -2,17 +2,25 @@
 
 use std::{collections::BTreeMap, pin::Pin, time::Duration};
 
+use backon::ExponentialBuilder;
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, Error, ResourceExt,
-    runtime::{WatchStreamExt, utils::Backoff, watcher},
+    runtime::{
+        WatchStreamExt,
+        watcher::{self, ExponentialBackoff, watcher},
+    },
 };
 
 use super::{connect::Cluster, error::KubernetesError};
 
 /// Maximum number of pods that are kept: more than any run has, and far less than memory holds.
 const MOST_PODS: usize = 20_000;
+
+/// Pauses before the next request to the server: the first, and the maximum; each is twice as long as the one before.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LAST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Pods in one answer of a list.
 const PAGE: u32 = 500;
@@ -127,26 +135,8 @@ impl PodWatch {
 
 fn events(api: &Api<Pod>, selector: &str) -> Events {
     let config = watcher::Config::default().labels(selector).page_size(PAGE);
-    watcher(api.clone(), config).backoff(Pause(0)).boxed()
-}
-
-/// Pauses before the next request to the server: 0.2 s to 5 s, twice as long each time.
-struct Pause(u32);
-
-impl Iterator for Pause {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        let pause = Duration::from_millis(200) * 2_u32.pow(self.0);
-        self.0 = (self.0 + 1).min(5);
-        Some(pause.min(Duration::from_secs(5)))
-    }
-}
-
-impl Backoff for Pause {
-    fn reset(&mut self) {
-        self.0 = 0;
-    }
+    let pauses = ExponentialBuilder::default().with_min_delay(FIRST_PAUSE).with_max_delay(LAST_PAUSE);
+    watcher(api.clone(), config).backoff(ExponentialBackoff::from(pauses.without_max_times())).boxed()
 }
 
 /// A pod without the fields that nobody here reads.

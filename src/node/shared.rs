@@ -167,10 +167,9 @@ impl Node {
         // Read before the counts, so that none of them is newer.
         let (phase, counted_unix_nanos) = (self.phase(), unix_nanos());
         let counts = self.recorder.counts();
-        let mut configuration = serde_json::to_value(&self.args).unwrap_or_default();
-        if let Some(fields) = configuration.as_object_mut() {
-            fields.insert("effective_worker_threads".into(), self.worker_threads.into());
-        }
+        let mut configuration = self.args.clone();
+        configuration.scenario.nodes.worker_threads = u16::try_from(self.worker_threads).ok();
+        let configuration = serde_json::to_value(configuration).unwrap_or_default();
         let used = self.usage_now();
         let life = self.life();
         let by_label = |counter: &Labelled, labels: &[&str]| {

@@ -57,6 +57,8 @@ pub(super) struct Load<'a> {
     pub(super) whole: bool,
     pub(super) window_seconds: f64,
     pub(super) expected: u64,
+    /// Deliveries that begin at one instant, and whose different delays alone are no backlog; 0 for schedules.
+    pub(super) wave: u64,
     pub(super) dropped: u64,
     pub(super) dropped_copies: u64,
     pub(super) missed: u64,
@@ -107,7 +109,7 @@ impl Load<'_> {
         let mut reasons = vec![];
         // From the middle of the first third to the middle of the last one, two thirds of the window pass.
         let meanwhile = self.expected as f64 * (THIRDS - 1) as f64 / THIRDS as f64;
-        if last - first > GROWTH_LIMIT * meanwhile {
+        if last - first > (GROWTH_LIMIT * meanwhile).max(self.wave as f64) {
             let rates = self.offered_bytes_per_second.map(|offered| {
                 let arrived = bytes(self.delivered_bytes_per_second);
                 format!(": {arrived}/s of {}/s arrived", bytes(offered))
@@ -184,6 +186,7 @@ mod tests {
             whole: true,
             window_seconds: 30.0,
             expected: 3_000,
+            wave: 0,
             dropped: 0,
             dropped_copies: 0,
             missed: 0,

@@ -96,6 +96,9 @@ fn optional(value: Option<f64>, digits: usize) -> String {
     value.map_or_else(|| NONE.into(), |value| format!("{value:.digits$}"))
 }
 
+/// Width of the table of a run, in characters; longer reasons are wrapped over several lines.
+const RUN_TABLE_WIDTH: u16 = 118;
+
 pub(super) fn empty_table() -> Table {
     let mut table = Table::new();
     table.load_style(UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()));
@@ -220,6 +223,7 @@ pub fn run_table(run: &RunSummary) -> String {
     let workload = &run.workload;
     let several = run.classes.len() > 1;
     let mut table = empty_table();
+    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(RUN_TABLE_WIDTH);
     let mut row = |name: &str, value: String| {
         table.add_row([name.to_owned(), value]);
     };

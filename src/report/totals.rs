@@ -193,12 +193,13 @@ impl Account {
     }
 
     /// Verdict on the load.
-    fn sustained(&self, frame: &Frame<'_>, window_seconds: f64) -> Sustained {
+    fn sustained(&self, frame: &Frame<'_>, window_seconds: f64, wave: u64) -> Sustained {
         let per_second = |count: f64| if window_seconds > 0.0 { count / window_seconds } else { 0.0 };
         let load = sustained::Load {
             whole: frame.planned.is_some_and(|planned| frame.passed_unix_nanos >= planned.to_unix_nanos),
             window_seconds,
             expected: self.expected,
+            wave,
             dropped: self.dropped,
             dropped_copies: self.dropped_copies,
             missed: self.missed,
@@ -234,7 +235,7 @@ impl Account {
             delivery_ratio: ratio(self.delivered, self.expected),
             deadline_misses: self.deadline_misses,
             backlog_at_end: self.expected.saturating_sub(self.in_time),
-            sustained: self.sustained(frame, window_seconds),
+            sustained: self.sustained(frame, window_seconds, wave(plan, frame.traffic.num_nodes)),
             duplicates: self.duplicates,
             reordered: self.reordered,
             undecided: self.undecided,
@@ -269,7 +270,7 @@ impl Account {
             delivery_ratio: ratio(self.delivered, self.expected),
             deadline_misses: self.deadline_misses,
             backlog_at_end: self.expected.saturating_sub(self.in_time),
-            sustained: self.sustained(frame, window_seconds),
+            sustained: self.sustained(frame, window_seconds, 0),
             duplicates: self.duplicates,
             reordered: self.reordered,
             undecided: self.undecided,
@@ -316,9 +317,18 @@ impl Accounts {
         let mut totals = self.all.totals(frame, window_seconds, &usages);
         if self.classes.len() > 1 {
             let named = frame.traffic.classes.iter().zip(&self.classes);
-            let verdicts = named.map(|(plan, class)| (plan.name.as_str(), class.sustained(frame, window_seconds)));
+            let verdicts = named.map(|(plan, class)| {
+                (plan.name.as_str(), class.sustained(frame, window_seconds, wave(plan, frame.traffic.num_nodes)))
+            });
             totals.sustained = Sustained::of_all(verdicts, totals.sustained.backlog_by_third);
         }
         totals
     }
+}
+
+/// Deliveries of the answers to one message: all nodes answer at once, and the delays of a few such waves differ by
+/// chance.
+fn wave(plan: &ClassPlan, num_nodes: u64) -> u64 {
+    let answers = plan.answer().map_or(0, |answer| answer.senders.count(num_nodes));
+    answers.saturating_mul(plan.burst()).saturating_mul(num_nodes.saturating_sub(1))
 }

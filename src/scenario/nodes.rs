@@ -35,6 +35,14 @@ impl Nodes {
         self.0.iter().any(|(first, last)| (*first..=*last).contains(&id))
     }
 
+    /// Node, if only one is concerned.
+    pub fn single(&self) -> Option<u64> {
+        match self.0[..] {
+            [(first, last)] if first == last => Some(first),
+            _ => None,
+        }
+    }
+
     /// The nodes as a set, all of which must be in a network of `num_nodes`.
     ///
     /// # Errors

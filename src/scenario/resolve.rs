@@ -267,8 +267,7 @@ impl Scenario {
 impl super::traffic::Explore {
     fn check(&self, num_nodes: u64) -> Result<(), ScenarioError> {
         if self.broadcaster >= num_nodes {
-            let message = format!("is outside of the network: its {num_nodes} nodes are 0 to {}", num_nodes - 1);
-            return Err(ScenarioError::of(self.broadcaster, message).below("broadcaster"));
+            return Err(outside(self.broadcaster, num_nodes).below("broadcaster"));
         }
         within(self.cool_down_seconds, 1..=YEAR, "s").map_err(|error| error.below("cool_down_seconds"))?;
         within(self.run_seconds, 1..=YEAR, "s").map_err(|error| error.below("run_seconds"))?;
@@ -329,7 +328,11 @@ impl TrafficClass {
         match &self.senders {
             Senders::Nodes(nodes) if nodes.is_empty() => Err(ScenarioError::new("no node sends")),
             Senders::Nodes(nodes) => {
-                let nodes = nodes.within(num_nodes).map_err(ScenarioError::new)?;
+                let one = nodes.single();
+                let nodes = nodes.within(num_nodes).map_err(|message| match one {
+                    Some(node) => outside(node, num_nodes),
+                    None => ScenarioError::new(message),
+                })?;
                 self.senders = Senders::Nodes(nodes.into_iter().collect::<Nodes>());
                 Ok(())
             }
@@ -370,6 +373,11 @@ impl TrafficClass {
         }
         Ok(())
     }
+}
+
+fn outside(node: u64, num_nodes: u64) -> ScenarioError {
+    let last = num_nodes.saturating_sub(1);
+    ScenarioError::of(node, format!("is outside of the network: its {num_nodes} nodes are 0 to {last}"))
 }
 
 fn check_size(size: &MessageSize, least: usize) -> Result<(), ScenarioError> {

@@ -54,14 +54,14 @@ pub(super) fn access(connect: &ConnectArgs) -> Access {
 
 /// A command line for the same run.
 pub(super) fn hint(command: &str, namespace: &str, connect: &ConnectArgs) -> String {
-    let mut words = format!("apollo-bench cluster {command} --namespace {namespace}");
+    let mut line = format!("apollo-bench cluster {command} --namespace {namespace}");
     if let Some(context) = &connect.context {
-        words.push_str(&format!(" --context {context}"));
+        line.push_str(&format!(" --context {context}"));
     }
     if let Some(kubeconfig) = &connect.kubeconfig {
-        words.push_str(&format!(" --kubeconfig {}", kubeconfig.display()));
+        line.push_str(&format!(" --kubeconfig {}", kubeconfig.display()));
     }
-    words
+    line
 }
 
 /// A run that exists in the cluster.

@@ -56,7 +56,7 @@ pub(super) async fn status(args: &StatusArgs) -> Result<(), CliError> {
     }
     say(&format!("{}\n", table(&pods)));
     let until = until.map(|until| format!(" until {}", clock(until))).unwrap_or_default();
-    say(&format!("run {} in namespace {}: {}{until}\n", record.name, record.namespace, words(phase)));
+    say(&format!("run {} in namespace {}: {}{until}\n", record.name, record.namespace, described(phase)));
     Ok(())
 }
 
@@ -80,7 +80,7 @@ pub(super) async fn list(connect: &ConnectArgs) -> Result<(), CliError> {
         let (phase, until) = phase(there, &pods, unix_nanos());
         let until = until.map(|until| format!(" until {}", clock(until))).unwrap_or_default();
         let nodes = record.workload.num_nodes.to_string();
-        table.add_row([&record.name, &record.namespace, &nodes, &format!("{}{until}", words(phase))]);
+        table.add_row([&record.name, &record.namespace, &nodes, &format!("{}{until}", described(phase))]);
     }
     if !runs.is_empty() {
         say(&format!("{table}\n"));
@@ -118,7 +118,7 @@ fn phase(there: &RunThere, pods: &[PodState], now: u64) -> (&'static str, Option
     }
 }
 
-fn words(phase: &str) -> &str {
+fn described(phase: &str) -> &str {
     match phase {
         "waiting" => "waiting for its pods",
         "connecting" => "waiting until its nodes are connected",

@@ -4,6 +4,7 @@
 use std::{collections::BTreeSet, io, process::Stdio, time::Duration};
 
 use serde::Deserialize;
+use thiserror::Error;
 use tokio::process::Command;
 
 use crate::{children::tether, deploy::deployment::StartError};
@@ -17,38 +18,32 @@ pub(super) const NEVER: &str = "0001-01-01T00:00:00Z";
 const WITHOUT: &str = "--backend netns needs no Docker";
 
 /// Reason why a command of Docker failed.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub(super) enum DockerError {
     /// The program `docker` does not exist.
+    #[error("docker is not found in PATH: apt-get install docker.io; {WITHOUT}")]
     Missing,
     /// Docker's own message, in one line.
+    #[error("{0}")]
     Refused(String),
 }
 
 impl DockerError {
     /// The error in one line, with the purpose of the command.
-    pub(super) fn line(&self) -> String {
-        match self {
-            Self::Missing => format!("docker is not found in PATH: apt-get install docker.io; {WITHOUT}"),
-            Self::Refused(words) => words.clone(),
-        }
-    }
-
-    /// Reason why Docker can't be used at all, with the fix.
     fn unusable(&self) -> String {
-        let words = self.line();
-        let lower = words.to_lowercase();
+        let line = self.to_string();
+        let lower = line.to_lowercase();
         if matches!(self, Self::Missing) {
-            words
+            line
         } else if lower.contains("permission denied") {
             format!(
-                "this user may not use Docker ({words}): run as root, or join its group (sudo usermod -aG docker $USER) and \
+                "this user may not use Docker ({line}): run as root, or join its group (sudo usermod -aG docker $USER) and \
                  log in again; {WITHOUT}"
             )
         } else if lower.contains("connect") {
-            format!("Docker does not run ({words}): start it (sudo systemctl start docker); {WITHOUT}")
+            format!("Docker does not run ({line}): start it (sudo systemctl start docker); {WITHOUT}")
         } else {
-            format!("Docker can't be used ({words}); {WITHOUT}")
+            format!("Docker can't be used ({line}); {WITHOUT}")
         }
     }
 }
@@ -93,7 +88,7 @@ pub(super) async fn run_with<S: AsRef<str>>(
     };
     let stderr = String::from_utf8_lossy(&output.stderr);
     if !output.status.success() {
-        return Err(DockerError::Refused(format!("docker {}: {}", named(), words(&stderr))));
+        return Err(DockerError::Refused(format!("docker {}: {}", named(), reason(&stderr))));
     }
     let warnings = stderr.lines().filter(|line| line.starts_with("WARNING")).map(str::to_owned).collect();
     Ok(Printed { stdout: String::from_utf8_lossy(&output.stdout).into_owned(), warnings })
@@ -101,11 +96,11 @@ pub(super) async fn run_with<S: AsRef<str>>(
 
 /// Runs a command of Docker, and returns its output or its error message, in one line.
 pub(super) async fn ask<S: AsRef<str>>(args: &[S]) -> Result<String, String> {
-    run(args).await.map(|printed| printed.stdout).map_err(|error| error.line())
+    run(args).await.map(|printed| printed.stdout).map_err(|error| error.to_string())
 }
 
 /// Message of a command in one line, without the parts that are meant for a terminal.
-fn words(text: &str) -> String {
+fn reason(text: &str) -> String {
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let lines =
         lines.filter(|line| !line.starts_with("See '") && !line.starts_with("Run '") && *line != "exit status 1");
@@ -192,9 +187,9 @@ mod tests {
     fn dockers_words_become_one_line() {
         let text =
             "Error response from daemon: No such image: x:latest\n\nRun 'docker run --help' for more information\n";
-        assert_eq!(words(text), "No such image: x:latest");
-        assert_eq!(words("docker: Error response from daemon: a\nb\nexit status 1\n"), "a; b");
-        assert_eq!(words(" \n"), "it gives no reason");
+        assert_eq!(reason(text), "No such image: x:latest");
+        assert_eq!(reason("docker: Error response from daemon: a\nb\nexit status 1\n"), "a; b");
+        assert_eq!(reason(" \n"), "it gives no reason");
     }
 
     #[test]

@@ -167,9 +167,9 @@ impl Container {
         let node = recipe.node;
         let name = prepared.labels.name(&format!("node-{}", node.id));
         let args = recipe.create(&name, prepared).map_err(StartError::Usage)?;
-        let failed = |words| StartError::Failed(format!("node {}: {words}", node.id));
+        let failed = |line| StartError::Failed(format!("node {}: {line}", node.id));
         let secret = recipe.token.map(|token| (TOKEN_VARIABLE, token.reveal()));
-        let printed = client::run_with(&args, secret).await.map_err(|error| failed(error.line()))?;
+        let printed = client::run_with(&args, secret).await.map_err(|error| failed(error.to_string()))?;
         ask(&["network", "connect", &prepared.labels.name("control"), &name]).await.map_err(failed)?;
         let container = Self {
             id: node.id,
@@ -256,9 +256,9 @@ pub(super) enum End {
 
 impl End {
     /// Reason of the end, to follow the node's name.
-    pub(super) fn tells(&self, memory: MemoryLimit) -> String {
+    pub(super) fn describe(&self, memory: MemoryLimit) -> String {
         match self {
-            Self::Lost(words) => format!("is no longer visible in Docker: {words}"),
+            Self::Lost(line) => format!("is no longer visible in Docker: {line}"),
             Self::Ended(state) if !state.error.is_empty() => {
                 let words: Vec<&str> = state.error.split_whitespace().collect();
                 format!("does not start: {}", words.join(" "))
@@ -323,7 +323,7 @@ async fn how_it_ended(name: &str) -> Option<End> {
         match client::state(name).await {
             Ok(state) if !state.running => return Some(End::Ended(state)),
             Ok(_) => sleep(LOOK_EVERY).await,
-            Err(words) => return Some(End::Lost(words)),
+            Err(line) => return Some(End::Lost(line)),
         }
     }
     None
@@ -339,10 +339,10 @@ mod tests {
         let ended = |exit_code, out_of_memory, error: &str| {
             End::Ended(State { exit_code, out_of_memory, error: error.into(), ..State::default() })
         };
-        assert_eq!(ended(137, false, "").tells(memory), "ended with exit code 137 (SIGKILL)");
-        assert_eq!(ended(2, false, "").tells(memory), "ended with exit code 2");
-        assert!(ended(137, true, "").tells(memory).contains("--memory-limit 2g"));
-        assert_eq!(ended(128, false, "port is\n taken").tells(memory), "does not start: port is taken");
+        assert_eq!(ended(137, false, "").describe(memory), "ended with exit code 137 (SIGKILL)");
+        assert_eq!(ended(2, false, "").describe(memory), "ended with exit code 2");
+        assert!(ended(137, true, "").describe(memory).contains("--memory-limit 2g"));
+        assert_eq!(ended(128, false, "port is\n taken").describe(memory), "does not start: port is taken");
         assert!(ended(0, false, "").is_good() && !ended(1, false, "").is_good() && !ended(0, false, "x").is_good());
     }
 

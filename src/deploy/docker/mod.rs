@@ -135,7 +135,7 @@ impl Containers {
     }
 
     fn obituary(&self, node: &Container) -> String {
-        let end = node.end().map_or_else(|| "does not end".to_owned(), |end| end.tells(self.memory));
+        let end = node.end().map_or_else(|| "does not end".to_owned(), |end| end.describe(self.memory));
         format!("node {} {end}{}", node.id, log_tail(&node.log))
     }
 
@@ -151,10 +151,10 @@ impl Containers {
 
     async fn freeze(&mut self, id: u64, paused: bool) -> Result<(), String> {
         let node = self.running(id)?;
-        let told = |words| format!("node {id}: {words}");
-        ask(&[if paused { "pause" } else { "unpause" }, &node.name]).await.map_err(told)?;
+        let of_node = |line| format!("node {id}: {line}");
+        ask(&[if paused { "pause" } else { "unpause" }, &node.name]).await.map_err(of_node)?;
         node.paused = paused;
-        let state = client::state(&node.name).await.map_err(told)?;
+        let state = client::state(&node.name).await.map_err(of_node)?;
         if state.paused == paused {
             return Ok(());
         }
@@ -189,7 +189,7 @@ impl Containers {
             ["exec", "--user=0:0", &node.name, "apollo-bench"].map(str::to_owned).into()
         };
         args.extend(shape(node.address, rest));
-        ask(&args).await.map_err(|words| format!("node {}: {words}", node.id))
+        ask(&args).await.map_err(|line| format!("node {}: {line}", node.id))
     }
 
     /// Waits until all containers have ended.
@@ -218,14 +218,14 @@ impl Deployment for Containers {
     async fn kill(&mut self, id: u64) -> Result<(), String> {
         let node = self.running(id)?;
         node.killed = true;
-        if let Err(words) = ask(&["kill", "--signal=KILL", &node.name]).await {
+        if let Err(line) = ask(&["kill", "--signal=KILL", &node.name]).await {
             node.killed = false;
-            return Err(format!("node {id}: {words}"));
+            return Err(format!("node {id}: {line}"));
         }
         node.paused = false;
         match node.wait(KILL_TIMEOUT).await {
             Some(container::End::Ended(state)) if state.exit_code == KILLED => Ok(()),
-            Some(end) => Err(format!("node {id} had ended before: it {}", end.tells(self.memory))),
+            Some(end) => Err(format!("node {id} had ended before: it {}", end.describe(self.memory))),
             None => Err(format!("node {id} still runs {} s after it was killed", KILL_TIMEOUT.as_secs())),
         }
     }

@@ -121,7 +121,7 @@ async fn make_ready(request: Request<'_>) -> Result<Prepared, StartError> {
     match reaper::sweep().await {
         Ok(None) => {}
         Ok(Some(line)) => tell(&line),
-        Err(words) => tell(&format!("warning: the remains of earlier runs in Docker can't be removed: {words}")),
+        Err(line) => tell(&format!("warning: the remains of earlier runs in Docker can't be removed: {line}")),
     }
     let image = match source {
         ImageSource::Given(name) => given(name, &labels).await?,
@@ -166,9 +166,9 @@ async fn given(name: &str, labels: &Labels) -> Result<Image, StartError> {
     }
     let id = match id_of_image(name).await {
         Ok(id) => id,
-        Err(words) => {
+        Err(line) => {
             let way_out = "get it with docker pull or docker load, or leave --image out to have one built";
-            return refused(format!("Docker does not have it ({words}): {way_out}"));
+            return refused(format!("Docker does not have it ({line}): {way_out}"));
         }
     };
     let container = labels.name("version");
@@ -182,16 +182,18 @@ async fn given(name: &str, labels: &Labels) -> Result<Image, StartError> {
             let first: String = version.lines().next().unwrap_or_default().chars().take(80).collect();
             refused(format!("its apollo-bench is another program: --version prints '{first}'"))
         }
-        Err(words) => {
-            refused(format!("apollo-bench does not run in it ({words}): make one with apollo-bench image --load"))
+        Err(line) => {
+            refused(format!("apollo-bench does not run in it ({line}): make one with apollo-bench image --load"))
         }
     }
 }
 
-fn told(error: ImageError) -> StartError {
-    match error {
-        ImageError::Usage(line) => StartError::Usage(line),
-        ImageError::Failed(line) => StartError::Failed(line),
+impl From<ImageError> for StartError {
+    fn from(error: ImageError) -> Self {
+        match error {
+            ImageError::Usage(line) => Self::Usage(line),
+            ImageError::Failed(line) => Self::Failed(line),
+        }
     }
 }
 
@@ -200,7 +202,7 @@ async fn streamed(stream: ImageStream) -> Result<Image, StartError> {
     let name = stream.name.clone();
     if id_of_image(&name).await.is_err() {
         let loaded = spawn_blocking(move || stream.load()).await;
-        loaded.map_err(|error| StartError::Failed(format!("the image: {error}")))?.map_err(told)?;
+        loaded.map_err(|error| StartError::Failed(format!("the image: {error}")))??;
         tell(&format!("the image {name} stays in Docker for later runs (docker rmi {name} removes it)"));
     }
     let id = id_of_image(&name).await.map_err(StartError::Failed)?;
@@ -210,7 +212,7 @@ async fn streamed(stream: ImageStream) -> Result<Image, StartError> {
 /// Uses the image of this machine's programs: a loaded one, or a new one, which stays loaded.
 async fn of_host(scratch: PathBuf) -> Result<Image, StartError> {
     let ended = |error: tokio::task::JoinError| StartError::Failed(format!("the image: {error}"));
-    let name = spawn_blocking(image::name_of_host_image).await.map_err(ended)?.map_err(told)?;
+    let name = spawn_blocking(image::name_of_host_image).await.map_err(ended)??;
     if let Ok(id) = id_of_image(&name).await {
         return Ok(Image { name, id });
     }
@@ -220,7 +222,7 @@ async fn of_host(scratch: PathBuf) -> Result<Image, StartError> {
         let built = image::build(&ImageRequest { output: output.path().to_owned(), tag: None })?;
         image::load(&built)
     };
-    let name = spawn_blocking(built).await.map_err(ended)?.map_err(told)?;
+    let name = spawn_blocking(built).await.map_err(ended)??;
     tell(&format!("the image {name} stays in Docker for later runs (docker rmi {name} removes it)"));
     let id = id_of_image(&name).await.map_err(StartError::Failed)?;
     Ok(Image { name, id })
@@ -229,15 +231,15 @@ async fn of_host(scratch: PathBuf) -> Result<Image, StartError> {
 /// Creates both networks: one between the nodes, without a way out, and one between the runner and the nodes, on which
 /// the nodes can't reach one another. Returns the nodes' addresses in the first network.
 async fn networks(labels: &Labels) -> Result<Ipv4Net, StartError> {
-    let failed = |words: String| StartError::Failed(format!("the networks of the run can't be made: {words}"));
-    let overlaps = |words: &str| words.to_lowercase().contains("overlap");
+    let failed = |line: String| StartError::Failed(format!("the networks of the run can't be made: {line}"));
+    let overlaps = |line: &str| line.to_lowercase().contains("overlap");
     let mut taken = subnet::routed();
     taken.extend(in_docker().await);
     let mut last = "all reserved address ranges are in use: docker network prune removes unused networks".to_owned();
     for [data, control] in subnet::candidates(&taken).take(SUBNETS) {
         match network(labels, "data", data, &["--internal"]).await {
-            Err(words) if overlaps(&words) => {
-                last = words;
+            Err(line) if overlaps(&line) => {
+                last = line;
                 continue;
             }
             made => made.map_err(failed)?,
@@ -245,8 +247,8 @@ async fn networks(labels: &Labels) -> Result<Ipv4Net, StartError> {
         let apart =
             ["enable_icc", "enable_ip_masquerade"].map(|o| format!("--opt=com.docker.network.bridge.{o}=false"));
         match network(labels, "control", control, &apart.each_ref().map(String::as_str)).await {
-            Err(words) if overlaps(&words) => {
-                last = words;
+            Err(line) if overlaps(&line) => {
+                last = line;
                 ask(&["network", "rm", &labels.name("data")]).await.map_err(failed)?;
             }
             made => return made.map_err(failed).map(|()| data),

@@ -126,7 +126,7 @@ pub(super) async fn remove(run: &str, orderly: bool) -> Result<Removed, String> 
                 let first = each(&["rm", "--force", "--volumes"], &containers).await;
                 first.and(each(&["network", "rm"], &networks).await).err()
             }
-            Err(words) => Some(words),
+            Err(line) => Some(line),
         };
         if since.elapsed() > TIMEOUT {
             return Err(problem.unwrap_or_else(|| "new objects appear all the time".into()));

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     deploy::remote::Endpoint,
-    kubernetes::{Cluster, Forward, ForwardTarget, KubernetesError, PodState, Told, forward, list_pods},
+    kubernetes::{Cluster, Forward, ForwardTarget, KubernetesError, PodState, Report, forward, list_pods},
     terminal::tell,
 };
 
@@ -23,7 +23,7 @@ pub(crate) struct NodePorts {
 }
 
 impl NodePorts {
-    pub(crate) async fn open(cluster: &Cluster, record: &RunRecord, told: Told) -> Result<Self, KubernetesError> {
+    pub(crate) async fn open(cluster: &Cluster, record: &RunRecord, report: Report) -> Result<Self, KubernetesError> {
         let mut forwards = vec![];
         for id in 0..record.workload.num_nodes {
             let target = ForwardTarget {
@@ -34,7 +34,7 @@ impl NodePorts {
                 index: Some(id),
                 port: record.metric_port,
             };
-            forwards.push(forward(cluster, target, 0, told.clone()).await?);
+            forwards.push(forward(cluster, target, 0, report.clone()).await?);
         }
         Ok(Self { forwards })
     }
@@ -94,6 +94,6 @@ pub(crate) fn death(pod: &PodState) -> String {
 }
 
 /// Writes a line on stderr for a port that breaks or works again.
-pub(crate) fn on_stderr() -> Told {
+pub(crate) fn on_stderr() -> Report {
     Arc::new(tell)
 }

@@ -51,8 +51,8 @@ fn skopeo_copy(from: &OsStr, name: &str) -> Command {
 
 fn docker_push(name: &str) -> Result<String, KubernetesError> {
     tell(&format!("pushing {name} with docker"));
-    let said = run(Command::new("docker").args(["push", name]), "docker push", name)?;
-    let digest = said.split_whitespace().skip_while(|word| *word != "digest:").nth(1);
+    let printed = run(Command::new("docker").args(["push", name]), "docker push", name)?;
+    let digest = printed.split_whitespace().skip_while(|word| *word != "digest:").nth(1);
     digest
         .map(str::to_owned)
         .ok_or_else(|| KubernetesError::Failed(format!("docker push of {name} does not print the image's digest")))
@@ -67,13 +67,13 @@ fn nothing_to_push_with() -> KubernetesError {
 
 /// Writes and pushes an image that a program writes, like [`build_and_push`].
 fn write_and_push(stream: &ImageStream, name: &str, folder: &Path) -> Result<String, KubernetesError> {
-    let told = |path: &Path, error: io::Error| KubernetesError::Failed(format!("{}: {error}", path.display()));
+    let failed_at = |path: &Path, error: io::Error| KubernetesError::Failed(format!("{}: {error}", path.display()));
     if on_path("skopeo").is_some() {
         let (archive, digest) = (folder.join("image.tar"), folder.join("digest"));
         stream.write(&archive).map_err(failed)?;
         let mut command = skopeo_copy(&located("docker-archive:", &archive, ""), name);
         run(command.arg("--digestfile").arg(&digest), "skopeo copy", name)?;
-        let text = fs::read_to_string(&digest).map_err(|error| told(&digest, error))?;
+        let text = fs::read_to_string(&digest).map_err(|error| failed_at(&digest, error))?;
         return Ok(text.trim().to_owned());
     }
     if on_path("docker").is_none() {
@@ -122,8 +122,8 @@ fn run(command: &mut Command, what: &str, name: &str) -> Result<String, Kubernet
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let last = said.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("it gives no reason");
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    let last = complaint.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("it gives no reason");
     let last: String = last.chars().filter(|c| !c.is_control()).take(LONGEST).collect();
     Err(KubernetesError::Failed(format!(
         "{what} of {name}: {last}: log in to the registry, or give another --registry"

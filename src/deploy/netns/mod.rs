@@ -152,11 +152,11 @@ impl Network {
             lines.push(format!("link add v{id} type veth peer name {INTERFACE} address {address} netns {}", node.path));
             lines.push(format!("link set v{id} master br0 up"));
         }
-        let told = |error: ShapingError| match error {
+        let refusal = |error: ShapingError| match error {
             ShapingError::NotPermitted { .. } => restricted_by_apparmor().unwrap_or_else(|| error.to_string()),
             error => error.to_string(),
         };
-        bridge.run(move || ip_batch(&lines))?.map_err(told)?;
+        bridge.run(move || ip_batch(&lines))?.map_err(refusal)?;
         for (id, (node, plan)) in nodes.iter().zip(plans).enumerate() {
             let [v4, v6] = addresses(id as u64);
             let plan = plan.clone();
@@ -184,7 +184,7 @@ impl Network {
                 let _ = ip_batch(&[v6]).and_then(|()| ip_batch(&v6_neighbours));
                 if plan.is_unshaped() { Ok(()) } else { Interface::named(INTERFACE)?.apply(&plan) }
             };
-            node.run(set_up)?.map_err(told)?;
+            node.run(set_up)?.map_err(refusal)?;
         }
         Ok(Self { nodes, _bridge: bridge })
     }

@@ -35,16 +35,16 @@ impl Program {
     /// # Errors
     /// Fails if it can't be read: one line without its name.
     pub(super) fn open(path: Option<&Path>) -> Result<Self, String> {
-        let words = |error: std::io::Error| error.to_string();
-        let own = || std::env::current_exe().map_err(words);
+        let line = |error: std::io::Error| error.to_string();
+        let own = || std::env::current_exe().map_err(line);
         let named = path.map_or_else(own, |path| Ok(path.to_owned()))?;
-        let mut file = File::open(path.unwrap_or(Path::new("/proc/self/exe"))).map_err(words)?;
-        let metadata = file.metadata().map_err(words)?;
+        let mut file = File::open(path.unwrap_or(Path::new("/proc/self/exe"))).map_err(line)?;
+        let metadata = file.metadata().map_err(line)?;
         if !metadata.is_file() {
             return Err("it is no file".into());
         }
         let mut begin = vec![];
-        (&mut file).take(2).read_to_end(&mut begin).map_err(words)?;
+        (&mut file).take(2).read_to_end(&mut begin).map_err(line)?;
         Ok(Self { path: named, identity: Identity::of(&metadata), script: begin == b"#!", file })
     }
 

@@ -53,14 +53,14 @@ const SECRETS: [(&str, &str); 2] =
 pub(super) fn add(plan: &ClusterPlan, objects: &mut Objects) -> Result<(), serde_json::Error> {
     let component = Component::Grafana;
     let source = datasource(&format!("http://{PROMETHEUS}:{PROMETHEUS_PORT}"), SCRAPE_SECONDS);
-    let told = [
+    let settings = [
         ("grafana.ini", ini("0.0.0.0", GRAFANA_PORT)),
         ("datasource.yml", json(&source)),
         ("dashboards.yml", json(&provider(DASHBOARDS))),
         ("nothing.yml", json(&BTreeMap::from([("apiVersion", 1)]))),
     ];
-    let told = told.map(|(key, text)| (key.to_owned(), text));
-    objects.add(&config_map(plan, GRAFANA, component, told))?;
+    let settings = settings.map(|(key, text)| (key.to_owned(), text));
+    objects.add(&config_map(plan, GRAFANA, component, settings))?;
     let shown = dashboards().into_iter().map(|(name, dashboard)| (name.to_owned(), json(&dashboard)));
     objects.add(&config_map(plan, DASHBOARDS_CONFIG_MAP, component, shown))?;
     let secrets = SECRETS.map(|(key, _)| (key.to_owned(), ByteString(plan.derived_secret(key).into_bytes())));

@@ -70,9 +70,9 @@ pub(super) fn add(plan: &ClusterPlan, objects: &mut Objects) -> Result<(), serde
     let pods = Pods { namespace: &plan.record.namespace, selector: &selector, port: plan.record.metric_port };
     let scraping =
         Scraping { run: &plan.record.name, seconds: SCRAPE_SECONDS, rules: RULES, targets: Targets::Pods(pods) };
-    let told =
+    let settings =
         [(CONFIGURATION.to_owned(), json(&configuration(&scraping))), (RULES.to_owned(), json(&rules(SCRAPE_SECONDS)))];
-    objects.add(&config_map(plan, PROMETHEUS, component, told))?;
+    objects.add(&config_map(plan, PROMETHEUS, component, settings))?;
 
     let ports = [Port::tcp("http", PROMETHEUS_PORT)];
     objects.add(&service(plan, PROMETHEUS_HEADLESS, component, true, &ports))?;
