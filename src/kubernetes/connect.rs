@@ -42,7 +42,8 @@ impl Cluster {
     /// Finds the server and asks for its version.
     ///
     /// # Errors
-    /// Fails if there is no kubeconfig or no such context, or the server can't be reached or does not take the credentials.
+    /// Fails if there is no kubeconfig or no such context, or the server can't be reached or does not take the
+    /// credentials.
     pub async fn connect(access: &Access) -> Result<Self, KubernetesError> {
         let (config, context) = config(access).await?;
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();

@@ -27,7 +27,8 @@ const LOWEST: u64 = 1;
 /// and half as many again for each of the 53 doublings from there to 2^64.
 const MOST_COUNTS: u64 = 2048 + 53 * 1024;
 
-/// Bytes of the plain encoding's header: cookie, payload's length, offset, digits (4 each), lowest, highest, ratio (8 each).
+/// Bytes of the plain encoding's header: cookie, payload's length, offset, digits (4 each), lowest, highest, ratio (8
+/// each).
 const HEADER: usize = 40;
 
 /// Maximum size of the plain encoding, in bytes: each count takes at most 9.

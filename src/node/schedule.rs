@@ -74,8 +74,8 @@ pub struct SendPlan {
     pub burst_spacing_nanos: u64,
     /// Heartbeat 0, in nanoseconds since the Unix epoch. Turns are counted from it.
     pub origin_unix_nanos: u64,
-    /// Index 0 of every node is the first part of its first logical message at or after this, in nanoseconds since the Unix
-    /// epoch.
+    /// Index 0 of every node is the first part of its first logical message at or after this, in nanoseconds since the
+    /// Unix epoch.
     pub from_unix_nanos: u64,
     /// End of sending; none for a schedule without an end.
     pub to_unix_nanos: Option<u64>,

@@ -110,8 +110,9 @@ impl RemoteNetwork {
     /// `manifest.json` and `start.json`.
     ///
     /// # Errors
-    /// [`RemoteError::Refused`] where the nodes have a start already or a clock is off; [`RemoteError::Invalid`] with what
-    /// there is of a result, also in the folder. Nodes that may have been given a start then are ended, if they answer.
+    /// [`RemoteError::Refused`] where the nodes have a start already or a clock is off; [`RemoteError::Invalid`] with
+    /// what there is of a result, also in the folder. Nodes that may have been given a start then are ended, if they
+    /// answer.
     pub(crate) async fn begin(&mut self) -> Result<StartedRun, RemoteError> {
         if self.start.is_some() {
             return Err(RemoteError::Refused("the nodes have a start already: collect their run first".into()));

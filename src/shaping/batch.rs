@@ -20,8 +20,8 @@
 //! free, which is usually longer than the last.) The output of a sender's bucket has the rate already: a receiver's
 //! bucket of the same rate lets it pass, so that a message takes its serialisation time once.
 //!
-//! A frame counts as on Ethernet's wire, with [`WIRE_BYTES`] more than the kernel's own count: a link of 125,000 KB/s is one
-//! of a gigabit.
+//! A frame counts as on Ethernet's wire, with [`WIRE_BYTES`] more than the kernel's own count: a link of 125,000 KB/s
+//! is one of a gigabit.
 
 use std::net::IpAddr;
 

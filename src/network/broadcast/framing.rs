@@ -65,8 +65,8 @@ pub(super) fn frame_response(response: &[u8]) -> Bytes {
 /// Reads one response; none if the server has ended the session.
 ///
 /// # Errors
-/// Errors of the stream; `UnexpectedEof` when it ends inside a response, `InvalidData` for a length that is no varint or
-/// above `limit`.
+/// Errors of the stream; `UnexpectedEof` when it ends inside a response, `InvalidData` for a length that is no varint
+/// or above `limit`.
 #[cfg(test)]
 async fn read_response(stream: &mut (impl AsyncRead + Unpin), limit: usize) -> io::Result<Option<Vec<u8>>> {
     match read_length(stream, limit).await? {
@@ -92,8 +92,8 @@ pub(super) async fn read_body(stream: &mut (impl AsyncRead + Unpin), length: usi
 /// Reads the length of the next response; none if the server has ended the session.
 ///
 /// # Errors
-/// Errors of the stream; `UnexpectedEof` when it ends inside the length, `InvalidData` for one that is no varint or above
-/// `limit`.
+/// Errors of the stream; `UnexpectedEof` when it ends inside the length, `InvalidData` for one that is no varint or
+/// above `limit`.
 pub(super) async fn read_length(stream: &mut (impl AsyncRead + Unpin), limit: usize) -> io::Result<Option<usize>> {
     let mut buffer = unsigned_varint::encode::usize_buffer();
     for at in 0..buffer.len() {
