@@ -84,7 +84,7 @@ impl Remove<'_> {
 /// gone. Other namespaces stay. Reports each removed object; if no object exists, nothing is removed.
 ///
 /// # Errors
-/// Fails if the server refuses; when something is still there in the end, with what holds it.
+/// Fails if the server refuses, or if an object remains at the end; the error names the reason why it remains.
 pub async fn remove(cluster: &Cluster, what: &Remove<'_>, tell: Tell<'_>) -> Result<Removed, KubernetesError> {
     let mut removed = Removed::default();
     let namespaces = cluster.all::<Namespace>();

@@ -106,7 +106,7 @@ impl Message {
     /// Reads a whole message.
     ///
     /// # Errors
-    /// Fails if the bytes are shorter than a header, their number is not what the header states, or the time is none.
+    /// Fails if the bytes are shorter than a header, their number differs from the header, or the time is invalid.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let (head, payload) = bytes.split_first_chunk().ok_or(Malformed::TooShort(bytes.len()))?;
         let header = Header::decode(head)?;

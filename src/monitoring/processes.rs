@@ -111,7 +111,7 @@ impl Observers {
     /// Starts the programs of `monitoring`, configured for `hosts`, and waits until they answer; `line` shows a line.
     ///
     /// # Errors
-    /// Fails if Prometheus does not start: what it would have seen is lost. Grafana can be started later.
+    /// Fails if Prometheus does not start, because its data would be lost. Grafana can be started later.
     pub(crate) async fn start(
         &mut self,
         monitoring: &Monitoring,

@@ -106,7 +106,7 @@ impl Profiler {
     /// Waits until the profile is written.
     ///
     /// # Errors
-    /// Fails if it is not.
+    /// Fails if the profile can't be written.
     pub(super) fn finish(&self) -> Result<(), String> {
         self.traffic_ends();
         let writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner).take();

@@ -112,7 +112,7 @@ impl StartOrder {
     /// epoch.
     ///
     /// # Errors
-    /// Fails if it can't be followed.
+    /// Fails if the order can't be followed.
     pub fn check(&self, now: u64, explore: bool) -> Result<(), String> {
         if self.start_unix_nanos <= now && !self.rejoining {
             return Err("start_unix_nanos is in the past".into());

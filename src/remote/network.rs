@@ -110,9 +110,8 @@ impl RemoteNetwork {
     /// `manifest.json` and `start.json`.
     ///
     /// # Errors
-    /// [`RemoteError::Refused`] where the nodes have a start already or a clock is off; [`RemoteError::Invalid`] with
-    /// what there is of a result, also in the folder. Nodes that may have been given a start then are ended, if they
-    /// answer.
+    /// [`RemoteError::Refused`] if the nodes have a start already or a clock is off; [`RemoteError::Invalid`] with the
+    /// result so far, which is also in the folder. Nodes that may have received a start are then ended, if they answer.
     pub(crate) async fn begin(&mut self) -> Result<StartedRun, RemoteError> {
         if self.start.is_some() {
             return Err(RemoteError::Refused("the nodes have a start already: collect their run first".into()));
@@ -149,8 +148,8 @@ impl RemoteNetwork {
     /// if it exists, otherwise the nodes' reports. The nodes continue: see [`Self::end`].
     ///
     /// # Errors
-    /// [`RemoteError::Refused`] where there is no run, or another one; [`RemoteError::Interrupted`]. A run that is not
-    /// valid is no error.
+    /// [`RemoteError::Refused`] if the nodes have no run, or another one; [`RemoteError::Interrupted`]. An invalid run
+    /// is no error.
     pub(crate) async fn collect(&mut self, started: Option<StartedRun>) -> Result<RunSummary, RemoteError> {
         let Some(start) = self.start.clone() else {
             return Err(RemoteError::Refused("the nodes have no start yet: there is no run to collect".into()));

@@ -146,7 +146,7 @@ impl Interface {
     /// Interface with this address.
     ///
     /// # Errors
-    /// Fails if none has.
+    /// Fails if no interface has the address.
     pub fn with_address(address: IpAddr) -> Result<Self, ShapingError> {
         let links = links()?;
         let found = links.iter().find(|link| link.addr_info.iter().any(|info| info.local == Some(address)));
@@ -191,7 +191,7 @@ impl Interface {
     /// Applies a plan to an interface, in place of an earlier plan of ours.
     ///
     /// # Errors
-    /// Errors of `tc`, and somebody else's qdisc that would be lost. Nothing of the plan is left then.
+    /// Errors of `tc`, and a foreign qdisc that would be lost. No part of the plan remains then.
     pub fn apply(&self, plan: &InterfacePlan) -> Result<(), ShapingError> {
         self.remove()?;
         self.refuse_foreign()?;
