@@ -77,7 +77,7 @@ let
           done
         '';
         meta = {
-          description = "Benchmark of libp2p networks: throughput, delay, and what breaks first";
+          description = "Benchmark of libp2p networks: throughput, delay, and the first point of failure";
           license = lib.licenses.asl20;
           mainProgram = "apollo-bench";
           platforms = [

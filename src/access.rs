@@ -29,7 +29,7 @@ impl RunToken {
     /// Makes a new token that nobody can guess.
     ///
     /// # Errors
-    /// Those of reading the kernel's random numbers.
+    /// Errors of reading the kernel's random numbers.
     pub fn random() -> io::Result<Self> {
         // Twice 128 bits, because the token protects a run on a public network for hours.
         Ok(Self(format!("{}{}", secret()?, secret()?)))
@@ -38,7 +38,7 @@ impl RunToken {
     /// Reads a token from text, without the space around it.
     ///
     /// # Errors
-    /// One line that says what a token is; it never repeats the text.
+    /// One line with the format of a token; it never repeats the text.
     pub fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
         if !LENGTHS.contains(&text.len()) || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_taken_whole_or_not_at_all_and_never_shown() {
+    fn a_token_is_accepted_completely_or_refused_and_never_shown() {
         let token = RunToken::parse(" 0123456789abcdef\n").unwrap();
         assert!(token.authorizes(b"Bearer 0123456789abcdef") && token.authorizes(b"bearer 0123456789abcdef"));
         for wrong in

@@ -12,7 +12,7 @@ use serde::Serializer;
 /// and a path that is not text must not cost the rest of them.
 ///
 /// # Errors
-/// Those of the serializer.
+/// Errors of the serializer.
 pub fn as_text<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&path.display())
 }
@@ -20,7 +20,7 @@ pub fn as_text<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Er
 /// Serializes an optional path like [`as_text`].
 ///
 /// # Errors
-/// Those of the serializer.
+/// Errors of the serializer.
 #[allow(clippy::ref_option, reason = "serde passes the field so")]
 pub fn as_text_if_given<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
     match path {
@@ -33,7 +33,7 @@ pub fn as_text_if_given<S: Serializer>(path: &Option<PathBuf>, serializer: S) ->
 /// write.
 ///
 /// # Errors
-/// What is wrong with it, in one line without its name.
+/// One line about the reason, without the name of the file.
 pub fn read_text(path: &Path, limit: u64) -> Result<String, String> {
     let size = metadata(path).map_err(|error| error.to_string())?.len();
     if size > limit {

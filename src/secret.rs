@@ -12,7 +12,7 @@ use tempfile::TempDir;
 /// A random number of 128 bits, as text.
 ///
 /// # Errors
-/// Those of reading the kernel's random numbers.
+/// Errors of reading the kernel's random numbers.
 pub fn secret() -> io::Result<String> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(io::Error::other)?;
@@ -23,7 +23,7 @@ pub fn secret() -> io::Result<String> {
 /// predicted, because other users may write beside it.
 ///
 /// # Errors
-/// Those of the file system, with the path.
+/// Errors of the file system, with the path.
 pub fn private_folder(prefix: &str) -> Result<PathBuf, (PathBuf, io::Error)> {
     let parent = std::env::temp_dir();
     let private = Permissions::from_mode(0o700);
@@ -34,7 +34,7 @@ pub fn private_folder(prefix: &str) -> Result<PathBuf, (PathBuf, io::Error)> {
 /// Makes a folder that only this user can enter; it must not exist yet.
 ///
 /// # Errors
-/// Those of the file system.
+/// Errors of the file system.
 pub fn make_private(path: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o700).create(path)
 }
@@ -42,7 +42,7 @@ pub fn make_private(path: &Path) -> io::Result<()> {
 /// Writes a new file that only this user can read.
 ///
 /// # Errors
-/// Those of the file system; a file that is there already is one.
+/// Errors of the file system; a file that is there already is one.
 pub fn write_private(path: &Path, text: &[u8]) -> io::Result<()> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(text)
 }

@@ -131,7 +131,7 @@ fn print(text: &str) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => PRINTED.store(CLOSED, Ordering::Relaxed),
         Err(error) => {
             PRINTED.store(FAILED, Ordering::Relaxed);
-            tell(&format!("error: standard output is not whole: {error}"));
+            tell(&format!("error: standard output is incomplete: {error}"));
         }
     }
 }
@@ -146,7 +146,7 @@ pub fn exit_code(code: ExitCode) -> ExitCode {
     if code == ExitCode::SUCCESS && PRINTED.load(Ordering::Relaxed) == FAILED { ExitCode::FAILURE } else { code }
 }
 
-/// Prints what clap has formatted, with its styles where a terminal shows them.
+/// Prints text that clap has formatted, with its styles if a terminal shows them.
 pub fn say_styled(text: &clap::builder::StyledStr) {
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
         || std::env::var_os("TERM").is_some_and(|value| value == "dumb");

@@ -81,7 +81,7 @@ fn assert_accounts(run: &Value) {
 }
 
 #[test]
-fn the_schedule_of_a_killed_node_goes_on_and_the_folder_alone_gives_the_same_result() {
+fn the_schedule_of_a_killed_node_continues_and_the_folder_gives_the_same_result() {
     let lab = Lab::new(3);
     let (exit, run) = run_with_faults(
         &lab,
@@ -110,11 +110,11 @@ fn the_schedule_of_a_killed_node_goes_on_and_the_folder_alone_gives_the_same_res
     let refused = report(&lab.output());
     assert_eq!(refused.status.code(), Some(1));
     let line = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(line.contains("summary.json of this folder does not say"), "{line}");
+    assert!(line.contains("summary.json of this folder differs"), "{line}");
 }
 
 #[test]
-fn a_node_that_is_killed_again_before_it_has_come_back_comes_back_later() {
+fn a_node_that_is_killed_again_before_it_has_returned_returns_later() {
     let lab = Lab::new(3);
     let (exit, run) = run_with_faults(
         &lab,

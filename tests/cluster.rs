@@ -359,7 +359,7 @@ fn nodes_keep_apart_unless_they_are_allowed_to_share() {
 }
 
 #[test]
-fn what_is_kept_of_a_run_is_enough_to_go_on_with_it() {
+fn the_record_of_a_run_is_sufficient_to_continue_it() {
     let objects = objects("--num-nodes 4 --mode explore --latency 5 --metric-port 2500");
     let data = &find(&objects, "ConfigMap", "run")["data"];
     let record: RunRecord = serde_json::from_str(data["run.json"].as_str().unwrap()).unwrap();
@@ -373,7 +373,7 @@ fn what_is_kept_of_a_run_is_enough_to_go_on_with_it() {
 }
 
 #[test]
-fn prometheus_and_grafana_are_told_what_the_local_ones_are_told() {
+fn prometheus_and_grafana_have_the_same_configuration_as_on_a_local_machine() {
     let objects = objects("");
     let dashboards = &find(&objects, "ConfigMap", "dashboards")["data"];
     let told = &find(&objects, "ConfigMap", "prometheus")["data"];
@@ -460,7 +460,7 @@ fn a_run_without_a_name_is_named_by_the_time() {
 }
 
 #[test]
-fn the_snapshot_is_what_is_printed() {
+fn the_printed_manifests_equal_the_snapshot() {
     let mut text = printed("--num-nodes 3 --latency 50 --throughput 10000 --toleration dedicated=bench:NoSchedule");
     // The dashboards have a folder of their own, and are long.
     for name in ["overview.json", "nodes.json"] {
@@ -519,7 +519,7 @@ fn every_object_fits_the_schemas_of_several_versions_of_kubernetes() {
 }
 
 #[test]
-fn other_readers_of_yaml_find_in_it_what_is_in_the_json() {
+fn other_readers_of_yaml_read_the_same_as_json() {
     let Some(python) = validator("python") else { return };
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("run.yaml");
@@ -537,7 +537,7 @@ fn other_readers_of_yaml_find_in_it_what_is_in_the_json() {
 }
 
 #[test]
-fn bad_arguments_get_one_line_that_says_what_to_do() {
+fn bad_arguments_get_one_line_with_the_fix() {
     let image = "--image bench:v1";
     for (args, says) in [
         ("", "give --image NAME:TAG, or --registry"),

@@ -220,7 +220,7 @@ fn only_shaping_takes_a_right_and_the_node_does_not_have_it() {
 }
 
 #[test]
-fn what_a_killed_runner_has_made_is_gone_soon_after() {
+fn the_objects_of_a_killed_runner_are_removed_soon_after() {
     let Some(_docker) = docker_for_one() else { return };
     let watched = Watched::start("");
     watched.runner.signal("KILL");
@@ -254,7 +254,7 @@ fn a_container_that_is_killed_makes_the_run_invalid_by_name() {
 }
 
 #[test]
-fn a_node_that_needs_more_memory_than_it_may_have_is_named_with_the_way_out() {
+fn a_node_that_exceeds_its_memory_limit_is_named_with_the_fix() {
     let Some(_docker) = docker_for_one() else { return };
     let lab = Lab::new(3);
     let args = "--docker --memory-limit 16m --timeout 60 --warm-up-seconds 0 --message-size-bytes 1048576 \
@@ -266,7 +266,7 @@ fn a_node_that_needs_more_memory_than_it_may_have_is_named_with_the_way_out() {
 }
 
 #[test]
-fn the_next_run_removes_what_a_dead_runner_and_a_dead_reaper_have_left() {
+fn the_next_run_removes_the_remains_of_a_dead_runner_and_its_dead_reaper() {
     let Some(_docker) = docker_for_one() else { return };
     let dead = Watched::start("");
     let reaper = dead.reaper();
@@ -301,7 +301,7 @@ fn assert_refused(args: &str, says: &str) {
 }
 
 #[test]
-fn what_docker_does_not_have_is_refused_in_one_line() {
+fn an_image_that_docker_does_not_have_is_refused_in_one_line() {
     let Some(_docker) = docker_for_one() else { return };
     assert_refused("--docker --image apollo-network-benchmark-test:none", "Docker does not have it");
     // A kernel with netem has nothing to report.
@@ -322,7 +322,7 @@ fn flags_of_containers_go_with_containers_alone() {
 }
 
 #[test]
-fn a_docker_that_can_not_be_used_is_named_with_the_way_out() {
+fn an_unusable_docker_is_named_with_the_fix() {
     let without = |name: &str, value: &str, says: &str| {
         let lab = Lab::new(2);
         let output = Running::start(lab.command("--docker").env(name, value)).output();

@@ -8,6 +8,11 @@ use std::{
     process::Command,
 };
 
+use sentences::{banned, beginnings, prose};
+
+#[path = "support/sentences.rs"]
+mod sentences;
+
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// Programs with their names.
@@ -19,12 +24,6 @@ const PROGRAMS: [(&str, &str); 2] = [
 /// Columns of the help in the reference.
 const COLUMNS: &str = "110";
 
-/// Beginnings that the rule of the language refuses, see CONTRIBUTING.md.
-const BANNED: [&str; 9] = ["What", "Who", "Whatever", "How", "One that", "Most", "There is", "Where", "Whether"];
-
-/// A phrase that nixpkgs' function `mkEnableOption` makes.
-const OF_NIXPKGS: &str = "Whether to enable ";
-
 /// Documents, as paths from the root of the project.
 fn documents() -> Vec<PathBuf> {
     let pages = fs::read_dir(Path::new(ROOT).join("docs")).unwrap().map(|entry| entry.unwrap().path());
@@ -33,21 +32,6 @@ fn documents() -> Vec<PathBuf> {
     documents.extend(["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(PathBuf::from));
     documents.sort();
     documents
-}
-
-/// Lines of a document outside of code blocks and comments, with their numbers from 1.
-fn prose(text: &str) -> Vec<(usize, &str)> {
-    let mut code = false;
-    let mut lines = vec![];
-    for (at, line) in text.lines().enumerate() {
-        if line.trim_start().starts_with("```") {
-            code = !code;
-        } else if !code && !line.starts_with("<!--") {
-            lines.push((at + 1, line));
-        }
-    }
-    assert!(!code, "a code block without an end");
-    lines
 }
 
 /// Help of a command, as the terminal shows it.
@@ -152,57 +136,6 @@ fn problem(document: &Path, target: &str) -> Option<String> {
     (!found).then(|| format!("{target}: no such heading"))
 }
 
-/// The text of a line without the marks of a heading, a list or a quotation, and whether it had such a mark.
-fn without_mark(line: &str) -> (&str, bool) {
-    let line = line.trim();
-    let text = line.trim_start_matches(['#', '>']).trim_start();
-    let text = text.strip_prefix("- ").or_else(|| text.strip_prefix("* ")).unwrap_or(text);
-    let number = text.len() - text.trim_start_matches(|letter: char| letter.is_ascii_digit()).len();
-    let text = if number > 0 { text[number..].strip_prefix(". ").unwrap_or(text) } else { text };
-    (text, text.len() < line.len())
-}
-
-/// The beginnings of all headings, list items, table cells, paragraphs and sentences, with the numbers of their lines.
-fn beginnings(text: &str) -> Vec<(usize, String)> {
-    let mut found = vec![];
-    let mut open = false;
-    for (number, line) in prose(text) {
-        let cells: Vec<&str> = match line.strip_prefix('|') {
-            Some(row) => row.split(" | ").collect(),
-            None => vec![line],
-        };
-        for cell in cells {
-            let (cell, marked) = without_mark(cell);
-            // A sentence goes on from the line before.
-            let goes_on = open && !marked && !line.starts_with('|');
-            let ends = [". ", "? ", "! ", ".** ", ".* "];
-            let mut rest = cell;
-            let mut first = !goes_on;
-            loop {
-                if first {
-                    found.push((number, rest.trim_start_matches(['*', '_', '"', '(', '[']).to_owned()));
-                }
-                let next = ends.iter().filter_map(|end| Some(rest.find(end)? + end.len())).min();
-                let Some(next) = next else { break };
-                rest = &rest[next..];
-                first = true;
-            }
-        }
-        let last = line.trim_end().trim_end_matches(['*', ')', '"']);
-        open = !last.is_empty() && !line.starts_with(['|', '#']) && !last.ends_with(['.', '?', '!']);
-    }
-    found
-}
-
-/// The banned beginning of a text, if it has one: lower case counts too, since cells and items may begin so.
-fn banned(text: &str) -> Option<&'static str> {
-    let begins = |word: &&&str| {
-        let beginning = text.get(..word.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(word));
-        beginning && !text[word.len()..].starts_with(|letter: char| letter.is_alphanumeric() || letter == '-')
-    };
-    BANNED.iter().find(begins).copied().filter(|_| !text.starts_with(OF_NIXPKGS))
-}
-
 #[test]
 fn the_reference_of_commands_is_the_help_of_the_programs() {
     let path = Path::new(ROOT).join("docs/commands.md");
@@ -269,7 +202,7 @@ fn no_sentence_of_the_documents_begins_with_a_banned_word() {
 }
 
 #[test]
-fn the_parts_of_these_tests_find_what_they_look_for() {
+fn the_parts_of_these_tests_find_the_right_places() {
     let page = "# Title\n\n## A `b.json`, c\n\nText goes\nwhat on. Most of it. (How so)\n\n- one that\n\n| x | most y |\n\
                 ```\nWhere\n```\n## Title\n";
     assert_eq!(anchors(page), ["title", "a-bjson-c", "title-1"].map(str::to_owned).into());

@@ -35,7 +35,7 @@ fn status(answer: &Option<(String, String)>) -> &str {
 }
 
 #[test]
-fn a_stranger_is_refused_at_every_endpoint_in_one_line_and_the_node_goes_on() {
+fn a_stranger_is_refused_at_every_endpoint_in_one_line_and_the_node_continues() {
     let (port, node) = controlled("");
     let own_token = format!("Authorization: Bearer {TOKEN}");
     let start = json!({ "start_unix_nanos": unix_nanos() + 60_000_000_000 }).to_string();
@@ -132,7 +132,7 @@ fn the_token_of_a_run_is_in_no_command_line_and_in_no_file() {
 }
 
 #[test]
-fn a_runner_with_another_token_is_refused_in_one_line_that_says_how_to_give_it() {
+fn a_runner_with_another_token_is_refused_in_one_line_with_the_fix() {
     let (port, _node) = controlled("");
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("token");

@@ -265,7 +265,7 @@ fn every_program_has_its_libraries_in_the_layer() {
 }
 
 #[test]
-fn what_is_not_its_own_is_not_written_over() {
+fn foreign_files_are_not_overwritten() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("thesis.tex"), "").unwrap();
     for (args, reason) in [(&[][..], "holds something else"), (&["--tag", "Bench"], "--tag Bench")] {

@@ -179,7 +179,7 @@ fn a_port_that_can_not_be_used_is_found_before_anything_starts() {
 }
 
 #[test]
-fn a_free_port_is_told_at_once_and_ctrl_c_ends_the_run_and_the_page() {
+fn a_free_port_is_reported_at_once_and_ctrl_c_ends_the_run_and_the_page() {
     let lab = Lab::new(2);
     let mut command = lab.command("--live --live-port 0 --keep-open --timeout 60");
     let mut run = Running(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());

@@ -158,7 +158,7 @@ fn a_broadcaster_above_the_limit_shows_as_delay_and_loss_not_as_a_hang() {
 }
 
 #[test]
-fn a_cut_network_recovers_and_each_phase_tells_its_deliveries() {
+fn a_cut_network_recovers_and_each_phase_reports_its_deliveries() {
     if !can_make_namespaces() {
         return;
     }
@@ -181,7 +181,7 @@ fn a_cut_network_recovers_and_each_phase_tells_its_deliveries() {
 }
 
 #[test]
-fn a_killed_node_comes_back_and_its_lives_are_one_row() {
+fn a_killed_node_returns_and_its_lives_are_one_row() {
     let lab = Lab::new(3);
     let args = ["--fault=2s kill 2", "--fault=4s restart 2", "--fault=6s pause 1", "--fault=7s resume 1"];
     let mut command = lab.command("--timeout 9 --warm-up-seconds 0 --heartbeat-millis 50");
@@ -291,7 +291,7 @@ fn bad_links_and_faults_are_refused_in_one_line() {
 }
 
 #[test]
-fn what_is_left_of_the_shape_of_an_interface_that_is_gone_is_removed() {
+fn the_remaining_shape_of_a_removed_interface_is_removed() {
     if let Err(why) = support::can_limit_throughput() {
         return skip(&why);
     }
@@ -316,9 +316,12 @@ fn what_is_left_of_the_shape_of_an_interface_that_is_gone_is_removed() {
     let lines: Vec<&str> = out.lines().rev().take(4).collect();
     assert_eq!(lines[0], "0", "{out}");
     assert!(
-        lines[1].starts_with("there is no interface e0;") && lines[1].ends_with("nothing to take away there"),
+        lines[1].starts_with("no interface has the name e0;") && lines[1].ends_with("nothing to remove there"),
         "{out}"
     );
-    assert!(lines[2].starts_with("apollo-in") && lines[2].contains("left of an interface that is gone"), "{out}");
+    assert!(
+        lines[2].starts_with("apollo-in") && lines[2].contains("remained of an interface that no longer exists"),
+        "{out}"
+    );
     assert!(!out.contains("\"e1\""), "{out}");
 }

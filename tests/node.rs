@@ -211,7 +211,7 @@ fn mode_explore_has_no_phases() {
 /// One of two nodes is killed and returns: outside of the phase of the kill nothing is lost, nothing that both of its
 /// lives received is counted twice, and its schedule continues with the right index.
 #[test]
-fn a_node_that_comes_back_goes_on_where_its_network_is() {
+fn a_rejoining_node_continues_at_the_place_of_its_network() {
     let ports = free_ports(4);
     let run = |id: u16| {
         let mut args = lone_node(ports + id, ports + 2 + id, "--controlled --run-id 5");

@@ -105,7 +105,7 @@ fn every_query_has_an_answer(protocol: &str, extra: &str) {
     let Some(prometheus) = program("prometheus") else { return };
     let path = path_with(&prometheus);
     let run = Watched::start(&format!("--keep-open --timeout 6 --network-protocol {protocol} {extra}"), path.path());
-    run.wait_for_words("can be seen until Ctrl-C");
+    run.wait_for_words("stay up until Ctrl-C");
 
     let words = run.words();
     let without_grafana = words.lines().filter(|line| line.starts_with("grafana is not on the PATH")).count();
@@ -270,7 +270,7 @@ fn refused(args: &[&str], path: Option<&Path>) -> String {
 }
 
 #[test]
-fn what_cannot_be_watched_is_refused_before_anything_starts() {
+fn monitoring_that_can_not_work_is_refused_before_anything_starts() {
     let empty = tempfile::tempdir().unwrap();
     let text = refused(&["--observe"], Some(empty.path()));
     assert!(text.starts_with("error: --observe has nothing to start: prometheus is not on the PATH"), "{text}");
@@ -300,7 +300,7 @@ fn a_port_of_a_node_is_not_given_to_prometheus() {
 }
 
 #[test]
-fn turns_share_what_is_offered() {
+fn turns_share_the_offered_load() {
     let lab = Lab::new(3);
     let args = "--mode rr --round-duration-seconds 1 --heartbeat-millis 20 --timeout 60 --warm-up-seconds 0";
     let _running = Running::start(&mut lab.command(args));

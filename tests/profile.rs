@@ -15,7 +15,7 @@ fn perf_records() -> bool {
 }
 
 #[test]
-fn processor_time_is_a_flame_graph_of_each_node_or_one_line_says_why_not() {
+fn processor_time_is_a_flame_graph_of_each_node_or_one_line_states_the_reason() {
     let lab = Lab::new(2);
     let mut command = lab.command("--profile --timeout 3 --warm-up-seconds 0 --heartbeat-millis 2");
     let output = Running::start(&mut command).output();

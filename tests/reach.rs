@@ -93,7 +93,7 @@ fn a_peer_with_another_identity_is_named_as_such() {
 }
 
 #[test]
-fn a_peer_that_says_nothing_has_timed_out() {
+fn a_silent_peer_times_out() {
     let ports = free_ports(4);
     // The kernel accepts the connection, and nobody answers.
     let silent = TcpListener::bind(("127.0.0.1", ports + 2)).unwrap();

@@ -175,7 +175,7 @@ fn a_run_that_one_process_begins_another_collects_and_a_third_gets_the_same() {
 }
 
 #[test]
-fn after_ctrl_c_the_nodes_go_on_and_the_same_command_collects_the_run() {
+fn after_ctrl_c_the_nodes_continue_and_the_same_command_collects_the_run() {
     let network = Network::start(2, LIGHT);
     let first = Running::start(&mut network.remote("--timeout 8 --warm-up-seconds 0"));
     network.wait_until_measuring(0);
@@ -184,7 +184,7 @@ fn after_ctrl_c_the_nodes_go_on_and_the_same_command_collects_the_run() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
     let last = said.lines().last().unwrap();
-    assert!(last.starts_with("error: interrupted; the nodes go on: collect the run with "), "{said}");
+    assert!(last.starts_with("error: interrupted; the nodes continue: collect the run with "), "{said}");
     assert!(!network.output().join("summary.json").exists());
     let (exit, summary) = run(&mut network.remote("--json"));
     assert_exact(exit, &summary);
@@ -242,7 +242,7 @@ fn a_node_that_is_killed_in_the_window_makes_the_run_invalid_and_the_others_rows
 }
 
 #[test]
-fn a_node_that_was_started_afresh_in_the_window_is_named() {
+fn a_node_that_was_restarted_in_the_window_is_named() {
     let mut network = Network::start(2, LIGHT);
     let first = Running::start(&mut network.remote("--json --timeout 60 --warm-up-seconds 0"));
     network.wait_until_measuring(1);
@@ -250,7 +250,7 @@ fn a_node_that_was_started_afresh_in_the_window_is_named() {
     network.nodes.push(network.node(1, &format!("--controlled {LIGHT}")));
     let (exit, summary) = result(first.output());
     assert_eq!(exit, Some(1));
-    assert!(reason(&summary).starts_with("node 1 was started afresh during the run"), "{summary:#}");
+    assert!(reason(&summary).starts_with("node 1 was restarted during the run"), "{summary:#}");
     assert_eq!(summary["nodes"].as_array().unwrap().len(), 2, "what it had said before is kept: {summary:#}");
 }
 
@@ -269,7 +269,7 @@ fn of_a_run_that_has_lost_a_node_the_others_counts_are_still_collected() {
 }
 
 #[test]
-fn links_are_measured_where_the_flags_say_what_they_should_be() {
+fn links_are_measured_if_flags_set_their_shapes() {
     let network = Network::none(2);
     let with_probes = |network: &Network| {
         let ports = network.ports + 2 * network.num_nodes;
@@ -340,7 +340,7 @@ fn trials_of_mode_explore_are_collected_also_when_they_are_over() {
 }
 
 #[test]
-fn a_controlled_node_that_is_told_to_end_writes_its_summary_and_exits_with_0() {
+fn a_controlled_node_that_is_requested_to_end_writes_its_summary_and_exits_with_0() {
     let mut network = Network::none(1);
     let file = network.folder.path().join("node.json");
     network.nodes = vec![network.node(0, &format!("--controlled {LIGHT} --summary {}", file.display()))];

@@ -164,7 +164,7 @@ fn flags_replace_single_values_and_set_replaces_any() {
         (&["--set=traffic.votes.burst=2"][..], "'traffic' has no element 'votes'"),
         (&["--set=nodes.cuont=2"], "unknown field `cuont`"),
         (&["--set=nodes"], "write KEY=VALUE"),
-        (&["--heartbeat-millis=5"], "does not say which of the classes"),
+        (&["--heartbeat-millis=5"], "is ambiguous between the classes"),
         (&["--mode=explore"], "the scenario has 3 classes"),
     ] {
         let output = bench(&[&["scenario", "show", file.as_str()], args].concat());

@@ -64,7 +64,7 @@ fn named_in(folder: &Path, named: &mut BTreeSet<PathBuf>) {
 }
 
 #[test]
-fn what_the_programs_are_compiled_of_is_in_the_list() {
+fn every_source_of_the_programs_is_in_the_list() {
     let programs = ["apollo_network_benchmark", "apollo_bench", "broadcast_network_stress_test_node"];
     let read = read_by_the_compiler(|name| programs.contains(&name));
     assert!(read.contains(Path::new("src/lib.rs")), "{read:?}");
@@ -76,7 +76,7 @@ fn what_the_programs_are_compiled_of_is_in_the_list() {
 }
 
 #[test]
-fn what_the_tests_are_compiled_of_and_name_is_in_the_list() {
+fn every_source_and_path_of_the_tests_is_in_the_list() {
     let list = sources();
     let all = [list.build, list.checks].concat();
     let mut read = read_by_the_compiler(|_| true);
@@ -89,7 +89,7 @@ fn what_the_tests_are_compiled_of_and_name_is_in_the_list() {
 }
 
 #[test]
-fn what_is_in_the_list_is_there() {
+fn every_entry_of_the_list_exists() {
     let list = sources();
     for entry in list.build.iter().chain(&list.checks) {
         assert!(Path::new(ROOT).join(entry).exists(), "{} is in nix/sources.json", entry.display());

@@ -70,7 +70,7 @@ fn a_full_disk_under_standard_error_changes_nothing() {
 }
 
 #[test]
-fn a_result_that_cannot_be_printed_whole_is_a_failure_and_is_kept_in_the_folder() {
+fn a_result_that_cannot_be_printed_completely_is_a_failure_and_is_kept_in_the_folder() {
     let lab = Lab::new(2);
     let output = lab.command(SHORT).stdout(full()).stderr(Stdio::piped()).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
@@ -79,7 +79,7 @@ fn a_result_that_cannot_be_printed_whole_is_a_failure_and_is_kept_in_the_folder(
 }
 
 #[test]
-fn whatever_is_asked_for_is_printed_whole_or_fails_in_one_line() {
+fn a_requested_output_is_printed_completely_or_fails_in_one_line() {
     let digest = format!("registry/bench@sha256:{}", "a".repeat(64));
     let manifests = ["cluster", "manifests", "--grafana-secret=x", "--image", &digest];
     let commands: [&[&str]; 6] =
@@ -183,7 +183,7 @@ fn a_hang_up_ends_a_node_in_order_with_its_summary() {
 }
 
 #[test]
-fn a_node_goes_on_when_its_log_cannot_be_written() {
+fn a_node_continues_when_its_log_cannot_be_written() {
     let port = free_ports(3);
     let mut command = Command::new(NODE);
     let mut words = lone_node(port, port + 1, "");
@@ -291,7 +291,7 @@ fn a_runner_that_was_killed_holds_no_folder() {
 }
 
 #[test]
-fn what_a_node_program_has_started_does_not_hold_the_ports_of_the_next_run() {
+fn a_program_started_by_a_node_does_not_hold_the_ports_of_the_next_run() {
     let lab = Lab::new(2);
     let wrapper = lab.folder.path().join("wrapper");
     fs::write(&wrapper, format!("#!/bin/sh\n'{NODE}' \"$@\" &\nwait\n")).unwrap();
@@ -304,7 +304,7 @@ fn what_a_node_program_has_started_does_not_hold_the_ports_of_the_next_run() {
     fs::remove_dir_all(lab.output()).unwrap();
     let next = lab.command(SHORT).output().unwrap();
     assert_eq!(next.status.code(), Some(0), "{}", words(&next));
-    assert!(words(&next).contains("killed what a run that was killed has left"), "{}", words(&next));
+    assert!(words(&next).contains("killed the remains of a killed run"), "{}", words(&next));
     assert!(processes.iter().all(|process| !lives(*process)));
 }
 
@@ -365,7 +365,7 @@ fn a_disk_that_is_full_in_the_middle_of_a_run_costs_no_result() {
 }
 
 #[test]
-fn what_watches_a_run_is_told_in_files_that_nobody_else_reads() {
+fn the_configuration_of_the_monitoring_is_in_private_files() {
     if program("prometheus").is_none() {
         return;
     }

@@ -49,8 +49,8 @@ impl Runner {
     /// This process.
     pub(crate) fn this() -> Result<Self, String> {
         let process = Pid::this().as_raw();
-        let started = started(process).ok_or("/proc does not tell when this process was started")?;
-        let namespace = namespace().ok_or("/proc does not tell the namespace of this process")?;
+        let started = started(process).ok_or("/proc does not show the start of this process")?;
+        let namespace = namespace().ok_or("/proc does not show the namespace of this process")?;
         Ok(Self { process, started, namespace })
     }
 

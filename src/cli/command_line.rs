@@ -26,7 +26,7 @@ pub(super) fn write_man_pages(folder: &Path, commands: impl IntoIterator<Item = 
 /// nothing more has to be done.
 ///
 /// # Errors
-/// What is wrong with it, in one line.
+/// One line that names the invalid argument.
 pub(super) fn parse<C: Parser>(changed: impl FnOnce(Command) -> Command) -> Result<Option<C>, CliError> {
     parse_words(std::env::args_os(), changed)
 }
@@ -34,7 +34,7 @@ pub(super) fn parse<C: Parser>(changed: impl FnOnce(Command) -> Command) -> Resu
 /// Reads these words as a command line.
 ///
 /// # Errors
-/// As [`parse`].
+/// The same as [`parse`].
 pub(super) fn parse_words<C: Parser>(
     words: impl IntoIterator<Item = OsString>,
     changed: impl FnOnce(Command) -> Command,

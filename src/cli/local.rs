@@ -70,7 +70,7 @@ pub(super) fn local(args: &LocalArgs) -> Result<(), CliError> {
         if let (true, Ok(mut interrupt)) = (local.plan.keep_open, interrupt)
             && interrupt.come().is_none()
         {
-            tell(&format!("The page stays at {live} until Ctrl-C"));
+            tell(&format!("The page stays open at {live} until Ctrl-C"));
             runtime.block_on(interrupt.next());
         }
         live.close();

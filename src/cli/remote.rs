@@ -206,7 +206,7 @@ fn explain(args: &RemoteArgs, error: &RemoteError, folder: &RunFolder) -> CliErr
         RemoteError::Refused(line) => CliError::Usage(line.clone()),
         RemoteError::Invalid(run) => print_run(run, folder, args.print).err().unwrap_or(CliError::Invalid),
         RemoteError::Interrupted if folder.start().is_file() => CliError::Failed(format!(
-            "interrupted; the nodes go on: collect the run with {}",
+            "interrupted; the nodes continue: collect the run with {}",
             command_again(args, folder)
         )),
         RemoteError::Interrupted => CliError::Failed("interrupted; the nodes were given no start".into()),

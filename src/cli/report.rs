@@ -32,7 +32,7 @@ pub(super) fn report(args: &ReportArgs) -> Result<(), CliError> {
     print_run(&run, &folder, args.print)?;
     if !agrees {
         return Err(CliError::Failed(
-            "summary.json of this folder does not say what its nodes and observations do".into(),
+            "summary.json of this folder differs from the result of its nodes and observations".into(),
         ));
     }
     verdict(&run)

@@ -209,7 +209,8 @@ pub(super) struct LinkFlags {
     #[arg(id = "links", long = "links", value_name = "FILE")]
     #[serde(serialize_with = "as_text_if_given")]
     pub(super) file: Option<PathBuf>,
-    /// Congestion control of the nodes' TCP connections, such as cubic or bbr (netns and docker) [default: the kernel's]
+    /// Congestion control of the nodes' TCP connections, such as cubic or bbr (netns and docker) [default: the
+    /// kernel's]
     #[arg(long, value_name = "NAME")]
     pub(super) congestion_control: Option<String>,
     /// Use IPv6 between the nodes (netns)
@@ -247,9 +248,9 @@ impl LinkFlags {
 #[derive(Clone, Debug, Default, Args, Serialize)]
 #[command(next_help_heading = "Faults")]
 pub(super) struct FaultFlags {
-    /// Fault, at a time after the opening of the measured window; may be given several times: '5s kill 2', '8s restart 2',
-    /// '5s pause 1', '7s resume 1', '5s partition 0-1 | 2-4', '10s heal', '5s degrade 0:1 latency=200', '9s restore 0:1',
-    /// 'every 10s restart random 20%', '2s flaky 3 up=4s down=1s'
+    /// Fault, at a time after the opening of the measured window; may be given several times: '5s kill 2', '8s restart
+    /// 2', '5s pause 1', '7s resume 1', '5s partition 0-1 | 2-4', '10s heal', '5s degrade 0:1 latency=200', '9s restore
+    /// 0:1', 'every 10s restart random 20%', '2s flaky 3 up=4s down=1s'
     #[arg(id = "fault", long = "fault", value_name = "FAULT")]
     pub(super) given: Vec<Fault>,
     /// File with such a fault on each line
@@ -370,7 +371,7 @@ impl ScenarioFlags {
         if let Some((flag, _)) = single.iter().find(|(_, given)| *given) {
             let names: Vec<&str> = scenario.traffic.iter().map(|class| class.name.as_str()).collect();
             return Err(usage(format!(
-                "{flag} does not say which of the classes {} it means: give --set traffic.NAME.KEY=VALUE",
+                "{flag} is ambiguous between the classes {}: give --set traffic.NAME.KEY=VALUE",
                 names.join(", ")
             )));
         }
@@ -446,7 +447,7 @@ impl LinkFlags {
             let links = read_links(path, scenario.nodes.count)?;
             if !links.default.is_unshaped() && patch != ShapePatch::default() {
                 return Err(usage(format!(
-                    "--links {}: both [default] and flags such as --latency say what all links are like: give one",
+                    "--links {}: both [default] and flags such as --latency set the shape of all links: give one",
                     path.display()
                 )));
             }

@@ -128,19 +128,21 @@ fn remove(interface: Result<Interface, ShapingError>) -> Result<String, ShapingE
         Ok(interface) => {
             let removed = interface.remove()?;
             let what = match (removed.egress, removed.ingress) {
-                (false, false) => "nothing to take away",
-                (true, false) => "what leaves is free again",
-                (false, true) => "what comes in is free again",
-                (true, true) => "what leaves and what comes in is free again",
+                (false, false) => "nothing to remove",
+                (true, false) => "outgoing traffic is no longer shaped",
+                (false, true) => "incoming traffic is no longer shaped",
+                (true, true) => "outgoing and incoming traffic is no longer shaped",
             };
             (format!("{}: {what}", interface.name()), removed.leftovers)
         }
         // The qdiscs were removed with the interface.
-        Err(ShapingError::NoInterface(why)) => (format!("{why}: nothing to take away there"), remove_leftovers()?),
+        Err(ShapingError::NoInterface(why)) => (format!("{why}: nothing to remove there"), remove_leftovers()?),
         Err(error) => return Err(error),
     };
-    let taken: Vec<String> =
-        leftovers.iter().map(|name| format!("{name}: left of an interface that is gone, taken away\n")).collect();
+    let taken: Vec<String> = leftovers
+        .iter()
+        .map(|name| format!("{name}: remained of an interface that no longer exists, removed\n"))
+        .collect();
     Ok(format!("{what}\n{}", taken.concat()))
 }
 

@@ -130,8 +130,8 @@ fn alerts() -> Vec<Rule> {
             "10s",
             "critical",
             "Node {{ $labels.node }} has no peers",
-            "It is connected to nobody, so nothing that it sends arrives. Read its log; dial_failure among its events says \
-             that peers do not answer.",
+            "The node has no connection, so none of its messages arrives. Read its log; dial_failure among its events \
+             means that peers do not answer.",
         ),
         alert(
             "MessagesDropped",
@@ -139,8 +139,8 @@ fn alerts() -> Vec<Rule> {
             "0s",
             "warning",
             "Node {{ $labels.node }} drops messages: {{ $labels.drop_reason }}",
-            "Messages, or copies for single peers, are not sent. Full queues mean that more is offered than the network \
-             carries.",
+            "Messages, or copies for single peers, are not sent. Full queues mean that the offered load exceeds the \
+             capacity of the network.",
         ),
         alert(
             "PendingGrows",
@@ -148,17 +148,18 @@ fn alerts() -> Vec<Rule> {
                 .to_owned(),
             "10s",
             "warning",
-            "Node {{ $labels.node }} waits for more and more messages",
-            "Later messages of the same senders have come, these have not: they are lost, or overtaken for a long time.",
+            "Node {{ $labels.node }} misses more and more messages",
+            "Later messages of the same senders have arrived, but the missing ones have not: they are lost, or much \
+             later.",
         ),
         alert(
             "ClocksDiffer",
             "sum by (run, node) (increase(receive_message_negative_delay_count[1m])) > 0".to_owned(),
             "0s",
             "warning",
-            "Node {{ $labels.node }} gets messages from the future",
-            "They came before their senders' schedule had them, by the two clocks. All delays carry that difference: \
-             synchronise the hosts' clocks.",
+            "Node {{ $labels.node }} receives messages with negative delays",
+            "Messages arrive before their intended send time, because the clocks of the hosts differ. All delays \
+             include that difference: synchronise the hosts' clocks.",
         ),
         alert(
             "MuchMemory",
@@ -166,8 +167,8 @@ fn alerts() -> Vec<Rule> {
             "10s",
             "warning",
             "Node {{ $labels.node }} uses more than 2 GiB",
-            "gossipsub keeps the messages of five heartbeats, and queues to slow peers fill up to --queue-bytes each. A host \
-             that swaps measures itself.",
+            "gossipsub keeps the messages of five heartbeats, and queues to slow peers fill up to --queue-bytes each. \
+             On a host that swaps, the run measures the host instead of the network.",
         ),
     ]
 }

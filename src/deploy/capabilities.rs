@@ -88,13 +88,13 @@ impl Need<'_> {
                  which give each node routes of its own"
             ),
             Self::NodeFault(fault) => {
-                format!("fault '{fault}' can't be done to nodes that run elsewhere: use a backend of 'local'")
+                format!("fault '{fault}' is not possible for remote nodes: use a backend of 'local'")
             }
             Self::LinkFault(fault) => {
                 format!("fault '{fault}' needs links of their own: add --backend netns or --docker")
             }
             Self::Profiles => "--profile needs nodes outside of containers: use --backend process or netns".into(),
-            Self::Ipv6 => "--ipv6 needs --backend netns: elsewhere the nodes speak IPv4".into(),
+            Self::Ipv6 => "--ipv6 needs --backend netns: in other deployments the nodes use IPv4".into(),
         }
     }
 }
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_need_that_is_not_met_is_told() {
+    fn the_first_unmet_need_is_reported() {
         let needs = [Need::Profiles, Need::Ipv6, Need::Rates];
         let UsageError(line) = check(&process::CAPABILITIES, needs).unwrap_err();
         assert!(line.starts_with("--ipv6"), "{line}");

@@ -22,14 +22,14 @@ const CLOSE_POLL: Duration = Duration::from_millis(20);
 /// Checks ports. If one is taken, the remains of killed runs are removed, and the ports are checked again.
 ///
 /// # Errors
-/// Those of the last check.
+/// Errors of the last check.
 pub(crate) fn swept<T>(check: impl Fn() -> Result<T, UsageError>) -> Result<T, UsageError> {
     if let Ok(free) = check() {
         return Ok(free);
     }
     let killed = kill_orphans();
     if killed > 0 {
-        tell(&format!("killed what a run that was killed has left: {killed} processes"));
+        tell(&format!("killed the remains of a killed run: {killed} processes"));
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let removed = runtime.ok().and_then(|runtime| {

@@ -250,7 +250,7 @@ impl Faults {
                     rejoined.push(client.id);
                 }
                 Err(error) if waited > limit => {
-                    return Err(format!("node {} has not come back after {} s: {error}", client.id, limit.as_secs()));
+                    return Err(format!("node {} has not returned after {} s: {error}", client.id, limit.as_secs()));
                 }
                 Err(_) => {}
             }

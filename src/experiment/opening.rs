@@ -128,7 +128,7 @@ impl Experiment<'_> {
         self.order = Some(order.clone());
         let answers = join_all(self.clients.iter().map(|client| client.start(&order))).await;
         for (client, answer) in self.clients.iter().zip(answers) {
-            answer.map_err(|error| format!("node {} does not take the start: {error}", client.id))?;
+            answer.map_err(|error| format!("node {} refuses the start: {error}", client.id))?;
         }
         self.all_have_answered();
         Ok(order)

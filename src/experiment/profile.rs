@@ -78,7 +78,7 @@ fn perf_works() -> Result<(), String> {
         Ok(output) if output.status.success() => Ok(()),
         Ok(output) => {
             let words = String::from_utf8_lossy(&output.stderr);
-            let first = words.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("it says nothing");
+            let first = words.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("it prints nothing");
             Err(format!("perf is not allowed or does not work here ({first}); see sysctl kernel.perf_event_paranoid"))
         }
     }

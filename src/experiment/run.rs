@@ -56,7 +56,7 @@ pub(crate) async fn run(
 /// Starts the monitoring of the nodes that the plan requests.
 ///
 /// # Errors
-/// Those of [`Observers::start`].
+/// Errors of [`Observers::start`].
 pub(crate) async fn monitor(plan: &Plan, observers: &mut Observers, progress: &mut Progress) -> Result<(), String> {
     let Some(monitoring) = &plan.monitoring else { return Ok(()) };
     progress.stage("observe", "");

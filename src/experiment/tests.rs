@@ -283,7 +283,7 @@ async fn a_start_that_is_refused_and_a_summary_that_is_rejected_end_the_run() {
     let shared = Shared::default();
     story(&shared).refuses.insert(1);
     let run = played(&shared, &[]).await;
-    assert!(reasons(&run).contains("node 1 does not take the start"), "{}", reasons(&run));
+    assert!(reasons(&run).contains("node 1 refuses the start"), "{}", reasons(&run));
 
     let shared = Shared::default();
     story(&shared).rejects = true;

@@ -86,7 +86,7 @@ pub(super) fn libraries(program: &Path, interpreter: &Path) -> Result<Libraries,
     match list(program, interpreter, &["--list"])? {
         Ok(found) => Ok(Libraries { found, by_cache: true }),
         Err(why) => Err(ImageError::Usage(format!(
-            "{} can't be loaded on this machine, install the package of what it lacks: {why}",
+            "{} can't be loaded on this machine, install the package of its missing library: {why}",
             program.display()
         ))),
     }
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_program_is_left_alone() {
+    fn a_file_that_is_no_program_is_left_alone() {
         for text in ["", "#!/bin/sh\n", "\x7fELF"] {
             let mut data = text.as_bytes().to_vec();
             assert!(!strip(&mut data));

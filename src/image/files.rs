@@ -36,9 +36,9 @@ const DATA: u32 = 0o644;
 
 /// Collects the files of an image of this host's programs.
 pub(super) fn collect() -> Result<Tree, ImageError> {
-    let runner = env::current_exe()
-        .and_then(fs::canonicalize)
-        .map_err(|error| ImageError::Failed(format!("this program's own file is gone, start it anew: {error}")))?;
+    let runner = env::current_exe().and_then(fs::canonicalize).map_err(|error| {
+        ImageError::Failed(format!("this program's own file no longer exists, start the program again: {error}"))
+    })?;
     let folders: Vec<PathBuf> = env::var_os("PATH").iter().flat_map(env::split_paths).collect();
     let tools = find_tools(&folders, &ADMIN_FOLDERS.map(PathBuf::from))?;
 
@@ -52,7 +52,7 @@ pub(super) fn collect() -> Result<Tree, ImageError> {
     if node.is_file() {
         add_program(&mut tree, &node, &Path::new("/bin").join(NODE), true)?;
     } else {
-        tell(&format!("{} is left out, as it is not there: `apollo-bench node` is the same", node.display()));
+        tell(&format!("{} is left out, because it does not exist: `apollo-bench node` is the same", node.display()));
     }
     for (name, path) in TOOLS.iter().zip(&tools) {
         add_program(&mut tree, path, &Path::new("/bin").join(name), false)?;

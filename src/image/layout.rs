@@ -46,7 +46,7 @@ impl Layout {
         if entries.is_empty() || (own && entries.into_iter().all(known)) {
             return Ok(Self { root: root.into() });
         }
-        refused("holds something else than an image of this program")
+        refused("contains something other than an image of this program")
     }
 
     /// Writes the image. Returns the folder and the archive as absolute paths.

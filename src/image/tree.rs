@@ -111,7 +111,7 @@ impl Tree {
 }
 
 fn clash(path: &Path) -> ImageError {
-    ImageError::Failed(format!("{}: two things would stand here in the image", path.display()))
+    ImageError::Failed(format!("{}: two entries would have this path in the image", path.display()))
 }
 
 fn parts(path: &Path) -> VecDeque<OsString> {

@@ -42,7 +42,8 @@ impl Cluster {
     /// Finds the server and asks for its version.
     ///
     /// # Errors
-    /// Fails if there is no kubeconfig or no such context, or the server can't be reached or does not take the credentials.
+    /// Fails if there is no kubeconfig or no such context, or the server can't be reached or does not take the
+    /// credentials.
     pub async fn connect(access: &Access) -> Result<Self, KubernetesError> {
         let (config, context) = config(access).await?;
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
@@ -116,7 +117,7 @@ impl Cluster {
     /// Waits for an answer, with a maximum time. `doing` begins the line of an error.
     ///
     /// # Errors
-    /// What the server or the way to it says.
+    /// The message of the server, or of the connection to it.
     pub async fn ask<T>(
         &self,
         doing: &str,
@@ -184,10 +185,10 @@ fn unread(error: &KubeconfigError) -> String {
     let way = "give --kubeconfig FILE, or set KUBECONFIG (for GKE: gcloud container clusters get-credentials NAME)";
     match error {
         KubeconfigError::ReadConfig(error, path) if error.kind() == io::ErrorKind::NotFound => {
-            format!("there is no kubeconfig at {}: {way}", path.display())
+            format!("no kubeconfig exists at {}: {way}", path.display())
         }
         KubeconfigError::ReadConfig(error, path) => format!("the kubeconfig {}: {error}", path.display()),
-        KubeconfigError::FindPath => format!("there is no kubeconfig: {way}"),
+        KubeconfigError::FindPath => format!("no kubeconfig was found: {way}"),
         other => one_line(&format!("the kubeconfig: {other}")),
     }
 }

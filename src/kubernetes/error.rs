@@ -53,11 +53,11 @@ fn refusal(status: &Status, doing: &str, server: &str) -> String {
     let text = if status.message.is_empty() { &status.reason } else { &status.message };
     match status.code {
         401 => format!(
-            "{server} does not take the credentials of this context (401: {text}): log in again, or give another --context"
+            "{server} refuses the credentials of this context (401: {text}): log in again, or give another --context"
         ),
         403 => format!("{doing}: forbidden: {text}"),
         409 if status.reason == "Conflict" && !owners(status).is_empty() => {
-            format!("{doing}: fields of it belong to somebody else: {}", owners(status).join("; "))
+            format!("{doing}: some of its fields belong to another manager: {}", owners(status).join("; "))
         }
         code if text.is_empty() => format!("{doing}: {server} answers {code}"),
         code => format!("{doing}: {text} ({code})"),
@@ -132,7 +132,7 @@ mod tests {
         let error = explain(&Error::Api(Box::new(status)), "Service/grafana", "https://here");
         assert_eq!(
             error.to_string(),
-            "Service/grafana: fields of it belong to somebody else: .spec.replicas (conflict with \"argocd\")"
+            "Service/grafana: some of its fields belong to another manager: .spec.replicas (conflict with \"argocd\")"
         );
     }
 }

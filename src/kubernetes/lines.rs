@@ -66,7 +66,7 @@ mod tests {
     use futures::{executor::block_on, io::Cursor};
 
     #[test]
-    fn a_line_without_end_is_cut_and_the_next_one_is_whole() {
+    fn a_line_without_end_is_cut_and_the_next_one_is_complete() {
         let mut text = "x".repeat(LONGEST + 10);
         text.push_str("\nshort\r\nrest");
         let mut lines = Lines::new(Cursor::new(text));

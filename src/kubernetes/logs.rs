@@ -126,7 +126,7 @@ impl ContainerLog {
             if restarts.is_some_and(|before| status.restart_count > before) {
                 // Lines that the container wrote before its restart and that were not read yet.
                 let _ = self.stream(&mut position, true).await;
-                self.send("-- the container was started again --".into()).await;
+                self.send("-- the container was restarted --".into()).await;
             }
             restarts = Some(status.restart_count);
             let before = position.clone();
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_that_begins_again_brings_only_what_is_new() {
+    fn a_restarted_stream_brings_only_new_lines() {
         let all = [
             "2026-01-01T00:00:00.1Z a",
             "2026-01-01T00:00:00.5Z b",

@@ -84,7 +84,7 @@ impl Remove<'_> {
 /// gone. Other namespaces stay. Reports each removed object; if no object exists, nothing is removed.
 ///
 /// # Errors
-/// Fails if the server refuses; when something is still there in the end, with what holds it.
+/// Fails if the server refuses, or if an object remains at the end; the error names the reason why it remains.
 pub async fn remove(cluster: &Cluster, what: &Remove<'_>, tell: Tell<'_>) -> Result<Removed, KubernetesError> {
     let mut removed = Removed::default();
     let namespaces = cluster.all::<Namespace>();
@@ -208,7 +208,7 @@ async fn remove_namespace(cluster: &Cluster, what: &Remove<'_>, tell: Tell<'_>) 
         let held = held_by(&namespace);
         if since.elapsed() > what.limit {
             let line =
-                format!("{name} is still being removed{held}; the cluster goes on with it, and this may be repeated");
+                format!("{name} is still being removed{held}; the cluster continues, and the command may be repeated");
             return Err(KubernetesError::Failed(one_line(&line)));
         }
         if since.elapsed() > PATIENCE && !std::mem::replace(&mut reported_waiting, true) {

@@ -57,7 +57,7 @@ impl Display for Trouble {
     }
 }
 
-/// What is wrong with a pod, the worst first.
+/// Troubles of a pod, the worst first.
 pub(super) fn troubles(pod: &Pod) -> Vec<Trouble> {
     let Some(status) = &pod.status else { return vec![] };
     let mut troubles = vec![];
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_holds_a_pod_up_is_told_in_the_clusters_own_words() {
+    fn the_trouble_of_a_pod_is_reported_in_the_clusters_own_words() {
         let unschedulable = json!({ "phase": "Pending", "conditions": [
             { "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes: 3 Insufficient cpu." }
         ] });
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_container_died_of_comes_before_that_its_pod_has_failed() {
+    fn the_end_of_a_container_explains_more_than_the_failure_of_its_pod() {
         let ended = |reason: &str| {
             let state = json!({ "terminated": { "exitCode": 137, "reason": reason } });
             json!({ "phase": "Failed", "containerStatuses": container(state) })

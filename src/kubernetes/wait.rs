@@ -78,7 +78,7 @@ struct Waiting<'a> {
 /// Waits until all pods meet their condition, and reports each trouble once while it waits.
 ///
 /// # Errors
-/// A trouble that does not mend itself; what each pod waits for when the time is over.
+/// A trouble that does not pass by itself; or, when the time is over, the conditions that each pod waits for.
 pub async fn wait(cluster: &Cluster, wait: &Wait<'_>, tell: Tell<'_>) -> Result<Vec<PodState>, KubernetesError> {
     let mut waiting = Waiting { cluster, wait, tell, seen: BTreeMap::new(), heard: BTreeSet::new(), refused: None };
     let mut watch = PodWatch::new(cluster, wait.namespace, wait.selector);
@@ -277,9 +277,9 @@ impl<'a> Waiting<'a> {
         if let Some((_, refused)) = &self.refused {
             causes.push(refused.clone());
         } else if causes.is_empty() {
-            causes.push("pods that were not made yet".into());
+            causes.push("pods that were not created yet".into());
         }
         let seconds = self.wait.limit.as_secs();
-        format!("not all pods are there after {seconds} s ({progress}); waiting for: {}", causes.join("; "))
+        format!("some pods are missing after {seconds} s ({progress}); waiting for: {}", causes.join("; "))
     }
 }

@@ -18,7 +18,7 @@ use super::{connect::Cluster, error::KubernetesError};
 /// Maximum number of pods that are kept: more than any run has, and far less than memory holds.
 const MOST_PODS: usize = 20_000;
 
-/// Pauses before the server is asked again: the first, and the longest; each is twice the one before.
+/// Pauses before the next request to the server: the first, and the maximum; each is twice as long as the one before.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LAST_PAUSE: Duration = Duration::from_secs(5);
 

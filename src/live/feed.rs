@@ -267,7 +267,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_count_that_begins_anew_loses_nothing_and_goes_never_back() {
+    fn a_restarted_count_loses_nothing_and_never_falls() {
         let flow = |intended, delivered| Flow { intended, delivered, delivered_bytes: 10 * delivered };
         let mut all = Flow::default();
         let mut before = Flow::default();

@@ -35,7 +35,7 @@ pub enum Malformed {
     #[error("{0} bytes are fewer than the header's {HEADER_SIZE}")]
     TooShort(usize),
     /// The length of the payload differs from the one in the header.
-    #[error("the header states {stated} payload bytes, {actual} came")]
+    #[error("the header states {stated} payload bytes, {actual} arrived")]
     LengthMismatch {
         /// Payload bytes by the header.
         stated: u64,
@@ -106,7 +106,7 @@ impl Message {
     /// Reads a whole message.
     ///
     /// # Errors
-    /// Fails if the bytes are shorter than a header, their number is not what the header states, or the time is none.
+    /// Fails if the bytes are shorter than a header, their number differs from the header, or the time is invalid.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let (head, payload) = bytes.split_first_chunk().ok_or(Malformed::TooShort(bytes.len()))?;
         let header = Header::decode(head)?;
@@ -178,7 +178,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_composed_is_what_is_read(
+        fn a_composed_message_is_read_unchanged(
             sender: u64, index: u64, time: u64, size in HEADER_SIZE..3000_usize,
             run_id in 1..u64::MAX, class: u16, trial: u16, send_lag_micros: u64, life: u64, sent_before: u64,
         ) {

@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_first_message_is_a_gap_only_to_who_was_there() {
+    fn a_lost_first_message_is_a_gap_only_for_a_receiver_that_existed_then() {
         assert_eq!(counts_after(Base::Zero, &[2, 3]).pending, 2);
         assert_eq!(counts_after(Base::LowestSeen, &[2, 3]).pending, 0);
         assert_eq!(counts_after(Base::LowestSeen, &[2, 3, 0]).pending, 1);
@@ -426,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn a_single_made_up_index_leaves_honest_messages_what_they_are() {
+    fn a_single_false_index_does_not_affect_honest_messages() {
         for made_up in [WINDOW_LIMIT + 20, 1 << 40, u64::MAX - 1, u64::MAX] {
             let mut tracker = DeliveryTracker::new(Base::LowestSeen);
             tracker.record(0, 10, None);

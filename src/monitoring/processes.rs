@@ -111,7 +111,7 @@ impl Observers {
     /// Starts the programs of `monitoring`, configured for `hosts`, and waits until they answer; `line` shows a line.
     ///
     /// # Errors
-    /// Fails if Prometheus does not start: what it would have seen is lost. Grafana can be started later.
+    /// Fails if Prometheus does not start, because its data would be lost. Grafana can be started later.
     pub(crate) async fn start(
         &mut self,
         monitoring: &Monitoring,
@@ -120,7 +120,7 @@ impl Observers {
         line: &dyn Fn(&str),
     ) -> Result<(), String> {
         for missing in &monitoring.missing {
-            line(&format!("{missing}; the run goes on without it"));
+            line(&format!("{missing}; the run continues without it"));
         }
         let (root, count) = (folder.observe(), hosts.len());
         monitoring.write(folder, hosts).map_err(|error| format!("{}: {error}", root.display()))?;
@@ -133,7 +133,7 @@ impl Observers {
             let started = monitoring.grafana_command(grafana, &root).map_err(|error| error.to_string());
             match started.and_then(|command| Watcher::start("grafana", command, &folder.log("grafana"))) {
                 Ok(watcher) => self.grafana = Some(watcher),
-                Err(error) => line(&format!("warning: {error}; the run goes on")),
+                Err(error) => line(&format!("warning: {error}; the run continues")),
             }
         }
         if let (Some(watcher), Some(address)) = (&mut self.prometheus, &self.addresses.prometheus) {
@@ -143,7 +143,7 @@ impl Observers {
         if let (Some(watcher), Some(address)) = (&mut self.grafana, &self.addresses.grafana) {
             match grafana_answers(watcher, monitoring.ports.1).await {
                 Ok(()) => line(&format!("Grafana: {address}")),
-                Err(error) => line(&format!("warning: {error}; the run goes on")),
+                Err(error) => line(&format!("warning: {error}; the run continues")),
             }
         }
         Ok(())
@@ -183,7 +183,7 @@ impl Observers {
         .into_iter()
         .flatten()
         .collect();
-        tell(&format!("The nodes are stopped. What they did can be seen until Ctrl-C: {}", at.join(", ")));
+        tell(&format!("The nodes are stopped. Prometheus and Grafana stay up until Ctrl-C: {}", at.join(", ")));
         let all_ended = async {
             let mut left = [&mut self.prometheus, &mut self.grafana];
             while left.iter_mut().any(|watcher| watcher.as_mut().is_some_and(|watcher| watcher.ended().is_none())) {

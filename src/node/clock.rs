@@ -1,11 +1,11 @@
-//! The clock of the run, and waiting for it.
+//! Clock of the run, and waiting for it.
 
 pub use crate::clock::run_nanos as unix_nanos;
 
 use crate::clock;
 
-/// Waits until the clock of the run shows `time`. Looks at the clock again on the way: a node that has no common start
-/// follows a wall clock that is set.
+/// Waits until the clock of the run reaches `time`. Reads the clock again on the way, because a node without a common
+/// start follows a wall clock that may be set.
 pub(super) async fn sleep_until(time: u64) {
     loop {
         let now = unix_nanos();
@@ -16,10 +16,10 @@ pub(super) async fn sleep_until(time: u64) {
     }
 }
 
-/// How long before a start the wall clock is looked at for the last time, in nanoseconds.
+/// Time before a start at which the wall clock is read for the last time, in nanoseconds.
 const SHORTLY: u64 = 1_000_000_000;
 
-/// Waits until the wall clock, which may be set meanwhile, shows a second before `time`.
+/// Waits until one second before `time` by the wall clock, which may be set meanwhile.
 pub(super) async fn sleep_until_shortly_before(time: u64) {
     loop {
         clock::follow();

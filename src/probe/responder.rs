@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn pings_are_told_from_duplicates_and_late_ones() {
+    fn pings_are_distinguished_from_duplicates_and_late_ones() {
         let mut session = Session::new(Instant::now());
         for sequence in [0, 1, 3, 2, 2, 5, 400, 399, 0, u64::MAX, u64::MAX] {
             session.ping(sequence);

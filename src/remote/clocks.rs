@@ -47,7 +47,7 @@ async fn ask(client: &NodeClient) -> Result<Clock, String> {
             best = Some(Clock { offset, boot_id: reading.boot_id });
         }
     }
-    best.ok_or_else(|| "it does not tell its clock".into())
+    best.ok_or_else(|| "it does not report its clock".into())
 }
 
 /// For each node, the lowest node with the same clock.
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_surely_off_is_named_with_the_way_out() {
+    fn a_clock_with_a_certain_offset_is_named_with_the_fix() {
         let near = [(0, clock(-200_000, 0, None)), (1, clock(400_000, 150_000, None))];
         assert_eq!(rejection_reason(&near.into()), None);
         let line = rejection_reason(&[(0, clock(0, 9, None)), (3, clock(-2_500_000, 900, None))].into()).unwrap();

@@ -123,7 +123,7 @@ fn read(endpoint: &Endpoint, summary: NodeSummary) -> Result<DiscoveredNode, Str
     }
     if !args.controlled {
         return Err(format!(
-            "node {id} ({endpoint}) starts by itself: run it with --controlled (APOLLO_CONTROLLED=true) to give it a start"
+            "node {id} ({endpoint}) starts by itself: run it with --controlled (APOLLO_CONTROLLED=true) so that it can receive a start"
         ));
     }
     Ok(DiscoveredNode { endpoint: endpoint.clone(), args, summary })

@@ -110,8 +110,8 @@ impl RemoteNetwork {
     /// `manifest.json` and `start.json`.
     ///
     /// # Errors
-    /// [`RemoteError::Refused`] where the nodes have a start already or a clock is off; [`RemoteError::Invalid`] with what
-    /// there is of a result, also in the folder. Nodes that may have been given a start then are ended, if they answer.
+    /// [`RemoteError::Refused`] if the nodes have a start already or a clock is off; [`RemoteError::Invalid`] with the
+    /// result so far, which is also in the folder. Nodes that may have received a start are then ended, if they answer.
     pub(crate) async fn begin(&mut self) -> Result<StartedRun, RemoteError> {
         if self.start.is_some() {
             return Err(RemoteError::Refused("the nodes have a start already: collect their run first".into()));
@@ -148,8 +148,8 @@ impl RemoteNetwork {
     /// if it exists, otherwise the nodes' reports. The nodes continue: see [`Self::end`].
     ///
     /// # Errors
-    /// [`RemoteError::Refused`] where there is no run, or another one; [`RemoteError::Interrupted`]. A run that is not
-    /// valid is no error.
+    /// [`RemoteError::Refused`] if the nodes have no run, or another one; [`RemoteError::Interrupted`]. An invalid run
+    /// is no error.
     pub(crate) async fn collect(&mut self, started: Option<StartedRun>) -> Result<RunSummary, RemoteError> {
         let Some(start) = self.start.clone() else {
             return Err(RemoteError::Refused("the nodes have no start yet: there is no run to collect".into()));
@@ -166,21 +166,19 @@ impl RemoteNetwork {
         };
         if started.start != start {
             return Err(RemoteError::Refused(format!(
-                "{} is of another run than the one that the nodes are in: give another --output",
+                "{} belongs to another run than the present one of the nodes: give another --output",
                 self.plan.folder.root().display()
             )));
         }
         match (started.links.is_empty(), self.plan.links.is_unshaped()) {
             (true, false) if self.plan.num_nodes > 1 => {
                 return Err(refused(
-                    "the links were not measured before the window: leave out the flags that say what they should be, or \
-                     give the --output of whoever began the run",
+                    "the links were not measured before the window: leave out the flags that set their shapes, or \
+                     give the --output of the program that began the run",
                 ));
             }
             (false, true) => {
-                return Err(refused(
-                    "the links were measured before the window: give the flags that say what they should be",
-                ));
+                return Err(refused("the links were measured before the window: give the flags that set their shapes"));
             }
             _ => {}
         }
@@ -261,7 +259,7 @@ impl RemoteNetwork {
         let since = Instant::now();
         while client.summary().await.is_ok_and(|summary| summary.start.is_some() && summary.start == self.start) {
             if since.elapsed() > END_PATIENCE {
-                return Some(format!("node {} was told to end, and still lives", client.id));
+                return Some(format!("node {} was requested to end, and still lives", client.id));
             }
             sleep(END_POLL).await;
         }
@@ -276,7 +274,7 @@ impl RemoteNetwork {
         self.observers.end(run.is_some() && self.plan.keep_open).await;
         let Some(live) = self.live else { return };
         if let (true, Some(_), Ok(mut interrupt)) = (self.plan.keep_open, run, Interrupts::new()) {
-            tell(&format!("The page stays at {live} until Ctrl-C"));
+            tell(&format!("The page stays open at {live} until Ctrl-C"));
             interrupt.next().await;
         }
         live.close();

@@ -99,7 +99,7 @@ impl RemoteSpec {
             match clock {
                 Ok(clock) => drop(clocks.insert(id, clock)),
                 Err(error) if found.start.is_none() => {
-                    return Err(RemoteError::Refused(format!("node {id} does not tell its clock: {error}")));
+                    return Err(RemoteError::Refused(format!("node {id} does not report its clock: {error}")));
                 }
                 Err(_) => {}
             }

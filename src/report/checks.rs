@@ -165,7 +165,7 @@ impl<'a> Known<'a> {
     /// Returns in one line the reason why the report of a node, or of one life of it, can't be true.
     ///
     /// # Errors
-    /// Fails if it can't.
+    /// Fails if the report can't be true.
     pub(super) fn check(&self, node: &NodeSummary) -> Result<(), String> {
         let id = node.node;
         let line = |words: String| {

@@ -306,7 +306,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
 
     #[test]
-    fn what_real_recorders_report_is_believed(
+    fn reports_of_real_recorders_are_believed(
         fates in fates(), phases in any::<bool>(), rejoined in prop::option::of(0..NODES),
     ) {
         for (nodes, observed) in [steady(&fates, phases, rejoined), explore(&fates)] {

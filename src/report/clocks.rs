@@ -87,12 +87,12 @@ mod tests {
     }
 
     #[test]
-    fn nodes_of_one_host_have_no_difference_whatever_the_questions_took() {
+    fn nodes_of_one_host_have_no_difference_for_any_round_trip() {
         assert_eq!(Clocks::new(vec![row(0, 0, -900, 1000), row(1, 0, 900, 1000)]).worst, None);
     }
 
     #[test]
-    fn the_pair_that_may_be_furthest_apart_is_told() {
+    fn the_pair_with_the_largest_possible_difference_is_reported() {
         let clocks = Clocks::new(vec![row(0, 0, 0, 100), row(1, 1, 300, 100), row(2, 2, 100, 900)]);
         let worst = ClockDifference { nodes: (1, 2), difference_micros: 200, error_micros: 1000 };
         assert_eq!(clocks.worst, Some(worst));

@@ -325,7 +325,7 @@ impl RunFolder {
     /// The folder of a run that has ended.
     ///
     /// # Errors
-    /// Fails if it is none.
+    /// Fails if the folder has no result of a run.
     pub fn open(root: &Path) -> Result<Self, FolderError> {
         let folder = Self { root: root.into(), resumed: true, held: None };
         if folder.observations().is_file() { Ok(folder) } else { Err(FolderError::NoRun(root.into())) }

@@ -24,7 +24,7 @@ pub(super) fn links_line(certificate: &Certificate) -> String {
     let throughput = range(rates, "KB/s");
     let loss = certificate.loss.as_ref().map(|loss| format!("{} of {} lost", loss.lost, loss.packets));
     let good = certificate.links.iter().filter(|link| link.problems.is_empty()).count();
-    let mut parts = vec![format!("{good} of {} as asked", certificate.links.len())];
+    let mut parts = vec![format!("{good} of {} as configured", certificate.links.len())];
     parts.extend([latency, loss, throughput].into_iter().flatten());
     parts.join(", ")
 }
@@ -60,7 +60,7 @@ fn cells(link: &LinkRow, when: &str, measured: &LinkMeasured, asked: bool) -> Ve
 /// A line for each link and measurement, with the configured and the measured value.
 pub fn link_table(certificate: &Certificate) -> String {
     let mut table: Table = empty_table();
-    let header = ["link", "asked for", "when", "one way", "p1 .. p99", "round trip", "lost", "KB/s", "message"];
+    let header = ["link", "configured", "when", "one way", "p1 .. p99", "round trip", "lost", "KB/s", "message"];
     table.set_header(header);
     for link in &certificate.links {
         let measured = [("before", &link.before), ("after", &link.after)];
@@ -79,7 +79,7 @@ pub fn link_table(certificate: &Certificate) -> String {
     if let Some(loss) = &certificate.loss {
         let (low, high) = loss.interval_99;
         text.push_str(&format!(
-            "loss of all links: {} of {} packets, {:.2} % of {} % asked for (99 % of cases: {low} to {high})\n",
+            "loss of all links: {} of {} packets, {:.2} % of {} % configured (99 % of cases: {low} to {high})\n",
             loss.lost, loss.packets, loss.measured_percent, loss.configured_percent
         ));
     }

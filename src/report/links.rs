@@ -196,7 +196,7 @@ fn judge(configured: &Shape, back: f64, measured: &LinkMeasured, tolerance: Tole
             problems.push(format!("its round trip was {found:.2} ms, not {asked} ms (tolerance {slack:.2} ms)"));
         }
     } else if configured.loss_percent < 100.0 && measured.packets > 0 {
-        problems.push("nothing came through".to_owned());
+        problems.push("nothing arrived".to_owned());
     }
     // netem takes a loss from one of two copies only.
     let asked = configured.loss_percent / 100.0 * (1.0 - configured.duplicate_percent / 100.0);
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn duplicates_and_packets_sent_ahead_are_judged_as_what_they_are() {
+    fn duplicates_and_reordered_packets_are_judged_by_their_own_rules() {
         let lossy = LinkMeasured {
             one_way: around(50, 9),
             packets: 1000,
@@ -378,7 +378,7 @@ mod tests {
         let silent = LinkMeasured { one_way: None, lost: 1000, ..good };
         let certificate = Certificate::judge(vec![row("latency=50", silent)], vec![], TOLERANCE, &BTreeSet::new());
         assert!(
-            certificate.reason().unwrap().contains("0 -> 1 did not take its shape: before the window nothing came")
+            certificate.reason().unwrap().contains("0 -> 1 did not take its shape: before the window nothing arrived")
         );
     }
 
@@ -405,7 +405,7 @@ mod tests {
             "before and after the window: {fast:?}"
         );
         assert!(!problems("throughput=100", measured(Some(97_000))).is_empty());
-        assert!(problems("throughput=100", measured(None))[0].contains("no message of 8694 bytes came as a whole"));
+        assert!(problems("throughput=100", measured(None))[0].contains("no message of 8694 bytes arrived completely"));
     }
 
     #[test]

@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_was_set_is_named_once_with_all_who_saw_it() {
+    fn a_clock_that_was_set_is_reported_once_with_all_witnesses() {
         let (ahead, as_it_was) = (with(clock(&[2_000_000])), with(clock(&[])));
         let all = [witness(Some(0), &ahead, 0), witness(Some(1), &ahead, 0), witness(None, &ahead, 0)];
         let say = |witnesses: &[Witness<'_>]| said_by(witnesses, |witness| was_set(&witness.report.clock));
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_waited_for_a_processor_is_named_and_so_is_who_had_it() {
+    fn a_wait_for_a_processor_is_reported_with_the_users_of_the_processors() {
         let foreign = (busy(1.0, 1.8, 14.0), busy(1.0, 0.05, 14.0));
         let warnings = processors(&[&witness(Some(0), &foreign.0, 3), &witness(Some(1), &foreign.1, 3)]);
         let says = "node 0 waited for a processor inside the window, 1.80 s (18 %): its late and missed messages are the \

@@ -81,7 +81,7 @@ fn trial_row(
         }
         if trial.joined_unix_nanos > times.from_unix_nanos {
             let late = (trial.joined_unix_nanos - times.from_unix_nanos) as f64 / 1e9;
-            own_problems.push(format!("node {node} came {late:.2} s after the window opened"));
+            own_problems.push(format!("node {node} joined {late:.2} s after the window opened"));
         }
         if !trial.readiness.is_ready() {
             own_problems.push(format!("node {node} was not ready: {}", trial.readiness));
@@ -306,7 +306,7 @@ impl RunSummary {
 /// Warnings about events of the network that explain losses and delays.
 fn event_warnings(events: &BTreeMap<String, u64>, explore: bool) -> Vec<String> {
     let mut told = vec![
-        ("gossipsub_stream_error", "gossipsub streams broke, with all that was under way in them"),
+        ("gossipsub_stream_error", "gossipsub streams broke, with all messages under way in them"),
         ("gossipsub_slow_peer", "times gossipsub found a peer's queue full or a message too old to send"),
         ("session_failed", "inbound SQMR sessions failed"),
     ];
@@ -340,20 +340,20 @@ fn window_warnings(totals: &Totals, drained: bool) -> Vec<String> {
     let Totals { intended, sent, late, missed, dropped, dropped_copies, expected, delivered, lost, .. } = *totals;
     let mut warnings = vec![];
     if lost > 0 {
-        let fate = if drained { "were lost" } else { "had not come when the run ended" };
+        let fate = if drained { "were lost" } else { "had not arrived when the run ended" };
         warnings.push(format!(
             "{lost} of {expected} expected deliveries {fate}: in the delays they are later than all others"
         ));
     }
     if delivered > expected {
-        warnings.push("more was delivered than the schedules asked for: the senders' counts are incomplete".into());
+        warnings.push("more was delivered than the schedules intended: the senders' counts are incomplete".into());
     }
     for (count, line) in [
         (missed, format!("{missed} of {intended} intended messages were never sent: the offered load was not reached")),
         (dropped, format!("{dropped} of {intended} intended messages were dropped by the senders' own queues")),
         (dropped_copies, format!("{dropped_copies} copies for single peers were dropped by the senders' own queues")),
         (late, format!("{late} of {sent} messages were sent after the next one was due")),
-        (totals.undecided, format!("{} arrivals were too late to be told from duplicates", totals.undecided)),
+        (totals.undecided, format!("{} arrivals were too late to be distinguished from duplicates", totals.undecided)),
         (
             totals.negative_delays,
             format!("{} delays were negative and count as 0: the clocks differ", totals.negative_delays),

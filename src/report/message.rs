@@ -41,7 +41,7 @@ pub(crate) fn message_problem(
         }
         // A message that lost a packet is incomplete.
         (None, None) if configured.loss_percent > 0.0 => return None,
-        (None, None) => return Some(format!("no message of {} bytes came as a whole", message.bytes)),
+        (None, None) => return Some(format!("no message of {} bytes arrived completely", message.bytes)),
     };
     slack += asked * tolerance.message_percent / 100.0;
     ((found - asked).abs() > slack).then(|| {

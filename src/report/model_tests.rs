@@ -321,7 +321,7 @@ fn has_chain(run: &Run) -> bool {
 }
 
 #[test]
-fn whatever_happens_to_the_nodes_every_message_and_every_delivery_has_its_account() {
+fn every_message_and_every_delivery_has_its_account_after_any_fault() {
     let roster = Arc::new(Roster::new(4));
     let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
     let mut seen: BTreeMap<&str, u64> = BTreeMap::new();

@@ -42,11 +42,11 @@ fn rejection_reason(node: &NodeSummary, phases: &[PhaseSummary], classes: usize)
         if own.len() != run {
             let found = own.len();
             return Some(format!(
-                "node {id} tells of {found} phases and the run has {run}: what it counted in them is left out"
+                "node {id} reports {found} phases and the run has {run}: its counts of phases are left out"
             ));
         }
         if !same_phases(own, phases) {
-            return Some(format!("node {id} tells of phases at other times: what it counted in them is left out"));
+            return Some(format!("node {id} reports phases at other times: its counts of phases are left out"));
         }
     }
     None
@@ -137,7 +137,7 @@ impl<'a> Phases<'a> {
         // A node that never received its start knows nothing of phases.
         let started = || nodes.iter().map(N::borrow).filter(|node| node.start.is_some());
         let Some(model) = started().find(|node| count == 0 || node.phases.len() == count) else {
-            problems.extend((started().count() > 0).then(|| format!("no node tells of the {count} phases of the run")));
+            problems.extend((started().count() > 0).then(|| format!("no node reports the {count} phases of the run")));
             return phases;
         };
         for node in started() {

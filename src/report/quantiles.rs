@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn few_losses_leave_the_median_what_it_is() {
+    fn few_losses_do_not_change_the_median() {
         let came: Vec<u64> = (1..=99).collect();
         let delay = DelaySummary::of(&histogram(&came), &Missing::new(1, []));
         assert_eq!((delay.p50_micros, delay.p99_micros, delay.p999_micros), (Some(50), Some(99), None));

@@ -57,7 +57,7 @@ pub(super) struct Load<'a> {
     pub(super) whole: bool,
     pub(super) window_seconds: f64,
     pub(super) expected: u64,
-    /// Deliveries that begin at one instant and say nothing of a backlog when only their delays differ; 0 for schedules.
+    /// Deliveries that begin at one instant, and whose different delays alone are no backlog; 0 for schedules.
     pub(super) wave: u64,
     pub(super) dropped: u64,
     pub(super) dropped_copies: u64,
@@ -100,7 +100,7 @@ impl Load<'_> {
     pub(super) fn judge(&self) -> Sustained {
         let backlog_by_third = self.backlog();
         let Some([first, .., last]) = backlog_by_third else {
-            let reason = "the window did not pass whole".to_owned();
+            let reason = "the window did not pass completely".to_owned();
             return Sustained { sustained: None, reason, backlog_by_third };
         };
         if self.expected == 0 {

@@ -51,7 +51,7 @@ fn legend(text: &str) -> String {
     // The mark of a time follows its unit; other stars are no marks.
     if text.contains(&format!("s{NEVER_CAME}")) {
         lines.push_str(&format!(
-            "{NEVER_CAME} this percentile lies among what never came, and is larger than the value\n"
+            "{NEVER_CAME} this percentile lies among missing values, and is larger than the printed value\n"
         ));
     }
     if text.contains(&format!("s{FEW_BEYOND}")) || text.contains(&format!("{NEVER_CAME}{FEW_BEYOND}")) {
@@ -72,7 +72,7 @@ fn optional(value: Option<f64>, digits: usize) -> String {
     value.map_or_else(|| NONE.into(), |value| format!("{value:.digits$}"))
 }
 
-/// Width of the table of a run, in characters: reasons that are longer take several lines.
+/// Width of the table of a run, in characters; longer reasons are wrapped over several lines.
 const RUN_TABLE_WIDTH: u16 = 118;
 
 fn percentiles(delay: &DelaySummary) -> String {
@@ -98,14 +98,14 @@ fn window_rows(run: &RunSummary, totals: &Totals, row: &mut impl FnMut(&str, Str
     if totals.lost > 0 {
         let fate = match run.drain.map(|drain| drain.ended) {
             Some(DrainEnd::Limit) => "lost (not there when --drain-seconds had passed)",
-            Some(_) => "lost (nothing more was under way)",
-            None => "had not come when the run ended",
+            Some(_) => "lost (nothing was under way any more)",
+            None => "had not arrived when the run ended",
         };
         row("not delivered", format!("{} {fate}", totals.lost));
     }
     row("delivery ratio", delivery(totals.delivered, totals.expected));
     if let Some(misses) = totals.deadline_misses {
-        row("deadline", format!("{misses} deliveries came too late for their deadline, or never"));
+        row("deadline", format!("{misses} deliveries arrived after their deadline, or never"));
     }
     row("sustained", sustained(&totals.sustained));
     if totals.backlog_at_end > 0 {
@@ -426,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_of_phases_fits_120_characters_whatever_happened() {
+    fn the_table_of_phases_fits_120_characters_for_any_events() {
         let quantile = |quantile, micros| Quantile { quantile, at_least_micros: Some(micros), ..Quantile::default() };
         let quantiles = vec![quantile(0.5, 123_450), quantile(0.99, 987_650), quantile(1.0, 12_345_678)];
         let delay = DelaySummary { count: 1, quantiles, ..DelaySummary::default() };

@@ -208,7 +208,7 @@ proptest! {
     }
 
     #[test]
-    fn the_lives_of_a_node_count_together_what_one_life_would_have_counted(
+    fn the_lives_of_a_node_add_up_to_the_counts_of_one_life(
         messages in messages(4, 3), cut in 0..60_usize, restarted in 0..4_u64,
     ) {
         let whole = merged(&counts(4, 3, &messages), 4, &[], &inputs(3, &[vec![0, 1]]));
@@ -280,7 +280,7 @@ fn two_phases() -> Vec<NodeSummary> {
 }
 
 #[test]
-fn a_run_without_phases_is_what_it_was_before_there_were_any() {
+fn a_run_without_phases_has_the_same_result_as_before_phases_existed() {
     let nodes = two_phases();
     let before: Vec<_> = nodes.iter().map(|node| NodeSummary { phases: vec![], ..node.clone() }).collect();
     let run = merged(&nodes, 2, &[], &[]);
@@ -310,7 +310,7 @@ fn phases_that_can_not_be_used_are_a_reason_and_no_panic() {
         run.verdict.reasons.join("\n")
     };
     let reasons = with(|node| node.phases.push(PhaseSummary::default()));
-    assert_eq!(reasons, "node 1 tells of 3 phases and the run has 2: what it counted in them is left out");
+    assert_eq!(reasons, "node 1 reports 3 phases and the run has 2: its counts of phases are left out");
     assert!(with(|node| node.phases.truncate(1)).contains("do not add up"));
     assert!(with(|node| node.phases[1].from_unix_nanos += 1).contains("at other times"));
     assert!(with(|node| node.phases[1].sent = u64::MAX).contains("do not add up"));
@@ -324,7 +324,7 @@ fn phases_that_can_not_be_used_are_a_reason_and_no_panic() {
 }
 
 #[test]
-fn the_last_life_says_where_a_node_is() {
+fn the_last_life_decides_the_phase_of_a_node() {
     let mut nodes = two_phases();
     nodes.push(NodeSummary { phase: NodeState::Connecting, start: None, phases: vec![], ..nodes[1].clone() });
     nodes[2].usage.peak_memory_bytes = 5;
@@ -352,7 +352,7 @@ fn window_of(schedule: SendPlan) -> PlannedWindow {
 }
 
 #[test]
-fn the_schedule_of_a_node_that_is_away_goes_on_in_the_accounts() {
+fn the_schedule_of_an_absent_node_continues_in_the_accounts() {
     // Node 0 reported once, a second into the window; node 3 never.
     let mut nodes = counts(3, 3, &[]);
     for phase in &mut nodes[0].phases[..1] {

@@ -338,7 +338,8 @@ impl Accounts {
     }
 }
 
-/// Deliveries of the answers to one message: all nodes answer at once, and the delays of so few waves differ by chance.
+/// Deliveries of the answers to one message: all nodes answer at once, and the delays of a few such waves differ by
+/// chance.
 fn wave(plan: &ClassPlan, num_nodes: u64) -> u64 {
     let answers = plan.answer().map_or(0, |answer| answer.senders.count(num_nodes));
     answers.saturating_mul(plan.burst()).saturating_mul(num_nodes.saturating_sub(1))

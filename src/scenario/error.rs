@@ -50,7 +50,7 @@ impl ScenarioError {
     /// Message with a name of the value: its place, or the flag that set it.
     pub fn named(&self, name: &str) -> String {
         match &self.value {
-            // A message that goes on from the value needs no colon.
+            // A message that continues the sentence of the value needs no colon.
             Some(value) if self.message.starts_with("is ") => format!("{name} {value} {}", self.message),
             Some(value) => format!("{name} {value}: {}", self.message),
             None if name.is_empty() => self.message.clone(),

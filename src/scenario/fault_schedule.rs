@@ -205,7 +205,7 @@ impl FaultSchedule {
         let times = schedule.boundaries_millis().len();
         if times > MAX_FAULT_TIMES {
             return Err(ScenarioError::new(format!(
-                "faults happen at {times} different times or more: at most {MAX_FAULT_TIMES} can be told apart"
+                "faults happen at {times} different times or more: at most {MAX_FAULT_TIMES} are supported"
             ))
             .below("faults"));
         }

@@ -469,7 +469,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said_in_one_line() {
+    fn an_error_is_reported_in_one_line() {
         for (text, says) in [
             ("latency = 5", "x:1:1: unknown field `latency`"),
             ("[regions]\na = 9", "regions.a: node 9 is outside"),

@@ -35,7 +35,7 @@ impl Nodes {
         self.0.iter().any(|(first, last)| (*first..=*last).contains(&id))
     }
 
-    /// The node, if it is only one.
+    /// Node, if only one is concerned.
     pub fn single(&self) -> Option<u64> {
         match self.0[..] {
             [(first, last)] if first == last => Some(first),

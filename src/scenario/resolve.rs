@@ -223,7 +223,7 @@ impl Scenario {
             self.traffic.push(TrafficClass::default());
         }
         if self.traffic.len() > MAX_CLASSES {
-            let message = format!("{} classes: at most {MAX_CLASSES} can be told apart", self.traffic.len());
+            let message = format!("{} classes: at most {MAX_CLASSES} are supported", self.traffic.len());
             return Err(ScenarioError::new(message).below("traffic"));
         }
         let named: Vec<(String, u32)> = self.traffic.iter().map(|class| (class.name.clone(), class.burst)).collect();

@@ -98,7 +98,7 @@ impl Shape {
             }
         }
         if jitter_millis > latency_millis {
-            return error(format!("jitter {jitter_millis} is above latency {latency_millis}: no packet comes early"));
+            return error(format!("jitter {jitter_millis} is above latency {latency_millis}: no packet arrives early"));
         }
         if reorder_percent > 0.0 && latency_millis == 0.0 {
             return error("reorder needs a latency: packets overtake by going without it".into());
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_is_refused_by_name() {
+    fn an_impossible_value_is_refused_by_name() {
         for (text, says) in [
             ("latency", "'latency' is none of"),
             ("speed=3", "'speed=3' is none of"),

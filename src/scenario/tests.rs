@@ -75,7 +75,7 @@ unicast = true
 "#;
 
 #[test]
-fn what_follows_from_others_is_filled_in() {
+fn values_that_follow_from_others_are_filled_in() {
     let scenario = resolved(WHOLE).unwrap();
     assert_eq!(scenario.groups[1].nodes.as_ref().unwrap().to_string(), "3-5");
     assert_eq!(scenario.traffic[1].senders, Senders::Nodes("0-2".parse().unwrap()));

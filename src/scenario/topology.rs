@@ -73,7 +73,7 @@ impl Topology {
     /// Peers of every node, by id. Peers are mutual, and every node reaches every other one over some path.
     ///
     /// # Errors
-    /// One line that says why there is no such network.
+    /// One line with the reason why no such network exists.
     pub fn neighbours(&self, num_nodes: u64, seed: u64) -> Result<Vec<BTreeSet<u64>>, ScenarioError> {
         self.check_keys()?;
         let graph = match self.kind {

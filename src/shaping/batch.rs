@@ -20,8 +20,8 @@
 //! free, which is usually longer than the last.) The output of a sender's bucket has the rate already: a receiver's
 //! bucket of the same rate lets it pass, so that a message takes its serialisation time once.
 //!
-//! A frame counts as on Ethernet's wire, with [`WIRE_BYTES`] more than the kernel's own count: a link of 125,000 KB/s is one
-//! of a gigabit.
+//! A frame counts as on Ethernet's wire, with [`WIRE_BYTES`] more than the kernel's own count: a link of 125,000 KB/s
+//! is one of a gigabit.
 
 use std::net::IpAddr;
 
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bucket_holds_no_frame_but_what_late_timers_need() {
+    fn a_bucket_holds_only_the_bytes_of_late_timers() {
         assert_eq!(burst_bytes(100_000, 0), 50);
         assert_eq!(burst_bytes(1_000_000, 0), 500);
         assert_eq!(burst_bytes(1_000_000, 4000), 4000, "timers that fire each 4 ms");
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_only_replaces_shapes_and_what_is_blocked() {
+    fn a_change_replaces_only_shapes_and_blocked_addresses() {
         let peers = vec![PeerRule { addresses: vec!["10.0.0.2".parse().unwrap()], shape: Shape::default() }];
         let before = InterfacePlan { peers, blockable: true, adjustable_delay: true, ..InterfacePlan::default() };
         let mut after = before.clone();

@@ -8,7 +8,7 @@ use super::tool::{ShapingError, run};
 /// Sets this congestion control on all routes through an interface, of IPv4 and IPv6; or removes it.
 ///
 /// # Errors
-/// Those of `ip`; a kernel without the algorithm is one.
+/// Errors of `ip`; a kernel without the algorithm is one.
 pub(super) fn set_congestion_control(interface: &str, name: Option<&str>) -> Result<(), ShapingError> {
     for family in ["-4", "-6"] {
         let Ok(routes) = run("ip", &format!("{family} route show dev {interface}")) else {

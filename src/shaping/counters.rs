@@ -130,7 +130,7 @@ fn amount(text: &str, unit: &str, kilo: f64) -> Option<u64> {
 /// Reads the JSON of `tc -s -j qdisc show`.
 ///
 /// # Errors
-/// Fails if it is not that.
+/// Fails if the text has another format.
 pub fn qdisc_counters(json: &str) -> Result<Vec<QdiscCounters>, String> {
     let json = if json.trim().is_empty() { "[]" } else { json };
     let said: Vec<Said> = serde_json::from_str(json).map_err(|error| error.to_string())?;

@@ -89,7 +89,7 @@ fn counters_of(interface: &str) -> Result<Vec<QdiscCounters>, ShapingError> {
 /// Removes our devices whose interface no longer exists, with all shaping on them; returns their names.
 ///
 /// # Errors
-/// Those of `ip`.
+/// Errors of `ip`.
 pub(crate) fn remove_leftovers() -> Result<Vec<String>, ShapingError> {
     let links = links()?;
     let is_left = |name: &&str| {
@@ -137,14 +137,17 @@ impl Interface {
         let links = links()?;
         links.iter().find(|link| link.ifname == name).map(Self::of).ok_or_else(|| {
             let names: Vec<&str> = links.iter().map(|link| link.ifname.as_str()).collect();
-            ShapingError::NoInterface(format!("there is no interface {name}; there are {}", names.join(", ")))
+            ShapingError::NoInterface(format!(
+                "no interface has the name {name}; the interfaces are {}",
+                names.join(", ")
+            ))
         })
     }
 
     /// Interface with this address.
     ///
     /// # Errors
-    /// Fails if none has.
+    /// Fails if no interface has the address.
     pub fn with_address(address: IpAddr) -> Result<Self, ShapingError> {
         let links = links()?;
         let found = links.iter().find(|link| link.addr_info.iter().any(|info| info.local == Some(address)));
@@ -172,7 +175,7 @@ impl Interface {
     /// Counters of the qdiscs of the interface, and of those that shape its incoming traffic.
     ///
     /// # Errors
-    /// Those of `tc`.
+    /// Errors of `tc`.
     pub fn counters(&self) -> Result<Vec<QdiscCounters>, ShapingError> {
         let Devices { interface, ingress, sink, .. } = &self.devices;
         let mut all = counters_of(interface)?;
@@ -189,7 +192,7 @@ impl Interface {
     /// Applies a plan to an interface, in place of an earlier plan of ours.
     ///
     /// # Errors
-    /// Those of `tc`, and somebody else's qdisc that would be lost. Nothing of the plan is left then.
+    /// Errors of `tc`, and a foreign qdisc that would be lost. No part of the plan remains then.
     pub fn apply(&self, plan: &InterfacePlan) -> Result<(), ShapingError> {
         self.remove()?;
         self.refuse_foreign()?;
@@ -208,7 +211,7 @@ impl Interface {
     /// rest of the plans must be the same.
     ///
     /// # Errors
-    /// Those of `tc`.
+    /// Errors of `tc`.
     pub fn change(&self, before: &InterfacePlan, after: &InterfacePlan) -> Result<(), ShapingError> {
         let batch = batch(after, &self.devices, Some(before));
         tool::batch("ip", &batch.ip)?;
@@ -222,7 +225,7 @@ impl Interface {
         let Some(Qdisc { kind, handle, .. }) = foreign else { return Ok(()) };
         let place = if kind == "ingress" || kind == "clsact" { kind.as_str() } else { "root" };
         Err(ShapingError::Conflict(format!(
-            "{interface} has a qdisc of somebody else, {kind} {handle} take it away first (tc qdisc del dev {interface} \
+            "{interface} has a foreign qdisc, {kind} {handle} remove it first (tc qdisc del dev {interface} \
              {place})"
         )))
     }
@@ -230,7 +233,7 @@ impl Interface {
     /// Removes everything that a plan of ours has made there; foreign qdiscs stay.
     ///
     /// # Errors
-    /// Those of `tc`.
+    /// Errors of `tc`.
     pub fn remove(&self) -> Result<RemovedParts, ShapingError> {
         let Devices { interface, ingress, sink, .. } = &self.devices;
         let mut removed = RemovedParts { leftovers: remove_leftovers()?, ..RemovedParts::default() };

@@ -95,13 +95,13 @@ const MODULES: [(&str, &str, &str, &str, &str, &str); 6] = [
         ": tbf",
         "tbf",
         "sch_tbf",
-        "throughput, and what single packets meet such as loss, need",
+        "throughput, and effects on single packets such as loss, need",
         "",
     ),
     ("qdisc kind is unknown", ": htb", "htb", "sch_htb", "throughput and links that differ by peer need", ""),
-    ("qdisc kind is unknown", ": ingress", "ingress qdisc", "sch_ingress", "shaping of what comes in needs", ""),
-    ("TC classifier not found", "", "u32 classifier", "cls_u32", "shaping by peer or of what comes in needs", ""),
-    ("load TC action module", "", "mirred action", "act_mirred", "shaping of what comes in needs", ""),
+    ("qdisc kind is unknown", ": ingress", "ingress qdisc", "sch_ingress", "shaping of incoming traffic needs", ""),
+    ("TC classifier not found", "", "u32 classifier", "cls_u32", "shaping by peer or of incoming traffic needs", ""),
+    ("load TC action module", "", "mirred action", "act_mirred", "shaping of incoming traffic needs", ""),
 ];
 
 fn failure(program: &'static str, line: &str, stderr: &str) -> ShapingError {
@@ -118,7 +118,7 @@ fn failure(program: &'static str, line: &str, stderr: &str) -> ShapingError {
         return ShapingError::NoDevice { program, line: line.into(), words };
     }
     if program == "ip" && line.ends_with("type ifb") && words.contains("Unknown device type") {
-        let wanted_by = "shaping of what comes in needs";
+        let wanted_by = "shaping of incoming traffic needs";
         return ShapingError::NoModule { what: "IFB device", module: "ifb", wanted_by, hint: "" };
     }
     if words.contains("duplicating netems") {
@@ -163,7 +163,7 @@ pub(super) fn run(program: &'static str, line: &str) -> Result<String, ShapingEr
 /// Runs lines of `ip`, in the network namespace of this thread.
 ///
 /// # Errors
-/// That of the first line that is refused.
+/// Error of the first line that is refused.
 pub fn ip_batch(lines: &[String]) -> Result<(), ShapingError> {
     batch("ip", lines)
 }

@@ -155,7 +155,7 @@ async fn from_nodes(
         }
     } else if !args.keep_nodes {
         tell(&format!(
-            "the nodes are alive and left up: '{}' may be repeated into another folder",
+            "the nodes are alive and keep running: '{}' may be repeated into another folder",
             hint("collect", &record.namespace, &args.connect)
         ));
     }
@@ -166,7 +166,7 @@ async fn from_nodes(
 fn explained(error: &RemoteError, there: &RunThere, args: &CollectArgs) -> KubernetesError {
     match error {
         RemoteError::Interrupted => KubernetesError::Failed(format!(
-            "interrupted; the nodes go on: '{}' collects the run",
+            "interrupted; the nodes continue: '{}' collects the run",
             hint("collect", &there.record.namespace, &args.connect)
         )),
         other => KubernetesError::Failed(other.to_string()),
@@ -210,7 +210,7 @@ async fn keep_logs(args: &CollectArgs, there: &RunThere, folder: &RunFolder) -> 
     let (missing, mut problems) = tokio::select! {
         both = both => both,
         _ = interrupt.next() => return Err(KubernetesError::Failed(format!(
-            "interrupted; {} has the result, with a part of the logs; the nodes go on: '{}' collects the run again, into \
+            "interrupted; {} has the result, with a part of the logs; the nodes continue: '{}' collects the run again, into \
              another folder",
             folder.root().display(),
             hint("collect", &there.record.namespace, &args.connect)
@@ -218,9 +218,9 @@ async fn keep_logs(args: &CollectArgs, there: &RunThere, folder: &RunFolder) -> 
     };
     match missing {
         Ok(missing) => {
-            problems.extend(missing.into_iter().map(|(label, why)| format!("the log of {label} is not whole: {why}")));
+            problems.extend(missing.into_iter().map(|(label, why)| format!("the log of {label} is incomplete: {why}")));
         }
-        Err(error) => problems.push(format!("the logs could not be brought: {error}")),
+        Err(error) => problems.push(format!("the logs could not be read: {error}")),
     }
     Ok(problems)
 }
@@ -236,7 +236,7 @@ impl Files<'_> {
     fn write(&mut self, line: &LogLine) {
         let written = self.try_write(line);
         if let Err(error) = written {
-            self.problems.push(format!("the log of {} is not whole: {error}", line.label));
+            self.problems.push(format!("the log of {} is incomplete: {error}", line.label));
             self.open.insert(line.label.clone(), (None, 0));
         }
     }
@@ -259,7 +259,7 @@ impl Files<'_> {
     fn close(mut self) -> Vec<String> {
         for (label, (file, _)) in &mut self.open {
             if let Some(Err(error)) = file.as_mut().map(Write::flush) {
-                self.problems.push(format!("the log of {label} is not whole: {error}"));
+                self.problems.push(format!("the log of {label} is incomplete: {error}"));
             }
         }
         self.problems

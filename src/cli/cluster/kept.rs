@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_start_comes_back_as_it_was_be_it_short_or_long() {
+    fn a_short_or_long_start_is_read_back_unchanged() {
         let order = json!({ "start_unix_nanos": 7, "warm_up_millis": 0 });
         for clocks in [1, 20_000] {
             let clocks: Value = (0..clocks)

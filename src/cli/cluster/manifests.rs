@@ -52,7 +52,7 @@ fn notes(plan: &ClusterPlan, secret_is_given: bool) -> Vec<String> {
         ));
     }
     if !secret_is_given {
-        notes.push("Grafana's key and password and the nodes' token are random: --grafana-secret makes them the same each time".to_owned());
+        notes.push("Grafana's key and password and the nodes' token are random: --grafana-secret makes them the same in every run".to_owned());
     }
     notes
 }

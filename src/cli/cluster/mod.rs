@@ -74,15 +74,15 @@ Examples:
   apollo-bench cluster start --registry registry.example/team --num-nodes 10 --latency 50 --timeout 120
   apollo-bench cluster collect --output result
 
-Without --namespace the other commands take the only run that there is. Exit codes: 0 the nodes have their start; 1 it
-failed; 2 bad usage";
+Without --namespace the other commands use the only existing run. Exit codes: 0 the nodes have their start; 1 it failed;
+2 bad usage";
 
 const MANIFESTS_HELP: &str = "\
 Examples:
   apollo-bench cluster manifests --image registry.example/bench:v1 --num-nodes 10 --mode explore --broadcaster 0
   apollo-bench cluster manifests --image registry.example/bench:v1 --name first --latency 50 > run.yaml
 
-The nodes wait for their start, which 'cluster start' gives. Exit codes: 0 printed; 1 it can't be; 2 bad usage";
+The nodes wait for their start, which 'cluster start' sends. Exit codes: 0 printed; 1 failed; 2 bad usage";
 
 /// Runs the command.
 pub(super) fn command(args: &ClusterArgs) -> Result<(), CliError> {

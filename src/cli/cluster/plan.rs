@@ -251,7 +251,7 @@ fn check_links(scenario: &Scenario) -> Result<(), CliError> {
     let faults = scenario.fault_schedule().map_err(usage)?;
     if let Some(fault) = faults.faults().first() {
         return Err(CliError::Usage(format!(
-            "fault '{fault}' can't be done to nodes in a cluster: use a backend of 'local'"
+            "fault '{fault}' is not possible for nodes in a cluster: use a backend of 'local'"
         )));
     }
     let plan = scenario.link_plan().map_err(usage)?;
@@ -267,13 +267,13 @@ fn check_links(scenario: &Scenario) -> Result<(), CliError> {
         )));
     }
     if scenario.links.ipv6 {
-        return Err(CliError::Usage("--ipv6 needs --backend netns: elsewhere the nodes speak IPv4".into()));
+        return Err(CliError::Usage("--ipv6 needs --backend netns: in other deployments the nodes use IPv4".into()));
     }
     let num_nodes = scenario.nodes.count;
     if !plan.is_unshaped() && num_nodes > MOST_SHAPED {
         return Err(CliError::Usage(format!(
             "--num-nodes {num_nodes}: every link of a shaped run is measured, and the cluster can keep those of at most \
-             {MOST_SHAPED} nodes: give fewer, or leave out the flags that say what the links should be"
+             {MOST_SHAPED} nodes: give fewer, or leave out the flags that set the shapes of the links"
         )));
     }
     Ok(())

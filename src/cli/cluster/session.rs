@@ -83,7 +83,7 @@ impl RunThere {
             return match cluster.ask("reading the run", api.get_opt(RUN_CONFIG_MAP)).await? {
                 Some(map) if is_own(&map) => Self::read(cluster, &map),
                 _ => Err(KubernetesError::Usage(format!(
-                    "there is no run in the namespace {namespace}: 'apollo-bench cluster list' shows those that there are"
+                    "no run exists in the namespace {namespace}: 'apollo-bench cluster list' lists the existing runs"
                 ))),
             };
         }
@@ -91,7 +91,7 @@ impl RunThere {
         match (maps.pop(), maps.len()) {
             (Some(map), 0) => Self::read(cluster, &map),
             (None, _) => Err(KubernetesError::Usage(format!(
-                "there is no run in context {}: 'apollo-bench cluster start' starts one",
+                "no run exists in context {}: 'apollo-bench cluster start' starts one",
                 cluster.context()
             ))),
             (Some(last), _) => Err(several(maps.iter().chain([&last]).filter_map(ResourceExt::namespace).collect())),
@@ -104,7 +104,7 @@ impl RunThere {
         let record: RunRecord = read_key(&data, RUN_KEY, &namespace)?;
         if record.schema_version != RUN_SCHEMA_VERSION {
             return Err(KubernetesError::Failed(format!(
-                "the run in {namespace} was made by version {} of this program, which keeps it in another form: use that one",
+                "the run in {namespace} was created by version {} of this program, which stores it in another form: use that version",
                 record.version
             )));
         }
@@ -137,7 +137,7 @@ impl RunThere {
 /// Error of a command for which several runs match.
 pub(super) fn several(mut namespaces: Vec<String>) -> KubernetesError {
     namespaces.sort();
-    KubernetesError::Usage(format!("there are several runs: give --namespace ({})", namespaces.join(", ")))
+    KubernetesError::Usage(format!("several runs exist: give --namespace ({})", namespaces.join(", ")))
 }
 
 /// All existing runs; for an unreadable one, its namespace and the reason.

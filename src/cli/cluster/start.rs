@@ -141,7 +141,7 @@ async fn place(cluster: &Cluster, plan: &ClusterPlan, connect: &ConnectArgs) -> 
 fn there_already(plan: &ClusterPlan, connect: &ConnectArgs) -> KubernetesError {
     let namespace = &plan.record.namespace;
     KubernetesError::Usage(format!(
-        "there is a run in the namespace {namespace} already: '{}' removes it, or give another --name or --namespace",
+        "the namespace {namespace} has a run already: '{}' removes it, or give another --name or --namespace",
         hint("stop", namespace, connect)
     ))
 }
@@ -175,7 +175,7 @@ async fn dry_run(cluster: &Cluster, plan: &ClusterPlan, place: Place) -> Result<
         // Nothing can be tried in a namespace that does not exist: the server checks the other objects in an existing
         // one.
         let there = cluster.namespace().to_owned();
-        tell(&format!("the namespace {namespace} is not there yet: the other objects are tried in {there}"));
+        tell(&format!("the namespace {namespace} does not exist yet: the other objects are tried in {there}"));
         for object in &mut objects {
             if object.metadata.namespace.is_some() {
                 object.metadata.namespace = Some(there.clone());
@@ -212,7 +212,7 @@ async fn prepare(
         patience: PATIENCE.min(limit / 4),
     };
     wait(cluster, &pods, &tell).await?;
-    tell("all pods are there; waiting until the nodes are connected");
+    tell("all pods exist; waiting until the nodes are connected");
     begin(cluster, plan, limit.saturating_sub(since.elapsed())).await
 }
 
@@ -276,12 +276,12 @@ async fn undo(cluster: &Cluster, plan: &ClusterPlan, args: &StartArgs) {
     let record = &plan.record;
     let stop = hint("stop", &record.namespace, &args.deployment.connect);
     if args.keep_on_failure {
-        tell(&format!("what was made is kept; '{stop}' removes it"));
+        tell(&format!("the created objects are kept; '{stop}' removes it"));
         return;
     }
     match remove(cluster, &all_of(&record.namespace, &record.name, REMOVE_LIMIT), &tell).await {
         Ok(_) => tell("nothing of it is left"),
-        Err(error) => tell(&format!("not all of it could be removed: {error}; '{stop}' tries again")),
+        Err(error) => tell(&format!("some objects could not be removed: {error}; '{stop}' tries again")),
     }
 }
 
@@ -289,7 +289,7 @@ fn how_to_go_on(plan: &ClusterPlan, started: &StartedRun, args: &StartArgs) -> V
     let record = &plan.record;
     let hints = [
         ("status", "where it is".to_owned()),
-        ("logs", "what its pods say".to_owned()),
+        ("logs", "the output of its pods".to_owned()),
         ("port-forward", "Grafana and Prometheus, here".to_owned()),
         ("collect", format!("its result, for {} s after its end", record.retain_seconds)),
         ("stop", "removes everything".to_owned()),

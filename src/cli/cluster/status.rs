@@ -123,8 +123,8 @@ fn described(phase: &str) -> &str {
         "waiting" => "waiting for its pods",
         "connecting" => "waiting until its nodes are connected",
         "trials" => "in its trials",
-        "collectable" => "over, and can be collected",
-        "over" => "over: its nodes have ended",
+        "collectable" => "ended, and can be collected",
+        "over" => "ended: its nodes have ended",
         phase => phase,
     }
 }

@@ -25,14 +25,14 @@ const MOST_NAMESPACES: u32 = 500;
 pub(super) async fn stop(args: &StopArgs) -> Result<(), CliError> {
     let cluster = Cluster::connect(&access(&args.connect)).await?;
     let Some((namespace, instance)) = find(&cluster, &args.connect).await? else {
-        say(&format!("there is nothing of a run in context {}\n", cluster.context()));
+        say(&format!("no object of a run exists in context {}\n", cluster.context()));
         return Ok(());
     };
     let limit = Duration::from_secs(args.timeout_seconds);
     let removed = remove(&cluster, &all_of(&namespace, &instance, limit), &tell).await?;
     match removed.objects.len() {
-        0 => say(&format!("there is nothing of a run in the namespace {namespace}\n")),
-        count => say(&format!("run {instance} is removed, {count} objects in all; nothing of it is left\n")),
+        0 => say(&format!("no object of a run exists in the namespace {namespace}\n")),
+        count => say(&format!("run {instance} is removed, {count} objects in total; none of its objects remains\n")),
     }
     Ok(())
 }

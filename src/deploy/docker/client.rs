@@ -38,7 +38,7 @@ impl DockerError {
         } else if lower.contains("permission denied") {
             format!(
                 "this user may not use Docker ({line}): run as root, or join its group (sudo usermod -aG docker $USER) and \
-                 log in anew; {WITHOUT}"
+                 log in again; {WITHOUT}"
             )
         } else if lower.contains("connect") {
             format!("Docker does not run ({line}): start it (sudo systemctl start docker); {WITHOUT}")
@@ -169,14 +169,14 @@ pub(super) async fn states(names: &[&str]) -> Result<Vec<State>, String> {
     let states: Result<Vec<State>, _> = text.lines().map(serde_json::from_str).collect();
     match states {
         Ok(states) if states.len() == names.len() => Ok(states),
-        Ok(_) => Err("docker inspect tells of other containers than it was asked for".into()),
+        Ok(_) => Err("docker inspect reports other containers than the requested ones".into()),
         Err(error) => Err(format!("docker inspect can't be understood: {error}")),
     }
 }
 
 /// State of a container.
 pub(super) async fn state(name: &str) -> Result<State, String> {
-    states(&[name]).await?.pop().ok_or_else(|| format!("docker inspect says nothing of {name}"))
+    states(&[name]).await?.pop().ok_or_else(|| format!("docker inspect does not report {name}"))
 }
 
 #[cfg(test)]
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_keeps_docker_from_being_used_has_a_way_out() {
+    fn every_error_of_an_unusable_docker_names_the_fix() {
         for (words, way_out) in [
             ("permission denied while trying to connect to the Docker daemon socket", "usermod"),
             ("Cannot connect to the Docker daemon at unix:///var/run/docker.sock", "systemctl start"),

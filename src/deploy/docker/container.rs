@@ -56,7 +56,7 @@ pub(super) fn plan_argument(plan: &InterfacePlan) -> Result<String, String> {
     let json = serde_json::to_string(plan).map_err(|error| error.to_string())?;
     if json.len() >= LONGEST_ARGUMENT {
         return Err(format!(
-            "{} peers with links of their own are more than a container can be told of: fewer nodes, or --backend netns",
+            "{} peers with links of their own exceed the maximum size of a container's arguments: use fewer nodes, or --backend netns",
             plan.peers.len()
         ));
     }
@@ -258,7 +258,7 @@ impl End {
     /// Reason of the end, to follow the node's name.
     pub(super) fn describe(&self, memory: MemoryLimit) -> String {
         match self {
-            Self::Lost(line) => format!("is no longer to be seen in Docker: {line}"),
+            Self::Lost(line) => format!("is no longer visible in Docker: {line}"),
             Self::Ended(state) if !state.error.is_empty() => {
                 let words: Vec<&str> = state.error.split_whitespace().collect();
                 format!("does not start: {}", words.join(" "))
@@ -334,7 +334,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_end_tells_its_reason() {
+    fn the_end_of_a_container_states_its_reason() {
         let memory = MemoryLimit(2 << 30);
         let ended = |exit_code, out_of_memory, error: &str| {
             End::Ended(State { exit_code, out_of_memory, error: error.into(), ..State::default() })

@@ -158,7 +158,10 @@ impl Containers {
         if state.paused == paused {
             return Ok(());
         }
-        Err(format!("node {id} is {}paused although Docker was told otherwise", if state.paused { "" } else { "not " }))
+        Err(format!(
+            "node {id} is {}paused although Docker was requested to change that",
+            if state.paused { "" } else { "not " }
+        ))
     }
 
     async fn change_now(&self, node: &Container, before: &InterfacePlan, after: &InterfacePlan) -> Result<(), String> {

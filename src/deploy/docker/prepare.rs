@@ -121,7 +121,7 @@ async fn make_ready(request: Request<'_>) -> Result<Prepared, StartError> {
     match reaper::sweep().await {
         Ok(None) => {}
         Ok(Some(line)) => tell(&line),
-        Err(line) => tell(&format!("warning: what earlier runs have left in Docker can't be removed: {line}")),
+        Err(line) => tell(&format!("warning: the remains of earlier runs in Docker can't be removed: {line}")),
     }
     let image = match source {
         ImageSource::Given(name) => given(name, &labels).await?,
@@ -180,7 +180,7 @@ async fn given(name: &str, labels: &Labels) -> Result<Image, StartError> {
         Ok(version) if version.starts_with("apollo-bench ") => Ok(Image { name: name.to_owned(), id }),
         Ok(version) => {
             let first: String = version.lines().next().unwrap_or_default().chars().take(80).collect();
-            refused(format!("its apollo-bench is another program: to --version it says '{first}'"))
+            refused(format!("its apollo-bench is another program: --version prints '{first}'"))
         }
         Err(line) => {
             refused(format!("apollo-bench does not run in it ({line}): make one with apollo-bench image --load"))
@@ -235,8 +235,7 @@ async fn networks(labels: &Labels) -> Result<Ipv4Net, StartError> {
     let overlaps = |line: &str| line.to_lowercase().contains("overlap");
     let mut taken = subnet::routed();
     taken.extend(in_docker().await);
-    let mut last =
-        "all addresses that are meant for it are taken: docker network prune removes unused networks".to_owned();
+    let mut last = "all reserved address ranges are in use: docker network prune removes unused networks".to_owned();
     for [data, control] in subnet::candidates(&taken).take(SUBNETS) {
         match network(labels, "data", data, &["--internal"]).await {
             Err(line) if overlaps(&line) => {

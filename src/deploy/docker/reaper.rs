@@ -62,7 +62,8 @@ impl Reaper {
             // A Ctrl-C at the terminal must not reach it.
             command.process_group(0).current_dir("/").spawn()
         };
-        let child = start().map_err(|error| format!("the process that cleans up does not start: {error}"))?;
+        let child =
+            start().map_err(|error| format!("the process that removes the run's objects does not start: {error}"))?;
         Ok(Self { run: run.to_owned(), child: Mutex::new(Some(child)) })
     }
 
@@ -128,7 +129,7 @@ pub(super) async fn remove(run: &str, orderly: bool) -> Result<Removed, String> 
             Err(line) => Some(line),
         };
         if since.elapsed() > TIMEOUT {
-            return Err(problem.unwrap_or_else(|| "there is always more of it".into()));
+            return Err(problem.unwrap_or_else(|| "new objects appear all the time".into()));
         }
         if !orderly || problem.is_some() {
             sleep(POLL).await;
@@ -175,6 +176,6 @@ pub(crate) async fn sweep() -> Result<Option<String>, String> {
     }
     let Removed { containers, networks } = total;
     Ok((total != Removed::default()).then(|| {
-        format!("removed from Docker what a run that was killed has left: {containers} containers, {networks} networks")
+        format!("removed the remains of a killed run from Docker: {containers} containers, {networks} networks")
     }))
 }

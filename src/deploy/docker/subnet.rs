@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_taken_is_passed_over() {
+    fn used_subnets_are_skipped() {
         let pair = |taken: &[Ipv4Net]| candidates(taken).next().map(|pair| pair.map(|subnet| subnet.to_string()));
         assert_eq!(pair(&[]).unwrap(), ["198.18.0.0/22", "198.18.4.0/22"]);
         let taken = listed("172.17.0.0/16 fd00::/64 198.18.6.0/24\n\n198.18.8.0/21");

@@ -48,7 +48,7 @@ impl FromStr for PinnedImage {
         let way_out = "give a tag that stays, such as :v1, or a digest, @sha256:DIGEST";
         match (tag, digest) {
             (Some("latest"), None) => {
-                Err(format!("'latest' is another image tomorrow, and the nodes may get different ones: {way_out}"))
+                Err(format!("'latest' may be another image tomorrow, and the nodes may get different ones: {way_out}"))
             }
             (None, None) => Err(format!("without a tag it would be 'latest': {way_out}")),
             _ => Ok(Self(text.into())),

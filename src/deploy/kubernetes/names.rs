@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_selects_is_a_part_of_the_labels() {
+    fn selectors_are_a_part_of_the_labels() {
         let labels = labels("r", Component::Node);
         assert!(selector("r", Component::Node).iter().all(|(key, value)| labels.get(key) == Some(value)));
         assert_eq!(

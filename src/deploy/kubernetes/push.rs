@@ -55,7 +55,7 @@ fn docker_push(name: &str) -> Result<String, KubernetesError> {
     let digest = printed.split_whitespace().skip_while(|word| *word != "digest:").nth(1);
     digest
         .map(str::to_owned)
-        .ok_or_else(|| KubernetesError::Failed(format!("docker push of {name} does not say the image's digest")))
+        .ok_or_else(|| KubernetesError::Failed(format!("docker push of {name} does not print the image's digest")))
 }
 
 fn nothing_to_push_with() -> KubernetesError {

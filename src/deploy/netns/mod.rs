@@ -280,7 +280,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_refusal_of_apparmor_names_its_switch_and_the_way_out_in_one_line() {
+    fn the_refusal_of_apparmor_names_its_switch_and_the_fix_in_one_line() {
         let line = refused_by_apparmor("1\n").unwrap();
         assert!(line.contains("sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"), "{line}");
         assert_eq!(line.lines().count(), 1);

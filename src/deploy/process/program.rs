@@ -33,7 +33,7 @@ impl Program {
     /// Opens the program with this name; or this process's own program, which runs even if its file was replaced.
     ///
     /// # Errors
-    /// Fails if it can't be read: one line without its name.
+    /// Fails if the program can't be read; one line without its name.
     pub(super) fn open(path: Option<&Path>) -> Result<Self, String> {
         let line = |error: std::io::Error| error.to_string();
         let own = || std::env::current_exe().map_err(line);
@@ -56,9 +56,9 @@ impl Program {
     /// Path by which the kernel starts it now.
     ///
     /// # Errors
-    /// Fails if what would be started is not what the run began with.
+    /// Fails if the present program is not the one that the run began with.
     pub(super) fn executable(&self) -> Result<PathBuf, String> {
-        let again = "a node that is started again must run the program that the run began with: leave the file alone during \
+        let again = "a restarted node must run the program that the run began with: leave the file alone during \
                      the run, or replace it by renaming another over it";
         let now = self.file.metadata().map_err(|error| error.to_string())?;
         if Identity::of(&now) != self.identity {
@@ -68,7 +68,7 @@ impl Program {
             // By this process's descriptor, because a child's descriptor may be another file by then.
             return Ok(format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd()).into());
         }
-        let named = self.path.metadata().map_err(|error| format!("the script is not there any more: {error}"))?;
+        let named = self.path.metadata().map_err(|error| format!("the script no longer exists: {error}"))?;
         if Identity::of(&named) != self.identity {
             return Err("another script is in its place since the run began; leave it alone during the run".into());
         }

@@ -35,7 +35,7 @@ impl FromStr for Endpoint {
         let wrong = |why: &str| Err(format!("'{text}' {why}; write HOST:PORT, as in 10.0.0.7:2000 or [fd00::7]:2000"));
         let rest = match text.split_once("://") {
             Some(("http", rest)) => rest,
-            Some(_) => return wrong("is no address of a node, which speaks http alone"),
+            Some(_) => return wrong("is no address of a node, which uses http only"),
             None => text,
         };
         let authority = rest.strip_suffix('/').unwrap_or(rest);
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_endpoint_is_refused_in_one_line_that_shows_how_it_is_written() {
+    fn an_invalid_endpoint_is_refused_in_one_line_with_the_right_format() {
         for (text, says) in [
             ("", "has no port"),
             ("10.0.0.7", "has no port"),
@@ -141,7 +141,7 @@ mod tests {
             ("[]:2000", "names no host"),
             ("me@host:2000", "names no host"),
             ("a b:2000", "names no host"),
-            ("https://host:2000", "speaks http alone"),
+            ("https://host:2000", "uses http only"),
             ("http://host:2000/summary", "has a path"),
         ] {
             let line = read(text).unwrap_err();

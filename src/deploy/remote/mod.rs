@@ -29,7 +29,7 @@ pub(crate) const CAPABILITIES: Capabilities = Capabilities {
     distant: true,
 };
 
-const REFUSED: &str = "nodes that run elsewhere can't be killed, paused or cut off from here: use a backend of 'local'";
+const REFUSED: &str = "remote nodes can't be killed, paused or cut off: use a backend of 'local'";
 
 /// Nodes that another program runs. Dropping it leaves them running.
 pub(crate) struct RemoteNodes {
@@ -97,5 +97,5 @@ impl Deployment for RemoteNodes {
 
 /// Reason against a run with a node that does not know the run.
 pub(crate) fn started_again(id: u64) -> String {
-    format!("node {id} was started afresh during the run: what it had counted is lost")
+    format!("node {id} was restarted during the run: its earlier counts are lost")
 }

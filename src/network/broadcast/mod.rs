@@ -1,4 +1,5 @@
-//! Broadcasting, an implementation for each protocol. A network runs every protocol that one of its channels names, once.
+//! Broadcasting, with an implementation for each protocol. A network runs every protocol that one of its channels
+//! names, once.
 //!
 //! A new protocol is a module with an implementation of [`Broadcast`] and a line in [`make`].
 
@@ -36,13 +37,13 @@ fn make(protocol: Protocol, setup: &mut Setup<'_>) -> Result<Box<dyn Broadcast>,
 /// The protocols of one network.
 pub(super) struct Broadcasts {
     protocols: Vec<Box<dyn Broadcast>>,
-    /// The place of each class's protocol, by class number.
+    /// Place of each class's protocol, by class number.
     by_class: Vec<usize>,
     metrics: Metrics,
 }
 
 impl Broadcasts {
-    /// Makes every protocol that a channel names, and puts what they need into `setup`.
+    /// Makes every protocol that a channel names, and adds their needs to `setup`.
     ///
     /// # Errors
     /// Fails if the settings of a protocol do not go together.
@@ -82,17 +83,18 @@ impl Broadcasts {
         self.protocols.iter_mut().fold(false, |changed, protocol| protocol.on_event(behaviours, event) | changed)
     }
 
-    /// The next time at which a protocol has work to do.
+    /// Next time at which a protocol has work to do.
     pub(super) fn due(&self) -> Option<Instant> {
         self.protocols.iter().filter_map(|protocol| protocol.due()).min()
     }
 
-    /// Does what is due by `now`.
+    /// Does everything that is due by `now`.
     pub(super) fn work(&mut self, behaviours: &mut Behaviours, now: Instant) {
         self.protocols.iter_mut().for_each(|protocol| protocol.work(behaviours, now));
     }
 
-    /// Usable and expected links of all protocols together. A surplus of one does not make up for what another misses.
+    /// Usable and expected links of all protocols together. A surplus of one protocol does not compensate for missing
+    /// links of another.
     pub(super) fn links(&self, expected_peers: usize) -> (usize, usize) {
         if let [only] = &self.protocols[..] {
             return (only.links(), only.expected_links(expected_peers));

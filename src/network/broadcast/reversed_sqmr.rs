@@ -21,7 +21,7 @@ use crate::{
     scenario::Protocol,
 };
 
-/// Pause before a query is opened anew.
+/// Pause before a query is opened again.
 const REOPEN_AFTER: Duration = Duration::from_millis(100);
 
 /// Both sides of reversed SQMR: open queries of the receivers, and queries of this node to the broadcasters.
@@ -35,11 +35,11 @@ pub(super) struct ReversedSqmr {
     /// Classes whose messages go to one peer each.
     unicast: Vec<u16>,
     turns: Turns,
-    /// The queries to the connected broadcasters.
+    /// Queries to the connected broadcasters.
     pulls: HashMap<PeerId, Pull>,
 }
 
-/// A query that is kept open for as long as this lives.
+/// A query that is kept open as long as this lives.
 struct Pull(AbortHandle);
 
 impl Drop for Pull {
@@ -65,7 +65,7 @@ impl ReversedSqmr {
         }
     }
 
-    /// True when `peer` may broadcast; also when it is not of the roster.
+    /// True if `peer` may broadcast; also true for peers outside of the roster.
     fn may_broadcast(&self, peer: &PeerId) -> bool {
         let id = self.config.roster.id(peer);
         id.is_none_or(|id| self.config.broadcasts_over(Protocol::ReversedSqmr, id))
@@ -128,7 +128,7 @@ async fn pull_once(
         let _room = budget.reserve(broadcaster, length).await;
         let _more =
             if length > budget.message_size() { Some(budget.oversized(broadcaster, length).await) } else { None };
-        // Whoever stops in the middle of a response must not keep its room from the others.
+        // A broadcaster that stops in the middle of a response must not keep its room from the others.
         let response = timed(length, read_body(&mut reader, length)).await?;
         traffic.received(Some(broadcaster), None, &response);
     }

@@ -1,4 +1,4 @@
-//! Broadcasting over SQMR: a session to every connected peer, whose query is the message. There are no responses.
+//! Broadcasting over SQMR: a session to every connected peer, whose query is the message and which has no responses.
 
 use std::{collections::HashMap, io, sync::Arc, time::Instant};
 
@@ -27,10 +27,10 @@ use crate::{
     scenario::Protocol,
 };
 
-/// Bytes of responses that nobody asked for and that are passed over: one of the largest.
+/// Maximum number of bytes of unrequested responses that are skipped: the size of a largest response.
 const MAX_UNASKED: u64 = MAX_MESSAGE_SIZE as u64 + 16;
 
-/// Sends by a session for each message and peer.
+/// Sends each message by a session to each peer.
 pub(super) struct Sqmr {
     opener: Opener,
     metrics: Metrics,
@@ -68,14 +68,14 @@ impl Sqmr {
 }
 
 impl Broadcast for Sqmr {
-    /// Gives the peer its queue and the task that works it off.
+    /// Gives the peer its queue and the task that empties it.
     fn connected(&mut self, peer: PeerId) {
         let (queue, messages) = queue(self.bounds);
         self.peers.insert(peer, queue);
         tokio::spawn(query_all(peer, messages, Room::new(self.bounds), self.opener.clone(), self.metrics.clone()));
     }
 
-    /// Drops the peer's queue; what waits in it fails.
+    /// Drops the peer's queue; the messages in it fail.
     fn disconnected(&mut self, peer: &PeerId) {
         self.peers.remove(peer);
     }
@@ -105,8 +105,8 @@ impl Broadcast for Sqmr {
     }
 }
 
-/// Room for sessions to one peer. What is in a session is as much on its way to the peer as what waits for one, and is bounded
-/// likewise.
+/// Room for sessions to one peer. Bytes in a session are as much on their way to the peer as waiting ones, and are
+/// bounded in the same way.
 struct Room {
     sessions: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
@@ -120,7 +120,7 @@ impl Room {
         Self { sessions: Arc::new(sessions), bytes: Arc::new(Semaphore::new(most_bytes)), most_bytes }
     }
 
-    /// Waits for a session with `bytes`; the room is free again when the answer is dropped.
+    /// Waits for a session with `bytes`; the room is free again when the result is dropped.
     async fn take(&self, bytes: usize) -> [Option<OwnedSemaphorePermit>; 2] {
         // A message that is larger than all room takes all of it. No semaphore is ever closed.
         let bytes = u32::try_from(bytes.min(self.most_bytes)).unwrap_or(u32::MAX);
@@ -151,6 +151,6 @@ async fn query_all(peer: PeerId, mut messages: QueueReceiver, room: Room, opener
 async fn query(peer: PeerId, message: &[u8], opener: &Opener) -> io::Result<()> {
     let mut stream = opener.open(peer).await?;
     write_query(&mut stream, message).await?;
-    // The server's end of stream says that it has read all. Responses are not asked for, and take no memory.
+    // The server's end of stream confirms that it has read everything. Responses are not requested, and take no memory.
     futures::io::copy(stream.take(MAX_UNASKED), &mut futures::io::sink()).await.map(drop)
 }

@@ -1,16 +1,16 @@
-//! The turns of the peers to get a message that goes to one of them.
+//! Rotation of the peers that receive unicast messages.
 
 use libp2p::PeerId;
 
 use crate::network::{NetworkConfig, Roster};
 
-/// The neighbours of a node by node id, connected or not: receivers know from a message's index which of them it is for.
+/// Neighbours of a node by node id, connected or not: receivers know from a message's index which neighbour it is for.
 pub(super) struct Turns {
     peers: Vec<PeerId>,
 }
 
 impl Turns {
-    /// The listed neighbours of a node; without a list all other nodes, which come to this one by themselves.
+    /// Listed neighbours of a node; without a list all other nodes, which connect to this one.
     pub(super) fn new(config: &NetworkConfig) -> Self {
         Self::of_peers(config.bootstrap.iter().map(|entry| entry.peer).collect(), config.id, &config.roster)
     }
@@ -25,7 +25,7 @@ impl Turns {
         Self { peers: ids.into_iter().filter_map(|id| roster.peer(id)).collect() }
     }
 
-    /// The peer that gets message `index`; none in a network of one node.
+    /// Peer that receives message `index`; none in a network of one node.
     pub(super) fn of(&self, index: u64) -> Option<PeerId> {
         let place = index.checked_rem(self.peers.len() as u64)?;
         self.peers.get(usize::try_from(place).ok()?).copied()
