@@ -1,10 +1,11 @@
-//! Compiles the revision and the date of the sources in, where they are known: from the environment, or from git.
+//! Compiles in the revision and the date of the sources, if they are known: from the environment, or from git.
 
 use std::process::Command;
 
 use jiff::Timestamp;
 
-/// Seconds since the Unix epoch, of the sources: the first one counts. The second is the convention of reproducible builds.
+/// Variables with the date of the sources, in seconds since the Unix epoch, in order of precedence. The second one is
+/// the convention of reproducible builds.
 const DATES: [&str; 2] = ["APOLLO_BENCH_DATE_EPOCH", "SOURCE_DATE_EPOCH"];
 
 fn main() {

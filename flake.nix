@@ -1,5 +1,5 @@
 {
-  description = "How much a libp2p network carries, how fast messages reach everyone, and what breaks first";
+  description = "Measure a libp2p network under load: its throughput, its delays to all nodes, and its first point of failure";
 
   inputs = {
     nixpkgs.url = "github:NixOS/nixpkgs/nixos-26.05";

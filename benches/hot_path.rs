@@ -1,4 +1,4 @@
-//! What one message costs at either end apart from the network: composing, reading, counting.
+//! Costs of one message at either end without the network: composing, reading, counting.
 
 #![allow(clippy::expect_used, reason = "a benchmark that can not be set up has nothing to say")]
 

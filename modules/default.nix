@@ -1,7 +1,7 @@
-# The modules of a NixOS machine. Each can be imported alone; `default` is all of them.
+# Modules of a NixOS machine. Each can be imported alone; `default` imports all of them.
 { self }:
 let
-  # Which build of the program is used, unless the machine says otherwise.
+  # Build of the program that is used unless the machine names another one.
   package =
     { pkgs, lib, ... }:
     {

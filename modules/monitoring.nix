@@ -97,7 +97,7 @@ in
         ruleFiles = [ ../dashboards/rules.yml ];
         scrapeConfigs = [
           {
-            # The dashboards and rules know the nodes by this name and these labels.
+            # The dashboards and rules use this name and these labels of the nodes.
             job_name = "apollo";
             body_size_limit = "32MB";
             static_configs = map (peer: {
@@ -135,7 +135,7 @@ in
     (lib.mkIf (monitoring.enable && monitoring.grafana.enable) {
       services.grafana = {
         enable = true;
-        # The settings that every Grafana of the project has, and this machine's own.
+        # Settings of every Grafana of the project, and this machine's own.
         settings = lib.recursiveUpdate (lib.importJSON ../dashboards/grafana.json) {
           server = {
             http_addr = address monitoring.openFirewall;
@@ -151,7 +151,7 @@ in
             datasources = [
               {
                 name = "Prometheus";
-                # The dashboards know it by this name.
+                # The dashboards use this name.
                 uid = "apollo-prometheus";
                 type = "prometheus";
                 access = "proxy";

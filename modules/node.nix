@@ -12,7 +12,7 @@ let
   nodes = lib.filterAttrs (_: node: node.enable) cfg.nodes;
   settings = import ./settings.nix { inherit lib; };
 
-  # `--flag=value`; a switch that is off, and what is null, is left out.
+  # `--flag=value`; a switch that is off, and a null value, are left out.
   switches = [
     "quic"
   ]
@@ -31,7 +31,7 @@ let
       lib.mapAttrsToList flag (lib.filterAttrs (name: _: name != "summary") node.settings)
     );
 
-  # The module for it may not be imported.
+  # The module that defines it may not be imported.
   shaped = map (interface: "apollo-network-benchmark-shaping-${interface}.service") (
     lib.attrNames (lib.filterAttrs (_: shape: shape.enable) (cfg.shaping or { }))
   );
@@ -51,7 +51,7 @@ in
         { config, ... }:
         let
           own = lib.findFirst (peer: peer.id == config.id) null cfg.peers;
-          # What the others are told of this node.
+          # Facts about this node for the other machines.
           fromPeers =
             type: attribute: otherwise: description:
             mkOption {
@@ -63,7 +63,7 @@ in
             description:
             mkOption {
               type = types.nullOr types.str;
-              # That is IPv4 too.
+              # The wildcard address includes IPv4.
               default = if lib.any (peer: lib.hasInfix ":" peer.address) cfg.peers then "::" else null;
               defaultText = lib.literalMD "all addresses; those of IPv6 too where a peer has one";
               inherit description;
@@ -196,10 +196,10 @@ in
         wantedBy = [ "multi-user.target" ];
         wants = [ "network-online.target" ];
         after = [ "network-online.target" ] ++ shaped ++ token.after or [ ];
-        # On links that are not as they are asked for there is nothing to measure.
+        # On links without their configured shape, measuring makes no sense.
         requires = shaped ++ token.requires or [ ];
         environment = token.environment or { };
-        # Many ends in a short time are many runs, not a loop of failures.
+        # Many ends in a short time belong to many runs, and are no loop of failures.
         startLimitIntervalSec = 0;
         serviceConfig = token.serviceConfig or { } // {
           ExecStart = utils.escapeSystemdExecArgs (
@@ -207,13 +207,13 @@ in
           );
           Restart = node.restart;
           RestartSec = 1;
-          # Every other node is a connection, and some more.
+          # A connection for every other node, and some more.
           LimitNOFILE = 65536;
           DynamicUser = true;
           StateDirectory = unit name;
           UMask = "0022";
 
-          # It needs sockets and its own folder. /proc/stat and /proc/net/snmp are what its figures come from.
+          # The node needs sockets and its own folder. Its figures come from /proc/stat and /proc/net/snmp.
           AmbientCapabilities = "";
           CapabilityBoundingSet = "";
           NoNewPrivileges = true;
@@ -236,7 +236,7 @@ in
           RestrictAddressFamilies = [
             "AF_INET"
             "AF_INET6"
-            # libp2p asks the kernel for its addresses.
+            # libp2p asks the kernel for its addresses through netlink.
             "AF_NETLINK"
           ];
           RestrictNamespaces = true;
@@ -252,7 +252,7 @@ in
       }
     ) nodes;
 
-    # What a node would refuse is found when the machine is built.
+    # Settings that a node would refuse are found when the machine is built.
     system.checks = lib.optionals buildCanRun (
       lib.mapAttrsToList (
         name: node:

@@ -1,8 +1,8 @@
-# The machines of the network: one list for all of them, from which addresses, peer ids and scrape targets follow.
+# Machines of the network: one list for all of them, from which addresses, peer ids and scrape targets follow.
 { lib, config, ... }:
 let
   inherit (lib) mkOption types;
-  # Peer ids follow from node ids; a test of the sources keeps this table true.
+  # Peer ids follow from node ids; a unit test compares this table with the sources.
   known = lib.importJSON ./peer-ids.json;
 in
 {

@@ -1,4 +1,4 @@
-# Runs that this machine makes of the nodes in `peers`: started by hand or by a timer, kept in a folder each.
+# Runs of this machine over the nodes in `peers`: started by hand or by a timer, each kept in a folder.
 {
   lib,
   config,
@@ -68,9 +68,9 @@ in
         after = [ "network-online.target" ] ++ cfg.tokenUnit.after;
         inherit (cfg.tokenUnit) requires;
         inherit (run) startAt;
-        # A new configuration of the machine does not end the run under way.
+        # A new configuration of the machine does not end a run in progress.
         restartIfChanged = false;
-        # The default folder of a run is a new one in here.
+        # The default folder of a run is a new one in this directory.
         environment = cfg.tokenUnit.environment // {
           TMPDIR = "/var/lib/${folder}";
         };
@@ -85,7 +85,7 @@ in
             ++ lib.concatLists (lib.mapAttrsToList flag run.settings)
           );
           DynamicUser = true;
-          # One for all runs, which share the folder.
+          # One user for all runs, which share the folder.
           User = folder;
           StateDirectory = folder;
           UMask = "0022";

@@ -1,4 +1,4 @@
-# The flags of a node as options. What is not here can be given all the same: the settings are freeform.
+# Flags of a node as options. Other flags can be given too, because the settings are freeform.
 { lib }:
 let
   inherit (lib) mkOption types;

@@ -1,4 +1,4 @@
-# Shaped interfaces: latency, jitter, loss and throughput of what goes through them.
+# Shaped interfaces: latency, jitter, loss and throughput of their traffic.
 {
   lib,
   config,
@@ -113,7 +113,7 @@ in
     systemd.services = lib.mapAttrs' (
       interface: shape:
       let
-        # Some interfaces are there late, and some go and come back.
+        # Some interfaces appear late, and some disappear and return.
         device = "sys-subsystem-net-devices-${utils.escapeSystemdPath interface}.device";
       in
       lib.nameValuePair "apollo-network-benchmark-shaping-${interface}" {
@@ -140,7 +140,7 @@ in
               "--remove"
             ]
           }";
-          # Root, but only for the network.
+          # Root, but only with rights for the network.
           CapabilityBoundingSet = [
             "CAP_NET_ADMIN"
             "CAP_SYS_MODULE"

@@ -1,10 +1,10 @@
-# The secret that controlled nodes and the runs of them share.
+# Secret that controlled nodes and their runs share.
 { lib, config, ... }:
 let
   cfg = config.services.apollo-network-benchmark;
   folder = "apollo-network-benchmark-token";
   made = "/var/lib/${folder}/token";
-  # The modules for them may not be imported.
+  # The modules that define them may not be imported.
   controlled = lib.any (node: node.enable && node.settings.controlled) (
     lib.attrValues (cfg.nodes or { })
   );
@@ -22,14 +22,14 @@ in
       '';
       example = "/run/keys/apollo-network-benchmark-token";
     };
-    # For the services that need it: settings of a unit that has the secret as a credential.
+    # Settings of a unit that has the secret as a credential, for the services that need it.
     tokenUnit = lib.mkOption {
       type = lib.types.attrs;
       internal = true;
       readOnly = true;
       description = "Settings of a systemd service that gets the token.";
       default = {
-        # systemd puts the folder of the credentials in place of %d.
+        # systemd replaces %d by the folder of the credentials.
         environment.APOLLO_TOKEN_FILE = "%d/token";
         after = lib.optional (cfg.tokenFile == null) "${folder}.service";
         requires = lib.optional (cfg.tokenFile == null) "${folder}.service";

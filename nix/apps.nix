@@ -1,4 +1,4 @@
-# What `nix run` starts: the program with all that it can make use of on its PATH, and the flake's own image.
+# Programs of `nix run`: the benchmark with all its optional tools on its PATH, and the flake's own image.
 { pkgs, built }:
 let
   inherit (pkgs) lib;
@@ -14,7 +14,7 @@ let
           pkgs.grafana
           pkgs.skopeo
         ];
-        # What streams the image for `docker load`; --image and --fast-docker go before it.
+        # Program that streams the image for `docker load`; --image and --fast-docker take precedence.
         runtimeEnv.APOLLO_BENCH_IMAGE_STREAM = "${packages.image.imageName}:${packages.image.imageTag}=${packages.image}";
         text = ''exec ${lib.getExe packages.default} ${words} "$@"'';
       };

@@ -1,5 +1,5 @@
-# What `nix flake check` builds: the lints and tests of the sources, the pages made from the modules, the examples,
-# and the tests in virtual machines.
+# Checks of `nix flake check`: lints and tests of the sources, pages made from the modules, examples, and tests in
+# virtual machines.
 {
   self,
   nixpkgs,
@@ -22,7 +22,7 @@ in
       env.RUSTDOCFLAGS = "--deny warnings";
     }
   );
-  # Tests of containers, namespaces and browsers need a machine: they are run from a checkout, by scripts/test.
+  # Tests of containers, namespaces and browsers need a real machine, so scripts/test runs them from a checkout.
   nextest = craneLib.cargoNextest (checked // { cargoNextestExtraArgs = "--lib --test node"; });
   fmt = craneLib.cargoFmt checked;
   deny =

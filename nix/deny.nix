@@ -1,4 +1,4 @@
-# cargo-deny as the tests of a checkout use it: the same version, from the same place.
+# cargo-deny as the tests of a checkout use it: the same version, from the same source.
 { craneLib }:
 let
   version = "0.20.2";
@@ -12,7 +12,7 @@ in
 craneLib.buildPackage {
   pname = "cargo-deny";
   inherit version src;
-  # Its own lock file: read out of the download, it would have to be built to be evaluated.
+  # Its own lock file, because reading it out of the download would make evaluation build something.
   cargoVendorDir = craneLib.vendorCargoDeps { cargoLock = ./cargo-deny.lock; };
   cargoArtifacts = null;
   strictDeps = true;

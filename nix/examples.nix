@@ -1,4 +1,4 @@
-# The example machines, evaluated whole; the log shows what they come to.
+# Example machines, evaluated completely; the log shows their results.
 {
   self,
   nixpkgs,
@@ -16,7 +16,7 @@ let
         module
         {
           nixpkgs.hostPlatform = system;
-          # What every real machine has of its own.
+          # Settings that every real machine has of its own.
           boot.loader.grub.devices = [ "nodev" ];
           fileSystems."/" = {
             device = "/dev/disk/by-label/nixos";
@@ -29,7 +29,7 @@ let
   machines = lib.mapAttrs' (
     name: _: lib.nameValuePair (lib.removeSuffix ".nix" name) (machine (../examples/nixos + "/${name}"))
   ) (builtins.readDir ../examples/nixos);
-  # Only told, so nothing of it has to be built.
+  # The text is only printed, so nothing in it has to be built.
   told = text: builtins.unsafeDiscardStringContext text;
   units =
     config:
@@ -90,7 +90,7 @@ let
 in
 pkgs.runCommand "examples"
   {
-    # What the units start is the program that is built here.
+    # The units start the program that is built here.
     nativeBuildInputs = [ packages.default ];
     checks = lib.concatStrings (lib.concatMap nodes (lib.attrValues machines));
     text = lib.concatStrings (lib.mapAttrsToList tell machines);
@@ -101,7 +101,7 @@ pkgs.runCommand "examples"
   }
   ''
     cat "$textPath"
-    # The program itself looks at the settings of every node.
+    # The program itself checks the settings of every node.
     bash -e "$checksPath"
     cp "$textPath" $out
   ''

@@ -1,4 +1,4 @@
-# A container image: the two programs, tc and ip, certificates, nothing else.
+# Container image with the two programs, tc and ip, and certificates.
 {
   pkgs,
   programs,
@@ -6,7 +6,7 @@
 }:
 let
   inherit (pkgs) lib;
-  # Not the whole of iproute2, and no file of it that is only a link.
+  # Only these tools of iproute2, without files that are symbolic links.
   tools =
     pkgs.runCommand "tc-and-ip"
       {
@@ -17,7 +17,7 @@ let
         mkdir -p $out/bin
         cp -L ${pkgs.iproute2}/bin/{tc,ip} $out/bin/
         chmod u+w $out/bin/*
-        # The place of tables for `distribution`, which is never asked for.
+        # The place of tables for `distribution`, which is never used.
         remove-references-to -t ${pkgs.iproute2} $out/bin/*
       '';
   bin = pkgs.runCommand "bin" { } ''
@@ -36,7 +36,7 @@ let
     hosts: files dns
   '';
 in
-# No tag: it is the hash of what is in the image.
+# Without a tag: the tag is the hash of the image's content.
 pkgs.dockerTools.streamLayeredImage {
   name = "apollo-network-benchmark";
   contents = [

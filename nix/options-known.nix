@@ -1,11 +1,11 @@
-# Every flag of the node is an option of the module, and the other way round.
+# Every flag of the node is an option of the module, and every option is a flag.
 {
   pkgs,
   packages,
 }:
 let
   inherit (pkgs) lib;
-  # What the module fills in by itself.
+  # Flags that the module sets by itself.
   own = [
     "bootstrap"
     "id"
@@ -18,7 +18,7 @@ let
     "summary"
     "token-file"
   ];
-  # Profilers are for runs at a desk.
+  # Profilers are for runs by hand.
   left = [
     "check"
     "help"

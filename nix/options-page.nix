@@ -1,4 +1,4 @@
-# The page of the modules' options, made from the modules, beside the one that is committed.
+# Page of the modules' options, made from the modules, and compared with the committed one.
 { self, pkgs }:
 let
   page = import ./options-text.nix { inherit self pkgs; };

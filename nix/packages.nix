@@ -1,4 +1,4 @@
-# The programs, and what is made of them.
+# The programs, and the packages made of them.
 {
   self,
   crane,
@@ -8,7 +8,7 @@ let
   inherit (pkgs) lib;
   craneLib = crane.mkLib pkgs;
 
-  # One list for Nix and for the test that compares it with what the compiler reads.
+  # One list for Nix and for the test that compares it with the files that the compiler reads.
   sources = lib.importJSON ./sources.json;
   source =
     paths:
@@ -22,7 +22,7 @@ let
     inherit (craneLib.crateNameFromCargoToml { cargoToml = ../Cargo.toml; }) version;
     src = source sources.build;
     strictDeps = true;
-    # A patched dependency is a dependency: crane would empty it like the project's own sources.
+    # A patched dependency counts as a dependency: crane would empty it like the project's own sources.
     extraDummyScript = "cp -r --no-preserve=mode ${../patches}/. $out/patches/";
   };
   checked = common // {
@@ -46,7 +46,7 @@ let
 
   revision = self.rev or self.dirtyRev or null;
 
-  # `features` are profilers, which the normal build does without.
+  # `features` are profilers, which the normal build does not contain.
   programs =
     features:
     craneLib.buildPackage (
@@ -59,10 +59,10 @@ let
         );
         # The tests are a check of their own.
         doCheck = false;
-        # Who looks for where time and memory go wants lines.
+        # Profiles need line numbers.
         dontStrip = features != [ ];
-        # Not as SOURCE_DATE_EPOCH, which is the same for all that is compiled here: dependencies in C would be compiled
-        # anew for each commit.
+        # Not as SOURCE_DATE_EPOCH, which must be the same for everything that is compiled here: otherwise dependencies
+        # in C would be compiled again for each commit.
         env = {
           APOLLO_BENCH_DATE_EPOCH = toString (self.lastModified or 1);
         }
@@ -77,7 +77,7 @@ let
           done
         '';
         meta = {
-          description = "Benchmark of libp2p networks: throughput, delay, and what breaks first";
+          description = "Benchmark of libp2p networks: throughput, delay, and the first point of failure";
           license = lib.licenses.asl20;
           mainProgram = "apollo-bench";
           platforms = [
@@ -88,7 +88,7 @@ let
       }
     );
 
-  # tc and ip are found where nobody has installed them; those of the system come first.
+  # tc and ip are found even if they are not installed; those of the system take precedence.
   withTools =
     unwrapped:
     pkgs.runCommand unwrapped.name

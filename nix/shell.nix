@@ -1,4 +1,4 @@
-# All that one needs to work on the project; the versions of Rust's tools are those of nixpkgs.
+# Everything that is needed to work on the project; the versions of Rust's tools are those of nixpkgs.
 { pkgs, built }:
 {
   default = built.craneLib.devShell {

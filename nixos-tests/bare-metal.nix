@@ -1,4 +1,4 @@
-# Machines as an operator sets them up with the modules: nodes, shaped links that are measured, runs that are collected.
+# Machines as an operator sets them up with the modules: nodes, measured shaped links, collected runs.
 { network, ... }:
 network.test {
   name = "bare-metal";
@@ -10,7 +10,7 @@ network.test {
   };
   settingsOfRun = {
     latency = 100;
-    # Emulated processors add to it.
+    # Emulated processors add to the latency.
     tolerance-millis = 60;
   };
   script = ''

@@ -1,4 +1,4 @@
-# Trials of growing throughput, a result for each.
+# Trials of growing throughput, each with a result.
 { network, ... }:
 network.test {
   name = "explore";

@@ -1,4 +1,4 @@
-# A network of machines with a node each, one of which also makes the run, and the words that the tests are written in.
+# A network of machines with a node each, one of which also makes the run, and the helper functions of the tests.
 {
   self,
   pkgs,
@@ -10,12 +10,12 @@ let
 
   run = "${service}-run-measured.service";
 
-  # The same on every machine, and a secret of nobody: these machines see no other network.
+  # The same token on every machine; it need not be secret, because these machines see no other network.
   token = "a-token-of-these-tests-alone";
-  # A file outside of the store, as an operator has one.
+  # A file outside of the store, as an operator would have.
   tokenFile = "/run/apollo-network-benchmark-token";
 
-  # Light enough for machines that are emulated: few messages, and much patience.
+  # A load that is light enough for emulated machines: few messages, and much patience.
   light = {
     message-size-bytes = 1024;
     heartbeat-millis = 500;
@@ -46,7 +46,7 @@ let
         """Sets every clock to that of the first machine, as NTP does: a runner refuses clocks that differ."""
         first = node0.succeed("ip -4 -o address show dev eth1").split()[3].split("/")[0]
         for node in nodes[1:]:
-            # All but the last step by the shell itself: on an emulated machine it takes long to start a program.
+            # The shell itself does all but the last step, because starting a program takes long on an emulated machine.
             node.succeed(
                 f"exec 3<>/dev/tcp/{first}/2000; "
                 "before=''${EPOCHREALTIME/./}; "
@@ -71,7 +71,7 @@ let
         if machine.execute("mountpoint --quiet /tmp/shared")[0] == 0:
             machine.copy_from_machine(folder)
             return
-        # Some drivers share no folder with the machine: then it comes through the shell.
+        # Some drivers share no folder with the machine; then the archive comes through the shell.
         archive = machine.succeed(f"tar --create --gzip --directory $(dirname {folder}) $(basename {folder}) | base64")
         with tarfile.open(fileobj=io.BytesIO(base64.b64decode(archive))) as files:
             files.extractall(machine.out_dir, filter="data")
@@ -117,7 +117,8 @@ in
   program = packages.default;
   inherit (packages) image;
 
-  # name; settings of every node; shaping of the interface between the machines; more of each machine; the script.
+  # name; settings of every node; shaping of the interface between the machines; additional settings of each machine;
+  # the script.
   test =
     {
       name,

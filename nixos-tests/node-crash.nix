@@ -1,4 +1,5 @@
-# A node that dies in a run makes it invalid, by name; its service brings it back, and the next run is good.
+# A node that dies in a run makes it invalid, and the reason names it; its service restarts it, and the next run is
+# valid.
 { network, ... }:
 network.test {
   name = "node-crash";

@@ -1,4 +1,4 @@
-# Prometheus and Grafana see what the nodes do, with the project's dashboards.
+# Prometheus and Grafana show the work of the nodes, with the project's dashboards.
 { network, lib, ... }:
 network.test {
   name = "observability";

@@ -1,10 +1,10 @@
-# A machine whose cable is pulled, and put back.
+# A machine whose cable is unplugged and plugged in again.
 { network, ... }:
 network.test {
   name = "partition";
   settingsOfRun = {
     timeout = 60;
-    # The runner reaches the machine no more than the others do.
+    # The runner can't reach the machine either.
     hang-timeout-seconds = 300;
     drain-seconds = 120;
   };

@@ -1,7 +1,7 @@
-# Latency at every interface is what messages meet on their way, in both directions.
+# The latency of every interface delays messages in both directions.
 { network, ... }:
 let
-  # So much that emulated processors don't matter beside it.
+  # Large enough that emulated processors don't matter.
   latency = 300;
 in
 network.test {

@@ -1,4 +1,4 @@
-# Lost packets are sent again by TCP: nothing is missing, but some of it is late.
+# TCP sends lost packets again: no message is missing, but some are late.
 { network, ... }:
 network.test {
   name = "shaped-loss";

@@ -1,4 +1,5 @@
-# An interface that carries less than is offered: messages queue, and what comes is as much as the interface lets through.
+# An interface with less throughput than the offered load: messages queue, and the received rate is that of the
+# interface.
 { network, ... }:
 let
   kilobytesPerSecond = 200;

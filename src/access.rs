@@ -4,16 +4,17 @@ use std::{fmt, io, net::IpAddr, path::Path};
 
 use crate::{paths::read_text, secret::secret};
 
-/// The environment variable of a token. A command line would show it to every user of the machine.
+/// Name of the environment variable of a token. A command line would show the token to every user of the machine.
 pub const TOKEN_VARIABLE: &str = "APOLLO_TOKEN";
 
-/// Characters of a token: fewer could be guessed, more fill a request's header.
+/// Permitted lengths of a token, in characters: a shorter one could be guessed, a longer one fills the header of a
+/// request.
 const LENGTHS: std::ops::RangeInclusive<usize> = 16..=256;
 
-/// Largest file of a token, in bytes: a token and its line end.
+/// Maximum size of a token's file, in bytes: a token and its line end.
 const FILE_LIMIT: u64 = 1024;
 
-/// The secret that a runner and its nodes share. It has no `Display` and is never serialized, so that no log, manifest or
+/// Secret that a runner and its nodes share. It has no `Display` and is never serialized, so that no log, manifest or
 /// summary can contain it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RunToken(String);
@@ -25,19 +26,19 @@ impl fmt::Debug for RunToken {
 }
 
 impl RunToken {
-    /// A new token that nobody can guess.
+    /// Makes a new token that nobody can guess.
     ///
     /// # Errors
-    /// Those of reading the kernel's random numbers.
+    /// Errors of reading the kernel's random numbers.
     pub fn random() -> io::Result<Self> {
-        // Twice 128 bits: it protects a run on a public network for hours.
+        // Twice 128 bits, because the token protects a run on a public network for hours.
         Ok(Self(format!("{}{}", secret()?, secret()?)))
     }
 
-    /// A token from text; space around it is left out.
+    /// Reads a token from text, without the space around it.
     ///
     /// # Errors
-    /// One line that says what a token is; it never repeats the text.
+    /// One line with the format of a token; it never repeats the text.
     pub fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
         if !LENGTHS.contains(&text.len()) || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -50,7 +51,7 @@ impl RunToken {
         Ok(Self(text.to_owned()))
     }
 
-    /// The token in `file`, or else that in the environment variable [`TOKEN_VARIABLE`]; none where neither is given.
+    /// Token in `file`, or otherwise in the environment variable [`TOKEN_VARIABLE`]; none if neither is given.
     ///
     /// # Errors
     /// One line that names the file or the variable.
@@ -69,18 +70,18 @@ impl RunToken {
         }
     }
 
-    /// The token itself, for an environment, a secret store or a request's header only.
+    /// The token itself, only for an environment, a secret store or the header of a request.
     pub fn reveal(&self) -> &str {
         &self.0
     }
 
-    /// The value of the `Authorization` header that carries it.
+    /// Value of the `Authorization` header with this token.
     pub fn authorization(&self) -> String {
         format!("Bearer {}", self.0)
     }
 
-    /// Whether the value of an `Authorization` header carries this token. The time of the comparison does not depend on
-    /// where they differ.
+    /// True if the value of an `Authorization` header contains this token. The time of the comparison does not depend
+    /// on the place of a difference.
     pub fn authorizes(&self, value: &[u8]) -> bool {
         let Some((scheme, given)) = value.split_at_checked(7) else { return false };
         let own = self.0.as_bytes();
@@ -89,7 +90,7 @@ impl RunToken {
     }
 }
 
-/// The host of a `Host` header, and its port: 80 where it has none; nothing where the port is no number.
+/// Host of a `Host` header, and its port: 80 if the header has none; none if the port is no number.
 pub fn host_and_port(host: &str) -> Option<(&str, u16)> {
     match host.rsplit_once(':') {
         Some((name, digits)) if !digits.ends_with(']') => Some((name, digits.parse().ok()?)),
@@ -97,14 +98,14 @@ pub fn host_and_port(host: &str) -> Option<(&str, u16)> {
     }
 }
 
-/// Whether the host is this machine by a name that no page from elsewhere can take: a site may let its own name point here,
-/// and would then be allowed to read what it gets.
+/// True if the host names this machine in a way that no foreign page can use: a site may let its own name point to this
+/// machine, and could then read the answers.
 pub fn is_loopback_name(host: &str) -> bool {
     host == "127.0.0.1" || host == "[::1]" || host.eq_ignore_ascii_case("localhost")
 }
 
-/// Whether the host is given as an address, or is one of `names`, which are in lower case. A page from elsewhere always has
-/// a name of its own.
+/// True if the host is given as an address, or is one of `names`, which are in lower case. A foreign page always has a
+/// name of its own.
 pub fn is_address_or_named(host: &str, names: &[String]) -> bool {
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     let host = host.trim_end_matches('.').to_ascii_lowercase();
@@ -116,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_taken_whole_or_not_at_all_and_never_shown() {
+    fn a_token_is_accepted_completely_or_refused_and_never_shown() {
         let token = RunToken::parse(" 0123456789abcdef\n").unwrap();
         assert!(token.authorizes(b"Bearer 0123456789abcdef") && token.authorizes(b"bearer 0123456789abcdef"));
         for wrong in

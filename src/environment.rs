@@ -12,13 +12,14 @@ use nix::sys::socket::{
 };
 use serde::{Deserialize, Serialize};
 
-/// Port of a peer that is asked for a connection, to see how the kernel would control it: `discard`, where nothing listens.
+/// Port to which a connection is attempted, to see the congestion control that the kernel would use: `discard`, on
+/// which nothing listens.
 const DISCARD: u16 = 9;
 
-/// Bytes from which on a limit of cgroup v1 is none: the kernel has its largest number of pages there.
+/// Bytes from which on a limit of cgroup v1 means no limit: the kernel uses its largest number of pages for that.
 const NO_LIMIT: u64 = 1 << 62;
 
-/// What is not known, or does not exist, is none.
+/// Environment of a process. A field is none if it is unknown or does not exist.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Environment {
@@ -30,13 +31,13 @@ pub struct Environment {
     pub processors: usize,
     /// The first processor's frequency governor.
     pub governor: Option<String>,
-    /// Processors' worth of time that the cgroup or one above it allows; none without a limit.
+    /// Processors' worth of time that the cgroup or one of its parents allows; none without a limit.
     pub cgroup_processors: Option<f64>,
-    /// Bytes of memory that the cgroup or one above it allows; none without a limit.
+    /// Bytes of memory that the cgroup or one of its parents allows; none without a limit.
     pub cgroup_memory_bytes: Option<u64>,
     /// Congestion control of TCP.
     pub congestion_control: Option<String>,
-    /// The queue discipline that an interface gets which is given none.
+    /// Queue discipline of an interface that is given none.
     pub default_qdisc: Option<String>,
 }
 
@@ -45,7 +46,7 @@ fn read(path: impl AsRef<Path>) -> Option<String> {
 }
 
 impl Environment {
-    /// That of this process; the congestion control is the default of its network namespace.
+    /// Environment of this process; the congestion control is the default of its network namespace.
     pub fn of_this_process() -> Self {
         let processor = read("/proc/cpuinfo").and_then(|text| {
             let line = text.lines().find(|line| line.starts_with("model name"))?;
@@ -65,24 +66,24 @@ impl Environment {
     }
 }
 
-/// The algorithms that this kernel has for TCP, as far as they are loaded.
+/// Congestion controls that this kernel has loaded.
 pub fn congestion_controls() -> Vec<String> {
     let text = read("/proc/sys/net/ipv4/tcp_available_congestion_control").unwrap_or_default();
     text.split_whitespace().map(str::to_owned).collect()
 }
 
-/// The congestion control of TCP connections to `peer`, as a socket on the way there has it: a route may have one of its own.
-/// The connection is asked for at the port `discard` and given up at once.
+/// Congestion control of TCP connections to `peer`, as a socket on the same route has it: a route may have one of its
+/// own. The connection is attempted to the port `discard` and dropped at once.
 pub fn congestion_control_to(peer: IpAddr) -> Option<String> {
     let family = if peer.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let socket = socket(family, SockType::Stream, SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC, None).ok()?;
-    // Refused, or under way: the kernel has chosen by then.
+    // Refused, or in progress: the kernel has chosen by then.
     let _ = connect(socket.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(peer, DISCARD)));
     let name = getsockopt(&socket, TcpCongestion).ok()?.into_string().ok()?;
     Some(name.trim_end_matches('\0').to_owned()).filter(|name| !name.is_empty())
 }
 
-/// The smallest limits of this process's cgroups and those above them: processors, bytes of memory.
+/// Smallest limits of this process's cgroups and their parents: processors, bytes of memory.
 fn cgroup_limits() -> (Option<f64>, Option<u64>) {
     let (mut processors, mut memory): (Vec<f64>, Vec<u64>) = (vec![], vec![]);
     for line in read("/proc/self/cgroup").unwrap_or_default().lines() {
@@ -100,7 +101,7 @@ fn cgroup_limits() -> (Option<f64>, Option<u64>) {
     (processors.into_iter().reduce(f64::min), memory.into_iter().filter(|bytes| *bytes < NO_LIMIT).min())
 }
 
-/// Where the hierarchy of these controllers is mounted: that of cgroup v2 has none in `/proc/self/cgroup`.
+/// Mount points of the hierarchy of these controllers; cgroup v2 names no controllers in `/proc/self/cgroup`.
 fn roots(controllers: &str) -> Vec<String> {
     if controllers.is_empty() {
         return vec!["/sys/fs/cgroup".into(), "/sys/fs/cgroup/unified".into()];
@@ -117,6 +118,13 @@ fn processors_of(folder: &Path) -> Option<f64> {
     // `max`, or -1 in cgroup v1, is no limit.
     let (quota, period) = (quota.parse::<f64>().ok()?, period.parse::<f64>().ok()?);
     (quota > 0.0 && period > 0.0).then(|| quota / period)
+}
+
+/// Memory of this machine, in bytes, if the kernel reports it.
+pub fn memory_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Questions over HTTP, bounded in time and size.
+//! Requests over HTTP, bounded in time and size.
 
 use std::time::Duration;
 
@@ -15,30 +15,31 @@ use crate::{
     terminal::one_line,
 };
 
-/// Longest wait for an answer: longer than a node may be paused for before the next question.
+/// Maximum time to wait for an answer: longer than a node may be paused before the next request.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Time for which an unused connection is kept: less than a node keeps it, so that no request meets one that closes.
+/// Time for which an unused connection is kept: shorter than a node keeps it, so that no request meets a closing
+/// connection.
 const KEEP_CONNECTIONS: Duration = Duration::from_secs(5);
 
-/// Largest answer that is read, in bytes: a summary of 10,000 senders and 208 trials is far below.
+/// Maximum size of an answer, in bytes: a summary of 10,000 senders and 208 trials is far below.
 pub(crate) const ANSWER_LIMIT: usize = 64 << 20;
-/// Maximum number of values in an answer, by separators. In memory each may take ten times the bytes that it has in the answer; a
-/// summary of 10,000 senders in 65 phases has two millions.
+/// Maximum number of values in an answer, by separators. In memory, each may take ten times its bytes in the answer; a
+/// summary of 10,000 senders in 65 phases has two million.
 const MOST_VALUES: usize = 4 << 20;
-/// Most bytes of a refusal: it is one line.
+/// Maximum size of a refusal, which is one line, in bytes.
 const REFUSAL_LIMIT: usize = 4096;
 
-/// Why a node does not answer what it is asked.
+/// Reason why a node does not answer a request.
 #[derive(Debug, Error)]
 pub(crate) enum AskError {
-    /// It was started with another token, or the request had none.
+    /// The node was started with another token, or the request had none.
     #[error(
         "does not accept this run's token: give the token that the nodes were started with, by --token-file FILE or \
          {TOKEN_VARIABLE}"
     )]
     Token,
-    /// Anything else, in one line.
+    /// Any other reason, in one line.
     #[error("{0}")]
     Other(String),
 }
@@ -65,7 +66,7 @@ pub(crate) async fn accepted(request: RequestBuilder) -> Result<Response, String
     }
 }
 
-/// An error of the HTTP client with what lies behind it, in one line.
+/// An error of the HTTP client with its causes, in one line.
 fn whole(error: &reqwest::Error) -> String {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
@@ -76,7 +77,7 @@ fn whole(error: &reqwest::Error) -> String {
     text
 }
 
-/// The body of an answer, of a bounded size.
+/// Body of an answer, of a bounded size.
 pub(crate) async fn body(mut response: Response, limit: usize) -> Result<Vec<u8>, String> {
     let mut body = vec![];
     while let Some(chunk) = response.chunk().await.map_err(|error| whole(&error))? {
@@ -88,16 +89,16 @@ pub(crate) async fn body(mut response: Response, limit: usize) -> Result<Vec<u8>
     Ok(body)
 }
 
-/// The value in an answer, if it is not too large for the memory.
+/// Value in an answer, if it is not too large for the memory.
 pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
     if body.iter().filter(|byte| b",[{".contains(byte)).count() > MOST_VALUES {
         return Err(format!("it has more than {MOST_VALUES} values"));
     }
-    // The error may repeat what the answer says.
+    // The error may repeat text of the answer.
     serde_json::from_slice(body).map_err(|error| one_line(&error.to_string()))
 }
 
-/// The body of the answer to a question, of a bounded size, and whether it is an answer at all.
+/// Body of an answer, of a bounded size, and true if the node answered the request at all.
 pub(crate) async fn ask(http: &Client, url: &str) -> Result<(StatusCode, Vec<u8>), AskError> {
     let response = http.get(url).send().await.map_err(|error| AskError::Other(whole(&error)))?;
     let status = response.status();
@@ -107,7 +108,7 @@ pub(crate) async fn ask(http: &Client, url: &str) -> Result<(StatusCode, Vec<u8>
     Ok((status, body(response, ANSWER_LIMIT).await.map_err(AskError::Other)?))
 }
 
-/// Asks for JSON of a bounded size.
+/// Requests JSON of a bounded size.
 pub(crate) async fn get_json<T: DeserializeOwned>(http: &Client, url: &str) -> Result<T, AskError> {
     let (status, body) = ask(http, url).await?;
     parse(&body).map_err(|error| {
@@ -118,7 +119,7 @@ pub(crate) async fn get_json<T: DeserializeOwned>(http: &Client, url: &str) -> R
     })
 }
 
-/// A client whose every request carries the token, if there is one.
+/// A client that sends the token, if there is one, with every request.
 pub(crate) fn client(token: Option<&RunToken>) -> Result<Client, String> {
     let mut headers = HeaderMap::new();
     if let Some(token) = token {
@@ -128,7 +129,7 @@ pub(crate) fn client(token: Option<&RunToken>) -> Result<Client, String> {
     }
     Client::builder()
         .no_proxy()
-        // The token is for the nodes alone.
+        // The token is for the nodes alone, so redirects are not followed.
         .redirect(Policy::none())
         .default_headers(headers)
         .pool_idle_timeout(KEEP_CONNECTIONS)

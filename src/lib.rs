@@ -1,6 +1,6 @@
-//! A benchmark of libp2p networks: the node that broadcasts and receives under load, and the lab around it.
+//! A benchmark of libp2p networks: the node that broadcasts and receives under load, and the runner around it.
 //!
-//! Imports point downwards only; `tests/house.rs` has the order, and checks it.
+//! Imports point downwards only; `tests/house.rs` contains and checks the order.
 
 pub mod access;
 mod children;

@@ -8,19 +8,19 @@ use std::{
 
 use serde::Serializer;
 
-/// Serializes a path as text, with U+FFFD in place of bytes that are not UTF-8: what is kept of a run is for people, and a
-/// path that is not text must not cost the rest of it.
+/// Serializes a path as text, with U+FFFD in place of bytes that are not UTF-8: the records of a run are for people,
+/// and a path that is not text must not cost the rest of them.
 ///
 /// # Errors
-/// Those of the serializer.
+/// Errors of the serializer.
 pub fn as_text<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&path.display())
 }
 
-/// As [`as_text`], for a path that need not be given.
+/// Serializes an optional path like [`as_text`].
 ///
 /// # Errors
-/// Those of the serializer.
+/// Errors of the serializer.
 #[allow(clippy::ref_option, reason = "serde passes the field so")]
 pub fn as_text_if_given<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
     match path {
@@ -29,10 +29,11 @@ pub fn as_text_if_given<S: Serializer>(path: &Option<PathBuf>, serializer: S) ->
     }
 }
 
-/// Reads a file that an argument names, of at most `limit` bytes; without the mark (BOM) that some editors begin it with.
+/// Reads a file that an argument names, of at most `limit` bytes, without the byte order mark (BOM) that some editors
+/// write.
 ///
 /// # Errors
-/// What is wrong with it, in one line without its name.
+/// One line about the reason, without the name of the file.
 pub fn read_text(path: &Path, limit: u64) -> Result<String, String> {
     let size = metadata(path).map_err(|error| error.to_string())?.len();
     if size > limit {
@@ -45,8 +46,8 @@ pub fn read_text(path: &Path, limit: u64) -> Result<String, String> {
     Ok(text.strip_prefix('\u{feff}').map_or_else(|| text.clone(), str::to_owned))
 }
 
-/// The program of that name on the PATH. A relative folder of it counts for nothing: it would mean another one after a change
-/// of directory.
+/// Path of a program on the PATH. A relative folder in it is ignored, because it would mean another folder after a
+/// change of directory.
 pub fn on_path(name: &str) -> Option<PathBuf> {
     let executable = |path: &PathBuf| metadata(path).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0);
     let folders = std::env::var_os("PATH")?;

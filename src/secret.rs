@@ -1,4 +1,4 @@
-//! Text that nobody guesses, and files that nobody else reads.
+//! Text that nobody can guess, and files that nobody else can read.
 
 use std::{
     fs::{DirBuilder, OpenOptions, Permissions},
@@ -12,18 +12,18 @@ use tempfile::TempDir;
 /// A random number of 128 bits, as text.
 ///
 /// # Errors
-/// Those of reading the kernel's random numbers.
+/// Errors of reading the kernel's random numbers.
 pub fn secret() -> io::Result<String> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(io::Error::other)?;
     Ok(u128::from_ne_bytes(bytes).to_string())
 }
 
-/// Makes a folder of temporary files that only this user can enter, with a name that begins with `prefix` and that nobody
-/// else can know beforehand: others may write beside it.
+/// Makes a folder of temporary files that only this user can enter. Its name begins with `prefix` and can't be
+/// predicted, because other users may write beside it.
 ///
 /// # Errors
-/// Those of the file system, with the path.
+/// Errors of the file system, with the path.
 pub fn private_folder(prefix: &str) -> Result<PathBuf, (PathBuf, io::Error)> {
     let parent = std::env::temp_dir();
     let private = Permissions::from_mode(0o700);
@@ -31,10 +31,10 @@ pub fn private_folder(prefix: &str) -> Result<PathBuf, (PathBuf, io::Error)> {
     made.map(TempDir::keep).map_err(|error| (parent, error))
 }
 
-/// Makes a folder that only this user can enter; it must not be there yet.
+/// Makes a folder that only this user can enter; it must not exist yet.
 ///
 /// # Errors
-/// Those of the file system.
+/// Errors of the file system.
 pub fn make_private(path: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o700).create(path)
 }
@@ -42,7 +42,7 @@ pub fn make_private(path: &Path) -> io::Result<()> {
 /// Writes a new file that only this user can read.
 ///
 /// # Errors
-/// Those of the file system; a file that is there already is one.
+/// Errors of the file system; a file that is there already is one.
 pub fn write_private(path: &Path, text: &[u8]) -> io::Result<()> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(text)
 }

@@ -1,4 +1,4 @@
-//! The signals that ask a program to end: the only place that listens for them.
+//! Signals that ask a program to end. Only this module listens for them.
 
 use std::{
     fmt::{self, Display, Formatter},
@@ -9,7 +9,7 @@ use std::{
 use futures::FutureExt;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Why a program was asked to end.
+/// Signal that asked a program to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
     /// SIGINT: Ctrl-C.
@@ -21,7 +21,7 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// The reason of a run that ended so.
+    /// Reason of a run that ended in this way.
     pub fn reason(self) -> String {
         format!("interrupted ({self})")
     }
@@ -37,23 +37,23 @@ impl Display for Cause {
     }
 }
 
-/// SIGINT, SIGTERM and SIGHUP, from the moment on at which this is made.
+/// SIGINT, SIGTERM and SIGHUP, from the creation of this value on.
 pub struct Interrupts {
     interrupt: Signal,
     terminate: Signal,
     /// None for a program that was started with SIGHUP ignored, as `nohup` does: it stays ignored.
     hang_up: Option<Signal>,
-    /// A file that has reached its largest size (`ulimit -f`) is a failed write then, and no death.
+    /// A file that has reached its maximum size (`ulimit -f`) then causes a failed write, and does not end the process.
     _file_size: Signal,
 }
 
 impl Interrupts {
-    /// Begins to listen; inside of a runtime.
+    /// Begins to listen; must be called inside of a runtime.
     ///
     /// # Errors
-    /// When the system refuses.
+    /// Fails if the system refuses.
     pub fn new() -> io::Result<Self> {
-        // Looked at before the first handler replaces what was inherited.
+        // Read before the first handler replaces the inherited state.
         static HANG_UP_IGNORED: LazyLock<bool> = LazyLock::new(hang_up_is_ignored);
         let hang_up = (!*HANG_UP_IGNORED).then(|| signal(SignalKind::hangup())).transpose()?;
         Ok(Self {
@@ -64,7 +64,7 @@ impl Interrupts {
         })
     }
 
-    /// Waits for one, if there was none yet.
+    /// Waits for a signal, unless one has arrived already.
     pub async fn next(&mut self) -> Cause {
         let hang_up = async {
             match &mut self.hang_up {
@@ -79,13 +79,13 @@ impl Interrupts {
         }
     }
 
-    /// The one that has come, if one has.
+    /// The signal that has arrived, if any.
     pub fn come(&mut self) -> Option<Cause> {
         self.next().now_or_never()
     }
 }
 
-/// Whether this process was started with SIGHUP ignored. Where the kernel does not say, it was not.
+/// True if this process was started with SIGHUP ignored; false if the kernel does not report it.
 fn hang_up_is_ignored() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

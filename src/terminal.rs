@@ -1,10 +1,11 @@
-//! Standard output and standard error. Nothing else in this project writes to them.
+//! Standard output and standard error. Only this module writes to them.
 //!
-//! Standard error has lines for whoever watches. A closed pipe, a terminal that is gone, a full disk and a reader that
-//! no longer reads never end, abort or delay the work: the line is lost. Standard output has what somebody asked for:
-//! where it cannot be written whole, [`exit_code`] says so. Only a reader that has gone away (`| head`) is no failure.
+//! Standard error has lines for a person who watches. A closed pipe, a terminal that is gone, a full disk and a stopped
+//! reader never end, abort or delay the work: the line is lost. Standard output has the requested results: if it can't
+//! be written completely, [`exit_code`] is a failure. A reader that has ended (`| head`) is no failure.
 //!
-//! Much of the text comes from other programs and hosts. Here, and nowhere else, it loses what would steer a terminal.
+//! Much of the text comes from other programs and hosts. Only this module removes characters from it that would control
+//! a terminal.
 
 use std::{
     borrow::Cow,
@@ -20,13 +21,14 @@ use nix::{
     unistd::write,
 };
 
-/// Most bytes that are written at once: a pipe that is ready takes so many without a wait (`PIPE_BUF`).
+/// Maximum number of bytes that are written at once: a pipe that is ready takes this number without a wait
+/// (`PIPE_BUF`).
 const CHUNK: usize = 4096;
 
-/// Longest wait for a reader of standard error, in milliseconds: a slow one catches up, a stopped one does not.
+/// Maximum time to wait for a reader of standard error, in milliseconds: a slow one catches up, a stopped one does not.
 const PATIENCE: u16 = 100;
 
-/// The last line for standard error found no reader in time: the next one does not wait.
+/// True if the last line for standard error found no reader in time: the next one does not wait.
 static STUCK: AtomicBool = AtomicBool::new(false);
 
 /// State of standard output.
@@ -35,14 +37,14 @@ const WHOLE: u8 = 0;
 const CLOSED: u8 = 1;
 const FAILED: u8 = 2;
 
-/// Whether a character steers a terminal or the order of the text on it, and shows nothing of itself.
+/// True if a character controls a terminal or the order of the text on it, and is invisible itself.
 fn steers(character: char) -> bool {
     let order = matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     order || character.is_control()
 }
 
-/// Text with each character that steers a terminal in its escaped form, as in `\u001b`; in JSON, where such characters are
-/// in strings alone, that is the same text. Line ends and tabs stay.
+/// Text in which each character that controls a terminal is escaped, as in `\u001b`; in JSON, which has such characters
+/// in strings only, the text keeps its meaning. Line ends and tabs stay.
 pub fn clean(text: &str) -> Cow<'_, str> {
     let stays = |character: char| matches!(character, '\n' | '\t') || !steers(character);
     if text.chars().all(stays) {
@@ -54,14 +56,14 @@ pub fn clean(text: &str) -> Cow<'_, str> {
         if stays(character) {
             cleaned.push(character);
         } else if character != '\r' || characters.peek().is_some_and(|next| *next != '\n') {
-            // A return before the line's end is a part of it.
+            // A carriage return before the line end is a part of it.
             cleaned.push_str(&format!("\\u{:04x}", u32::from(character)));
         }
     }
     Cow::Owned(cleaned)
 }
 
-/// The same in one line, for words of another program inside of a line.
+/// The same in one line, for messages of another program inside of a line.
 pub fn one_line(text: &str) -> String {
     clean(text).split(['\n', '\t']).map(str::trim).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
 }
@@ -71,7 +73,7 @@ pub fn tell(line: &str) {
     log(format!("{line}\n").as_bytes());
 }
 
-/// Writes bytes to standard error, if that is possible at once; else they are lost.
+/// Writes bytes to standard error if that is possible at once; otherwise they are lost.
 pub fn log(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     for chunk in clean(&text).as_bytes().chunks(CHUNK) {
@@ -81,7 +83,7 @@ pub fn log(bytes: &[u8]) {
     }
 }
 
-/// Whether standard error takes a line without a longer wait.
+/// True if standard error takes a line without a longer wait.
 pub fn accepts_lines() -> bool {
     let patience = if STUCK.load(Ordering::Relaxed) { 0 } else { PATIENCE };
     let ready = is_ready(stderr(), patience.into());
@@ -89,7 +91,7 @@ pub fn accepts_lines() -> bool {
     ready
 }
 
-/// Whether a descriptor can be written. A broken one can: the write says what is wrong.
+/// True if a descriptor can be written. A broken descriptor can be written too, and the write reports the error.
 fn is_ready(descriptor: impl AsFd, patience: PollTimeout) -> bool {
     let mut wanted = [PollFd::new(descriptor.as_fd(), PollFlags::POLLOUT)];
     loop {
@@ -101,7 +103,7 @@ fn is_ready(descriptor: impl AsFd, patience: PollTimeout) -> bool {
     }
 }
 
-/// Writes all of it, also where the descriptor was made non-blocking by another program that shares it.
+/// Writes all bytes, even if another program that shares the descriptor has made it non-blocking.
 fn write_whole(descriptor: impl AsFd, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match write(descriptor.as_fd(), bytes) {
@@ -115,7 +117,7 @@ fn write_whole(descriptor: impl AsFd, mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Prints what was asked for, whole or not any further: after a failure nothing more is printed.
+/// Prints a result; after a failure nothing more is printed.
 pub fn say(text: &str) {
     print(&clean(text));
 }
@@ -129,22 +131,22 @@ fn print(text: &str) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => PRINTED.store(CLOSED, Ordering::Relaxed),
         Err(error) => {
             PRINTED.store(FAILED, Ordering::Relaxed);
-            tell(&format!("error: standard output is not whole: {error}"));
+            tell(&format!("error: standard output is incomplete: {error}"));
         }
     }
 }
 
-/// Whether what is printed still reaches somebody.
+/// True if printed text still reaches a reader.
 pub fn has_reader() -> bool {
     PRINTED.load(Ordering::Relaxed) == WHOLE
 }
 
-/// The exit code of a program that would end with `code`: success only if all that it printed was written.
+/// Exit code of a program that would end with `code`: success only if everything that it printed was written.
 pub fn exit_code(code: ExitCode) -> ExitCode {
     if code == ExitCode::SUCCESS && PRINTED.load(Ordering::Relaxed) == FAILED { ExitCode::FAILURE } else { code }
 }
 
-/// Prints what clap has formatted, with its styles where a terminal shows them.
+/// Prints text that clap has formatted, with its styles if a terminal shows them.
 pub fn say_styled(text: &clap::builder::StyledStr) {
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
         || std::env::var_os("TERM").is_some_and(|value| value == "dumb");

@@ -1,4 +1,4 @@
-//! The accounts of a run: every intended message and every expected delivery has its place, whatever happens to the nodes.
+//! Accounts of a run: every intended message and every expected delivery has its place, also if nodes fail.
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
@@ -34,7 +34,7 @@ fn report(folder: &Path) -> Output {
     Command::new(BENCH).arg("report").arg(folder).arg("--json").output().unwrap()
 }
 
-/// The result is what the files of the folder say: `report` derives it again.
+/// Checks that `report` derives the same result from the files of the folder.
 fn assert_derivable(lab: &Lab, run: &Value) {
     let derived = report(&lab.output());
     assert_eq!(derived.status.code(), Some(0), "{}", String::from_utf8_lossy(&derived.stderr));
@@ -43,7 +43,7 @@ fn assert_derivable(lab: &Lab, run: &Value) {
     assert_eq!(read(&lab.output().join("summary.json")), derived);
 }
 
-/// Every intended message is sent, dropped or missed, and every expected delivery is delivered or lost.
+/// Checks that every intended message is sent, dropped or missed, and every expected delivery is delivered or lost.
 fn assert_adds_up(counts: &Value, receivers: i128) {
     let of = |field: &str| count(counts, field);
     assert_eq!(of("intended"), of("sent") + of("dropped") + of("missed"), "{counts:#}");
@@ -53,7 +53,7 @@ fn assert_adds_up(counts: &Value, receivers: i128) {
     assert_eq!((count(values, "count"), count(values, "missing")), (of("delivered"), of("lost")), "{values:#}");
 }
 
-/// The same for the totals, for every node and for every phase, of which each kind makes the same sum.
+/// Checks the same for the totals, for every node and for every phase, and that each kind has the same sum.
 fn assert_accounts(run: &Value) {
     let (totals, nodes) = (&run["totals"], run["nodes"].as_array().unwrap());
     let receivers = count(&run["workload"], "num_nodes") - 1;
@@ -81,7 +81,7 @@ fn assert_accounts(run: &Value) {
 }
 
 #[test]
-fn the_schedule_of_a_killed_node_goes_on_and_the_folder_alone_gives_the_same_result() {
+fn the_schedule_of_a_killed_node_continues_and_the_folder_gives_the_same_result() {
     let lab = Lab::new(3);
     let (exit, run) = run_with_faults(
         &lab,
@@ -92,7 +92,7 @@ fn the_schedule_of_a_killed_node_goes_on_and_the_folder_alone_gives_the_same_res
     assert_accounts(&run);
     assert_eq!(count(&run["totals"], "intended"), 300);
     assert_eq!(count(&run["totals"], "expected"), 600);
-    // From its death to its restart are 100 messages, and it does not come back at once.
+    // About 100 messages are due between its death and its restart, and it does not return at once.
     assert!(count(&run["totals"], "missed") >= 90, "{:#}", run["totals"]);
     assert_eq!(run["totals"]["sustained"]["sustained"], false);
 
@@ -110,11 +110,11 @@ fn the_schedule_of_a_killed_node_goes_on_and_the_folder_alone_gives_the_same_res
     let refused = report(&lab.output());
     assert_eq!(refused.status.code(), Some(1));
     let line = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(line.contains("summary.json of this folder does not say"), "{line}");
+    assert!(line.contains("summary.json of this folder differs"), "{line}");
 }
 
 #[test]
-fn a_node_that_is_killed_again_before_it_has_come_back_comes_back_later() {
+fn a_node_that_is_killed_again_before_it_has_returned_returns_later() {
     let lab = Lab::new(3);
     let (exit, run) = run_with_faults(
         &lab,
@@ -160,7 +160,7 @@ fn freezing_a_broadcaster_to_the_end_lowers_the_ratio_and_improves_no_percentile
         let totals = &run["totals"];
         assert_eq!(count(totals, "intended"), 300);
         assert_eq!(count(totals, "delivered"), count(totals, "sent") * 2, "what was sent has come: {totals:#}");
-        // The pause may come late on a busy host, and never early.
+        // The pause may begin late on a busy host, and never early.
         assert!(count(totals, "missed") > 0 && count(totals, "sent") <= sent_at_most, "{totals:#}");
         assert_eq!(totals["sustained"]["sustained"], false);
         assert!(totals["sustained"]["reason"].as_str().unwrap().contains("messages were missed"), "{totals:#}");
@@ -176,12 +176,12 @@ fn freezing_a_broadcaster_to_the_end_lowers_the_ratio_and_improves_no_percentile
         assert_eq!(shorter["quantile"], longer["quantile"]);
         let known = |of: &Value| (of["value_micros"].as_u64(), of["at_least_micros"].as_u64());
         match (known(shorter), known(longer)) {
-            // How long the run waited after the window is a matter of the machine.
+            // The length of the wait after the window depends on the machine.
             ((None, Some(shorter)), (None, Some(longer))) => {
                 assert!(longer.saturating_sub(waited_early) >= shorter.saturating_sub(waited_late));
             }
             ((Some(came), None), (None, Some(at_least))) => assert!(at_least >= came, "{at_least} {came}"),
-            // Both came; which of two quick deliveries was quicker says nothing.
+            // Both arrived; the faster one of two quick deliveries means nothing.
             ((Some(_), None), (Some(_), None)) => {}
             other => panic!("a longer pause has made a value of what never came: {other:?}"),
         }
@@ -210,7 +210,7 @@ fn a_window_without_a_message_is_invalid_with_the_reason() {
     assert_eq!(totals["sustained"]["sustained"], Value::Null);
 }
 
-/// Offsets of three nodes, in nanoseconds, as a run states them.
+/// Offsets of three nodes, in nanoseconds, as a run reports them.
 fn offsets(flags: &str) -> Vec<u64> {
     let lab = Lab::new(3);
     let (exit, run) = lab.run(&format!("--timeout 1 --warm-up-seconds 0 --heartbeat-millis 50 {flags}"));
@@ -261,7 +261,7 @@ fn trials_have_accounts_of_their_own_and_the_frontier_is_made_of_the_valid_ones(
     let best = run["best_trial"].as_u64();
     assert_eq!(best.is_some(), !frontier.is_empty());
     assert!(best.is_none_or(|best| frontier.iter().any(|row| row["trial"] == best)), "{run:#}");
-    // A trial that is no part of the frontier says why.
+    // A trial outside of the frontier states the reason.
     for trial in trials.iter().filter(|trial| !carried(trial)) {
         let unsaid = trial["problems"] == serde_json::json!([]) && trial["sustained"]["reason"] == "";
         assert!(!unsaid, "{trial:#}");
@@ -296,7 +296,7 @@ fn an_overloaded_link_delivers_no_more_than_it_carries_and_is_not_sustained() {
     assert!(totals["delivery_ratio"].as_f64().unwrap() < 1.0, "{totals:#}");
 }
 
-/// Numbers of a seed, by Marsaglia's xorshift.
+/// Random numbers of a seed, by Marsaglia's xorshift.
 struct Dice(u64);
 
 impl Dice {
@@ -308,7 +308,7 @@ impl Dice {
     }
 }
 
-/// What has become of a node by the faults so far.
+/// Condition of a node after the faults so far.
 #[derive(Clone, Copy, PartialEq)]
 enum Condition {
     Up,
@@ -316,7 +316,7 @@ enum Condition {
     Paused,
 }
 
-/// Faults that can hit, one each quarter of a second, in a window of 4 s.
+/// Faults that are possible, one each quarter of a second, in a window of 4 s.
 fn random_faults(seed: u64, num_nodes: usize) -> Vec<String> {
     let mut dice = Dice(seed);
     let mut conditions = vec![Condition::Up; num_nodes];

@@ -1,5 +1,5 @@
-//! Several traffic classes at once, over real nodes: a proposal in parts, votes on it, acknowledgements of the votes, and a
-//! unicast beside them, in a network that is a line.
+//! Several traffic classes at once, over real nodes: a proposal in parts, votes on it, acknowledgements of the votes,
+//! and a unicast class, in a network that is a line.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
@@ -67,8 +67,8 @@ fn each_class_has_its_messages_its_receivers_and_its_account() {
             (name, count("intended"), count("sent"), count("expected"), count("delivered"))
         })
         .collect();
-    // 15 proposals of three parts; three votes on each, one acknowledgement of each vote; 30 messages of each node to one peer.
-    // Answers belong to the window in which they are due, and those of its edges to either side.
+    // 15 proposals of three parts; three votes on each, one acknowledgement of each vote; 30 messages of each node to
+    // one peer. Answers belong to the window in which they are due, and those at its edges to either side.
     assert_eq!(counts[0], ("proposal", 45, 45, 90, 90));
     assert_eq!(counts[3], ("sync", 90, 90, 90, 90));
     for (name, intended, sent, expected, delivered) in &counts[1..3] {
@@ -81,7 +81,8 @@ fn each_class_has_its_messages_its_receivers_and_its_account() {
     }
     assert_eq!(classes[0]["deadline_misses"], 0);
     assert_eq!(classes[1]["deadline_misses"], Value::Null, "it has no deadline");
-    // Node 1 is beside both others, which get half of its messages each; each of them sends all of its own to it.
+    // Node 1 is a neighbour of both others, which get half of its messages each; each of them sends all of its own to
+    // node 1.
     let sync_at = |node: u64| -> u64 {
         let text = fs::read_to_string(output.join(format!("nodes/node-{node}.json"))).unwrap();
         let summary: Value = serde_json::from_str(&text).unwrap();

@@ -1,4 +1,4 @@
-//! What `apollo-bench cluster manifests` prints: valid, unprivileged, consistent, always the same.
+//! Output of `apollo-bench cluster manifests`: valid, unprivileged, consistent, reproducible.
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
@@ -21,10 +21,10 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 use support::{Running, TOKEN, bench_command, free_ports, get, program, request, skip, wait_for};
 
-/// Versions of Kubernetes whose schemas everything must fit: the oldest one that has what is used, and newer ones.
+/// Versions of Kubernetes whose schemas all objects must fit: the oldest one with all used features, and newer ones.
 const VERSIONS: [&str; 4] = ["1.29", "1.31", "1.34", "1.37"];
 
-/// The same bytes each time.
+/// Flags that make the output reproducible.
 const FIXED: &str = "--name example --grafana-secret not-secret --image registry.example/bench:v1";
 
 fn manifests(args: &str) -> Output {
@@ -58,7 +58,7 @@ fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 
-/// Runs that differ in every flag that changes what is made.
+/// Runs that cover every flag that changes objects.
 fn runs() -> Vec<String> {
     let shapes = ["", "--latency 50", "--throughput 10000", "--latency 20 --jitter 5 --loss 0.5 --throughput 8000"];
     let traffic = [
@@ -77,7 +77,7 @@ fn runs() -> Vec<String> {
     let mut runs = vec![];
     for (at, shape) in shapes.iter().enumerate() {
         for (next, run) in traffic.iter().enumerate() {
-            // Each with each of the other kinds: a Latin square.
+            // Each value together with each of the other kinds: a Latin square.
             runs.push(format!("{shape} {run} {}", places[(at + next) % places.len()]));
         }
     }
@@ -137,7 +137,7 @@ fn selects(what: &str, selector: &Value, labels: &Value) {
     assert!(selector.iter().all(|(key, value)| labels.get(key) == Some(value)), "{what}: {selector:?} {labels:?}");
 }
 
-/// A Service selects pods of one kind, and each of its ports leads to one that they have.
+/// Checks that a Service selects pods of one kind, and that each of its ports leads to a port of theirs.
 fn service_rules(what: &str, objects: &[Value], service: &Value) {
     let selector = strings(&service["spec"]["selector"]);
     let selected = |object: &&Value| {
@@ -207,7 +207,7 @@ fn container_rules(what: &str, objects: &[Value], container: &Value, starts: boo
     assert_eq!(security["readOnlyRootFilesystem"], true, "{what}");
     assert_ne!(security["privileged"], true, "{what}");
     assert_eq!(security["capabilities"]["drop"], json!(["ALL"]), "{what}");
-    // Only what shapes has rights, and only those that it needs.
+    // Only the container that shapes has rights, and only those that it needs.
     let added = &security["capabilities"]["add"];
     assert_eq!(added, &if starts { json!(["NET_ADMIN"]) } else { Value::Null }, "{what}");
     assert_eq!(security["runAsUser"] == 0, starts, "{what}");
@@ -231,12 +231,12 @@ fn container_rules(what: &str, objects: &[Value], container: &Value, starts: boo
     }
 }
 
-/// The configuration that the environment of a node holds.
+/// Configuration in the environment of a node.
 fn config(environment: &BTreeMap<String, String>) -> NodeConfig {
     read_toml("APOLLO_CONFIG_TEXT", &environment["APOLLO_CONFIG_TEXT"]).unwrap()
 }
 
-/// The environment of node 0, as its container would get it.
+/// Environment of node 0, as its container would receive it.
 fn environment(objects: &[Value]) -> BTreeMap<String, String> {
     let mut variables = strings(&find(objects, "ConfigMap", "nodes")["data"]);
     let container = &find(objects, "Job", "node")["spec"]["template"]["spec"]["containers"][0];
@@ -273,7 +273,7 @@ fn the_environment_of_the_nodes_is_the_nodes_own() {
         let longest = warm_up_seconds + window_seconds.unwrap_or_default() + drain_seconds;
         let least = ready_timeout_seconds + longest + record.retain_seconds;
         assert!(node.lifetime_seconds >= least, "{run}: {} < {least}", node.lifetime_seconds);
-        // A pod may start as late as the wait for all allows.
+        // A pod may start as late as the wait for all nodes permits.
         assert_eq!(job["activeDeadlineSeconds"], record.deadline_seconds);
         assert!(record.deadline_seconds >= node.lifetime_seconds + ready_timeout_seconds);
         assert_eq!(job["ttlSecondsAfterFinished"], record.retain_seconds);
@@ -332,7 +332,7 @@ fn links_are_shaped_by_a_container_of_their_own() {
     assert_eq!(shape["resources"], shaped["containers"][0]["resources"]);
     let only_out = pod("--latency 50");
     assert_eq!(list(&only_out["initContainers"][0]["args"]).len(), 3, "{only_out}");
-    // A kubelet's question must not fail for the latency that was asked for.
+    // A kubelet's request must not fail because of the configured latency.
     let patience = pod("--latency 30000")["containers"][0]["readinessProbe"]["timeoutSeconds"].as_i64();
     assert!(patience.unwrap() >= 65);
     let told = String::from_utf8(manifests(&format!("{FIXED} --latency 50")).stderr).unwrap();
@@ -360,7 +360,7 @@ fn nodes_keep_apart_unless_they_are_allowed_to_share() {
 }
 
 #[test]
-fn what_is_kept_of_a_run_is_enough_to_go_on_with_it() {
+fn the_record_of_a_run_is_sufficient_to_continue_it() {
     let objects = objects("--num-nodes 4 --mode explore --latency 5 --metric-port 2500");
     let data = &find(&objects, "ConfigMap", "run")["data"];
     let record: RunRecord = serde_json::from_str(data["run.json"].as_str().unwrap()).unwrap();
@@ -374,7 +374,7 @@ fn what_is_kept_of_a_run_is_enough_to_go_on_with_it() {
 }
 
 #[test]
-fn prometheus_and_grafana_are_told_what_the_local_ones_are_told() {
+fn prometheus_and_grafana_have_the_same_configuration_as_on_a_local_machine() {
     let objects = objects("");
     let dashboards = &find(&objects, "ConfigMap", "dashboards")["data"];
     let told = &find(&objects, "ConfigMap", "prometheus")["data"];
@@ -405,7 +405,7 @@ fn prometheus_takes_its_configuration() {
     let told = &find(&objects, "ConfigMap", "prometheus")["data"];
     let folder = tempfile::tempdir().unwrap();
     let mut configuration: Value = serde_json::from_str(told["prometheus.yml"].as_str().unwrap()).unwrap();
-    // Debian's Prometheus is built without the search for pods.
+    // Debian's Prometheus is built without service discovery for pods.
     let scrape = configuration["scrape_configs"][0].as_object_mut().unwrap();
     assert!(scrape.remove("kubernetes_sd_configs").is_some());
     fs::write(folder.path().join("prometheus.yml"), configuration.to_string()).unwrap();
@@ -461,9 +461,9 @@ fn a_run_without_a_name_is_named_by_the_time() {
 }
 
 #[test]
-fn the_snapshot_is_what_is_printed() {
+fn the_printed_manifests_equal_the_snapshot() {
     let mut text = printed("--num-nodes 3 --latency 50 --throughput 10000 --toleration dedicated=bench:NoSchedule");
-    // They lie in a folder of their own, and are long.
+    // The dashboards have a folder of their own, and are long.
     for name in ["overview.json", "nodes.json"] {
         let file = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("dashboards").join(name)).unwrap();
         let block: String = file.lines().map(|line| format!("    {line}\n")).collect();
@@ -479,7 +479,7 @@ fn the_snapshot_is_what_is_printed() {
     assert!(file == text, "run UPDATE_DOCS=1 cargo test --test cluster to write {path}, and read what is new in it");
 }
 
-/// A program of the folder that `scripts/test` installs kubernetes-validate into; without it the test is skipped.
+/// A program in the folder that `scripts/test` installs kubernetes-validate into; without it the test is skipped.
 fn validator(name: &str) -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/kubernetes-validate/bin").join(name);
     if !path.is_file() {
@@ -502,13 +502,13 @@ fn every_object_fits_the_schemas_of_several_versions_of_kubernetes() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("run.yaml");
     let runs = runs();
-    // Of the rules' runs those on the diagonal: each shape, each traffic, and places with and without everything.
+    // The runs on the diagonal of the rules' runs: each shape, each traffic, and places with and without everything.
     for run in [&runs[0], &runs[5], &runs[10], &runs[15]] {
         fs::write(&file, printed(run)).unwrap();
         let (good, text) = validate(&program, &file);
         assert!(good, "{run}: {text}");
         let passed = text.lines().filter(|line| line.contains(" passed for resource ")).count();
-        // A kind that a version does not know would only be warned of.
+        // A version would only warn about a kind that it does not know.
         assert_eq!(passed, objects(run).len() * VERSIONS.len(), "{run}: {text}");
     }
     let text = printed("");
@@ -520,11 +520,11 @@ fn every_object_fits_the_schemas_of_several_versions_of_kubernetes() {
 }
 
 #[test]
-fn other_readers_of_yaml_find_in_it_what_is_in_the_json() {
+fn other_readers_of_yaml_read_the_same_as_json() {
     let Some(python) = validator("python") else { return };
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("run.yaml");
-    // Values that YAML 1.1 would take for something else.
+    // Values that YAML 1.1 would read as something else.
     for run in ["--name 1e3", "--name 0x1f --toleration on=off", "--name no --namespace yes --storage-class 1.0"] {
         let run = format!("--grafana-secret x --image bench:1.0 {run}");
         fs::write(&file, manifests(&run).stdout).unwrap();
@@ -538,7 +538,7 @@ fn other_readers_of_yaml_find_in_it_what_is_in_the_json() {
 }
 
 #[test]
-fn bad_arguments_get_one_line_that_says_what_to_do() {
+fn bad_arguments_get_one_line_with_the_fix() {
     let image = "--image bench:v1";
     for (args, says) in [
         ("", "give --image NAME:TAG, or --registry"),

@@ -1,4 +1,4 @@
-//! The pod template of a run's Job, started by Docker: what runs in a cluster runs, and is collected.
+//! Docker starts the pod template of a run's Job: the containers of a cluster run, and are collected.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod support;
@@ -29,7 +29,7 @@ fn secret_text(secret: &Value, key: &str) -> String {
     }
 }
 
-/// What is made in Docker; gone when it is dropped.
+/// Objects in Docker, removed when this is dropped.
 struct Made {
     name: String,
 }
@@ -65,7 +65,7 @@ fn bytes(quantity: &Value) -> u64 {
     digits.parse::<u64>().unwrap() << power
 }
 
-/// The flags of `docker run` that say what the pod template says. Panics about anything that they can't say.
+/// Flags of `docker run` for the pod template. Panics about a part that has no flag.
 fn flags(pod: &Value, config: &Value, secret: &Value, id: u16) -> Vec<String> {
     let container = &pod["containers"][0];
     let (of_pod, own) = (&pod["securityContext"], &container["securityContext"]);
@@ -101,7 +101,7 @@ fn flags(pod: &Value, config: &Value, secret: &Value, id: u16) -> Vec<String> {
         let path = from["fieldRef"]["fieldPath"].as_str().unwrap();
         let value = match path {
             "metadata.annotations['batch.kubernetes.io/job-completion-index']" => id.to_string(),
-            // Docker gives a container its address when it starts: it listens at any.
+            // Docker gives a container its address at the start, so the node listens on any address.
             "status.podIP" => "0.0.0.0".to_owned(),
             other => panic!("{other}"),
         };
@@ -180,7 +180,7 @@ fn the_containers_that_a_job_would_start_make_a_run_that_is_collected() {
         let summary: Value = serde_json::from_slice(&summary).unwrap();
         assert_eq!(summary["node"], id);
     }
-    // Collected, they were ended, with the exit code that completes a Job.
+    // After the collection the nodes were ended, with the exit code that completes a Job.
     for id in 0..NODES {
         assert_eq!(docker(&words(&format!("wait {}", made.node(id)))).trim(), "0");
     }

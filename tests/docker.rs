@@ -1,4 +1,4 @@
-//! `apollo-bench local --docker`: what the containers are, what they measure, and that nothing of them is left.
+//! `apollo-bench local --docker`: properties of the containers, their measurements, and their removal.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod support;
@@ -29,11 +29,11 @@ fn docker(args: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// A run of containers that goes on for long enough to look at it.
+/// A run of containers that lasts long enough to be examined.
 struct Watched {
     lab: Lab,
     runner: Running,
-    /// What all that it makes in Docker is marked by.
+    /// Value of the label of all its objects in Docker.
     run: String,
 }
 
@@ -74,14 +74,14 @@ fn children(process: u32) -> Vec<(u32, Vec<String>)> {
     listed.split_whitespace().map(|child| arguments(child.parse().unwrap())).collect()
 }
 
-/// What there is in Docker of a run.
+/// Objects of a run in Docker.
 fn left(run: &str) -> String {
     let filter = format!("label={LABEL}.run={run}");
     docker(&["ps", "--all", "--quiet", "--filter", &filter])
         + &docker(&["network", "ls", "--quiet", "--filter", &filter])
 }
 
-/// Waits until nothing is left of a run.
+/// Waits until all objects of a run are removed.
 fn wait_until_gone(run: &str) {
     wait_for("everything to be gone", || left(run).is_empty().then_some(()));
 }
@@ -109,7 +109,7 @@ fn three_containers_deliver_exactly_and_nothing_is_left() {
         assert!(lab.output().join(format!("logs/node-{node}.log")).is_file());
     }
     assert!(!lab.output().join("image").exists());
-    let run = format!("{:x}", manifest["nodes"][0]["control"]["run_id"].as_u64().unwrap());
+    let run = format!("{:x}", manifest["nodes"][0]["run_id"].as_u64().unwrap());
     assert_eq!(left(&run), "");
 }
 
@@ -147,7 +147,7 @@ fn a_container_may_do_nothing_that_a_node_need_not() {
     let data: Value =
         serde_json::from_str(&docker(&["network", "inspect", &format!("apollo-bench-{}-data", watched.run)])).unwrap();
     assert_eq!(data[0]["Internal"], true);
-    // The log is there while the run goes on.
+    // The log exists while the run goes on.
     wait_for("the log", || {
         let log = fs::read_to_string(watched.lab.output().join("logs/node-1.log")).ok()?;
         log.contains("node is up").then_some(())
@@ -181,7 +181,7 @@ fn faults_hit_containers_and_a_restarted_one_is_cut_off_still() {
     }
     let lab = Lab::new(3);
     let mut command = lab.command("--docker --timeout 28 --warm-up-seconds 1 --heartbeat-millis 20");
-    // Docker takes its time for each where the machine is busy.
+    // Docker needs time for each fault on a busy machine.
     for fault in ["2s partition 0 | 1-2", "8s kill 2", "12s restart 2", "18s pause 1", "20s resume 1", "24s heal"] {
         command.args(["--fault", fault]);
     }
@@ -192,7 +192,7 @@ fn faults_hit_containers_and_a_restarted_one_is_cut_off_still() {
     assert!(seen[0].ends_with("packets were cut off"), "{seen:?}");
     assert!(seen[1].starts_with("ended by SIGKILL"), "{seen:?}");
     assert!(seen[2].starts_with("answers again"), "{seen:?}");
-    // Until it was healed nothing came across: not to the node that was started again either.
+    // Until the network was healed nothing crossed the cut, not even to the restarted node.
     for phase in run["phases"].as_array().unwrap().iter().skip(3).take(3) {
         let across = &phase["groups"]["across"];
         assert!(across["expected"].as_u64() > Some(0), "{phase:#}");
@@ -220,7 +220,7 @@ fn only_shaping_takes_a_right_and_the_node_does_not_have_it() {
 }
 
 #[test]
-fn what_a_killed_runner_has_made_is_gone_soon_after() {
+fn the_objects_of_a_killed_runner_are_removed_soon_after() {
     let Some(_docker) = docker_for_one() else { return };
     let watched = Watched::start("");
     watched.runner.signal("KILL");
@@ -254,7 +254,7 @@ fn a_container_that_is_killed_makes_the_run_invalid_by_name() {
 }
 
 #[test]
-fn a_node_that_needs_more_memory_than_it_may_have_is_named_with_the_way_out() {
+fn a_node_that_exceeds_its_memory_limit_is_named_with_the_fix() {
     let Some(_docker) = docker_for_one() else { return };
     let lab = Lab::new(3);
     let args = "--docker --memory-limit 16m --timeout 60 --warm-up-seconds 0 --message-size-bytes 1048576 \
@@ -266,7 +266,7 @@ fn a_node_that_needs_more_memory_than_it_may_have_is_named_with_the_way_out() {
 }
 
 #[test]
-fn the_next_run_removes_what_a_dead_runner_and_a_dead_reaper_have_left() {
+fn the_next_run_removes_the_remains_of_a_dead_runner_and_its_dead_reaper() {
     let Some(_docker) = docker_for_one() else { return };
     let dead = Watched::start("");
     let reaper = dead.reaper();
@@ -276,7 +276,7 @@ fn the_next_run_removes_what_a_dead_runner_and_a_dead_reaper_have_left() {
     wait_for("their end", || (!lives(reaper) && !lives(dead.runner.id())).then_some(()));
     drop(dead);
     assert_eq!(left(&run).lines().count(), 4, "{}", left(&run));
-    // The run of a runner that lives is let alone.
+    // The objects of a living runner stay.
     let living = Watched::start("");
     assert_eq!(left(&run), "");
     let output = Running::start(Lab::new(2).command("--docker --timeout 1 --warm-up-seconds 0").arg("--quic")).output();
@@ -290,7 +290,7 @@ fn the_next_run_removes_what_a_dead_runner_and_a_dead_reaper_have_left() {
     assert!(said.contains("2 containers, 2 networks"), "{said}");
 }
 
-/// Arguments that can't work: one line, exit code 2, nothing left.
+/// Checks that the arguments are refused: one line, exit code 2, no remaining objects.
 fn assert_refused(args: &str, says: &str) {
     let lab = Lab::new(2);
     let output = Running::start(&mut lab.command(args)).output();
@@ -301,10 +301,10 @@ fn assert_refused(args: &str, says: &str) {
 }
 
 #[test]
-fn what_docker_does_not_have_is_refused_in_one_line() {
+fn an_image_that_docker_does_not_have_is_refused_in_one_line() {
     let Some(_docker) = docker_for_one() else { return };
     assert_refused("--docker --image apollo-network-benchmark-test:none", "Docker does not have it");
-    // Where the kernel has it, there is no lack to tell of.
+    // A kernel with netem has nothing to report.
     if !support::has_netem() {
         assert_refused("--docker --latency 50", "this kernel has no netem");
     }
@@ -322,7 +322,7 @@ fn flags_of_containers_go_with_containers_alone() {
 }
 
 #[test]
-fn a_docker_that_can_not_be_used_is_named_with_the_way_out() {
+fn an_unusable_docker_is_named_with_the_fix() {
     let without = |name: &str, value: &str, says: &str| {
         let lab = Lab::new(2);
         let output = Running::start(lab.command("--docker").env(name, value)).output();
@@ -338,7 +338,7 @@ fn a_docker_that_can_not_be_used_is_named_with_the_way_out() {
     }
 }
 
-/// An image need not be built where something else brings it, as Nix does.
+/// An image need not be built if another program writes it, as in Nix.
 #[test]
 fn an_image_can_come_from_a_program_that_writes_it() {
     let Some(_docker) = docker_for_one() else { return };

@@ -1,4 +1,4 @@
-//! The documents that a person reads: the reference of all commands, links, and the beginnings of sentences.
+//! Documents for people: the reference of all commands, links, and the beginnings of sentences.
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
@@ -7,6 +7,11 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
 };
+
+use sentences::{banned, beginnings, prose};
+
+#[path = "support/sentences.rs"]
+mod sentences;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -19,13 +24,7 @@ const PROGRAMS: [(&str, &str); 2] = [
 /// Columns of the help in the reference.
 const COLUMNS: &str = "110";
 
-/// Beginnings that the rule of the language refuses, see CONTRIBUTING.md.
-const BANNED: [&str; 9] = ["What", "Who", "Whatever", "How", "One that", "Most", "There is", "Where", "Whether"];
-
-/// A phrase of nixpkgs, which its function `mkEnableOption` makes.
-const OF_NIXPKGS: &str = "Whether to enable ";
-
-/// The documents, as paths from the root of the project.
+/// Documents, as paths from the root of the project.
 fn documents() -> Vec<PathBuf> {
     let pages = fs::read_dir(Path::new(ROOT).join("docs")).unwrap().map(|entry| entry.unwrap().path());
     let pages = pages.filter(|page| page.extension().is_some_and(|extension| extension == "md"));
@@ -35,22 +34,7 @@ fn documents() -> Vec<PathBuf> {
     documents
 }
 
-/// The lines of a document outside of code blocks and comments, with their numbers from 1.
-fn prose(text: &str) -> Vec<(usize, &str)> {
-    let mut code = false;
-    let mut lines = vec![];
-    for (at, line) in text.lines().enumerate() {
-        if line.trim_start().starts_with("```") {
-            code = !code;
-        } else if !code && !line.starts_with("<!--") {
-            lines.push((at + 1, line));
-        }
-    }
-    assert!(!code, "a code block without an end");
-    lines
-}
-
-/// The help of a command, as the terminal shows it.
+/// Help of a command, as the terminal shows it.
 fn help(program: &str, words: &[String]) -> String {
     // Without the environment, which the help of flags would show.
     let output = Command::new(program).args(words).arg("--help").env_clear().env("COLUMNS", COLUMNS).output().unwrap();
@@ -60,7 +44,7 @@ fn help(program: &str, words: &[String]) -> String {
     lines.join("\n")
 }
 
-/// The subcommands that a help lists, without `help` itself.
+/// Subcommands that a help lists, without `help` itself.
 fn subcommands(help: &str) -> Vec<String> {
     let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1);
     let listed = listed.take_while(|line| line.is_empty() || line.starts_with(' '));
@@ -84,7 +68,7 @@ fn describe(name: &str, program: &str, words: &mut Vec<String>, commands: &mut V
     }
 }
 
-/// The reference of all commands, as Markdown.
+/// Reference of all commands, as Markdown.
 fn reference() -> String {
     let mut commands = vec![];
     for (name, program) in PROGRAMS {
@@ -103,7 +87,7 @@ fn reference() -> String {
     page
 }
 
-/// The anchor that a heading gets in a page of GitHub, if it is the first of its name.
+/// Anchor of the first heading with this name in a page of GitHub.
 fn slug(heading: &str) -> String {
     let kept = heading.trim().to_lowercase();
     let kept = kept.chars().filter(|letter| letter.is_alphanumeric() || [' ', '-', '_'].contains(letter));
@@ -123,12 +107,12 @@ fn anchors(text: &str) -> BTreeSet<String> {
     anchors.collect()
 }
 
-/// A line without its code spans, which may hold anything.
+/// A line without its code spans, which may contain anything.
 fn without_code(line: &str) -> String {
     line.split('`').step_by(2).collect::<Vec<_>>().join("`")
 }
 
-/// The targets of the links in a line.
+/// Targets of the links in a line.
 fn links(line: &str) -> Vec<String> {
     let line = without_code(line);
     let inline = line.split("](").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0.to_owned()));
@@ -136,7 +120,7 @@ fn links(line: &str) -> Vec<String> {
     inline.chain(named).collect()
 }
 
-/// The problem of a link, if it has one.
+/// Problem of a link, if it has one.
 fn problem(document: &Path, target: &str) -> Option<String> {
     if target.starts_with("https://") || target.starts_with("http://") {
         return None;
@@ -150,57 +134,6 @@ fn problem(document: &Path, target: &str) -> Option<String> {
     let anchor = anchor?;
     let found = anchors(&fs::read_to_string(&file).unwrap()).contains(anchor);
     (!found).then(|| format!("{target}: no such heading"))
-}
-
-/// The text of a line without the marks of a heading, a list or a quotation, and whether it had such a mark.
-fn without_mark(line: &str) -> (&str, bool) {
-    let line = line.trim();
-    let text = line.trim_start_matches(['#', '>']).trim_start();
-    let text = text.strip_prefix("- ").or_else(|| text.strip_prefix("* ")).unwrap_or(text);
-    let number = text.len() - text.trim_start_matches(|letter: char| letter.is_ascii_digit()).len();
-    let text = if number > 0 { text[number..].strip_prefix(". ").unwrap_or(text) } else { text };
-    (text, text.len() < line.len())
-}
-
-/// The beginnings of all headings, list items, table cells, paragraphs and sentences, with the numbers of their lines.
-fn beginnings(text: &str) -> Vec<(usize, String)> {
-    let mut found = vec![];
-    let mut open = false;
-    for (number, line) in prose(text) {
-        let cells: Vec<&str> = match line.strip_prefix('|') {
-            Some(row) => row.split(" | ").collect(),
-            None => vec![line],
-        };
-        for cell in cells {
-            let (cell, marked) = without_mark(cell);
-            // A sentence goes on from the line before.
-            let goes_on = open && !marked && !line.starts_with('|');
-            let ends = [". ", "? ", "! ", ".** ", ".* "];
-            let mut rest = cell;
-            let mut first = !goes_on;
-            loop {
-                if first {
-                    found.push((number, rest.trim_start_matches(['*', '_', '"', '(', '[']).to_owned()));
-                }
-                let next = ends.iter().filter_map(|end| Some(rest.find(end)? + end.len())).min();
-                let Some(next) = next else { break };
-                rest = &rest[next..];
-                first = true;
-            }
-        }
-        let last = line.trim_end().trim_end_matches(['*', ')', '"']);
-        open = !last.is_empty() && !line.starts_with(['|', '#']) && !last.ends_with(['.', '?', '!']);
-    }
-    found
-}
-
-/// The banned beginning of a text, if it has one: lower case counts too, since cells and items may begin so.
-fn banned(text: &str) -> Option<&'static str> {
-    let begins = |word: &&&str| {
-        let beginning = text.get(..word.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(word));
-        beginning && !text[word.len()..].starts_with(|letter: char| letter.is_alphanumeric() || letter == '-')
-    };
-    BANNED.iter().find(begins).copied().filter(|_| !text.starts_with(OF_NIXPKGS))
 }
 
 #[test]
@@ -269,7 +202,7 @@ fn no_sentence_of_the_documents_begins_with_a_banned_word() {
 }
 
 #[test]
-fn the_parts_of_these_tests_find_what_they_look_for() {
+fn the_parts_of_these_tests_find_the_right_places() {
     let page = "# Title\n\n## A `b.json`, c\n\nText goes\nwhat on. Most of it. (How so)\n\n- one that\n\n| x | most y |\n\
                 ```\nWhere\n```\n## Title\n";
     assert_eq!(anchors(page), ["title", "a-bjson-c", "title-1"].map(str::to_owned).into());

@@ -1,4 +1,4 @@
-//! The endpoint of a controlled node lets in its runner and nobody else.
+//! The endpoint of a controlled node accepts its runner and nobody else.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
@@ -11,7 +11,7 @@ use support::{
     BENCH, Lab, NODE, Running, TOKEN, free_ports, get, lone_node, node_command, request, request_with, result, wait_for,
 };
 
-/// Every path that reads or steers a controlled node.
+/// Every path that reads or controls a controlled node.
 const GUARDED: [(&str, &str); 6] = [
     ("POST", "/start"),
     ("POST", "/quiesce"),
@@ -35,7 +35,7 @@ fn status(answer: &Option<(String, String)>) -> &str {
 }
 
 #[test]
-fn a_stranger_is_refused_at_every_endpoint_in_one_line_and_the_node_goes_on() {
+fn a_stranger_is_refused_at_every_endpoint_in_one_line_and_the_node_continues() {
     let (port, node) = controlled("");
     let own_token = format!("Authorization: Bearer {TOKEN}");
     let start = json!({ "start_unix_nanos": unix_nanos() + 60_000_000_000 }).to_string();
@@ -120,7 +120,7 @@ fn the_token_of_a_run_is_in_no_command_line_and_in_no_file() {
     let run = Running::start(&mut lab.command("--timeout 2 --warm-up-seconds 0 --verbosity 5"));
     for process in lab.processes() {
         let words = String::from_utf8_lossy(&fs::read(format!("/proc/{process}/cmdline")).unwrap()).into_owned();
-        assert!(words.contains("--controlled") && !words.contains(TOKEN), "{words}");
+        assert!(words.contains("--config") && !words.contains(TOKEN), "{words}");
     }
     let output = run.output();
     let printed = [output.stdout.clone(), output.stderr.clone()].concat();
@@ -132,7 +132,7 @@ fn the_token_of_a_run_is_in_no_command_line_and_in_no_file() {
 }
 
 #[test]
-fn a_runner_with_another_token_is_refused_in_one_line_that_says_how_to_give_it() {
+fn a_runner_with_another_token_is_refused_in_one_line_with_the_fix() {
     let (port, _node) = controlled("");
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("token");
@@ -153,7 +153,7 @@ fn a_runner_with_another_token_is_refused_in_one_line_that_says_how_to_give_it()
         assert_eq!(code, Some(2), "{line}");
         assert!(line.contains("does not accept this run's token") && line.contains("--token-file"), "{line}");
     }
-    // With the right one it gets as far as that the other node is missing.
+    // With the right token, the command only fails because the other node is missing.
     assert!(remote(Some(TOKEN)).1.contains("are missing: 1"));
 }
 
@@ -182,13 +182,13 @@ fn idle_and_half_open_connections_of_strangers_do_not_silence_a_run() {
     bench.args(["-c", "ulimit -n 1024; exec \"$@\"", "sh", BENCH]).args(words).env("APOLLO_TOKEN", TOKEN);
     let run = Running::start(&mut bench);
     lab.processes();
-    // Enough to fill the connections of every endpoint, and the open files of a node that would keep them all.
+    // Enough connections to reach the limit of every endpoint, and to use up the open files of a node without a limit.
     let mut held = vec![];
     for round in 0..800 {
         for port in [lab.metric_port, lab.metric_port + 1, lab.p2p_port, lab.p2p_port + 1] {
             let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { continue };
             if round % 2 == 0 {
-                // One that has closed it already is as good.
+                // An endpoint that has closed the connection already passes too.
                 let _ = stream.write_all(b"GET /summary HTTP/1.1\r\nHost: ");
             }
             held.push(stream);

@@ -1,4 +1,4 @@
-//! `apollo-bench image`: what it writes, and whether Docker takes it.
+//! `apollo-bench image`: the written files, and their use in Docker.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod support;
@@ -28,14 +28,14 @@ fn image(folder: &Path, args: &[&str]) -> Output {
     bench_command().args(["image", "--json", "--output"]).arg(folder).args(args).output().unwrap()
 }
 
-/// What it said of an image that it built.
+/// Description that the command prints of a built image.
 fn built(folder: &Path, args: &[&str]) -> Value {
     let output = image(folder, args);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// An image that was built once for all tests: its files, by their paths.
+/// An image that is built once for all tests: its files, by their paths.
 struct Image {
     report: Value,
     files: BTreeMap<String, Vec<u8>>,
@@ -96,7 +96,7 @@ fn sha256(data: &[u8]) -> String {
 fn a_second_build_over_the_first_gives_the_same_image() {
     let first = Image::get();
     let folder = tempfile::tempdir().unwrap();
-    // An image that was there before, of which a blob is no longer wanted.
+    // An earlier image, of which a blob is no longer needed.
     fs::create_dir_all(folder.path().join("blobs/sha256")).unwrap();
     fs::write(folder.path().join("blobs/sha256/0000"), "").unwrap();
     fs::write(folder.path().join("index.json"), &first.files["index.json"]).unwrap();
@@ -159,7 +159,7 @@ fn the_archive_is_the_layout_with_dockers_list() {
     }
 }
 
-/// The files of a layer, and its links.
+/// Files and symbolic links of a layer.
 #[derive(Default)]
 struct Layer {
     files: BTreeMap<PathBuf, (u32, Vec<u8>)>,
@@ -167,7 +167,8 @@ struct Layer {
 }
 
 impl Layer {
-    /// Reads a layer in which all is owned by root and of one age, and nothing comes before its folder.
+    /// Reads a layer; checks that root owns all files, that all have one time, and that every folder comes before its
+    /// files.
     fn read(layer: &[u8]) -> Self {
         let mut read = Self::default();
         let mut before = PathBuf::new();
@@ -188,7 +189,7 @@ impl Layer {
         read
     }
 
-    /// The file that a path leads to inside the image.
+    /// File at the end of a path inside the image.
     fn resolve(&self, path: &Path) -> Option<&Vec<u8>> {
         let parts = |path: &Path| -> VecDeque<OsString> {
             let parts = path.components().filter(|part| *part != Component::RootDir);
@@ -211,7 +212,7 @@ impl Layer {
     }
 }
 
-/// The interpreter of an ELF file and the libraries it asks for: by its segments, as a stripped one has no sections.
+/// Interpreter and libraries of an ELF file, read from its segments, because a stripped file has no sections.
 fn needs(data: &[u8]) -> (Option<String>, Vec<String>) {
     let text = |bytes: &[u8]| String::from_utf8(bytes.split(|byte| *byte == 0).next().unwrap().to_vec()).unwrap();
     let header = FileHeader64::<Endianness>::parse(data).unwrap();
@@ -264,7 +265,7 @@ fn every_program_has_its_libraries_in_the_layer() {
 }
 
 #[test]
-fn what_is_not_its_own_is_not_written_over() {
+fn foreign_files_are_not_overwritten() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("thesis.tex"), "").unwrap();
     for (args, reason) in [(&[][..], "holds something else"), (&["--tag", "Bench"], "--tag Bench")] {
@@ -276,7 +277,7 @@ fn what_is_not_its_own_is_not_written_over() {
     assert_eq!(read_folder(folder.path()).len(), 1);
 }
 
-/// An image in Docker, and a container of it: both go when the test ends, however it ends.
+/// An image in Docker, and a container of it: both are removed after any end of the test.
 struct InDocker {
     tag: String,
     container: String,
@@ -295,7 +296,7 @@ impl InDocker {
         loaded
     }
 
-    /// Runs a container to its end: whether it ended well, and all it printed.
+    /// Runs a container to its end; returns true if it succeeded, and its output.
     fn run(&self, options: &str, args: &str) -> (bool, String) {
         let mut command = Command::new("docker");
         command.args(["run", "--rm", "--network", "none"]).args(options.split_whitespace()).arg(&self.tag);
@@ -330,12 +331,12 @@ fn docker_loads_and_runs_it() {
     assert!(well && text.contains("dev lo"), "{text}");
     let (well, text) = docker.run("--entrypoint ip", "address show dev lo");
     assert!(well && text.contains("127.0.0.1/8"), "{text}");
-    // The kernel may have no netem; but tc must not complain of the table, which it reads first.
+    // The kernel may have no netem; but tc must not complain about the table, which it reads first.
     let netem = "qdisc add dev lo root netem delay 2ms 1ms distribution";
     let (_, text) = docker.run("--cap-add NET_ADMIN --user 0 --entrypoint tc", &format!("{netem} normal"));
     assert!(!text.contains("distribution"), "{text}");
 
-    // A whole run, by a user who may write nothing but /tmp, and who is not root.
+    // A whole run, by a user who may write only to /tmp, and who is not root.
     let mut command = Command::new("docker");
     command.args(["run", "--detach", "--network", "none", "--name", &docker.container, &docker.tag]);
     command.args(["local", "--num-nodes=2", "--warm-up-seconds=1", "--timeout=3"]);

@@ -1,4 +1,4 @@
-//! `apollo-bench cluster` against a server that plays the API of a cluster, whose pods are real nodes on the loopback.
+//! `apollo-bench cluster` with a server that simulates the API of a cluster, whose pods are real nodes on the loopback.
 #![allow(clippy::print_stderr, clippy::print_stdout, reason = "for whoever reads the log of the test")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -25,20 +25,20 @@ const NAMESPACE: &str = "apollo-bench-one";
 fn run(command: &mut Command) -> (Option<i32>, String, String) {
     let Output { status, stdout, stderr } = Running::start(command).output();
     let (out, err) = (String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap());
-    // The whole story, for `--nocapture`.
+    // The whole conversation, for `--nocapture`.
     let words: Vec<_> = command.get_args().map(|word| word.to_string_lossy()).collect();
     println!("$ apollo-bench {}\n{err}{out}", words.join(" "));
     (status.code(), out, err)
 }
 
-/// Runs a command that must succeed, and gives what it says on both outputs.
+/// Runs a command that must succeed, and returns its standard output and standard error.
 fn done(server: &PlayingApiServer, args: &str) -> (String, String) {
     let (code, out, err) = run(&mut server.command(args));
     assert_eq!(code, Some(0), "{args}\n{out}{err}");
     (out, err)
 }
 
-/// Runs a command that must fail with this exit code, and gives its last line, and all.
+/// Runs a command that must fail with this exit code, and returns its last line, and all lines.
 fn fails(server: &PlayingApiServer, args: &str, with: i32) -> (String, String) {
     let (code, out, err) = run(&mut server.command(args));
     assert_eq!(code, Some(with), "{args}\n{out}{err}");
@@ -79,11 +79,11 @@ fn a_run_is_started_watched_collected_and_removed() {
     assert_eq!(manifest["cluster"]["pods"].as_array().unwrap().len(), 4, "{manifest:#}");
     assert_eq!(read("logs/grafana-0.log"), "grafana is up\n");
     assert!(output.join("nodes/node-1.json").is_file());
-    // They were ended.
+    // The nodes were ended.
     wait_for("the nodes' end", || {
         server.pods(NAMESPACE).iter().filter(|pod| pod["status"]["phase"] == "Succeeded").count().eq(&2).then_some(())
     });
-    assert!(done(&server, "status").0.contains("over: its nodes have ended"));
+    assert!(done(&server, "status").0.contains("ended: its nodes have ended"));
 
     let (out, told) = done(&server, "stop");
     assert!(out.contains("nothing of it is left"), "{out}");
@@ -95,18 +95,18 @@ fn a_run_is_started_watched_collected_and_removed() {
     assert!(told.ends_with("removed ConfigMap/run\nremoved Namespace/apollo-bench-one\n"), "{told}");
     assert_eq!(server.everything(), Vec::<String>::new());
     let (out, _) = done(&server, &format!("stop --namespace {NAMESPACE}"));
-    assert!(out.contains("there is nothing of a run in the namespace apollo-bench-one"), "{out}");
+    assert!(out.contains("no object of a run exists in the namespace apollo-bench-one"), "{out}");
 }
 
 #[test]
-fn two_runs_live_side_by_side_and_are_told_apart() {
+fn two_runs_exist_side_by_side_and_are_distinguished() {
     let server = PlayingApiServer::start();
     done(&server, &format!("start {RUN}"));
     done(&server, &format!("start {}", RUN.replace("one", "two")));
     let (list, _) = done(&server, "list");
     assert!(list.contains("apollo-bench-one") && list.contains("apollo-bench-two"), "{list}");
     let (line, _) = fails(&server, "status", 2);
-    assert_eq!(line, "error: there are several runs: give --namespace (apollo-bench-one, apollo-bench-two)");
+    assert_eq!(line, "error: several runs exist: give --namespace (apollo-bench-one, apollo-bench-two)");
     done(&server, &format!("stop --namespace {NAMESPACE}"));
     let (status, _) = done(&server, "status");
     assert!(status.contains("in namespace apollo-bench-two") && !status.contains("Failed"), "{status}");
@@ -125,7 +125,7 @@ fn a_namespace_of_somebody_else_stays_as_it_was() {
 }
 
 #[test]
-fn what_others_have_in_the_namespace_under_the_same_instance_stays() {
+fn foreign_objects_with_the_same_instance_in_the_namespace_stay() {
     let server = PlayingApiServer::start();
     server.make_namespace("team");
     let labels = json!({ "app.kubernetes.io/instance": "team", "app.kubernetes.io/managed-by": "Helm" });
@@ -141,7 +141,7 @@ fn what_others_have_in_the_namespace_under_the_same_instance_stays() {
         all.sort();
         all
     };
-    // Nothing but its name says which run it was.
+    // Only its name identifies the run.
     done(&server, "stop --namespace team");
     assert_eq!(everything(), theirs);
     server.cluster.faults.refuse("Job/node", 403, "Forbidden", "no", json!({}));
@@ -150,7 +150,7 @@ fn what_others_have_in_the_namespace_under_the_same_instance_stays() {
 }
 
 #[test]
-fn of_two_who_start_a_run_at_once_the_second_is_refused_and_removes_nothing_of_the_first() {
+fn of_two_concurrent_starts_the_second_is_refused_and_removes_nothing_of_the_first() {
     let server = PlayingApiServer::start();
     server.make_namespace("team");
     let labels = json!({
@@ -159,7 +159,7 @@ fn of_two_who_start_a_run_at_once_the_second_is_refused_and_removes_nothing_of_t
     });
     let first = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "labels": labels } });
     server.cluster.store.put("team", "configmaps", "nodes", first);
-    // It was not there when the second one looked, and is when it writes.
+    // The object does not exist when the second start looks, and exists when it writes.
     server.cluster.faults.refuse("ConfigMap/run", 409, "AlreadyExists", "configmaps \"run\" already exists", json!({}));
     let (line, _) = fails(&server, &format!("start {RUN} --namespace team"), 2);
     assert!(line.contains("there is a run in the namespace team already"), "{line}");
@@ -189,7 +189,7 @@ fn nodes_that_could_not_be_reached_for_a_while_stay_and_are_collected_later() {
     "node-1-x1yz".clone_into(&mut server.cluster.faults.unreachable.lock().unwrap());
     let (code, _, err) = run(server.command("collect --json --output").arg(server.folder.path().join("first")));
     assert_eq!(code, Some(1), "{err}");
-    assert!(err.contains("the nodes are alive and left up"), "{err}");
+    assert!(err.contains("the nodes are alive and keep running"), "{err}");
     assert!(server.pods(NAMESPACE).iter().all(|pod| pod["status"]["phase"] == "Running"));
     server.cluster.faults.unreachable.lock().unwrap().clear();
     let (code, result, err) = run(server.command("collect --json --output").arg(server.folder.path().join("second")));
@@ -206,7 +206,7 @@ fn a_dry_run_asks_the_server_and_leaves_nothing() {
 }
 
 #[test]
-fn a_refused_object_is_named_in_the_servers_words_and_what_was_made_before_is_removed() {
+fn a_refused_object_is_named_in_the_servers_words_and_earlier_objects_are_removed() {
     for (code, reason, message, details, says) in [
         (
             403,
@@ -229,7 +229,7 @@ fn a_refused_object_is_named_in_the_servers_words_and_what_was_made_before_is_re
             json!({ "causes": [{
             "reason": "FieldManagerConflict", "field": ".spec.parallelism", "message": "conflict with \"argocd\" using batch/v1"
         }] }),
-            "Job/node: fields of it belong to somebody else: .spec.parallelism (conflict with \"argocd\" using batch/v1)",
+            "Job/node: some of its fields belong to another manager: .spec.parallelism (conflict with \"argocd\" using batch/v1)",
         ),
     ] {
         let server = PlayingApiServer::start();
@@ -244,14 +244,14 @@ fn a_refused_object_is_named_in_the_servers_words_and_what_was_made_before_is_re
 #[test]
 fn links_that_are_not_as_asked_for_are_measured_from_outside_and_refuse_the_start() {
     let server = PlayingApiServer::start();
-    // Nothing shapes the loopback, so that the measurement of the links finds no latency.
+    // Nothing shapes the loopback, so the measurement of the links finds no latency.
     let (line, _) = fails(&server, &format!("start {RUN} --latency 400"), 1);
     assert!(line.contains("its latency was") && line.contains("not 400 ms"), "{line}");
     assert_eq!(server.everything(), Vec::<String>::new());
 }
 
 #[test]
-fn what_is_to_be_kept_on_failure_is_kept() {
+fn objects_to_be_kept_on_failure_are_kept() {
     let server = PlayingApiServer::start();
     server.cluster.faults.refuse("Job/node", 403, "Forbidden", "no", json!({}));
     let (_, told) = fails(&server, &format!("start {RUN} --keep-on-failure"), 1);
@@ -262,7 +262,7 @@ fn what_is_to_be_kept_on_failure_is_kept() {
 }
 
 #[test]
-fn what_holds_pods_up_is_named_with_its_reason_and_nothing_is_left() {
+fn the_trouble_of_pods_is_named_with_its_reason_and_no_object_is_left() {
     let short = RUN.replace("ready-timeout-seconds 30", "ready-timeout-seconds 4");
     let out_of_memory =
         "node-1: OOMKilled: container node needed more memory than its limit: give a higher --memory-limits";
@@ -304,7 +304,7 @@ fn ctrl_c_before_the_start_leaves_nothing() {
 }
 
 #[test]
-fn a_watch_that_is_cut_or_has_forgotten_the_past_goes_on() {
+fn a_watch_that_is_cut_or_too_old_continues() {
     let server = PlayingApiServer::start();
     let faults = &server.cluster.faults;
     faults.cut_watch_after.store(1, Ordering::Relaxed);
@@ -315,7 +315,7 @@ fn a_watch_that_is_cut_or_has_forgotten_the_past_goes_on() {
 }
 
 #[test]
-fn logs_that_are_cut_in_the_middle_of_a_line_come_whole_and_once() {
+fn logs_that_are_cut_in_the_middle_of_a_line_arrive_completely_and_once() {
     let server = PlayingApiServer::start();
     done(&server, &format!("start {RUN}"));
     let lines: Vec<String> = (0..60).map(|line| format!("line {line} of the pod")).collect();
@@ -408,11 +408,11 @@ fn a_namespace_that_is_held_by_finalizers_is_named_and_stopping_may_be_repeated(
     server.cluster.faults.held.store(false, Ordering::Relaxed);
     done(&server, "stop");
     assert_eq!(server.everything(), Vec::<String>::new());
-    assert_eq!(done(&server, "stop").0, "there is nothing of a run in context playing\n");
+    assert_eq!(done(&server, "stop").0, "no object of a run exists in context playing\n");
 }
 
 #[test]
-fn a_cluster_that_can_not_be_used_is_told_in_one_line_with_the_way_out() {
+fn an_unusable_cluster_is_reported_in_one_line_with_the_fix() {
     let says = |command: &mut Command, with: i32, words: &str| {
         let (code, out, err) = run(command);
         assert_eq!((code, err.lines().count()), (Some(with), 1), "{out}{err}");
@@ -422,20 +422,12 @@ fn a_cluster_that_can_not_be_used_is_told_in_one_line_with_the_way_out() {
     says(
         &mut playing_api_server::bare_command("list"),
         2,
-        "there is no kubeconfig at /nowhere/.kube/config: give --kubeconfig",
+        "no kubeconfig exists at /nowhere/.kube/config: give --kubeconfig",
     );
     says(&mut server.command("list --context third"), 2, "has no context third: it has playing, other");
-    says(
-        &mut server.command("status"),
-        2,
-        "there is no run in context playing: 'apollo-bench cluster start' starts one",
-    );
+    says(&mut server.command("status"), 2, "no run exists in context playing: 'apollo-bench cluster start' starts one");
     server.cluster.faults.unauthorized.store(true, Ordering::Relaxed);
-    says(
-        &mut server.command("list"),
-        1,
-        "does not take the credentials of this context (401: Unauthorized): log in again",
-    );
+    says(&mut server.command("list"), 1, "refuses the credentials of this context (401: Unauthorized): log in again");
     server.write_kubeconfig("http://127.0.0.1:1");
     says(&mut server.command("list"), 1, "no answer from http://127.0.0.1:1: ");
     server.write_kubeconfig(&format!("https://127.0.0.1:{}", server.port));
@@ -444,7 +436,7 @@ fn a_cluster_that_can_not_be_used_is_told_in_one_line_with_the_way_out() {
     says(&mut server.command("list"), 2, "the kubeconfig: ");
 }
 
-/// A folder with nothing but these programs in it, as a PATH; none where one is missing.
+/// A folder that contains only these programs, as a PATH; none if one is missing.
 fn path_of(programs: &[&str]) -> Option<tempfile::TempDir> {
     let folder = tempfile::tempdir().unwrap();
     let path = std::env::var_os("PATH").unwrap();
@@ -499,7 +491,7 @@ fn the_image_of_this_machine_is_pushed_and_run_by_its_digest() {
 }
 
 #[test]
-fn a_server_whose_certificate_is_nobodys_is_not_believed() {
+fn a_server_with_an_unknown_certificate_is_not_trusted() {
     let Some(path) = path_of(&["openssl"]) else { return };
     let (server, port) = (PlayingApiServer::start(), support::free_ports(1));
     let folder = server.folder.path();

@@ -1,4 +1,4 @@
-//! The live page of a real run, as HTTP has it.
+//! Live page of a real run over HTTP.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::disallowed_methods, reason = "real programs run in the time of the machine")]
 
@@ -14,14 +14,14 @@ use std::{
 use serde_json::Value;
 use support::{Lab, Running, free_ports, lives, result, wait_for};
 
-/// As many as may follow a run at once.
+/// Maximum number of browsers that may follow a run at once.
 const MOST_STREAMS: usize = 64;
 
-/// A connection with a request under way.
+/// A connection with a request in progress.
 fn ask(port: u16, host: &str, line: &str) -> TcpStream {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-    // HTTP/1.0 has no chunks to put together.
+    // HTTP/1.0 has no chunks that must be joined.
     write!(stream, "{line} HTTP/1.0\r\n{host}\r\n").unwrap();
     stream
 }
@@ -32,7 +32,7 @@ fn status(port: u16, host: &str, line: &str) -> String {
     text.split_whitespace().nth(1).unwrap().to_owned()
 }
 
-/// The events of a run, as they come.
+/// Events of a run, as they arrive.
 fn events(port: u16) -> impl Iterator<Item = Value> {
     let lines = BufReader::new(ask(port, &format!("Host: 127.0.0.1:{port}\r\n"), "GET /events")).lines();
     lines.filter_map(|line| Some(serde_json::from_str(line.unwrap().strip_prefix("data: ")?).unwrap()))
@@ -45,7 +45,7 @@ fn page(port: u16, path: &str) -> (String, String) {
     (head.to_lowercase(), body.to_owned())
 }
 
-/// A run with a live page, once that is there.
+/// A run with a live page, once the page exists.
 fn watched(lab: &Lab, args: &str) -> (u16, Running) {
     let port = free_ports(1);
     let run = Running::start(&mut lab.command(&format!("--live --live-port {port} --heartbeat-millis 20 {args}")));
@@ -63,7 +63,7 @@ fn the_page_takes_nothing_from_elsewhere_and_answers_to_its_own_name_alone() {
         assert!(head.starts_with("http/1.0 200") && head.contains("x-content-type-options: nosniff"), "{head}");
         assert!(head.contains("content-security-policy: default-src 'none'; script-src 'self'; style-src 'self'"));
         assert!(!head.contains("unsafe"), "{head}");
-        // The name of SVG is no address that anything is taken from.
+        // The name of SVG is no address that anything is loaded from.
         let rest = body.replace("http://www.w3.org/2000/svg", "");
         for foreign in ["http:", "https:", "src=\"//", "url(", "@import", "innerHTML", "insertAdjacentHTML", "eval("] {
             assert!(!rest.contains(foreign), "{path} has {foreign}");
@@ -93,7 +93,7 @@ fn the_page_takes_nothing_from_elsewhere_and_answers_to_its_own_name_alone() {
     }
     assert_eq!(status(port, &own, "GET /../Cargo.toml"), "404");
 
-    // Kept open after the end, until Ctrl-C.
+    // The page stays open after the end, until Ctrl-C.
     wait_for("the result", || events(port).next().filter(|event| event["result"].is_object()));
     std::thread::sleep(Duration::from_millis(500));
     assert!(lives(run.id()));
@@ -127,7 +127,7 @@ fn events_tell_the_run_from_its_start_to_its_verdict() {
         points.truncate(usize::try_from(event["points_from"].as_u64().unwrap()).unwrap());
         points.extend(event["points"].as_array().unwrap().clone());
     }
-    // How many there are is up to the machine.
+    // The number of points depends on the machine.
     assert!(points.is_sorted_by_key(|point| point["delivered"].as_u64()), "{points:#?}");
     assert!(points.iter().any(|point| point["p99_micros"].as_u64() > Some(0)), "{points:#?}");
     assert!(points.last().unwrap()["delivered"].as_u64() > points[0]["delivered"].as_u64(), "{points:#?}");
@@ -156,10 +156,10 @@ fn browsers_that_come_late_get_the_history_and_those_that_do_not_read_hold_up_no
     assert_eq!(late.0["points_from"], 0);
     assert_eq!(status(port, &own, "GET /events"), "503");
     assert!(late.1.last().unwrap()["result"]["verdict"]["valid"].as_bool().unwrap());
-    // It ends although they still do not read.
+    // The run ends although the browsers still do not read.
     let (exit, summary) = result(run.output());
     assert_eq!(exit, Some(0), "{summary:#}");
-    // A loop that never waits for one of them would take a whole processor.
+    // A loop without waiting would take a whole processor.
     assert!(summary["runner_cpu_percent"].as_f64() < Some(75.0), "{}", summary["runner_cpu_percent"]);
     drop(deaf);
 }
@@ -180,7 +180,7 @@ fn a_port_that_can_not_be_used_is_found_before_anything_starts() {
 }
 
 #[test]
-fn a_free_port_is_told_at_once_and_ctrl_c_ends_the_run_and_the_page() {
+fn a_free_port_is_reported_at_once_and_ctrl_c_ends_the_run_and_the_page() {
     let lab = Lab::new(2);
     let mut command = lab.command("--live --live-port 0 --keep-open --timeout 60");
     let mut run = Running(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());

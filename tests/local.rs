@@ -1,4 +1,4 @@
-//! `apollo-bench local` with real nodes: what it delivers, and what it does when things go wrong.
+//! `apollo-bench local` with real nodes: its deliveries, and its behaviour after failures.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::disallowed_methods, reason = "real programs run in the time of the machine")]
 
@@ -9,7 +9,7 @@ use std::{fs, process::Stdio, time::Duration};
 use serde_json::Value;
 use support::{Lab, Running, assert_all_delivered, bench_command, lives, result, signal, wait_for};
 
-/// A valid run without a loss.
+/// Checks that a run is valid and without loss.
 fn assert_exact(exit: Option<i32>, run: &Value) {
     assert_eq!(exit, Some(0), "{run:#}");
     let totals = &run["totals"];
@@ -104,7 +104,7 @@ fn in_round_robin_every_beat_has_one_sender() {
 #[test]
 fn explore_rebuilds_the_network_for_each_trial_and_ends() {
     let lab = Lab::new(3);
-    // The four trials above 1.3 GB/s: beyond any machine, so that messages are missed and must be counted.
+    // The four trials above 1.3 GB/s are beyond any machine, so that messages are missed and must be counted.
     let (exit, run) = lab.run(
         "--mode explore --broadcaster 0 --explore-cool-down-duration-seconds 3 --explore-run-duration-seconds 1 \
          --explore-min-throughput-byte-per-seconds 1300000000 --explore-min-message-size-bytes 2097152",
@@ -116,8 +116,8 @@ fn explore_rebuilds_the_network_for_each_trial_and_ends() {
         trial["plan"]["message_size"].as_f64().unwrap() / trial["plan"]["heartbeat_millis"].as_f64().unwrap()
     };
     assert!(trials.is_sorted_by_key(offered));
-    // A slow machine may not be ready for each.
-    // Far above what a machine can do, messages of the warm-up may take all of the window.
+    // A slow machine may not be ready for each trial. Far above the capacity of a machine, messages of the warm-up may
+    // take all of the window.
     let moved = |trial: &Value| trial["sent"].as_u64() > Some(0) || trial["delivered_in_window"].as_u64() > Some(0);
     assert!(trials.iter().any(|trial| trial["ready"] == true && moved(trial)), "{run:#}");
     for (number, trial) in trials.iter().enumerate() {
@@ -169,7 +169,7 @@ fn a_paused_broadcaster_shows_as_lateness_not_as_silence() {
     let broadcaster = lab.processes()[0];
     lab.wait_until_measuring(0);
     signal(broadcaster, "STOP");
-    // Longer than the delay that is asked for below: the first message held up was due up to a beat after the stop.
+    // Longer than the delay that is checked below: the first delayed message was due up to a heartbeat after the stop.
     std::thread::sleep(Duration::from_millis(2100));
     signal(broadcaster, "CONT");
     let (exit, run) = result(run.output());
@@ -246,11 +246,11 @@ fn kill_9_of_the_runner_leaves_no_node_behind() {
 #[test]
 fn a_network_that_never_becomes_ready_fails_with_its_state() {
     let lab = Lab::new(2);
-    // The node program that is named is none: it ends at once.
+    // The given program is no node: it ends at once.
     let (exit, run) = lab.run("--node-binary /bin/false");
     assert_eq!(exit, Some(1));
     let reason = run["verdict"]["reasons"][0].as_str().unwrap();
-    // Whichever is seen first.
+    // Either of the two ends may be seen first.
     assert!(reason.contains(" ended with exit code 1"), "{reason}");
 }
 

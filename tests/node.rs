@@ -1,4 +1,4 @@
-//! The node's program: what it refuses, what it serves, how it ends.
+//! Program of the node: its refusals, its endpoint, its end.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::disallowed_methods, reason = "real programs run in the time of the machine")]
 
@@ -126,7 +126,7 @@ fn a_lone_node_serves_its_endpoint_and_ends_on_sigterm_with_its_summary_written(
     node.signal("TERM");
     assert_eq!(node.output().status.code(), Some(0));
     let summary: Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
-    assert_eq!(summary["schema_version"], 2);
+    assert_eq!(summary["schema_version"], 3);
     assert_eq!(summary["phase"], "finished");
     assert_eq!(summary["peer_id"], "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN");
 }
@@ -210,10 +210,10 @@ fn mode_explore_has_no_phases() {
     assert_eq!(node_summary(ports).unwrap().phases, []);
 }
 
-/// One of two nodes is killed and comes back: outside of the phase in which that happens nothing is lost, nothing that
-/// both of its lives heard is counted twice, and its schedule goes on with the index that belongs there.
+/// One of two nodes is killed and returns: outside of the phase of the kill nothing is lost, nothing that both of its
+/// lives received is counted twice, and its schedule continues with the right index.
 #[test]
-fn a_node_that_comes_back_goes_on_where_its_network_is() {
+fn a_rejoining_node_continues_at_the_place_of_its_network() {
     let ports = free_ports(4);
     let run = |id: u16| {
         let mut args = lone_node(ports + id, ports + 2 + id, "--controlled --run-id 5");
@@ -275,13 +275,13 @@ fn a_node_that_comes_back_goes_on_where_its_network_is() {
     let counts: Vec<_> = run.phases.iter().map(|row| (row.sent, row.delivered)).collect();
     assert_eq!((counts[0], counts[2]), ((20, 20), (40, 40)));
     let (sent, delivered) = counts[1];
-    // Five slots passed while it was away; those of the other node are among the sent.
+    // Five slots passed while it was away; those of the other node are among the sent messages.
     assert!(sent <= 215 && delivered <= sent, "{counts:?}");
     let PhaseRow { dropped, missed, .. } = run.phases[1];
     assert_eq!(sent + dropped + missed, 220);
 }
 
-/// Node 0 knows nobody; the other two know only node 0.
+/// Node 0 knows no peer; the other two know only node 0.
 #[test]
 fn an_empty_list_of_peers_lets_the_others_come() {
     for protocol in ["gossipsub", "reversed-sqmr"] {

@@ -1,5 +1,5 @@
-//! `apollo-bench local --observe` with a real Prometheus: what it scrapes, what the dashboards and rules make of it, how it
-//! ends. Grafana itself is not started here; a stand-in shows how it would be.
+//! `apollo-bench local --observe` with a real Prometheus: its scrapes, the results of the dashboards and rules, its
+//! end. Grafana itself is not started here; a stand-in shows its start.
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
@@ -23,7 +23,7 @@ fn path_with(prometheus: &Path) -> tempfile::TempDir {
     folder
 }
 
-/// A run that is watched, its words in a file.
+/// A monitored run, with its output in a file.
 struct Watched {
     lab: Lab,
     running: Running,
@@ -41,7 +41,7 @@ impl Watched {
             ports + 1
         ));
         command.env("PATH", path).stderr(File::create(&words).unwrap());
-        // More than a pipe takes, and nobody reads before the end.
+        // The output is larger than a pipe takes, and nobody reads it before the end.
         command.stdout(File::create(lab.folder.path().join("result")).unwrap());
         let running = Running(command.spawn().unwrap());
         Self { lab, running, prometheus_port: ports, words }
@@ -55,7 +55,7 @@ impl Watched {
         wait_for(words, || self.words().contains(words).then_some(()));
     }
 
-    /// The processes that the runner has started, by their name.
+    /// Processes that the runner has started, by their name.
     fn children(&self, name: &str) -> Vec<u32> {
         let id = self.running.id();
         let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
@@ -71,7 +71,7 @@ impl Watched {
         serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {head}\n{body}"))
     }
 
-    /// The values of a query that are numbers, at a time.
+    /// Numbers in the result of a query, at a time.
     fn values(&self, query: &str, time: &str) -> Vec<f64> {
         let answer = self.ask(&format!("/api/v1/query?query={}&time={}", encoded(query), encoded(time)));
         assert_eq!(answer["status"], "success", "{query}: {answer:#}");
@@ -89,12 +89,12 @@ fn encoded(text: &str) -> String {
     encoded
 }
 
-/// Panels that show nothing in a good run, and why.
+/// Panels that show nothing in a good run, with the reason.
 fn may_be_empty(title: &str, protocol: &str, tokio: bool) -> bool {
     match title {
-        // Nothing is wrong.
+        // No alert fires.
         "Alerts that fire" => true,
-        // A receiver asks; nothing is handed over.
+        // A receiver requests the message; nothing is handed over.
         "Time to hand over" => protocol == "reversed-sqmr",
         "Busy workers" => !tokio,
         _ => false,
@@ -105,7 +105,7 @@ fn every_query_has_an_answer(protocol: &str, extra: &str) {
     let Some(prometheus) = program("prometheus") else { return };
     let path = path_with(&prometheus);
     let run = Watched::start(&format!("--keep-open --timeout 6 --network-protocol {protocol} {extra}"), path.path());
-    run.wait_for_words("can be seen until Ctrl-C");
+    run.wait_for_words("stay up until Ctrl-C");
 
     let words = run.words();
     let without_grafana = words.lines().filter(|line| line.starts_with("grafana is not on the PATH")).count();
@@ -117,7 +117,7 @@ fn every_query_has_an_answer(protocol: &str, extra: &str) {
     assert_eq!(read("manifest.json")["observe"]["prometheus"], address.as_str());
     assert!(run.lab.output().join("logs/prometheus.log").is_file());
 
-    // The last second of the measured window.
+    // Last second of the measured window.
     let series = fs::read_to_string(run.lab.output().join("timeseries.jsonl")).unwrap();
     let points: Vec<Value> = series.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let end = points.iter().rfind(|point| point["phase"] == "measure").unwrap()["time"].as_str().unwrap().to_owned();
@@ -160,7 +160,7 @@ fn every_query_has_an_answer(protocol: &str, extra: &str) {
     }
     assert_eq!(count, rules(1).groups.iter().map(|group| group.rules.len()).sum::<usize>());
 
-    // Prometheus has seen the end: all that each node has ever counted.
+    // Prometheus has scraped the end: all counts of each node.
     let counted = |node: u16| {
         let node = read(&format!("nodes/node-{node}.json"));
         ["measured", "outside"].iter().map(|window| node[*window]["received"].as_u64().unwrap()).sum::<u64>()
@@ -195,7 +195,7 @@ fn dashboards_and_rules_have_data_over_reversed_sqmr() {
     every_query_has_an_answer("reversed-sqmr", "");
 }
 
-/// A program that stands for Grafana: it writes down how it was started, and listens at its port.
+/// A stand-in for Grafana: it records its start, and listens on its port.
 fn stand_in(folder: &Path, prometheus: &Path) {
     fs::create_dir_all(folder.join("bin")).unwrap();
     fs::create_dir_all(folder.join("conf")).unwrap();
@@ -270,7 +270,7 @@ fn refused(args: &[&str], path: Option<&Path>) -> String {
 }
 
 #[test]
-fn what_cannot_be_watched_is_refused_before_anything_starts() {
+fn monitoring_that_can_not_work_is_refused_before_anything_starts() {
     let empty = tempfile::tempdir().unwrap();
     let text = refused(&["--observe"], Some(empty.path()));
     assert!(text.starts_with("error: --observe has nothing to start: prometheus is not on the PATH"), "{text}");
@@ -300,14 +300,14 @@ fn a_port_of_a_node_is_not_given_to_prometheus() {
 }
 
 #[test]
-fn turns_share_what_is_offered() {
+fn turns_share_the_offered_load() {
     let lab = Lab::new(3);
     let args = "--mode rr --round-duration-seconds 1 --heartbeat-millis 20 --timeout 60 --warm-up-seconds 0";
     let _running = Running::start(&mut lab.command(args));
     lab.wait_until_measuring(0);
     let offered = |node: u16| -> f64 {
         let text = get(lab.metric_port + node, "/metrics").unwrap().1;
-        let name = "\nbroadcast_message_offered_throughput ";
+        let name = "\nbroadcast_message_offered_throughput{class=\"default\"} ";
         text[text.find(name).unwrap() + name.len()..].lines().next().unwrap().parse().unwrap()
     };
     let sum: f64 = (0..3).map(offered).sum();

@@ -1,4 +1,4 @@
-//! The live page in a real browser, over a real run.
+//! Live page in a real browser, over a real run.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "support/browser.rs"]
@@ -9,10 +9,10 @@ use browser::Browser;
 use serde_json::{Value, json};
 use support::{Lab, Running, free_ports, skip, wait_for};
 
-/// A folder's name that would do harm if the page took it for HTML.
+/// Name of a folder that would do harm if the page took it for HTML.
 const HOSTILE: &str = "<img src=x onerror=document.title=1>";
 
-/// Texts whose contrast with what is behind them is below AA: 4.5, or 3 for large ones.
+/// Texts with a contrast to their background below AA: 4.5, or 3 for large ones.
 const LOW_CONTRAST: &str = "
     const parse = (colour) => colour.match(/[\\d.]+/g).map(Number);
     const light = (colour) => {
@@ -38,7 +38,7 @@ const LOW_CONTRAST: &str = "
         })
         .filter(({ ratio, least }) => ratio < least);";
 
-/// What a screen reader needs and does not find.
+/// Facts that a screen reader needs and does not find.
 const UNTOLD: &str = "
     const missing = [];
     const all = (selector) => [...document.querySelectorAll(selector)];
@@ -54,7 +54,7 @@ const UNTOLD: &str = "
     if (levels.some((level, index) => index > 0 && level > levels[index - 1] + 1)) missing.push('a heading between');
     return missing;";
 
-/// Names of what the tab key reaches, in its order, each with whether its focus can be seen.
+/// Names of the elements that the tab key reaches, in its order; true for each with a visible focus.
 fn tab_stops(browser: &Browser) -> Vec<(String, bool)> {
     let mut stops = vec![];
     browser.run("document.activeElement.blur(); window.scrollTo(0, 0)");
@@ -77,16 +77,17 @@ fn background(browser: &Browser) -> Value {
     browser.run("return getComputedStyle(document.body).backgroundColor")
 }
 
-/// How many colours are on their way to another one.
+/// Number of colours that are changing.
 const CHANGING: &str = "return document.getAnimations().filter((one) => one instanceof CSSTransition).length";
 
-/// Both themes, on a desk and on a phone: nothing is too faint, and nothing makes the page wider than the screen.
+/// Both themes, on a desktop and on a phone: every text has enough contrast, and nothing makes the page wider than the
+/// screen.
 fn assert_readable(browser: &Browser, when: &str) {
     for colours in ["light", "dark"] {
         browser.prefer(colours, false);
         for (screen, width, height) in [("desktop", 1200, 900), ("phone", 360, 740)] {
             browser.resize(width, height);
-            // Charts draw themselves anew a frame later.
+            // Charts are drawn again a frame later.
             browser.run("drawn = false; requestAnimationFrame(() => requestAnimationFrame(() => { drawn = true; }))");
             wait_for("a frame", || (browser.run("return drawn") == json!(true)).then_some(()));
             wait_for("its colours", || (browser.run(CHANGING) == json!(0)).then_some(()));
@@ -113,7 +114,7 @@ fn a_browser_shows_the_run_as_it_goes_and_its_result() {
     wait_for("the page", || support::get(port, "/"));
     wait_for("traffic", || support::get(lab.metric_port, "/summary").filter(|(_, body)| body.contains("start_unix")));
 
-    // It moves.
+    // The page moves.
     browser.open(&format!("http://127.0.0.1:{port}/"));
     wait_for("a rate", || browser.text("#delivered").parse::<f64>().ok().filter(|rate| *rate > 0.0));
     wait_for("a line", || browser.run("return document.querySelector('#rates path.blue')").is_object().then_some(()));
@@ -122,14 +123,14 @@ fn a_browser_shows_the_run_as_it_goes_and_its_result() {
     wait_for("a change", || (line() != before && browser.text("#ratio-of") != counts).then_some(()));
     wait_for("the window", || (browser.text("#phase") == "Measuring").then_some(()));
 
-    // Nodes and faults, as they are.
+    // Present state of nodes and faults.
     let state_of = |node: u32| browser.find(&format!("#nodes tbody tr:nth-child({}) td", node + 1)).unwrap_or_default();
     wait_for("the pause", || (state_of(1) == "paused").then_some(()));
     assert_eq!(browser.text("#faults tbody tr td:nth-child(2)"), "4s pause 1");
     wait_for("its end", || (state_of(1) == "answering").then_some(()));
     assert!(browser.text("#faults tbody tr:nth-child(2) td:last-child").contains("running"));
 
-    // A browser that comes late gets what was before.
+    // A browser that comes late receives the earlier points.
     let points = browser.run("return state.points.length").as_u64();
     browser.reload();
     wait_for("the history", || (browser.run("return state.points.length").as_u64() >= points).then_some(()));
@@ -137,7 +138,7 @@ fn a_browser_shows_the_run_as_it_goes_and_its_result() {
     assert_eq!(browser.run(UNTOLD), json!([]));
     assert_readable(&browser, "running");
 
-    // The system's colours, and the switch, which is remembered.
+    // The system's colours, and the switch, whose position is remembered.
     browser.prefer("dark", false);
     let dark = background(&browser);
     browser.prefer("light", true);
@@ -154,13 +155,13 @@ fn a_browser_shows_the_run_as_it_goes_and_its_result() {
     let moving = "return getComputedStyle(document.querySelector('#stages li')).transitionDuration";
     assert_eq!(browser.run(moving), "0s");
 
-    // The keyboard reaches what can be used, in the order of the page, and shows where it is.
+    // The keyboard reaches all controls, in the order of the page, with a visible focus.
     let stops = tab_stops(&browser);
     let names: Vec<&str> = stops.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["theme", "faults-caption", "nodes-caption"]);
     assert!(stops.iter().all(|(_, seen)| *seen), "{stops:?}");
 
-    // The result comes by itself, and to whoever comes after the end.
+    // The result arrives by itself, and also for browsers that come after the end.
     wait_for("the verdict", || browser.text("#phase").starts_with("Finished").then_some(()));
     for _ in 0..2 {
         wait_for("the result", || browser.text("#verdict").contains("The run is valid").then_some(()));
@@ -177,6 +178,6 @@ fn a_browser_shows_the_run_as_it_goes_and_its_result() {
     run.signal("INT");
     let ended = wait_for("the end", || run.0.try_wait().unwrap());
     assert_eq!(ended.code(), Some(0));
-    // What is shown stays.
+    // The page keeps its content.
     assert!(browser.text("#verdict").contains("The run is valid"));
 }

@@ -1,4 +1,5 @@
-//! `--profile`: flame graphs in which the node's own functions can be read, and clear words where there can be none.
+//! `--profile`: flame graphs with readable names of the node's own functions, and clear messages if no profile is
+//! possible.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
@@ -7,14 +8,14 @@ use std::process::Command;
 
 use support::{Lab, Running, bench_command, result};
 
-/// Whether perf can record here; what it records is then asserted, and its absence where it can't.
+/// True if perf can record here; the test then checks its recording, otherwise its refusal.
 fn perf_records() -> bool {
     let tried = Command::new("perf").args(["record", "--quiet", "--output=/dev/null", "--", "true"]).output();
     tried.is_ok_and(|output| output.status.success())
 }
 
 #[test]
-fn processor_time_is_a_flame_graph_of_each_node_or_one_line_says_why_not() {
+fn processor_time_is_a_flame_graph_of_each_node_or_one_line_states_the_reason() {
     let lab = Lab::new(2);
     let mut command = lab.command("--profile --timeout 3 --warm-up-seconds 0 --heartbeat-millis 2");
     let output = Running::start(&mut command).output();

@@ -1,4 +1,4 @@
-//! The rules and the scrape configuration before a real Prometheus, without a run: `promtool` and the targets it makes.
+//! Rules and scrape configuration with a real Prometheus, without a run: `promtool` and its targets.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
@@ -16,8 +16,8 @@ fn promtool(tool: &Path, args: &[&str], file: &Path) -> String {
     text
 }
 
-/// The configuration for a cluster, with pods as the API server would describe them in place of the search for them:
-/// Debian's Prometheus is built without that search.
+/// Configuration for a cluster, with pods as the API server would describe them in place of service discovery, which
+/// Debian's Prometheus is built without.
 fn cluster_with(pods: &[Value], port: u16) -> Value {
     let selected = Pods { namespace: "bench", selector: "app=apollo", port };
     let scraping = Scraping { run: "r1", seconds: 1, rules: "rules.yml", targets: Targets::Pods(selected) };

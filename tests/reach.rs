@@ -1,4 +1,4 @@
-//! Peers that are not reached: the cause is reported, and names are found when they appear.
+//! Unreachable peers: the cause is reported, and names are found when they appear.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
@@ -18,7 +18,7 @@ use apollo_network_benchmark::network::peer_id;
 use serde_json::Value;
 use support::{NODE, Running, free_ports, get, lone_node, node_command, skip, wait_for};
 
-/// A node whose only peer is at this address.
+/// A node with a single peer at this address.
 fn node_with_peer(ports: u16, peer: &str) -> Vec<String> {
     let mut args = lone_node(ports, ports + 1, "");
     *args.last_mut().unwrap() = format!("--bootstrap={peer}");
@@ -31,7 +31,7 @@ fn unreached(port: u16) -> Option<(String, u64)> {
     Some((peer["cause"].as_str()?.to_owned(), peer["node"].as_u64()?))
 }
 
-/// The cause that a node gives in /readyz, and the lines of its log that name it.
+/// Cause that a node reports in /readyz, and the lines of its log that name it.
 fn cause_of(peer: impl Fn(u16) -> String) -> (String, String) {
     let ports = free_ports(4);
     let folder = tempfile::tempdir().unwrap();
@@ -82,7 +82,7 @@ fn the_cause_is_in_readyz_in_the_summary_and_once_in_the_log_at_verbosity_2() {
 fn a_peer_with_another_identity_is_named_as_such() {
     let ports = free_ports(4);
     let other = free_ports(3);
-    // Node 0 of another network listens where node 1 is expected.
+    // Node 0 of another network listens on the address of node 1.
     let args = lone_node(other, ports + 2, "");
     let _impostor = Running::start(node_command().args(args));
     wait_for("the other node", || get(other, "/healthz"));
@@ -93,9 +93,9 @@ fn a_peer_with_another_identity_is_named_as_such() {
 }
 
 #[test]
-fn a_peer_that_says_nothing_has_timed_out() {
+fn a_silent_peer_times_out() {
     let ports = free_ports(4);
-    // The kernel accepts for it, and nobody answers.
+    // The kernel accepts the connection, and nobody answers.
     let silent = TcpListener::bind(("127.0.0.1", ports + 2)).unwrap();
     let peer = format!("/ip4/127.0.0.1/tcp/{}/p2p/{}", ports + 2, peer_id(1));
     let _node = Running::start(node_command().args(node_with_peer(ports, &peer)));
@@ -104,11 +104,11 @@ fn a_peer_that_says_nothing_has_timed_out() {
     drop(silent);
 }
 
-/// Answers every query for an address: there is no such name before `there` is set, then it is 127.0.0.1.
+/// Answers every query for an address: the name does not exist before `there` is set, then it is 127.0.0.1.
 fn name_server(socket: UdpSocket, there: Arc<AtomicBool>, questions: Arc<AtomicUsize>) {
     let mut packet = [0; 512];
     while let Ok((length, from)) = socket.recv_from(&mut packet) {
-        // The question ends after the name's zero byte, with two bytes of type and two of class.
+        // The query ends after the name's zero byte, with two bytes of type and two of class.
         let Some(end) = packet[12..length].iter().position(|byte| *byte == 0).map(|at| 12 + at + 5) else { continue };
         questions.fetch_add(1, Ordering::Relaxed);
         let is_v4 = packet[end - 4..end - 2] == [0, 1];
@@ -157,7 +157,7 @@ fn a_name_that_appears_later_is_found_within_two_seconds() {
     let node = Running::start(command.arg(NODE).args(node_with_peer(ports, &at)));
     let (cause, _) = wait_for("an unknown name", || unreached(ports));
     assert!(cause.starts_with("name unknown"), "{cause}");
-    // A resolver that remembers what is not there would not ask again. Each lookup asks for both kinds of address.
+    // A resolver that caches a missing name would not ask again. Each lookup asks for both kinds of address.
     let before = questions.load(Ordering::Relaxed);
     wait_for("more questions", || (questions.load(Ordering::Relaxed) >= before + 6).then_some(()));
     there.store(true, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! `apollo-bench remote` with real nodes that run already.
+//! `apollo-bench remote` with existing real nodes.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
@@ -13,7 +13,7 @@ use serde_json::Value;
 use support::{Running, bench_command, free_ports, get, node_command, request, result, wait_for};
 use tempfile::TempDir;
 
-/// Nodes that somebody runs, as a service manager does.
+/// Nodes that another program runs, as a service manager does.
 struct Network {
     folder: TempDir,
     ports: u16,
@@ -24,7 +24,7 @@ struct Network {
 const LIGHT: &str = "--mode all --message-size-bytes 500 --heartbeat-millis 20";
 
 impl Network {
-    /// Nodes that wait for their start.
+    /// Starts nodes that wait for their start.
     fn start(num_nodes: u16, args: &str) -> Self {
         let mut network = Self::none(num_nodes);
         for id in 0..num_nodes {
@@ -34,7 +34,7 @@ impl Network {
         network
     }
 
-    /// Room for nodes, and none yet.
+    /// Reserves ports for nodes, and starts none.
     fn none(num_nodes: u16) -> Self {
         let ports = free_ports(3 * num_nodes);
         Self { folder: tempfile::tempdir().unwrap(), ports, num_nodes, nodes: vec![] }
@@ -66,7 +66,7 @@ impl Network {
         self.folder.path().join("run")
     }
 
-    /// The command over all nodes, with its folder.
+    /// Command over all nodes, with its folder.
     fn remote(&self, args: &str) -> Command {
         let endpoints: Vec<String> = (0..self.num_nodes).map(|id| self.endpoint(id)).collect();
         let mut command = self.remote_over(&endpoints.join(","), args);
@@ -96,7 +96,7 @@ impl Network {
         wait_for("the end of the window", || (self.summary(id)?["phase"] == "draining").then_some(()));
     }
 
-    /// All nodes end by themselves, in order.
+    /// Checks that all nodes end by themselves, in order.
     fn assert_ended(self) {
         for node in self.nodes {
             assert_eq!(node.output().status.code(), Some(0));
@@ -114,7 +114,7 @@ fn assert_exact(exit: Option<i32>, run: &Value) {
     support::assert_all_delivered(run);
 }
 
-/// The one line of an error, with its exit code.
+/// The only line of an error, with its exit code.
 fn refusal(output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{text}");
@@ -144,7 +144,7 @@ fn a_run_over_nodes_that_run_already_is_exact_and_leaves_the_folder_of_any_run()
     assert_eq!(manifest["arguments"]["timeout"], 2);
     assert_eq!(read("nodes/node-2.json")["node"], 2);
     assert!(network.output().join("timeseries.jsonl").is_file());
-    // All on this host: one clock, and nothing to say about it.
+    // All nodes on this host have one clock, which causes no warning.
     assert_eq!(summary["clocks"]["worst"], Value::Null);
     assert_eq!(summary["clocks"]["nodes"][2]["clock_of"], 0);
     network.assert_ended();
@@ -175,7 +175,7 @@ fn a_run_that_one_process_begins_another_collects_and_a_third_gets_the_same() {
 }
 
 #[test]
-fn after_ctrl_c_the_nodes_go_on_and_the_same_command_collects_the_run() {
+fn after_ctrl_c_the_nodes_continue_and_the_same_command_collects_the_run() {
     let network = Network::start(2, LIGHT);
     let first = Running::start(&mut network.remote("--timeout 8 --warm-up-seconds 0"));
     network.wait_until_measuring(0);
@@ -184,7 +184,7 @@ fn after_ctrl_c_the_nodes_go_on_and_the_same_command_collects_the_run() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
     let last = said.lines().last().unwrap();
-    assert!(last.starts_with("error: interrupted; the nodes go on: collect the run with "), "{said}");
+    assert!(last.starts_with("error: interrupted; the nodes continue: collect the run with "), "{said}");
     assert!(!network.output().join("summary.json").exists());
     let (exit, summary) = run(&mut network.remote("--json"));
     assert_exact(exit, &summary);
@@ -198,7 +198,7 @@ fn nodes_that_make_no_network_are_refused_in_one_line_that_names_them() {
     let two = format!("{},{}", network.endpoint(0), network.endpoint(2));
     let line = refusal(&network.remote_over(&two, "").output().unwrap());
     assert!(line.contains("has 3 nodes") && line.ends_with("are missing: 1"), "{line}");
-    // A name for the same place.
+    // Another name for the same endpoint.
     let twice = format!("{},localhost:{}", network.endpoint(0), network.ports);
     let line = refusal(&network.remote_over(&twice, "").output().unwrap());
     assert!(line.contains("node 0 answers at two endpoints"), "{line}");
@@ -242,7 +242,7 @@ fn a_node_that_is_killed_in_the_window_makes_the_run_invalid_and_the_others_rows
 }
 
 #[test]
-fn a_node_that_was_started_afresh_in_the_window_is_named() {
+fn a_node_that_was_restarted_in_the_window_is_named() {
     let mut network = Network::start(2, LIGHT);
     let first = Running::start(&mut network.remote("--json --timeout 60 --warm-up-seconds 0"));
     network.wait_until_measuring(1);
@@ -250,7 +250,7 @@ fn a_node_that_was_started_afresh_in_the_window_is_named() {
     network.nodes.push(network.node(1, &format!("--controlled {LIGHT}")));
     let (exit, summary) = result(first.output());
     assert_eq!(exit, Some(1));
-    assert!(reason(&summary).starts_with("node 1 was started afresh during the run"), "{summary:#}");
+    assert!(reason(&summary).starts_with("node 1 was restarted during the run"), "{summary:#}");
     assert_eq!(summary["nodes"].as_array().unwrap().len(), 2, "what it had said before is kept: {summary:#}");
 }
 
@@ -269,7 +269,7 @@ fn of_a_run_that_has_lost_a_node_the_others_counts_are_still_collected() {
 }
 
 #[test]
-fn links_are_measured_where_the_flags_say_what_they_should_be() {
+fn links_are_measured_if_flags_set_their_shapes() {
     let network = Network::none(2);
     let with_probes = |network: &Network| {
         let ports = network.ports + 2 * network.num_nodes;
@@ -277,7 +277,7 @@ fn links_are_measured_where_the_flags_say_what_they_should_be() {
         (0..2).map(node).collect()
     };
     let network = Network { nodes: with_probes(&network), ..network };
-    // The loopback takes no 50 ms: nothing is sent, and the nodes can be given a start still.
+    // The loopback has no latency of 50 ms: nothing is sent, and the nodes can still receive a start.
     let args = "--json --timeout 1 --warm-up-seconds 0 --link-probe-seconds 1";
     let (exit, summary) = run(&mut network.remote(&format!("{args} --latency 50")));
     assert_eq!(exit, Some(1));
@@ -285,7 +285,7 @@ fn links_are_measured_where_the_flags_say_what_they_should_be() {
     assert_eq!(summary["totals"]["sent"], 0);
     assert_eq!(network.summary(0).unwrap()["start"], Value::Null);
 
-    // It is within the tolerance of a little. Measured by the one process before, by the other after.
+    // A small latency is within the tolerance. One process measures before the window, another after it.
     let output = network.folder.path().join("second");
     let little = "--timeout 1 --warm-up-seconds 0 --link-probe-seconds 1 --latency 0.5 --tolerance-millis 500";
     let endpoints = format!("{},{}", network.endpoint(0), network.endpoint(1));
@@ -303,7 +303,7 @@ fn links_are_measured_where_the_flags_say_what_they_should_be() {
     network.assert_ended();
 }
 
-/// The error after lines that tell what is going on.
+/// Error after lines of progress.
 fn refusal_at_the_end(output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{text}");
@@ -340,7 +340,7 @@ fn trials_of_mode_explore_are_collected_also_when_they_are_over() {
 }
 
 #[test]
-fn a_controlled_node_that_is_told_to_end_writes_its_summary_and_exits_with_0() {
+fn a_controlled_node_that_is_requested_to_end_writes_its_summary_and_exits_with_0() {
     let mut network = Network::none(1);
     let file = network.folder.path().join("node.json");
     network.nodes = vec![network.node(0, &format!("--controlled {LIGHT} --summary {}", file.display()))];

@@ -1,4 +1,5 @@
-//! The list of files that Nix hands to the build, `nix/sources.json`, has every file that the build and the tests read.
+//! The list of files that Nix passes to the build, `nix/sources.json`, contains every file that the build and the tests
+//! read.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
@@ -21,14 +22,14 @@ fn sources() -> Sources {
     serde_json::from_str(&fs::read_to_string(Path::new(ROOT).join("nix/sources.json")).unwrap()).unwrap()
 }
 
-/// Whether the file, or a folder that it is in, is in the list.
+/// True if the list contains the file, or a folder around it.
 fn has(list: &[PathBuf], file: &Path) -> bool {
     list.iter().any(|entry| file.starts_with(entry))
 }
 
-/// The files of this project that the compiler has read for one of its crates, as it has noted them itself.
+/// Files of this project that the compiler has read for one of its crates, as its own notes list them.
 fn read_by_the_compiler(crates: impl Fn(&str) -> bool) -> BTreeSet<PathBuf> {
-    // This test's own program lies among what the compiler has made.
+    // The program of this test is in the same folder as the compiler's notes.
     let folder = std::env::current_exe().unwrap().parent().unwrap().to_owned();
     let notes = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
     let of_crate = |path: &PathBuf| {
@@ -38,7 +39,7 @@ fn read_by_the_compiler(crates: impl Fn(&str) -> bool) -> BTreeSet<PathBuf> {
     let mut files = BTreeSet::new();
     for note in notes.filter(of_crate) {
         for line in fs::read_to_string(&note).unwrap().lines() {
-            // `file:` for each of them; those of an earlier build may be gone.
+            // A line `file:` for each of them; files of an earlier build may no longer exist.
             let Some(file) = line.strip_suffix(':').map(PathBuf::from) else { continue };
             let file = file.strip_prefix(ROOT).map(Path::to_owned).unwrap_or(file);
             if file.is_relative() && !file.starts_with("target") && Path::new(ROOT).join(&file).is_file() {
@@ -49,7 +50,7 @@ fn read_by_the_compiler(crates: impl Fn(&str) -> bool) -> BTreeSet<PathBuf> {
     files
 }
 
-/// Paths that the sources name by the folder of the project, in the files below `folder`.
+/// Paths that the sources name relative to the project's folder, in the files below `folder`.
 fn named_in(folder: &Path, named: &mut BTreeSet<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
         if entry.is_dir() {
@@ -63,19 +64,19 @@ fn named_in(folder: &Path, named: &mut BTreeSet<PathBuf>) {
 }
 
 #[test]
-fn what_the_programs_are_compiled_of_is_in_the_list() {
+fn every_source_of_the_programs_is_in_the_list() {
     let programs = ["apollo_network_benchmark", "apollo_bench", "broadcast_network_stress_test_node"];
     let read = read_by_the_compiler(|name| programs.contains(&name));
     assert!(read.contains(Path::new("src/lib.rs")), "{read:?}");
     assert!(read.contains(Path::new("src/live/page.html")), "what is included counts: {read:?}");
-    // Clippy notes its settings among the rest.
+    // Clippy notes its settings too.
     let build = |file: &&PathBuf| has(&sources().build, file) || file.as_path() == Path::new("clippy.toml");
     let missing: Vec<_> = read.iter().filter(|file| !build(file)).collect();
     assert!(missing.is_empty(), "not in nix/sources.json: {missing:?}");
 }
 
 #[test]
-fn what_the_tests_are_compiled_of_and_name_is_in_the_list() {
+fn every_source_and_path_of_the_tests_is_in_the_list() {
     let list = sources();
     let all = [list.build, list.checks].concat();
     let mut read = read_by_the_compiler(|_| true);
@@ -88,7 +89,7 @@ fn what_the_tests_are_compiled_of_and_name_is_in_the_list() {
 }
 
 #[test]
-fn what_is_in_the_list_is_there() {
+fn every_entry_of_the_list_exists() {
     let list = sources();
     for entry in list.build.iter().chain(&list.checks) {
         assert!(Path::new(ROOT).join(entry).exists(), "{} is in nix/sources.json", entry.display());

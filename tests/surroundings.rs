@@ -1,4 +1,4 @@
-//! A run and its surroundings: readers, terminals and disks that go away, paths that are not text, and other runs.
+//! A run and its surroundings: readers, terminals and disks that disappear, paths that are not text, and other runs.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
@@ -40,7 +40,7 @@ fn odd(name: &str) -> OsString {
     OsStr::from_bytes(&bytes).to_owned()
 }
 
-/// The reason of a run that was asked to end.
+/// Checks the reason of a run that was asked to end.
 fn assert_interrupted(folder: &Path, reason: &str) {
     let run = summary(folder);
     assert_eq!(run["verdict"]["reasons"][0], reason, "{run:#}");
@@ -70,7 +70,7 @@ fn a_full_disk_under_standard_error_changes_nothing() {
 }
 
 #[test]
-fn a_result_that_cannot_be_printed_whole_is_a_failure_and_is_kept_in_the_folder() {
+fn a_result_that_cannot_be_printed_completely_is_a_failure_and_is_kept_in_the_folder() {
     let lab = Lab::new(2);
     let output = lab.command(SHORT).stdout(full()).stderr(Stdio::piped()).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
@@ -79,7 +79,7 @@ fn a_result_that_cannot_be_printed_whole_is_a_failure_and_is_kept_in_the_folder(
 }
 
 #[test]
-fn whatever_is_asked_for_is_printed_whole_or_fails_in_one_line() {
+fn a_requested_output_is_printed_completely_or_fails_in_one_line() {
     let digest = format!("registry/bench@sha256:{}", "a".repeat(64));
     let manifests = ["cluster", "manifests", "--grafana-secret=x", "--image", &digest];
     let commands: [&[&str]; 6] =
@@ -106,7 +106,7 @@ fn whatever_is_asked_for_is_printed_whole_or_fails_in_one_line() {
 fn a_reader_that_no_longer_reads_does_not_stop_a_run() {
     let lab = Lab::new(2);
     let mut run = Running::start(&mut lab.command(SHORT));
-    // A pipe whose reader is there and whose room is used up.
+    // A pipe that has a reader and no room.
     let path = format!("/proc/{}/fd/2", run.id());
     let mut pipe = File::options().write(true).custom_flags(nix::fcntl::OFlag::O_NONBLOCK.bits()).open(path).unwrap();
     while std::io::Write::write(&mut pipe, &[b'.'; 4096]).is_ok() {}
@@ -183,7 +183,7 @@ fn a_hang_up_ends_a_node_in_order_with_its_summary() {
 }
 
 #[test]
-fn a_node_goes_on_when_its_log_cannot_be_written() {
+fn a_node_continues_when_its_log_cannot_be_written() {
     let port = free_ports(3);
     let mut command = Command::new(NODE);
     let mut words = lone_node(port, port + 1, "");
@@ -223,7 +223,7 @@ fn paths_that_are_not_text_work() {
 
     let image =
         Command::new(&own).args(["image", "--json", "--output"]).arg(place.join(odd("image"))).output().unwrap();
-    // Without tc and ip there is none.
+    // Without tc and ip no image is built.
     if image.status.success() {
         let told: Value = serde_json::from_slice(&image.stdout).unwrap();
         assert!(told["archive"].as_str().unwrap().ends_with("image\u{fffd}/image.tar"), "{told:#}");
@@ -291,7 +291,7 @@ fn a_runner_that_was_killed_holds_no_folder() {
 }
 
 #[test]
-fn what_a_node_program_has_started_does_not_hold_the_ports_of_the_next_run() {
+fn a_program_started_by_a_node_does_not_hold_the_ports_of_the_next_run() {
     let lab = Lab::new(2);
     let wrapper = lab.folder.path().join("wrapper");
     fs::write(&wrapper, format!("#!/bin/sh\n'{NODE}' \"$@\" &\nwait\n")).unwrap();
@@ -304,7 +304,7 @@ fn what_a_node_program_has_started_does_not_hold_the_ports_of_the_next_run() {
     fs::remove_dir_all(lab.output()).unwrap();
     let next = lab.command(SHORT).output().unwrap();
     assert_eq!(next.status.code(), Some(0), "{}", words(&next));
-    assert!(words(&next).contains("killed what a run that was killed has left"), "{}", words(&next));
+    assert!(words(&next).contains("killed the remains of a killed run"), "{}", words(&next));
     assert!(processes.iter().all(|process| !lives(*process)));
 }
 
@@ -313,7 +313,7 @@ fn no_half_written_file_stays() {
     let lab = Lab::new(2);
     let run = Running::start(&mut lab.command(SHORT));
     lab.processes();
-    // As a writer leaves it that is killed.
+    // Files of a killed writer.
     let left = ["summary.json.partial", "nodes/node-0.json.partial"].map(|name| lab.output().join(name));
     for path in &left {
         fs::write(path, "{").unwrap();
@@ -321,7 +321,7 @@ fn no_half_written_file_stays() {
     assert_eq!(run.output().status.code(), Some(0));
     assert!(left.iter().all(|path| !path.exists()));
 
-    // A file can't take the place of a folder.
+    // A file can't replace a folder.
     let (port, taken) = (free_ports(3), lab.folder.path().join("taken"));
     fs::create_dir(&taken).unwrap();
     let mut command = Command::new(NODE);
@@ -365,7 +365,7 @@ fn a_disk_that_is_full_in_the_middle_of_a_run_costs_no_result() {
 }
 
 #[test]
-fn what_watches_a_run_is_told_in_files_that_nobody_else_reads() {
+fn the_configuration_of_the_monitoring_is_in_private_files() {
     if program("prometheus").is_none() {
         return;
     }

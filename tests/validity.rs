@@ -1,4 +1,4 @@
-//! What makes a run invalid, by name, though every node did its work: clocks that are set, programs that are replaced.
+//! Reasons that make a run invalid although every node did its work: clocks that were set, programs that were replaced.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
@@ -13,7 +13,7 @@ use std::{
 use serde_json::Value;
 use support::{Lab, NODE, Running, lives, result, skip, wait_for};
 
-/// The library that shows programs another wall clock, and leaves the monotonic one alone.
+/// Library that shows programs another wall clock, and does not change the monotonic one.
 fn faketime() -> Option<PathBuf> {
     let folders = fs::read_dir("/usr/lib").into_iter().flatten().flatten();
     let mut libraries = folders.map(|folder| folder.path().join("faketime/libfaketimeMT.so.1"));
@@ -24,7 +24,7 @@ fn faketime() -> Option<PathBuf> {
     found
 }
 
-/// A wall clock that is a file.
+/// A wall clock in a file.
 struct WallClock {
     file: PathBuf,
     library: PathBuf,
@@ -65,8 +65,8 @@ fn reasons(run: &Value) -> Vec<&str> {
 
 const LOAD: &str = "--mode all --heartbeat-millis 20 --timeout 4 --warm-up-seconds 0";
 
-/// Runs a network of which `command` shows some the clock, sets that by `offset` in the middle of the window, and expects
-/// that `who` is named, and that the schedule and the delays are those of a clock that was left alone.
+/// Runs a network in which `command` shows some processes the clock, sets it by `offset` in the middle of the window,
+/// and checks that `who` is named, and that the schedule and the delays are unaffected.
 fn assert_set_clock_is_named(lab: &Lab, clock: &WallClock, mut command: Command, offset: &str, who: &str) {
     let run = Running::start(&mut command);
     lab.wait_until_measuring(1);
@@ -129,7 +129,7 @@ fn a_clock_that_is_set_for_the_runner_during_the_run_is_named() {
     }
 }
 
-/// Starts a network of copies of the node's program, and once node 1 was killed, does `replace` to the copy.
+/// Starts a network of copies of the node's program, and applies `replace` to the copy after node 1 was killed.
 fn with_a_replaced_program(replace: impl FnOnce(&Path)) -> (Option<i32>, Value) {
     let lab = Lab::new(2);
     let binary = lab.folder.path().join("node");

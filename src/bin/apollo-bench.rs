@@ -1,4 +1,4 @@
-//! The lab: runs networks of benchmark nodes and reports what they did.
+//! The runner: runs networks of benchmark nodes and reports their results.
 
 use std::process::ExitCode;
 

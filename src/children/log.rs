@@ -1,4 +1,4 @@
-//! The log of a child, as far as a failure shows it.
+//! Log of a child, as far as the report of a failure shows it.
 
 use std::{
     fs::{self, File},
@@ -6,11 +6,12 @@ use std::{
     path::Path,
 };
 
-/// Last lines of a log that are shown when its program fails, and the maximum number of bytes that are read for them.
+/// Number of last lines of a log that are shown if its program fails, and the maximum number of bytes that are read for
+/// them.
 const LOG_LINES: usize = 10;
 const LOG_TAIL: u64 = 16 << 10;
 
-/// The last lines of a log, as the end of a line that reports a failure.
+/// Last lines of a log, as the end of a line that reports a failure.
 pub(crate) fn log_tail(path: &Path) -> String {
     let read = || -> io::Result<String> {
         let mut file = File::open(path)?;

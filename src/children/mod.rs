@@ -1,4 +1,4 @@
-//! Programs that this one starts, and that must not outlive it.
+//! Programs that this program starts, and that must not outlive it.
 
 mod log;
 mod runner;

@@ -1,4 +1,4 @@
-//! Runners, known among all processes of a machine, and what those that were killed have left.
+//! Identification of runners among all processes of a machine, and of the remains of killed runners.
 
 use std::fs;
 
@@ -9,19 +9,20 @@ use nix::{
 };
 use tokio::process::Command;
 
-/// Variable of all programs that a runner starts and that must not outlive it: the runner.
+/// Variable in the environment of all programs that a runner starts and that must not outlive it; its value names the
+/// runner.
 const VARIABLE: &str = "APOLLO_BENCH_RUNNER";
 
-/// Marks what is started as this runner's.
+/// Marks a command as started by this runner.
 pub(crate) fn mark(command: &mut Command) {
-    // Without the mark it is only not found after this process was killed.
+    // Without the mark, the program can't be found after this process was killed; it works otherwise.
     if let Ok(runner) = Runner::this() {
         command.env(VARIABLE, runner.to_string());
     }
 }
 
-/// Kills the programs of runners that no longer live, as far as this user may: the kernel kills what a runner itself has
-/// started, but not what such a program has started in its turn. Gives their number.
+/// Kills the programs of runners that no longer live, as far as this user may: the kernel kills the programs that a
+/// runner itself has started, but not those that such a program has started. Returns their number.
 pub(crate) fn kill_orphans() -> usize {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let processes = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
@@ -35,12 +36,12 @@ pub(crate) fn kill_orphans() -> usize {
     orphans.filter(|process| kill(Pid::from_raw(*process), Signal::SIGKILL).is_ok()).count()
 }
 
-/// A process, told from all others of this machine that had or will have its number.
+/// A process, distinguished from all earlier and later processes with its number on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Runner {
     process: i32,
     started: u64,
-    /// Numbers of processes are those of a namespace.
+    /// Namespace to which the process number belongs.
     namespace: String,
 }
 
@@ -48,8 +49,8 @@ impl Runner {
     /// This process.
     pub(crate) fn this() -> Result<Self, String> {
         let process = Pid::this().as_raw();
-        let started = started(process).ok_or("/proc does not tell when this process was started")?;
-        let namespace = namespace().ok_or("/proc does not tell the namespace of this process")?;
+        let started = started(process).ok_or("/proc does not show the start of this process")?;
+        let namespace = namespace().ok_or("/proc does not show the namespace of this process")?;
         Ok(Self { process, started, namespace })
     }
 
@@ -59,14 +60,14 @@ impl Runner {
         Some(Self { process, started, namespace: parts.next()?.to_owned() })
     }
 
-    /// Whether it lives, as far as can be told from here.
+    /// True if it may be alive, as far as this process can see.
     pub(crate) fn may_live(&self) -> bool {
         if namespace().as_ref() != Some(&self.namespace) {
             return true;
         }
         match started(self.process) {
             Some(started) => started == self.started,
-            // A host may hide the processes of others.
+            // A host may hide the processes of other users.
             None => kill(Pid::from_raw(self.process), None) == Err(Errno::EPERM),
         }
     }
@@ -78,7 +79,8 @@ impl std::fmt::Display for Runner {
     }
 }
 
-/// When a process was started, in ticks of the clock since the machine was; none if it is not there or has ended.
+/// Start of a process, in ticks of the clock since the machine was started; none if the process does not exist or has
+/// ended.
 fn started(process: i32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     let fields: Vec<&str> = stat.rsplit(')').next()?.split_whitespace().collect();
@@ -105,7 +107,7 @@ mod tests {
         assert_eq!(Runner::parse(&this.to_string()), Some(this.clone()));
         assert!(this.may_live());
         assert!(!Runner { started: this.started + 1, ..this.clone() }.may_live());
-        // Of another namespace nothing is known.
+        // Nothing is known of another namespace.
         assert!(Runner { started: 1, namespace: "1".into(), ..this.clone() }.may_live());
         let mut ended = Command::new("true").spawn().unwrap();
         let process = i32::try_from(ended.id()).unwrap();

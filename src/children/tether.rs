@@ -10,8 +10,8 @@ use tokio::process::{Child, Command};
 
 use super::runner::mark;
 
-/// Makes a program end with this process, however that ends; Ctrl-C at the terminal goes to the runner alone, which ends
-/// the others in order.
+/// Makes a program end with this process, after any end of it; Ctrl-C at the terminal goes to the runner alone, which
+/// ends the others in order.
 pub(crate) fn tether(command: &mut Command) {
     command.kill_on_drop(true).process_group(0);
     mark(command);
@@ -30,11 +30,11 @@ fn die_with_parent(command: &mut Command) {
     unsafe { command.pre_exec(setup) };
 }
 
-/// Sends a signal to a child and whatever it has started.
+/// Sends a signal to a child and everything that it has started.
 pub(crate) fn kill_group(child: &Child, signal: Signal) {
     if let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) {
-        // To its whole group, should the program be a wrapper that starts the node. It may have ended meanwhile; as its
-        // parent has not waited for it, the id is still its own.
+        // The signal goes to the whole group, because the program may be a wrapper that starts the node. The group may
+        // have ended meanwhile; its parent has not waited for it, so the id is still its own.
         let _ = killpg(Pid::from_raw(pid), signal);
     }
 }

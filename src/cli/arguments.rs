@@ -13,7 +13,7 @@ use crate::{
     paths::as_text_if_given,
 };
 
-/// Where the nodes of a run live.
+/// Deployments on this machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Backend {
@@ -38,13 +38,13 @@ pub(super) struct LocalArgs {
     /// Run the nodes in Docker containers; the same as --backend docker
     #[arg(long, conflicts_with = "backend")]
     pub(super) docker: bool,
-    /// Port for HTTP of node 0; node i listens on this port plus i
+    /// HTTP port of node 0; node i listens on this port plus i
     #[arg(long, value_name = "PORT", default_value_t = 2000)]
     pub(super) base_metric_port: u16,
-    /// Port for peers of node 0; node i listens on this port plus i
+    /// Port of node 0 for its peers; node i listens on this port plus i
     #[arg(long, value_name = "PORT", default_value_t = 10_000)]
     pub(super) base_p2p_port: u16,
-    /// Program to run as a node, in place of the one built into this one
+    /// Program to run as a node, instead of the node in this program
     #[arg(long, value_name = "PATH")]
     #[serde(serialize_with = "as_text_if_given")]
     pub(super) node_binary: Option<PathBuf>,
@@ -65,13 +65,13 @@ pub(super) struct LocalArgs {
     pub(super) observe: ObserveArgs,
 }
 
-/// How the result is printed.
+/// Parts of the printed result.
 #[derive(Clone, Copy, Debug, Default, Args, Serialize)]
 pub(super) struct PrintArgs {
-    /// Print a line for each link that was shaped: what was asked for, what was measured
+    /// Print a line for each shaped link, with its configured and its measured shape
     #[arg(long)]
     pub(super) per_link: bool,
-    /// Print a line for each node too
+    /// Print a line for each node
     #[arg(long)]
     pub(super) per_node: bool,
     /// Print the result as JSON (the same as summary.json)
@@ -79,35 +79,35 @@ pub(super) struct PrintArgs {
     pub(super) json: bool,
 }
 
-/// Where the nodes' time and memory go.
+/// Profiles of the nodes.
 #[derive(Clone, Debug, Args, Serialize)]
 #[command(next_help_heading = "Profiles")]
 pub(super) struct ProfileArgs {
-    /// Profile every node; the profiles are in the folder of the run
+    /// Profile every node; the profiles are in the run folder
     #[arg(long)]
     pub(super) profile: bool,
-    /// What is profiled
+    /// Subject of the profile
     #[arg(long, value_enum, default_value = "cpu", requires = "profile")]
     pub(super) profile_mode: ProfileMode,
 }
 
-/// How a run is watched.
+/// Live page and monitoring of a run.
 #[derive(Clone, Debug, Default, Args, Serialize)]
 #[command(next_help_heading = "Watching")]
 pub(super) struct LiveArgs {
-    /// Show the run on a page of its own while it goes, on 127.0.0.1
+    /// Show the run on a live page on 127.0.0.1
     #[arg(long)]
     pub(super) live: bool,
-    /// Port of that page; 0 for a free one
+    /// Port of the live page; 0 for a free port
     #[arg(long, value_name = "PORT", default_value_t = 8080, requires = "live")]
     pub(super) live_port: u16,
-    /// Keep what shows the run, of --live and --observe, up after it, until Ctrl-C
+    /// Keep the live page (--live) and the monitoring (--observe) up after the run, until Ctrl-C
     #[arg(long)]
     pub(super) keep_open: bool,
 }
 
 impl LiveArgs {
-    /// Port of the live page, if there is one. Checked against the flags of what else shows the run.
+    /// Port of the live page, if requested. Checked against the ports of the monitoring.
     pub(super) fn port(&self, observe: &ObserveArgs) -> Result<Option<u16>, UsageError> {
         if self.keep_open && !observe.observe && !self.live {
             return Err(UsageError("--keep-open needs something to keep open: add --live or --observe".into()));

@@ -7,13 +7,13 @@ use clap::{Command, Parser, error::ErrorKind};
 use super::error::CliError;
 use crate::terminal::{say_styled, tell};
 
-/// Version, revision and date of the sources, as far as the build knew them.
+/// Version, revision and date of the sources, if the build knew them.
 pub(super) const VERSION: &str = env!("APOLLO_BENCH_VERSION");
 
 /// Writes a man page for each command and subcommand.
 ///
 /// # Errors
-/// When a file can't be written.
+/// Fails if a file can't be written.
 pub(super) fn write_man_pages(folder: &Path, commands: impl IntoIterator<Item = Command>) -> Result<(), CliError> {
     let write = || {
         create_dir_all(folder)?;
@@ -22,11 +22,11 @@ pub(super) fn write_man_pages(folder: &Path, commands: impl IntoIterator<Item = 
     write().map_err(|error: std::io::Error| CliError::Usage(format!("{}: {error}", folder.display())))
 }
 
-/// Reads the command line; `changed` gets the command before. Help and version that were asked for are printed: then there
-/// is nothing more to do.
+/// Reads the command line; `changed` can change the command before. Prints a requested help or version, after which
+/// nothing more has to be done.
 ///
 /// # Errors
-/// What is wrong with it, in one line.
+/// One line that names the invalid argument.
 pub(super) fn parse<C: Parser>(changed: impl FnOnce(Command) -> Command) -> Result<Option<C>, CliError> {
     parse_words(std::env::args_os(), changed)
 }
@@ -34,7 +34,7 @@ pub(super) fn parse<C: Parser>(changed: impl FnOnce(Command) -> Command) -> Resu
 /// Reads these words as a command line.
 ///
 /// # Errors
-/// As [`parse`].
+/// The same as [`parse`].
 pub(super) fn parse_words<C: Parser>(
     words: impl IntoIterator<Item = OsString>,
     changed: impl FnOnce(Command) -> Command,
@@ -57,10 +57,11 @@ pub(super) fn parse_words<C: Parser>(
     }
 }
 
-/// What clap says over several lines, up to its usage, in one.
+/// Message of clap in one line, up to its usage.
 fn one_line(text: &str) -> String {
-    let said = text.split("\n\nUsage:").next().unwrap_or(text).split("\n\nFor more information").next().unwrap_or(text);
-    let words: Vec<&str> = said.trim_start_matches("error:").split_whitespace().collect();
+    let error =
+        text.split("\n\nUsage:").next().unwrap_or(text).split("\n\nFor more information").next().unwrap_or(text);
+    let words: Vec<&str> = error.trim_start_matches("error:").split_whitespace().collect();
     format!("{} (see --help)", words.join(" "))
 }
 

@@ -1,4 +1,4 @@
-//! Why a command did not do what it was asked for, and the exit code of that.
+//! Errors of commands, and their exit codes.
 
 use std::process::ExitCode;
 
@@ -11,27 +11,27 @@ use crate::{
     terminal::{self, tell},
 };
 
-/// Exit code of arguments that can't work, and of a command that can't be carried out here.
+/// Exit code of invalid arguments, and of a command that can't be carried out here.
 const BAD_USAGE: u8 = 2;
 
-/// Exit code of a failure, and of a run that is not valid.
+/// Exit code of a failure, and of an invalid run.
 const FAILED: u8 = 1;
 
-/// Why a command ends with another exit code than 0.
+/// Reason why a command ends with another exit code than 0.
 #[derive(Debug)]
 pub(super) enum CliError {
-    /// The arguments can't work, or something is missing that the user can fix.
+    /// The arguments are invalid, or something is missing that the user can fix.
     Usage(String),
-    /// It should have worked.
+    /// An operation failed that should work.
     Failed(String),
-    /// The run is not valid; its result is printed, with the reasons.
+    /// The run is invalid; its result is printed, with the reasons.
     Invalid,
     /// No command was given; the help is printed.
     NoCommand,
 }
 
 impl CliError {
-    /// The exit code of a command, whose error is printed.
+    /// Exit code of a command, whose error is printed.
     pub(super) fn exit(result: Result<(), Self>) -> ExitCode {
         let Err(error) = result else { return terminal::exit_code(ExitCode::SUCCESS) };
         if let Self::Usage(line) | Self::Failed(line) = &error {
@@ -86,7 +86,7 @@ impl From<KubernetesError> for CliError {
     }
 }
 
-/// A file that can't be written; a folder that can't be taken is bad usage, which its caller says.
+/// Error of a file that can't be written. A folder that can't be used is bad usage, which the caller decides.
 impl From<FolderError> for CliError {
     fn from(error: FolderError) -> Self {
         Self::Failed(error.to_string())

@@ -16,13 +16,13 @@ use crate::{
 pub(super) struct ImageArgs {
     /// Folder of the image: an OCI image layout, with the archive for `docker load` in it as image.tar
     ///
-    /// New, empty, or one of an earlier image, which is replaced.
+    /// The folder must be new, empty, or that of an earlier image, which is replaced.
     #[arg(long, value_name = "DIR", default_value = "apollo-network-benchmark-image")]
     pub(super) output: PathBuf,
     /// Name of the image [default: apollo-network-benchmark: and the first 12 digits of its id]
     #[arg(long, value_name = "NAME")]
     pub(super) tag: Option<String>,
-    /// Load it into Docker
+    /// Load the image into Docker
     #[arg(long)]
     pub(super) load: bool,
     /// Print name, digests, sizes and paths as JSON
@@ -30,16 +30,16 @@ pub(super) struct ImageArgs {
     pub(super) json: bool,
 }
 
-/// What is printed as JSON.
+/// JSON output.
 #[derive(Serialize)]
 struct Report<'a> {
     #[serde(flatten)]
     image: &'a BuiltImage,
-    /// The name in Docker, if it was loaded.
+    /// Name in Docker, if the image was loaded.
     loaded: Option<String>,
 }
 
-/// Builds an image and prints what it is.
+/// Builds an image and prints its description.
 pub(super) fn command(args: &ImageArgs) -> Result<(), CliError> {
     let image = build(&ImageRequest { output: args.output.clone(), tag: args.tag.clone() })?;
     let loaded = args.load.then(|| load(&image)).transpose()?;

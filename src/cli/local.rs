@@ -23,7 +23,7 @@ use crate::{
     terminal::tell,
 };
 
-/// Runs a network on this machine and prints what it did.
+/// Runs a network on this machine and prints its result.
 pub(super) fn local(args: &LocalArgs) -> Result<(), CliError> {
     clock::check().map_err(CliError::Failed)?;
     let mut local = LocalRun::new(args)?;
@@ -31,7 +31,7 @@ pub(super) fn local(args: &LocalArgs) -> Result<(), CliError> {
         netns::become_root().map_err(|line| local.not_started(StartError::Usage(line)))?;
     }
     raise_open_files();
-    // One thread, the main one: the nodes are told to die with the thread that started them.
+    // Only the main thread, because the nodes are set up to die with the thread that started them.
     let runtime = runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| CliError::Failed(format!("the runtime does not start: {error}")))?;
     let live = start_live(&local.plan, &local.plan.nodes);
@@ -39,7 +39,7 @@ pub(super) fn local(args: &LocalArgs) -> Result<(), CliError> {
     if let Some(live) = &live {
         tell(&format!("Watch this run at {live}"));
     }
-    // Listens from here on: a Ctrl-C that ends the run ends the page too.
+    // Listens from here on, so that a Ctrl-C that ends the run ends the page too.
     let interrupt = {
         let _inside = runtime.enter();
         Interrupts::new()
@@ -62,7 +62,7 @@ pub(super) fn local(args: &LocalArgs) -> Result<(), CliError> {
         live.end(&run);
     }
     print_run(&run, &local.plan.folder, args.print)?;
-    // Nobody is there who would look at it any longer.
+    // Nobody is left to look at it.
     let ended = [Cause::Terminate, Cause::HangUp].map(Cause::reason);
     let terminated = run.verdict.reasons.iter().any(|reason| ended.contains(reason));
     runtime.block_on(observers.end(local.plan.keep_open && !terminated));
@@ -70,7 +70,7 @@ pub(super) fn local(args: &LocalArgs) -> Result<(), CliError> {
         if let (true, Ok(mut interrupt)) = (local.plan.keep_open, interrupt)
             && interrupt.come().is_none()
         {
-            tell(&format!("The page stays at {live} until Ctrl-C"));
+            tell(&format!("The page stays open at {live} until Ctrl-C"));
             runtime.block_on(interrupt.next());
         }
         live.close();
@@ -78,7 +78,7 @@ pub(super) fn local(args: &LocalArgs) -> Result<(), CliError> {
     verdict(&run)
 }
 
-/// Makes Docker ready, and moves the nodes to the addresses that they have there.
+/// Prepares Docker, and moves the nodes to their addresses there.
 async fn prepare(local: &mut LocalRun) -> Result<docker::Prepared, StartError> {
     let interfaces = local.plan.interfaces();
     let request = docker::Request {

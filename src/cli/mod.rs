@@ -1,6 +1,6 @@
-//! The command lines of both programs: what is given, what is done with it, and the exit code.
+//! Command lines of both programs: their arguments, their commands, and the exit codes.
 //!
-//! Every command returns `Result<(), CliError>`; [`CliError::exit`] alone makes exit codes of it.
+//! Every command returns `Result<(), CliError>`; only `CliError::exit` makes exit codes of it.
 
 mod arguments;
 mod choices;

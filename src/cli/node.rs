@@ -1,4 +1,4 @@
-//! The command that runs a node, alike in both programs.
+//! Command that runs a node, the same in both programs.
 
 use clap::Parser;
 
@@ -17,16 +17,16 @@ Example: the second of two nodes, with every argument that is required
 
 Exit codes: 0 ended by itself, by --timeout or by a signal; 1 failed; 2 bad usage";
 
-/// A node of a libp2p network that broadcasts and receives under load, and counts exactly what came and how late.
+/// A node of a libp2p network that broadcasts and receives under load, and counts messages and delays exactly.
 ///
-/// It connects to its peers, waits until they are ready (or for the start it is given), keeps a fixed sending schedule
-/// and serves its counts at the metric port. SIGTERM, SIGINT, SIGHUP and --timeout end it cleanly.
+/// It connects to its peers, waits until they are ready (or for the start that the runner sends), keeps a fixed sending
+/// schedule and serves its counts on the metric port. SIGTERM, SIGINT, SIGHUP and --timeout end it cleanly.
 #[derive(Debug, Parser)]
 #[command(name = "broadcast_network_stress_test_node", version = VERSION, max_term_width = 120, after_help = EXAMPLE)]
 pub(super) struct NodeCommand {
     #[command(flatten)]
     pub(super) node: NodeFlags,
-    /// Check the arguments against each other, and end: 0 when a node would take them
+    /// Check the arguments against each other, and end; exit code 0 if a node would accept them
     #[arg(long)]
     pub(super) check: bool,
 }

@@ -1,4 +1,4 @@
-//! The node's command line. Each flag can also be given by the environment: `APOLLO_` and its name in capitals.
+//! Command line of the node. The environment can also set each flag: `APOLLO_` and its name in capitals.
 
 use std::{
     net::IpAddr,
@@ -19,7 +19,7 @@ use crate::{
     scenario::{Mode, Protocol, Scenario},
 };
 
-/// Largest configuration that is read, in bytes: the addresses of 100,000 peers are about 10 MB.
+/// Maximum size of a configuration, in bytes: the addresses of 100,000 peers are about 10 MB.
 const FILE_LIMIT: u64 = 64 << 20;
 
 /// The arguments of one node.
@@ -28,7 +28,7 @@ pub(super) struct NodeFlags {
     /// Configuration of this node (TOML): its scenario, id, ports and peers; flags replace single values of it
     #[arg(long, env = "APOLLO_CONFIG", value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
-    /// Text of such a configuration, for containers, which get it by the environment
+    /// Text of such a configuration, for containers, which receive it by the environment
     #[arg(
         long,
         env = "APOLLO_CONFIG_TEXT",
@@ -38,7 +38,7 @@ pub(super) struct NodeFlags {
         conflicts_with = "config"
     )]
     pub(super) config_text: Option<String>,
-    /// Id of this node, from 0: its identity follows from it
+    /// Id of this node, from 0, which determines its identity
     #[arg(long, short_alias = 'i', env = "APOLLO_ID", required_unless_present_any = ["config", "config_text"])]
     pub(super) id: Option<u64>,
     /// Number of nodes in the whole network
@@ -55,7 +55,7 @@ pub(super) struct NodeFlags {
     /// Senders
     #[arg(long, env = "APOLLO_MODE", value_enum, required_unless_present_any = ["config", "config_text"])]
     pub(super) mode: Option<Mode>,
-    /// Protocol by which a broadcast travels
+    /// Protocol of a broadcast
     #[arg(long, env = "APOLLO_NETWORK_PROTOCOL", value_name = "PROTOCOL", value_enum, required_unless_present_any = ["config", "config_text"])]
     pub(super) network_protocol: Option<Protocol>,
     /// Maximum number of messages in each queue between the schedule, the network and a peer
@@ -81,65 +81,68 @@ pub(super) struct NodeFlags {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Control")]
 pub(super) struct ControlFlags {
-    /// Start only when told to, by POST /start at the metric port
+    /// Wait for a start by POST /start on the metric port
     #[arg(long, env = "APOLLO_CONTROLLED", conflicts_with = "start_at_unix_millis")]
     pub(super) controlled: bool,
-    /// File with the secret that a controlled node and its runner share, of 16 to 256 characters; without it the environment
-    /// variable APOLLO_TOKEN has the secret. All but /metrics, /healthz and /readyz is answered only to requests with it
+    /// File with the secret that a controlled node and its runner share, of 16 to 256 characters; without it, the
+    /// environment variable APOLLO_TOKEN has the secret. Requests need it for everything except /metrics, /healthz and
+    /// /readyz
     #[arg(long, env = "APOLLO_TOKEN_FILE", value_name = "FILE")]
     pub(super) token_file: Option<PathBuf>,
-    /// Further names at which the endpoint of a controlled node may be asked, separated by commas. Addresses, localhost, the
-    /// machine's own name and the node's name in --bootstrap always may
+    /// Further host names that requests to a controlled node may use, separated by commas. Addresses, localhost, the
+    /// machine's own name and the node's name in --bootstrap are always permitted
     #[arg(long, env = "APOLLO_HOST_NAMES", value_name = "NAMES", value_delimiter = ',')]
     pub(super) host_names: Option<Vec<String>>,
-    /// Start at this instant, in milliseconds since the Unix epoch; the same for all nodes. Without it and without
+    /// Time of the start, in milliseconds since the Unix epoch; the same for all nodes. Without it and without
     /// --controlled the node starts as soon as it is ready, and turns and trials follow the wall clock
     #[arg(long, env = "APOLLO_START_AT_UNIX_MILLIS", value_name = "MS")]
     pub(super) start_at_unix_millis: Option<u64>,
-    /// Maximum time to wait for the peers before traffic starts all the same, with a warning [default: 60]
+    /// Maximum time to wait for the peers, in seconds; then traffic starts with a warning [default: 60]
     #[arg(long, env = "APOLLO_READY_TIMEOUT_SECONDS", value_name = "S")]
     pub(super) ready_timeout_seconds: Option<u64>,
-    /// Number of the run, the same for all nodes: messages of another run are not counted. 0 takes all [default: 0]
+    /// Number of the run, the same for all nodes: messages of another run are not counted. 0 accepts all messages
+    /// [default: 0]
     #[arg(long, env = "APOLLO_RUN_ID", value_name = "NUMBER")]
     pub(super) run_id: Option<u64>,
-    /// Write the summary to this file, every few seconds and at the end
+    /// File for the summary, written every few seconds and at the end
     #[arg(long, env = "APOLLO_SUMMARY", value_name = "FILE")]
     pub(super) summary: Option<PathBuf>,
-    /// Address that the metric port listens on [default: 0.0.0.0]
+    /// Listening address of the metric port [default: 0.0.0.0]
     #[arg(long, env = "APOLLO_METRIC_ADDRESS", value_name = "IP")]
     pub(super) metric_address: Option<IpAddr>,
-    /// Address that the p2p port listens on [default: 0.0.0.0]
+    /// Listening address of the p2p port [default: 0.0.0.0]
     #[arg(long, env = "APOLLO_P2P_ADDRESS", value_name = "IP")]
     pub(super) p2p_address: Option<IpAddr>,
-    /// Profile this process; the build must have the profiler (features profile-cpu, profile-mem, profile-dhat)
+    /// Profile this process; the build must contain the profiler (features profile-cpu, profile-mem, profile-dhat)
     #[arg(long, env = "APOLLO_PROFILE_MODE", value_enum, requires = "profile_output")]
     pub(super) profile_mode: Option<ProfileMode>,
     /// File for the profile: a flame graph as SVG, or JSON for DHAT's viewer
     #[arg(long, env = "APOLLO_PROFILE_OUTPUT", value_name = "FILE", requires = "profile_mode")]
     pub(super) profile_output: Option<PathBuf>,
-    /// Answer measurements of the links (UDP) at this port of --p2p-address; with --controlled, make them when asked to by
-    /// POST /probe
+    /// UDP port of --p2p-address for measurements of the links: the node answers them, and with --controlled makes them
+    /// on request by POST /probe
     #[arg(long, env = "APOLLO_PROBE_PORT", value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) probe_port: Option<u16>,
-    /// Threads that carry the network [default: as many as there are processors]
+    /// Threads that carry the network [default: the number of processors]
     #[arg(long, env = "APOLLO_WORKER_THREADS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(super) worker_threads: Option<u16>,
-    /// Stop logging after this many MiB [default: 256]
+    /// Maximum size of the log, in MiB; afterwards the node stops logging [default: 256]
     #[arg(long, env = "APOLLO_LOG_LIMIT_MIB", value_name = "MIB")]
     pub(super) log_limit_mib: Option<u64>,
 }
 
-/// The peers of `--bootstrap`; none when the flag is not given.
+/// Peers of `--bootstrap`; none if the flag is not given.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Bootstrap(Option<Vec<PeerAddress>>);
 
-/// The addresses of one occurrence of the flag.
+/// Addresses of one occurrence of the flag.
 fn parse_bootstrap(text: &str) -> Result<Vec<PeerAddress>, String> {
     let parse = |entry: &str| entry.parse().map_err(|error: PeerAddressError| error.to_string());
     text.split(',').map(str::trim).filter(|entry| !entry.is_empty()).map(parse).collect()
 }
 
-// Written out, since an occurrence of the flag may hold no address, one, or several, and all of them make one list.
+// Implemented by hand, because an occurrence of the flag may contain no address, one, or several, and all of them make
+// one list.
 impl Args for Bootstrap {
     fn augment_args(command: Command) -> Command {
         let help = "Addresses of the peers, separated by commas or each with a flag of its own: \
@@ -175,7 +178,7 @@ impl FromArgMatches for Bootstrap {
 }
 
 impl NodeFlags {
-    /// The node's configuration, checked.
+    /// Checked configuration of the node.
     ///
     /// # Errors
     /// One line that names the flag, or the file with line and column.
@@ -213,7 +216,7 @@ impl NodeFlags {
         Ok(config)
     }
 
-    /// The flags that the contract asks for in each mode.
+    /// Flags that the contract requires in each mode.
     fn check_workload(&self) -> Result<(), CliError> {
         let Some(mode) = self.mode else { return Ok(()) };
         let workload = &self.workload;

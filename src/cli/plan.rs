@@ -1,4 +1,4 @@
-//! The plan of a run on this machine, made of its arguments.
+//! Plan of a run on this machine, made of its arguments.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -14,7 +14,7 @@ use crate::{
     access::RunToken,
     clock::unix_nanos,
     deploy::{Capabilities, Need, StartError, check, check_ports, docker, docker::DockerArgs, netns, process, swept},
-    environment::congestion_controls,
+    environment::{self, congestion_controls},
     experiment::{
         LinkProbe, ManifestFacts, Plan, Profiler, Timing, fault_needs, find_profiler, longest_link_probe_seconds,
         profile_of_node, workload_summary,
@@ -24,17 +24,19 @@ use crate::{
     node::{NodeConfig, UsageError, Workload, any_address, log_limit, value_name},
     report::RunFolder,
     scenario::{FaultSchedule, LinkPlan, Scenario, Transport, to_toml},
+    terminal::tell,
 };
 
-/// Most nodes on one machine: their connections grow with the square, and the list of peers must fit a command line.
+/// Maximum number of nodes on one machine: their connections grow with the square, and the list of peers must fit a
+/// command line.
 const MOST_NODES: u64 = 1000;
 
-/// Time that a node lives beyond the longest run: only an orphan that escaped every other end meets it.
+/// Lifetime of a node beyond the longest run: only an orphan that escaped every other end reaches it.
 const NODE_SLACK: u64 = 120;
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-/// Where a node with addresses of its own answers measurements of its links (UDP).
+/// UDP port at which a node with addresses of its own answers measurements of its links.
 const PROBE_PORT: u16 = 9999;
 
 impl Backend {
@@ -51,9 +53,9 @@ impl Backend {
 pub(super) struct LocalRun {
     pub(super) plan: Plan,
     pub(super) backend: Backend,
-    /// The nodes' program; this one by default.
+    /// Program of the nodes; by default this one.
     pub(super) program: Option<PathBuf>,
-    /// How containers are made.
+    /// Flags for the creation of containers.
     pub(super) containers: DockerArgs,
 }
 
@@ -78,6 +80,7 @@ impl LocalRun {
         let share = u16::try_from((processors / num_nodes).clamp(1, 1024)).unwrap_or(1);
         scenario.nodes.worker_threads.get_or_insert(share);
         let workload = Workload::of(&scenario)?;
+        announce_memory(&scenario, &workload);
         let links = scenario.link_plan().map_err(|error| CliError::Usage(error.to_string()))?;
         let faults = scenario.fault_schedule().map_err(|error| CliError::Usage(error.to_string()))?;
         check(args.backend.capabilities(), needs(&args, &scenario, &links, &faults))?;
@@ -87,7 +90,7 @@ impl LocalRun {
         let profiler = profiler.transpose()?;
         let places = places(&args, &scenario)?;
         if let Some(binary) = &mut args.node_binary {
-            // A bare name would be looked for in PATH when it is started.
+            // A bare name would be looked up in PATH at the start.
             *binary = std::fs::canonicalize(&*binary)
                 .map_err(|error| UsageError(format!("--node-binary {}: {error}", binary.display())))?;
         }
@@ -103,7 +106,7 @@ impl LocalRun {
             .map(|place| NodeConfig {
                 id: place.id,
                 metric_port: place.metric_port,
-                // Docker hands on the port of the host's loopback to another address of the container.
+                // Docker forwards the port of the host's loopback to another address of the container.
                 metric_address: if args.backend == Backend::Docker { any_address() } else { LOOPBACK },
                 p2p_port: place.p2p_port,
                 p2p_address: place.ip,
@@ -129,7 +132,7 @@ impl LocalRun {
             node.validate()?;
         }
         let live_port = args.live.port(&args.observe)?;
-        // One in the environment is for whoever wants to ask the nodes, too.
+        // A token in the environment is also known to other programs that send requests to the nodes.
         let token = match RunToken::given(None).map_err(UsageError)? {
             Some(token) => token,
             None => RunToken::random().map_err(|error| UsageError(format!("no random numbers: {error}")))?,
@@ -181,7 +184,7 @@ impl LocalRun {
         Ok(Self { plan, backend: args.backend, program: args.node_binary, containers: args.containers })
     }
 
-    /// Gives every node other addresses, IPv4 and IPv6, before anything has started. The nodes speak IPv4.
+    /// Sets every node's addresses, IPv4 and IPv6, before anything has started. The nodes use IPv4.
     pub(super) fn move_to(&mut self, addresses: &[[IpAddr; 2]]) -> Result<(), UsageError> {
         let plan = &mut self.plan;
         let peers = plan.nodes.iter().zip(addresses);
@@ -196,7 +199,7 @@ impl LocalRun {
         Ok(())
     }
 
-    /// The error of a run whose nodes did not start. Where nothing was started, the folder is not left behind.
+    /// Error of a run whose nodes did not start. If nothing was started, the folder is removed.
     pub(super) fn not_started(&self, error: StartError) -> CliError {
         if matches!(error, StartError::Usage(_)) {
             self.plan.folder.discard();
@@ -205,7 +208,29 @@ impl LocalRun {
     }
 }
 
-/// Puts what repeats the run into its folder, and makes the folders that others write to.
+/// Size of messages above which the memory of the nodes is reported before a run, in bytes.
+const LARGE_MESSAGE: usize = 4 << 20;
+
+/// Reports the maximum memory of the nodes' buffers, if messages are large.
+fn announce_memory(scenario: &Scenario, workload: &Workload) {
+    if workload.first_message_size() <= LARGE_MESSAGE {
+        return;
+    }
+    let all = workload.buffer_bytes(scenario).saturating_mul(scenario.nodes.count);
+    let there =
+        environment::memory_bytes().map_or_else(String::new, |bytes| format!(" of {:.1} GiB", gibibytes(bytes)));
+    tell(&format!(
+        "Message buffers of the {} nodes may take up to {:.1} GiB{there}; gossipsub keeps messages of 5 s beside them",
+        scenario.nodes.count,
+        gibibytes(all)
+    ));
+}
+
+fn gibibytes(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 30)
+}
+
+/// Writes the files that repeat the run into its folder, and makes the folders that others write to.
 fn prepare_folder(
     folder: &RunFolder,
     scenario: &Scenario,
@@ -223,7 +248,7 @@ fn prepare_folder(
     Ok(())
 }
 
-/// The capabilities that the run asks of its deployment.
+/// Capabilities that the run needs.
 fn needs<'a>(
     args: &'a LocalArgs,
     scenario: &'a Scenario,
@@ -253,14 +278,14 @@ fn port(base: u16, id: u64, flag: &str, num_nodes: u64) -> Result<u16, UsageErro
     }
 }
 
-/// Where a node is.
+/// Addresses and ports of a node.
 struct Place {
     id: u64,
     metric_port: u16,
     p2p_port: u16,
-    /// IPv4 and IPv6, where the node has an interface of its own.
+    /// IPv4 and IPv6, if the node has an interface of its own.
     addresses: Option<[IpAddr; 2]>,
-    /// Where it listens for its peers.
+    /// Listening address for its peers.
     ip: IpAddr,
     peer: PeerAddress,
 }
@@ -281,7 +306,7 @@ fn places(args: &LocalArgs, scenario: &Scenario) -> Result<Vec<Place>, UsageErro
             let p2p_port = port(args.base_p2p_port, id, "--base-p2p-port", num_nodes)?;
             let addresses = match args.backend {
                 Backend::Process => None,
-                // Docker's are known only once there is a network; see `LocalRun::move_to`.
+                // Docker's addresses are known only after its network exists; see `LocalRun::move_to`.
                 Backend::Netns | Backend::Docker => Some(netns::addresses(id)),
             };
             let ip = addresses.map_or(LOOPBACK, |addresses| addresses[usize::from(scenario.links.ipv6)]);
@@ -298,7 +323,7 @@ fn peer_address(ip: IpAddr, port: u16, quic: bool, id: u64) -> Result<PeerAddres
     text.parse().map_err(|error| UsageError(format!("{error}")))
 }
 
-/// The congestion control, if it can be that of the nodes.
+/// Congestion control, if the nodes can use it.
 fn check_congestion_control(scenario: &Scenario) -> Result<(), UsageError> {
     let Some(name) = &scenario.links.congestion_control else { return Ok(()) };
     let refused = |why: &str| Err(UsageError(format!("--congestion-control {name}: {why}")));
@@ -306,7 +331,7 @@ fn check_congestion_control(scenario: &Scenario) -> Result<(), UsageError> {
         return refused("QUIC does not use the kernel's congestion control, only TCP does: leave --quic out");
     }
     let there = congestion_controls();
-    // A kernel that does not list them says so when the nodes' routes are made.
+    // If a kernel does not list them, the error appears when the nodes' routes are made.
     if there.is_empty() || there.contains(name) {
         return Ok(());
     }

@@ -1,4 +1,4 @@
-//! The result of a run, printed.
+//! Printing of the result of a run.
 
 use super::{arguments::PrintArgs, error::CliError};
 use crate::{
@@ -6,13 +6,13 @@ use crate::{
     terminal::say,
 };
 
-/// Shows the files of `--profile-mode dhat`.
+/// Viewer for the files of `--profile-mode dhat`.
 const DHAT_VIEWER: &str = "https://nnethercote.github.io/dh_view/dh_view.html";
 
 /// Prints the result of a run.
 ///
 /// # Errors
-/// When it can't be written as JSON.
+/// Fails if it can't be written as JSON.
 pub(super) fn print_run(run: &RunSummary, folder: &RunFolder, how: PrintArgs) -> Result<(), CliError> {
     if how.json {
         let text = serde_json::to_string_pretty(run).map_err(|error| CliError::Failed(error.to_string()))?;
@@ -42,10 +42,10 @@ pub(super) fn print_run(run: &RunSummary, folder: &RunFolder, how: PrintArgs) ->
     Ok(())
 }
 
-/// The end of a command whose run is printed.
+/// End of a command whose run is printed.
 ///
 /// # Errors
-/// When the run is not valid.
+/// Fails if the run is not valid.
 pub(super) fn verdict(run: &RunSummary) -> Result<(), CliError> {
     if run.verdict.valid { Ok(()) } else { Err(CliError::Invalid) }
 }

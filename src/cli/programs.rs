@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{deploy::docker, node::with_bare_environment, terminal::say};
 
-/// How much a libp2p network carries, how fast messages reach everyone, and what breaks first.
+/// Measure a libp2p network under load: its throughput, its delays to all nodes, and its first point of failure.
 #[derive(Parser)]
 #[command(name = "apollo-bench", version = VERSION, max_term_width = 120, propagate_version = true)]
 struct Cli {
@@ -31,52 +31,52 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run a scenario file on a deployment, and print what got through, how fast and at what cost
+    /// Run a scenario file on a deployment, and print deliveries, delays and costs
     ///
-    /// Reads the scenario, replaces the values that flags give, and does the rest as the command of the deployment does: local for
-    /// process, netns and docker, remote for remote, cluster start for kubernetes. Their flags may follow the file.
+    /// Reads the scenario, replaces values by those of flags, and runs the command of the deployment: local for
+    /// process, netns and docker, remote for remote, cluster start for kubernetes. Its flags may follow the file.
     #[command(after_help = RUN_HELP)]
     Run(RunArgs),
     /// Show, check and describe scenario files
     Scenario(ScenarioArgs),
-    /// Run a network of nodes on this machine, and print what got through, how fast and at what cost
+    /// Run a network of nodes on this machine, and print deliveries, delays and costs
     ///
     /// Starts the nodes as processes, waits until all are connected, starts them at one instant, warms up, measures,
-    /// waits for what is still under way, and prints the result. Every flag has a default.
+    /// waits for late messages, and prints the result. Every flag has a default.
     #[command(after_help = LOCAL_HELP)]
     Local(Box<LocalArgs>),
-    /// Run the same over nodes that run already: services of other machines, pods of a cluster
+    /// Run the same over existing nodes: services of other machines, pods of a cluster
     ///
-    /// Asks the nodes for what they are, waits until all are connected, starts them at one instant, waits for the end of the
-    /// window, and collects and prints the result, as local does. The workload is the nodes' own. They must run with
-    /// --controlled, and the same --num-nodes, --mode and workload.
+    /// Asks the nodes for their configuration, waits until all are connected, starts them at one instant, waits for the
+    /// end of the window, and collects and prints the result, as local does. The workload is that of the nodes. They
+    /// must run with --controlled, and the same --num-nodes, --mode and workload.
     #[command(after_help = REMOTE_HELP)]
     Remote(Box<RemoteArgs>),
     /// Print the result of a run again, derived from the files in its folder
     ///
-    /// Makes the result from what each life of each node counted and the runner observed, and compares it with the
-    /// summary.json of the folder. Exit codes: 0 the run is valid; 1 it is not, or its summary says something else; 2 bad
-    /// usage.
+    /// Derives the result from the counts of each life of each node and the observations of the runner, and compares it
+    /// with the summary.json of the folder. Exit codes: 0 the run is valid; 1 it is invalid, or its summary differs; 2
+    /// bad usage.
     Report(ReportArgs),
     /// Run the network on Kubernetes
     Cluster(ClusterArgs),
     /// Run one node, as the program broadcast_network_stress_test_node does
     Node(Box<NodeCommand>),
-    /// Shape what goes through a network interface: latency, jitter, loss, throughput
+    /// Shape the traffic of a network interface: latency, jitter, loss, throughput
     ///
-    /// Applies the shape to an interface of this network namespace; shows it (--show); takes it away (--remove); or, as
-    /// an entry point, applies it and becomes the command after the two dashes.
+    /// Applies the shape to an interface of this network namespace; shows it (--show); removes it (--remove); or, as an
+    /// entry point, applies it and becomes the command after the two dashes.
     #[command(after_help = SHAPE_HELP)]
     Shape(Box<ShapeArgs>),
     /// Build a small container image of this program
     ///
-    /// It has no base image: in it are this program, the node, tc and ip of this machine, and the libraries they need.
-    /// Needs no registry and no network, and Docker only for --load. The same files give the same digest.
+    /// The image has no base image: it contains this program, the node, tc and ip of this machine, and their libraries.
+    /// It needs no registry and no network, and Docker only for --load. The same files give the same digest.
     #[command(after_help = IMAGE_HELP)]
     Image(ImageArgs),
     #[command(hide = true)]
     ReapDocker {
-        /// The run whose things are removed from Docker once standard input is closed
+        /// Run whose objects are removed from Docker once standard input is closed
         run: String,
     },
     /// Print the completion script of a shell
@@ -89,7 +89,7 @@ enum Command {
     /// Write the man pages of both programs
     #[command(hide = true)]
     Man {
-        /// Folder for them, made if it is not there
+        /// Folder for the pages, made if it does not exist
         folder: PathBuf,
     },
 }
@@ -104,46 +104,48 @@ Examples:
     apollo-bench run FOLDER/scenario.toml
 
 'apollo-bench local --help', 'apollo-bench remote --help' and 'apollo-bench cluster start --help' list the flags.
-Exit codes: 0 the run is valid; 1 it is not, and the reason is printed; 2 bad usage";
+Exit codes: 0 the run is valid; 1 it is invalid, and the reason is printed; 2 bad usage";
 
 const LOCAL_HELP: &str = "\
 Examples:
-  Five nodes, all of which send 64 KiB twenty times a second:
+  Five nodes that all send 64 KiB twenty times a second:
     apollo-bench local --num-nodes 5 --message-size-bytes 65536 --heartbeat-millis 50
   One broadcaster over SQMR and QUIC, a line for each node:
     apollo-bench local --mode one --network-protocol sqmr --quic --per-node
-  Find what the network carries, from 10 MB/s on:
+  Find the maximum throughput of the network, from 10 MB/s on:
     apollo-bench local --mode explore --explore-cool-down-duration-seconds 10 \\
       --explore-run-duration-seconds 20 --explore-min-throughput-byte-per-seconds 10000000
 
-Exit codes: 0 the run is valid; 1 it is not, and the reason is printed; 2 bad usage";
+Exit codes: 0 the run is valid; 1 it is invalid, and the reason is printed; 2 bad usage";
 
 const REMOTE_HELP: &str = "\
-A node lives for one run. When its run is collected it is told to end, with exit code 0: let its service manager start it
-afresh (systemd: Restart=always), and it is ready for the next one. --keep-nodes leaves it up, with its counts, until its
-own --timeout. Ctrl-C leaves the run going on; the command to collect it later is printed.
+A node lives for one run. After the collection of its run it is requested to end, with exit code 0, so that its
+service manager can restart it (systemd: Restart=always) for the next run. --keep-nodes leaves the nodes running, with
+their counts, until their own --timeout. Ctrl-C ends only this program: the nodes continue, and the command to collect
+the run is printed.
 
-Where the flags say what the links should be (--latency, --links FILE ...) and the nodes have --probe-port, the links are
-measured before and after the window. Between hosts one-way delays rely on clocks: these are compared, and a difference
-that matters is told. Links between hosts are judged by their round trips.
+If flags set the shapes of the links (--latency, --links FILE ...) and the nodes have --probe-port, the links are
+measured before and after the window. Between hosts, one-way delays depend on the clocks, which are compared; a large
+difference is reported. Links between hosts are judged by their round trips.
 
 Examples:
   Nodes on three hosts, each started with --controlled --metric-port 2000:
     apollo-bench remote --node 10.0.0.1:2000,10.0.0.2:2000,10.0.0.3:2000 --timeout 60
   The same from a file, one endpoint a line; a line for each node in the result:
     apollo-bench remote --nodes-file nodes.txt --per-node
-  Begin a run of an hour, go away, and collect it later, from this folder:
+  Begin a run of an hour, and collect it later, from the same folder:
     apollo-bench remote --nodes-file nodes.txt --timeout 3600 --output run1 --detach
     apollo-bench remote --nodes-file nodes.txt --timeout 3600 --output run1
   Links that should have 20 ms one way:
     apollo-bench remote --nodes-file nodes.txt --latency 20 --per-link
 
-Exit codes: 0 the run is valid, or has begun (--detach); 1 it is not valid, or was left; 2 bad usage, or nodes that can't be
-used, and why";
+Exit codes: 0 the run is valid, or has begun (--detach); 1 it is invalid, or was interrupted; 2 bad usage, or unusable
+nodes, with the reason";
 
 const SHAPE_HELP: &str = "\
-Latency, jitter, loss, duplicates and reordering are applied once, to what leaves; throughput to what leaves and to what
-comes in. Between two interfaces shaped alike, --latency 50 is 50 ms one way and 100 ms there and back.
+Latency, jitter, loss, duplicates and reordering are applied once, to outgoing traffic; throughput is applied to
+outgoing and incoming traffic. Between two interfaces with the same shape, --latency 50 is 50 ms one way and 100 ms
+for a round trip.
 
 Examples:
   apollo-bench shape --interface eth0 --latency 50 --jitter 5 --throughput 10000
@@ -152,7 +154,8 @@ Examples:
   apollo-bench shape --interface eth0 --latency 50 -- node --id 0 ...
   apollo-bench shape --interface eth0 --egress latency=80 --ingress latency=20,loss=1
 
-It takes root or NET_ADMIN, and the programs tc and ip (iproute2). Exit codes: 0 done; 2 not done, and why";
+The command needs root or NET_ADMIN, and the programs tc and ip (iproute2). Exit codes: 0 done; 2 not done, with the
+reason";
 const IMAGE_HELP: &str = "\
 Examples:
   Build it and run it:
@@ -162,7 +165,7 @@ Examples:
     apollo-bench image --tag bench:v1 --output bench-image
     ssh HOST docker load < bench-image/image.tar
 
-Exit codes: 0 the image is there; 1 it is not; 2 bad usage, or something is missing that can be installed";
+Exit codes: 0 the image exists; 1 it failed; 2 bad usage, or a program or library is missing";
 
 /// The program `apollo-bench`.
 pub fn apollo_bench() -> ExitCode {
@@ -199,5 +202,26 @@ fn run(cli: Cli) -> Result<(), CliError> {
             Ok(())
         }
         Command::Man { folder } => write_man_pages(&folder, [Cli::command(), NodeCommand::command()]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_that_have_a_new_name_are_taken_by_their_old_one_and_not_shown() {
+        for (command, old) in [
+            (&["local"][..], &["--certificate-seconds=1", "--tolerance-percent=3"][..]),
+            (&["remote"], &["--certificate-seconds=1", "--tolerance-percent=3"]),
+            (&["cluster", "manifests"], &["--share-hosts", "--collect-within-seconds=60"]),
+        ] {
+            let words = ["apollo-bench"].iter().chain(command);
+            assert!(Cli::try_parse_from(words.clone().chain(old)).is_ok(), "{command:?}");
+            let Err(help) = Cli::try_parse_from(words.chain(&["--help"])) else { unreachable!() };
+            for flag in old {
+                assert!(!help.to_string().contains(flag.split('=').next().unwrap()), "{flag}");
+            }
+        }
     }
 }

@@ -36,23 +36,24 @@ use crate::{
     terminal::tell,
 };
 
-/// A run over nodes that run already.
+/// A run over existing nodes.
 #[derive(Clone, Debug, Args, Serialize)]
 pub(super) struct RemoteArgs {
-    /// Endpoints of the nodes, HOST:PORT of their --metric-port; may be given several times, and separated by commas
+    /// Endpoint of a node, HOST:PORT of its --metric-port; may be given several times, and separated by commas
     #[arg(id = "node", long = "node", value_name = "HOST:PORT", value_delimiter = ',')]
     pub(super) nodes: Vec<Endpoint>,
-    /// File with such an endpoint on each line; what follows a # is a comment
+    /// File with an endpoint on each line; text after a # is a comment
     #[arg(long, value_name = "FILE")]
     #[serde(serialize_with = "as_text_if_given")]
     pub(super) nodes_file: Option<PathBuf>,
     /// File with the secret that the nodes were started with [default: the environment variable APOLLO_TOKEN]
     #[arg(long, env = "APOLLO_TOKEN_FILE", value_name = "FILE")]
     pub(super) token_file: Option<PathBuf>,
-    /// Give the start and return; the same command without it collects the run
+    /// Send the start and return; the same command without --detach collects the run
     #[arg(long, conflicts_with_all = ["keep_nodes", "live", "observe", "json"])]
     pub(super) detach: bool,
-    /// Leave the nodes up when their run is collected; else they are ended, for whoever runs them to start them afresh
+    /// Keep the nodes after their run is collected; by default they are ended, so that their service manager can
+    /// restart them
     #[arg(long)]
     pub(super) keep_nodes: bool,
     /// Folder for results; empty, new, or of the run that is collected [default:
@@ -70,10 +71,10 @@ pub(super) struct RemoteArgs {
     pub(super) run: RemoteRunArgs,
 }
 
-/// The course of a run over existing nodes. Their traffic is their own.
+/// Parameters of a run over existing nodes. The nodes decide their own traffic.
 #[derive(Clone, Debug, Args, Serialize)]
 pub(super) struct RemoteRunArgs {
-    /// Scenario whose measurement and links this run has, and whose traffic the nodes were started with
+    /// Scenario with the measurement and links of this run, and the traffic that the nodes were started with
     #[arg(long, value_name = "FILE")]
     #[serde(serialize_with = "as_text_if_given")]
     pub(super) scenario: Option<PathBuf>,
@@ -123,7 +124,7 @@ impl RemoteRunArgs {
     }
 }
 
-/// Begins a run over nodes that run already, or joins the one that they are in, and collects it.
+/// Begins a run over existing nodes, or joins the one that they are in, and collects it.
 pub(super) fn remote(args: &RemoteArgs) -> Result<(), CliError> {
     clock::check().map_err(CliError::Failed)?;
     let endpoints = endpoints(&args.nodes, args.nodes_file.as_deref())?;
@@ -165,7 +166,7 @@ pub(super) fn remote(args: &RemoteArgs) -> Result<(), CliError> {
     })
 }
 
-/// Both halves of the run, or the first alone.
+/// Runs both halves of the run, or the first alone.
 async fn run(args: &RemoteArgs, network: &mut RemoteNetwork) -> Result<Option<RunSummary>, RemoteError> {
     let joined = network.start().cloned();
     if args.detach && joined.is_some() {
@@ -199,20 +200,20 @@ async fn run(args: &RemoteArgs, network: &mut RemoteNetwork) -> Result<Option<Ru
     Ok(Some(run))
 }
 
-/// The error of a run; one that is not valid is printed.
+/// Error of a run; the result of an invalid run is printed.
 fn explain(args: &RemoteArgs, error: &RemoteError, folder: &RunFolder) -> CliError {
     match error {
         RemoteError::Refused(line) => CliError::Usage(line.clone()),
         RemoteError::Invalid(run) => print_run(run, folder, args.print).err().unwrap_or(CliError::Invalid),
         RemoteError::Interrupted if folder.start().is_file() => CliError::Failed(format!(
-            "interrupted; the nodes go on: collect the run with {}",
+            "interrupted; the nodes continue: collect the run with {}",
             command_again(args, folder)
         )),
         RemoteError::Interrupted => CliError::Failed("interrupted; the nodes were given no start".into()),
     }
 }
 
-/// When the window is.
+/// Time of the window.
 fn times(start: &StartOrder) -> String {
     let time = |nanos: u64| {
         Timestamp::from_nanosecond(i128::from(nanos)).map_or_else(|_| "?".into(), |time| format!("{time:.0}"))
@@ -224,7 +225,7 @@ fn times(start: &StartOrder) -> String {
     }
 }
 
-/// This command, as a shell takes it, to collect the run.
+/// This command as a shell command line, to collect the run.
 fn command_again(args: &RemoteArgs, folder: &RunFolder) -> String {
     let mut words: Vec<OsString> = std::env::args_os().filter(|word| word != "--detach").collect();
     if args.output.is_none() {
@@ -235,7 +236,7 @@ fn command_again(args: &RemoteArgs, folder: &RunFolder) -> String {
     words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
 }
 
-/// A word as a shell takes it; bytes that are not text as bash and others write them.
+/// A word as a shell takes it; bytes that are not text in the syntax of bash and others.
 fn quoted(word: &OsStr) -> String {
     let bytes = word.as_bytes();
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_=./:,[]%@+".contains(byte);

@@ -1,4 +1,4 @@
-//! The result of a run that has ended, made again from the files in its folder.
+//! Result of an ended run, derived again from the files in its folder.
 
 use std::path::PathBuf;
 
@@ -15,7 +15,7 @@ use crate::report::{Collected, FolderError, Observations, RunFolder, RunSummary,
 /// Arguments of `apollo-bench report`.
 #[derive(Clone, Debug, Args)]
 pub(super) struct ReportArgs {
-    /// Folder of a run that has ended
+    /// Folder of an ended run
     #[arg(value_name = "DIR")]
     pub(super) folder: PathBuf,
     #[command(flatten)]
@@ -23,21 +23,22 @@ pub(super) struct ReportArgs {
     pub(super) print: PrintArgs,
 }
 
-/// Derives the result from the summaries of the nodes and the observations of the runner, compares it with `summary.json`,
-/// and prints it: 0 for a valid run, 1 for an invalid one or one whose summary says something else, 2 for bad usage.
+/// Derives the result from the summaries of the nodes and the observations of the runner, compares it with
+/// `summary.json`, and prints it: 0 for a valid run, 1 for an invalid one or one with a different summary, 2 for bad
+/// usage.
 pub(super) fn report(args: &ReportArgs) -> Result<(), CliError> {
     let folder = RunFolder::open(&args.folder).map_err(|error| CliError::Usage(error.to_string()))?;
     let (run, agrees) = derive(&folder)?;
     print_run(&run, &folder, args.print)?;
     if !agrees {
         return Err(CliError::Failed(
-            "summary.json of this folder does not say what its nodes and observations do".into(),
+            "summary.json of this folder differs from the result of its nodes and observations".into(),
         ));
     }
     verdict(&run)
 }
 
-/// The result of the files, and whether `summary.json` says the same.
+/// Result of the files, and true if `summary.json` has the same result.
 fn derive(folder: &RunFolder) -> Result<(RunSummary, bool), FolderError> {
     let observed: Observations = folder.read_json(&folder.observations())?;
     let nodes = folder.read_nodes()?;

@@ -11,13 +11,13 @@ use super::error::CliError;
 pub(super) struct RunArgs {
     /// Scenario file
     scenario: PathBuf,
-    /// Deployment, by `--on process|netns|docker|remote|kubernetes` [default: process], and flags of its command
+    /// Deployment, as `--on process|netns|docker|remote|kubernetes` [default: process], and flags of its command
     #[arg(value_name = "FLAGS", trailing_var_arg = true, allow_hyphen_values = true)]
     flags: Vec<OsString>,
 }
 
 impl RunArgs {
-    /// The words of the command that carries it out.
+    /// Words of the command of the deployment.
     ///
     /// # Errors
     /// A deployment that does not exist.

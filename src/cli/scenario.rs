@@ -22,15 +22,15 @@ pub(super) struct ScenarioArgs {
 enum ScenarioCommand {
     /// Print a scenario with every value that a run of it would use
     Show {
-        /// Scenario file [default: the scenario without any file]
+        /// Scenario file [default: the default scenario]
         file: Option<PathBuf>,
         #[command(flatten)]
         flags: Box<ScenarioFlags>,
     },
     /// Check scenario files
     ///
-    /// Prints one line for each file that can't be run: file, line, column, the reason and the way out. Exit codes: 0 all can
-    /// be run; 2 at least one can't.
+    /// Prints one line for each invalid file: file, line, column, the reason and the fix. Exit codes: 0 all files are
+    /// valid; 2 at least one is not.
     Check {
         /// Scenario files
         #[arg(required = true)]

@@ -10,7 +10,7 @@ use crate::{
     scenario::{FileError, Links, Scenario, ScenarioError, ScenarioText, parse, parse_links, to_toml},
 };
 
-/// Largest scenario, and largest file that one names, in bytes: a matrix of 1000 regions is about 6 MB.
+/// Maximum size of a scenario, and of a file that it names, in bytes: a matrix of 1000 regions is about 6 MB.
 const FILE_LIMIT: u64 = 16 << 20;
 
 /// A scenario that flags may still change, and its text if it came from a file.
@@ -21,7 +21,7 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// The default scenario with the values of `--set`.
+    /// Default scenario with the values of `--set`.
     ///
     /// # Errors
     /// One line that names the flag.
@@ -29,18 +29,18 @@ impl Source {
         Ok(Self { scenario: with_values(Scenario::default(), set)?, text: None })
     }
 
-    /// A scenario that came from elsewhere than a file of its own.
+    /// A scenario that came from another source than a file of its own.
     pub(super) fn of_scenario(scenario: Scenario) -> Self {
         Self { scenario, text: None }
     }
 
-    /// The place of an error in the file; none when there is no file, or the value is not from it.
+    /// Place of an error in the file; none without a file, or if the value is not from it.
     pub(super) fn locate(&self, error: &ScenarioError) -> Option<FileError> {
         self.text.as_ref().and_then(|text| text.locate_exactly(error))
     }
 }
 
-/// Reads a scenario, and puts the values of `--set` into it.
+/// Reads a scenario, and replaces the values of `--set` in it.
 ///
 /// # Errors
 /// One line with file, line and column, or the flag.
@@ -53,7 +53,7 @@ pub(super) fn read_scenario(path: &Path, set: &[String]) -> Result<Source, CliEr
     Ok(Source { scenario: with_values(text.scenario.clone(), set)?, text: Some(text) })
 }
 
-/// Reads the links of a file that holds them alone, and checks them against a network of so many nodes.
+/// Reads a file that contains only links, and checks them against a network of `num_nodes` nodes.
 ///
 /// # Errors
 /// One line that names the file, line and column.
@@ -66,7 +66,7 @@ pub(super) fn read_links(path: &Path, num_nodes: u64) -> Result<Links, CliError>
     Ok(links.links)
 }
 
-/// A scenario with single values replaced, each written `KEY=VALUE` with a value of TOML; text needs no quotes.
+/// Replaces single values of a scenario, each written `KEY=VALUE` with a value of TOML; text needs no quotes.
 fn with_values(scenario: Scenario, set: &[String]) -> Result<Scenario, CliError> {
     if set.is_empty() {
         return Ok(scenario);
@@ -80,14 +80,14 @@ fn with_values(scenario: Scenario, set: &[String]) -> Result<Scenario, CliError>
         let value = parsed.unwrap_or_else(|| Value::String(value.to_owned()));
         let mut steps = key.trim().split('.').peekable();
         put(&mut table, &mut steps, value).map_err(|why| failed(&why))?;
-        // The whole is read after every value, so that an error names the flag at fault.
+        // The whole scenario is read after every value, so that an error names the wrong flag.
         Table::try_into::<Scenario>(table.clone())
             .map_err(|error| failed(&error.message().trim().replace('\n', " ")))?;
     }
     table.try_into().map_err(|error: toml::de::Error| CliError::Usage(error.message().replace('\n', " ")))
 }
 
-/// Puts a value at the end of a path. Elements of a list are named by their `name` or their number.
+/// Writes a value at the end of a path. Elements of a list are named by their `name` or their number.
 fn put<'a>(
     table: &mut Table,
     steps: &mut std::iter::Peekable<impl Iterator<Item = &'a str>>,

@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-/// Largest file of faults, in bytes: some thousand lines.
+/// Maximum size of a file of faults, in bytes: some thousand lines.
 const FAULTS_LIMIT: u64 = 64 << 10;
 
 /// Parser of a whole number within a range that clap names in its error.
@@ -32,8 +32,8 @@ pub(super) struct ScenarioFlags {
     #[arg(long, value_name = "FILE")]
     #[serde(serialize_with = "as_text_if_given")]
     pub(super) scenario: Option<PathBuf>,
-    /// Value of the scenario to replace, by its key: network.gossipsub.mesh_n=4, traffic.votes.deadline_millis=500; may be
-    /// given several times
+    /// Replace a value of the scenario, by its key: network.gossipsub.mesh_n=4, traffic.votes.deadline_millis=500; may
+    /// be given several times
     #[arg(long, value_name = "KEY=VALUE")]
     pub(super) set: Vec<String>,
     /// Number of nodes [default: 3]
@@ -42,7 +42,7 @@ pub(super) struct ScenarioFlags {
     /// Senders [default: all]
     #[arg(long, env = "APOLLO_MODE", value_enum)]
     pub(super) mode: Option<Mode>,
-    /// Protocol by which a broadcast travels [default: gossipsub]
+    /// Protocol of a broadcast [default: gossipsub]
     #[arg(long, env = "APOLLO_NETWORK_PROTOCOL", value_name = "PROTOCOL", value_enum)]
     pub(super) network_protocol: Option<Protocol>,
     /// Maximum number of messages in each queue between the schedule, the network and a peer [default: 100000]
@@ -51,7 +51,7 @@ pub(super) struct ScenarioFlags {
     /// Log level of the nodes: 0 none, 1 error, 2 warn, 3 info, 4 debug, 5 trace [default: 2]
     #[arg(long, env = "APOLLO_VERBOSITY", value_name = "LEVEL", value_parser = clap::value_parser!(u8).range(0..=5))]
     pub(super) verbosity: Option<u8>,
-    /// Threads that carry the network in each node [default: the processors shared out, at least 1]
+    /// Threads that carry the network in each node [default: the nodes share the processors, at least 1 each]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(super) worker_threads: Option<u16>,
     #[command(flatten)]
@@ -75,14 +75,15 @@ pub(super) struct MeasurementFlags {
     /// Length of the measured window, in seconds [default: 20; in mode explore until all trials are done]
     #[arg(long, alias = "timeout-seconds", env = "APOLLO_TIMEOUT", value_name = "S", value_parser = within(1..=31_622_400))]
     pub(super) timeout: Option<u64>,
-    /// Traffic before the measured window that is not counted, in seconds; mode explore has none [default: 2]
+    /// Length of the traffic before the measured window that is not counted, in seconds; mode explore has none
+    /// [default: 2]
     #[arg(long, value_name = "S", value_parser = within(0..=86_400))]
     pub(super) warm_up_seconds: Option<u64>,
     /// Maximum time to wait for late messages after the window, in seconds [default: 10]
     #[arg(long, value_name = "S", value_parser = within(0..=86_400))]
     pub(super) drain_seconds: Option<u64>,
-    /// Time without any arrival, and without pending work at any node, after which that wait ends early, in seconds
-    /// [default: 2]
+    /// Time without any arrival, and without pending work at any node, after which the wait for late messages ends
+    /// early, in seconds [default: 2]
     #[arg(long, value_name = "S", value_parser = within(0..=86_400))]
     pub(super) drain_quiet_seconds: Option<u64>,
     /// Maximum time to wait until all nodes are ready, in seconds [default: 60]
@@ -93,7 +94,7 @@ pub(super) struct MeasurementFlags {
     pub(super) hang_timeout_seconds: Option<u64>,
 }
 
-/// Messages: size, pace, trials.
+/// Messages: size, heartbeat, trials.
 #[derive(Clone, Debug, Default, Args, Serialize)]
 #[command(next_help_heading = "Workload")]
 pub(super) struct WorkloadFlags {
@@ -104,8 +105,8 @@ pub(super) struct WorkloadFlags {
     /// none]
     #[arg(long, env = "APOLLO_MESSAGE_SIZE_BYTES", value_name = "BYTES")]
     pub(super) message_size_bytes: Option<usize>,
-    /// Time from one message of a sender to its next, in modes all, one and rr [default: 100; a node alone has
-    /// none]
+    /// Interval between the messages of a sender, in milliseconds, in modes all, one and rr [default: 100; a node alone
+    /// has none]
     #[arg(long, env = "APOLLO_HEARTBEAT_MILLIS", value_name = "MS")]
     pub(super) heartbeat_millis: Option<u64>,
     /// Offset of each node's schedule in mode all: none, or a seeded fraction of the heartbeat [default: spread]
@@ -114,19 +115,20 @@ pub(super) struct WorkloadFlags {
     /// Seed of every random choice, such as the offsets of --send-phase spread; the same for all nodes [default: 0]
     #[arg(long, alias = "send-phase-seed", env = "APOLLO_SEND_PHASE_SEED", value_name = "NUMBER")]
     pub(super) seed: Option<u64>,
-    /// Length of a node's turn, in mode rr [default: 3; a node alone has none]
+    /// Length of a node's turn in mode rr, in seconds [default: 3; a node alone has none]
     #[arg(long, env = "APOLLO_ROUND_DURATION_SECONDS", value_name = "S")]
     pub(super) round_duration_seconds: Option<u64>,
-    /// Pause before each trial of mode explore, in which the network is rebuilt [default: 100]
+    /// Pause before each trial of mode explore, in which the network is rebuilt, in seconds [default: 100]
     #[arg(long, env = "APOLLO_EXPLORE_COOL_DOWN_DURATION_SECONDS", value_name = "S")]
     pub(super) explore_cool_down_duration_seconds: Option<u64>,
-    /// Length of each trial of mode explore [default: 100]
+    /// Length of each trial of mode explore, in seconds [default: 100]
     #[arg(long, env = "APOLLO_EXPLORE_RUN_DURATION_SECONDS", value_name = "S")]
     pub(super) explore_run_duration_seconds: Option<u64>,
-    /// Throughput below which trials of mode explore are left out [default: 102400]
+    /// Minimum throughput of a trial of mode explore, in bytes per second; trials below it are left out [default:
+    /// 102400]
     #[arg(long, env = "APOLLO_EXPLORE_MIN_THROUGHPUT_BYTE_PER_SECONDS", value_name = "BYTES/S")]
     pub(super) explore_min_throughput_byte_per_seconds: Option<f64>,
-    /// Message size below which trials of mode explore are left out [default: 1024]
+    /// Minimum message size of a trial of mode explore, in bytes; trials below it are left out [default: 1024]
     #[arg(long, env = "APOLLO_EXPLORE_MIN_MESSAGE_SIZE_BYTES", value_name = "BYTES")]
     pub(super) explore_min_message_size_bytes: Option<usize>,
 }
@@ -135,7 +137,7 @@ pub(super) struct WorkloadFlags {
 #[derive(Clone, Debug, Default, Args, Serialize)]
 #[command(next_help_heading = "Network")]
 pub(super) struct NetworkFlags {
-    /// Use QUIC in place of TCP, noise and yamux
+    /// Use QUIC instead of TCP, noise and yamux
     #[arg(long, env = "APOLLO_QUIC")]
     pub(super) quic: bool,
     /// Maximum number of bytes that wait for one peer; with --buffer-size it bounds the send queues [default: 67108864]
@@ -153,19 +155,20 @@ pub(super) struct NetworkFlags {
 #[derive(Clone, Debug, Default, Args, Serialize)]
 #[command(next_help_heading = "Gossipsub")]
 pub(super) struct GossipFlags {
-    /// Peers of the mesh that a node aims for (D) [default: 6]
+    /// Number of mesh peers that a node aims for (D) [default: 6]
     #[arg(long, env = "APOLLO_GOSSIPSUB_MESH_N", value_name = "PEERS")]
     pub(super) gossipsub_mesh_n: Option<usize>,
-    /// Number of mesh peers below which a node adds some (D_low) [default: 5]
+    /// Number of mesh peers below which a node adds peers (D_low) [default: 5]
     #[arg(long, env = "APOLLO_GOSSIPSUB_MESH_N_LOW", value_name = "PEERS")]
     pub(super) gossipsub_mesh_n_low: Option<usize>,
-    /// Number of mesh peers above which a node prunes some (D_high) [default: 12]
+    /// Number of mesh peers above which a node prunes peers (D_high) [default: 12]
     #[arg(long, env = "APOLLO_GOSSIPSUB_MESH_N_HIGH", value_name = "PEERS")]
     pub(super) gossipsub_mesh_n_high: Option<usize>,
     /// Minimum number of mesh peers that this node dialled (D_out); at most half of D [default: 2]
     #[arg(long, env = "APOLLO_GOSSIPSUB_MESH_OUTBOUND_MIN", value_name = "PEERS")]
     pub(super) gossipsub_mesh_outbound_min: Option<usize>,
-    /// Milliseconds between gossipsub's own heartbeats: mesh upkeep and gossip, not the sending schedule [default: 1000]
+    /// Interval of gossipsub's own heartbeats, in milliseconds: mesh upkeep and gossip, not the sending schedule
+    /// [default: 1000]
     #[arg(long, env = "APOLLO_GOSSIPSUB_HEARTBEAT_MILLIS", value_name = "MS", value_parser = within(1..=3_600_000))]
     pub(super) gossipsub_heartbeat_millis: Option<u64>,
     /// Send published messages to every subscribed peer, not only to the mesh [default: true]
@@ -174,7 +177,8 @@ pub(super) struct GossipFlags {
     /// Sign messages, and verify every received copy [default: true]
     #[arg(long, env = "APOLLO_GOSSIPSUB_SIGNING", value_name = "BOOL")]
     pub(super) gossipsub_signing: Option<bool>,
-    /// Size above which a message is announced by IDONTWANT, so that peers need not send another copy [default: 1000]
+    /// Size above which a node announces a message by IDONTWANT, so that peers need not send another copy, in bytes
+    /// [default: 1000]
     #[arg(long, env = "APOLLO_GOSSIPSUB_IDONTWANT_THRESHOLD_BYTES", value_name = "BYTES")]
     pub(super) gossipsub_idontwant_threshold_bytes: Option<usize>,
 }
@@ -186,32 +190,33 @@ pub(super) struct LinkFlags {
     /// One-way latency from node to node, in milliseconds
     #[arg(long, env = "APOLLO_LATENCY", value_name = "MS")]
     pub(super) latency: Option<f64>,
-    /// Maximum difference of a packet's latency from it, in milliseconds
+    /// Maximum difference of a packet's latency from --latency, in milliseconds
     #[arg(long, env = "APOLLO_JITTER", value_name = "MS")]
     pub(super) jitter: Option<f64>,
-    /// Packets that are lost, in percent
+    /// Share of packets that are lost, in percent
     #[arg(long, env = "APOLLO_LOSS", value_name = "PERCENT")]
     pub(super) loss: Option<f64>,
-    /// Packets that come twice, in percent
+    /// Share of packets that arrive twice, in percent
     #[arg(long, env = "APOLLO_DUPLICATE", value_name = "PERCENT")]
     pub(super) duplicate: Option<f64>,
-    /// Packets that go without the latency and so overtake others, in percent
+    /// Share of packets that are sent without the latency and so overtake others, in percent
     #[arg(long, env = "APOLLO_REORDER", value_name = "PERCENT")]
     pub(super) reorder: Option<f64>,
-    /// Maximum number of kilobytes (1000 bytes) per second at each interface, out and in
+    /// Maximum throughput of each interface, out and in, in kilobytes (1000 bytes) per second
     #[arg(long, env = "APOLLO_THROUGHPUT", value_name = "KB/S")]
     pub(super) throughput: Option<u64>,
     /// File with the shapes of single links, by node or region (TOML; see docs/links.md)
     #[arg(id = "links", long = "links", value_name = "FILE")]
     #[serde(serialize_with = "as_text_if_given")]
     pub(super) file: Option<PathBuf>,
-    /// Congestion control of the nodes' TCP connections, such as cubic or bbr (netns and docker) [default: the kernel's]
+    /// Congestion control of the nodes' TCP connections, such as cubic or bbr (netns and docker) [default: the
+    /// kernel's]
     #[arg(long, value_name = "NAME")]
     pub(super) congestion_control: Option<String>,
-    /// Let the nodes speak IPv6 to one another (netns)
+    /// Use IPv6 between the nodes (netns)
     #[arg(long)]
     pub ipv6: bool,
-    /// Seconds for which each shaped link is measured, before the window and after it [default: 3]
+    /// Time for which each shaped link is measured, before the window and after it, in seconds [default: 3]
     #[arg(long, alias = "certificate-seconds", value_name = "S", value_parser = within(1..=300))]
     pub(super) link_probe_seconds: Option<u64>,
     /// Tolerance of a link's median latency, in percent; --tolerance-millis is added [default: 2]
@@ -226,7 +231,7 @@ pub(super) struct LinkFlags {
 }
 
 impl LinkFlags {
-    /// The shape that the flags give to every link.
+    /// Shape that the flags give to every link.
     fn patch(&self) -> ShapePatch {
         ShapePatch {
             latency_millis: self.latency,
@@ -239,13 +244,13 @@ impl LinkFlags {
     }
 }
 
-/// Changes made to the network while it is measured.
+/// Faults during the measurement.
 #[derive(Clone, Debug, Default, Args, Serialize)]
 #[command(next_help_heading = "Faults")]
 pub(super) struct FaultFlags {
-    /// Fault, at a time after the opening of the measured window; may be given several times: '5s kill 2', '8s restart 2',
-    /// '5s pause 1', '7s resume 1', '5s partition 0-1 | 2-4', '10s heal', '5s degrade 0:1 latency=200', '9s restore 0:1',
-    /// 'every 10s restart random 20%', '2s flaky 3 up=4s down=1s'
+    /// Fault, at a time after the opening of the measured window; may be given several times: '5s kill 2', '8s restart
+    /// 2', '5s pause 1', '7s resume 1', '5s partition 0-1 | 2-4', '10s heal', '5s degrade 0:1 latency=200', '9s restore
+    /// 0:1', 'every 10s restart random 20%', '2s flaky 3 up=4s down=1s'
     #[arg(id = "fault", long = "fault", value_name = "FAULT")]
     pub(super) given: Vec<Fault>,
     /// File with such a fault on each line
@@ -254,7 +259,7 @@ pub(super) struct FaultFlags {
     pub(super) file: Option<PathBuf>,
 }
 
-/// Puts a value in the place of another, if there is one.
+/// Replaces a value by another, if there is one.
 fn replace<T>(place: &mut T, value: Option<T>) {
     if let Some(value) = value {
         *place = value;
@@ -262,7 +267,7 @@ fn replace<T>(place: &mut T, value: Option<T>) {
 }
 
 impl ScenarioFlags {
-    /// The resolved scenario: of the file if one is given, with the values of the flags.
+    /// Resolved scenario: of the file if one is given, with the values of the flags.
     ///
     /// # Errors
     /// One line that names the flag, or the place in the file.
@@ -274,7 +279,7 @@ impl ScenarioFlags {
         self.resolve_from(source)
     }
 
-    /// The resolved scenario of `source` with the values of the flags.
+    /// Resolved scenario of `source` with the values of the flags.
     ///
     /// # Errors
     /// One line that names the flag, or the place in the file.
@@ -328,7 +333,7 @@ impl ScenarioFlags {
         };
         if let Some(protocol) = self.network_protocol {
             scenario.network.protocol = protocol;
-            // A topic of the former protocol may be none of the new one.
+            // A topic of the former protocol may be meaningless in the new one.
             class.protocol = None;
             class.topic = class.topic.take().filter(|_| protocol == Protocol::Gossipsub);
         }
@@ -352,7 +357,8 @@ impl ScenarioFlags {
         Ok(())
     }
 
-    /// Flags of a single kind of traffic, in a scenario of several classes: only those that can mean all of them.
+    /// Applies flags of a single kind of traffic to a scenario of several classes: only flags that can apply to all of
+    /// them.
     fn apply_to_all(&self, scenario: &mut Scenario) -> Result<(), CliError> {
         let flags = &self.workload;
         let single = [
@@ -365,7 +371,7 @@ impl ScenarioFlags {
         if let Some((flag, _)) = single.iter().find(|(_, given)| *given) {
             let names: Vec<&str> = scenario.traffic.iter().map(|class| class.name.as_str()).collect();
             return Err(usage(format!(
-                "{flag} does not say which of the classes {} it means: give --set traffic.NAME.KEY=VALUE",
+                "{flag} is ambiguous between the classes {}: give --set traffic.NAME.KEY=VALUE",
                 names.join(", ")
             )));
         }
@@ -382,7 +388,7 @@ impl ScenarioFlags {
 }
 
 impl MeasurementFlags {
-    /// Puts the values that are given into a scenario.
+    /// Writes the given values into a scenario.
     pub(super) fn apply(&self, scenario: &mut Scenario) {
         let measurement = &mut scenario.measurement;
         measurement.window_seconds = self.timeout.or(measurement.window_seconds);
@@ -431,7 +437,7 @@ impl GossipFlags {
 }
 
 impl LinkFlags {
-    /// Puts the values that are given into a scenario.
+    /// Writes the given values into a scenario.
     ///
     /// # Errors
     /// One line that names the flag or the file.
@@ -441,7 +447,7 @@ impl LinkFlags {
             let links = read_links(path, scenario.nodes.count)?;
             if !links.default.is_unshaped() && patch != ShapePatch::default() {
                 return Err(usage(format!(
-                    "--links {}: both [default] and flags such as --latency say what all links are like: give one",
+                    "--links {}: both [default] and flags such as --latency set the shape of all links: give one",
                     path.display()
                 )));
             }
@@ -464,13 +470,13 @@ impl LinkFlags {
     }
 }
 
-/// A shape with the values of flags; 0 as a throughput is none that a link can have.
+/// A shape with the values of flags; a throughput of 0 is invalid.
 fn flagged_shape(shape: Shape, patch: &ShapePatch) -> Result<Shape, CliError> {
     shape.with(patch).map_err(|error| usage(format!("--{error}")))
 }
 
 impl FaultFlags {
-    /// Faults of flags come after those of the scenario.
+    /// Faults of flags follow those of the scenario.
     fn apply(&self, scenario: &mut Scenario) -> Result<(), CliError> {
         scenario.faults.extend(self.given.iter().cloned());
         if let Some(path) = &self.file {
@@ -532,7 +538,7 @@ const FLAGS: [(&str, &str); 35] = [
     ("explore", "--mode explore"),
 ];
 
-/// Resolves a scenario of which flags replaced values.
+/// Resolves a scenario in which flags have replaced values.
 ///
 /// # Errors
 /// One line that names the place in the file, or the flag.
@@ -543,7 +549,7 @@ pub(super) fn finish(scenario: Scenario, source: &Source) -> Result<Scenario, Cl
     })
 }
 
-/// An error of a scenario with the flag in the place of the key.
+/// An error of a scenario, with the flag in place of the key.
 fn with_flag(error: &ScenarioError) -> String {
     if error.at.first() == Some(&Step::from("faults")) {
         return error.message.clone();

@@ -1,4 +1,4 @@
-//! `apollo-bench shape`: a plan put on an interface, shown, taken away; or put there before a command starts.
+//! `apollo-bench shape`: applies a plan to an interface, shows it or removes it; or applies it before a command starts.
 
 use std::{ffi::OsString, net::IpAddr, os::unix::process::CommandExt, process::Command};
 
@@ -12,40 +12,40 @@ use crate::{
     terminal::{say, tell},
 };
 
-/// Shapes what goes through a network interface.
+/// Shapes the traffic of a network interface.
 #[derive(Clone, Debug, Args)]
 pub(super) struct ShapeArgs {
-    /// The interface
+    /// Name of the interface
     #[arg(long, value_name = "NAME", required_unless_present = "address", conflicts_with = "address")]
     pub(super) interface: Option<String>,
-    /// The interface that has this address
+    /// Address of the interface
     #[arg(long, value_name = "IP")]
     pub(super) address: Option<IpAddr>,
     #[command(flatten)]
     #[allow(missing_docs, reason = "a doc comment here would become help text")]
     pub(super) flags: ShapeFlags,
-    /// What leaves is shaped so, in place of the flags above: latency=50,jitter=5,loss=1,throughput=10000
+    /// Shape of outgoing traffic, instead of the flags above: latency=50,jitter=5,loss=1,throughput=10000
     #[arg(long, value_name = "KEY=VALUE,...")]
     pub(super) egress: Option<Shape>,
-    /// What comes in is shaped so; by default only --throughput applies to it
+    /// Shape of incoming traffic; by default only --throughput applies to it
     #[arg(long, value_name = "KEY=VALUE,...")]
     pub(super) ingress: Option<Shape>,
-    /// The whole plan as JSON, in place of the flags above
+    /// The whole plan as JSON, instead of the flags above
     #[arg(long, value_name = "JSON", value_parser = parse_plan, conflicts_with_all = ["egress", "ingress"])]
     pub(super) plan: Option<InterfacePlan>,
     /// Change the plan given here into that of --plan while traffic flows
     #[arg(long, value_name = "JSON", value_parser = parse_plan, requires = "plan", hide = true)]
     pub(super) change_from: Option<InterfacePlan>,
-    /// Print what is there, as JSON
+    /// Print the present shape as JSON
     #[arg(long, conflicts_with_all = ["remove", "command"])]
     pub(super) show: bool,
-    /// Take away what this command has put there
+    /// Remove the shape that this command has applied
     #[arg(long, conflicts_with = "command")]
     pub(super) remove: bool,
     /// Become this user and group before the command starts, without any privileges
     #[arg(long, value_name = "UID", requires = "command")]
     pub(super) user: Option<u32>,
-    /// Arguments of apollo-bench, or another program and its arguments: what to become once the interface is shaped
+    /// Command to become after the interface is shaped: arguments of apollo-bench, or another program and its arguments
     #[arg(last = true, value_name = "COMMAND")]
     pub(super) command: Vec<OsString>,
 }
@@ -67,7 +67,7 @@ impl ShapeArgs {
     }
 }
 
-/// Runs the command. With a command to become it does not return.
+/// Runs the command. With a command to become, it does not return.
 pub(super) fn shape(args: &ShapeArgs) -> Result<(), CliError> {
     carry_out(args).map_err(CliError::Usage)
 }
@@ -92,7 +92,7 @@ fn carry_out(args: &ShapeArgs) -> Result<(), String> {
     }
     match &args.change_from {
         Some(before) => interface()?.change(before, &plan).map_err(line)?,
-        // An entry point that is not asked to shape needs neither `tc` nor privileges.
+        // An entry point without a shape needs neither `tc` nor privileges.
         None if plan.is_unshaped() && !args.command.is_empty() => {}
         None if plan.is_unshaped() => {
             return Err("nothing to shape: give --latency, --throughput or another of its kind".into());
@@ -115,32 +115,34 @@ fn carry_out(args: &ShapeArgs) -> Result<(), String> {
         Command::new(program)
     };
     let error = command.args(rest).exec();
-    // Nobody is there whose links they would be. Without privileges any more it stays, and goes with its namespace.
+    // No command uses the interface, so its shape is removed. Without privileges it stays, and ends with its namespace.
     if args.change_from.is_none() && !plan.is_unshaped() {
         let _ = interface().map(|interface| interface.remove());
     }
     Err(format!("{} can't be started: {error}", program.to_string_lossy()))
 }
 
-/// Takes away what is there, also where the interface has gone before; gives a line for each.
+/// Removes the shape, even if the interface no longer exists; returns a line for each part.
 fn remove(interface: Result<Interface, ShapingError>) -> Result<String, ShapingError> {
     let (what, leftovers) = match interface {
         Ok(interface) => {
             let removed = interface.remove()?;
             let what = match (removed.egress, removed.ingress) {
-                (false, false) => "nothing to take away",
-                (true, false) => "what leaves is free again",
-                (false, true) => "what comes in is free again",
-                (true, true) => "what leaves and what comes in is free again",
+                (false, false) => "nothing to remove",
+                (true, false) => "outgoing traffic is no longer shaped",
+                (false, true) => "incoming traffic is no longer shaped",
+                (true, true) => "outgoing and incoming traffic is no longer shaped",
             };
             (format!("{}: {what}", interface.name()), removed.leftovers)
         }
-        // Its qdiscs went with it.
-        Err(ShapingError::NoInterface(why)) => (format!("{why}: nothing to take away there"), remove_leftovers()?),
+        // The qdiscs were removed with the interface.
+        Err(ShapingError::NoInterface(why)) => (format!("{why}: nothing to remove there"), remove_leftovers()?),
         Err(error) => return Err(error),
     };
-    let taken: Vec<String> =
-        leftovers.iter().map(|name| format!("{name}: left of an interface that is gone, taken away\n")).collect();
+    let taken: Vec<String> = leftovers
+        .iter()
+        .map(|name| format!("{name}: remained of an interface that no longer exists, removed\n"))
+        .collect();
     Ok(format!("{what}\n{}", taken.concat()))
 }
 

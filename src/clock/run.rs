@@ -1,7 +1,7 @@
-//! The clocks of this machine: the wall clock as it is now, and the clock of a run, which nobody sets.
+//! Clocks of this machine: the present wall clock, and the clock of a run, which nobody sets.
 //!
-//! The clock of a run is the wall clock at one moment, and the monotonic clock from there on. Schedules and delays follow
-//! it, so that a wall clock that is set during a run neither moves a message nor falsifies a delay.
+//! The clock of a run is the wall clock at one moment, and the monotonic clock from there on. Schedules and delays
+//! follow it, so that setting the wall clock during a run neither moves a message nor falsifies a delay.
 
 use std::{
     fs,
@@ -16,19 +16,20 @@ use jiff::Timestamp;
 use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
-/// Name of the variable in which a runner hands its base to the nodes that it starts, as [`Base`]'s text.
+/// Name of the variable in which a runner passes its base to the nodes that it starts, as text of [`Base`].
 pub const BASE_VARIABLE: &str = "APOLLO_CLOCK_BASE";
 
-/// A wall clock that is this far from the clock of a run was set.
+/// Difference from the clock of a run from which on a wall clock counts as set.
 pub const SET_BY: Duration = Duration::from_millis(1);
 
-/// Readings of all clocks, of which the quickest counts: between two of them the thread may lose its processor.
+/// Number of readings of all clocks, of which the quickest is used: the thread may lose its processor between two of
+/// them.
 const READINGS: usize = 8;
-/// A reading as quick as this needs no better one, in nanoseconds.
+/// Duration of a reading that is quick enough to be used without another, in nanoseconds.
 const QUICK: u64 = 1000;
 
-/// Nanoseconds since the Unix epoch by the wall clock, which may be set at any time; 0 on a clock before the epoch. Enough
-/// until the year 2554.
+/// Nanoseconds since the Unix epoch by the wall clock, which may be set at any time; 0 for a clock before the epoch.
+/// Sufficient until the year 2554.
 pub fn wall_nanos() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
@@ -44,24 +45,25 @@ pub fn unix_nanos() -> u64 {
     RUN.now()
 }
 
-/// Takes the wall clock again, unless the clock of the run is settled. For a process that waits for its run: the wall clock
-/// may be set until then.
+/// Takes the wall clock again, unless the clock of the run is settled. Used by a process that waits for its run,
+/// because the wall clock may be set until then.
 pub fn follow() {
     RUN.follow(&Reading::now(), Duration::ZERO);
 }
 
-/// The same if the wall clock was set meanwhile: for nodes that share nothing but the wall clock, and never settle.
+/// Takes the wall clock again if it was set meanwhile. Used by nodes that share nothing but the wall clock, and that
+/// never settle.
 pub fn follow_steps() {
     RUN.follow(&Reading::now(), SET_BY);
 }
 
-/// Takes the wall clock for the last time: from now on the clock of the run goes by the monotonic clock alone. Gives what it
-/// shows when the monotonic clock shows 0.
+/// Takes the wall clock for the last time: from now on the clock of the run follows the monotonic clock alone. Returns
+/// its value at the zero of the monotonic clock.
 pub fn settle() -> u64 {
     RUN.settle(&Reading::now())
 }
 
-/// Takes over the base of the runner that started this process, if it left one and runs on this machine.
+/// Takes over the base of the runner that started this process, if the runner passed one and runs on this machine.
 pub fn adopt() {
     let given = std::env::var(BASE_VARIABLE).ok();
     if let (Some(base), Some(machine)) = (given.as_deref().and_then(Base::parse), machine())
@@ -71,17 +73,17 @@ pub fn adopt() {
     }
 }
 
-/// Whether the clock of the run is settled, and what it shows when the monotonic clock shows 0.
+/// Value of the run's clock at the zero of the monotonic clock; none if the clock is not settled.
 pub fn settled_base() -> Option<u64> {
     RUN.settled.load(Ordering::Acquire).then(|| RUN.base.load(Ordering::Acquire))
 }
 
-/// The base of this process, settled, for processes that it starts; none where the kernel does not name its boot.
+/// Settled base of this process, for processes that it starts; none if the kernel does not name its boot.
 pub fn base_for_others() -> Option<Base> {
     Some(Base { machine: machine()?.to_owned(), unix_nanos: settle() })
 }
 
-/// The start of a monotonic clock by the clock of a run.
+/// Zero of a monotonic clock, by the clock of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Base {
     machine: String,
@@ -103,10 +105,10 @@ impl Base {
 
 static RUN: LazyLock<RunClock> = LazyLock::new(|| RunClock::new(&Reading::now()));
 
-/// The clock of a run.
+/// Clock of a run.
 #[derive(Debug)]
 struct RunClock {
-    /// What it shows when the monotonic clock shows 0, in nanoseconds since the Unix epoch.
+    /// Value of this clock at the zero of the monotonic clock, in nanoseconds since the Unix epoch.
     base: AtomicU64,
     settled: AtomicBool,
 }
@@ -144,19 +146,19 @@ impl RunClock {
 pub struct Reading {
     /// The wall clock, since the Unix epoch.
     pub wall: u64,
-    /// The monotonic clock: nobody sets it, time services make it faster or slower, and it stands still while the machine is
+    /// The monotonic clock: nobody sets it, time services make it faster or slower, and it stops while the machine is
     /// suspended.
     pub monotonic: u64,
-    /// The processor's counter as it is, which no time service makes faster or slower.
+    /// The processor's counter, which no time service makes faster or slower.
     pub raw: u64,
-    /// The monotonic clock with the time in which the machine was suspended.
+    /// The monotonic clock plus the time for which the machine was suspended.
     pub boot: u64,
-    /// By how much the moments of these readings may differ.
+    /// Maximum time between these readings.
     pub error: u64,
 }
 
 impl Reading {
-    /// The clocks now.
+    /// Reads all clocks.
     pub fn now() -> Self {
         let mut best = Self::once();
         for _ in 1..READINGS {
@@ -184,14 +186,14 @@ impl Reading {
     }
 }
 
-/// A clock that the kernel has always; 0 if it had not.
+/// Value of a clock that the kernel always has; 0 if it does not.
 fn nanos(clock: ClockId) -> u64 {
     let time = clock_gettime(clock).map(Duration::from).unwrap_or_default();
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// The kernel's name for this boot of it. Processes with the same one have the same wall clock, in whatever container; none
-/// where the kernel does not name it.
+/// Kernel's identifier of the present boot. Processes with the same one have the same wall clock, in any container;
+/// none if the kernel does not name it.
 fn boot_id() -> Option<&'static str> {
     static BOOT_ID: LazyLock<Option<String>> = LazyLock::new(|| {
         let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
@@ -200,8 +202,8 @@ fn boot_id() -> Option<&'static str> {
     BOOT_ID.as_deref()
 }
 
-/// A name for this boot and its monotonic clock, which a time namespace may shift: processes with the same one have all
-/// clocks in common.
+/// Identifier of the present boot and its monotonic clock, which a time namespace may shift: processes with the same
+/// one share all clocks.
 pub fn machine() -> Option<&'static str> {
     static MACHINE: LazyLock<Option<String>> = LazyLock::new(|| {
         let namespace = fs::read_link("/proc/self/ns/time").unwrap_or_default();
@@ -210,10 +212,11 @@ pub fn machine() -> Option<&'static str> {
     MACHINE.as_deref()
 }
 
-/// Nanoseconds that a clock must have left until its last instant: the longest run, and whatever is added to a time of it.
+/// Minimum number of nanoseconds before a clock's last instant: the longest run, and every span that is added to a time
+/// of it.
 const ROOM: u64 = 2 * 366 * 86_400 * 1_000_000_000;
 
-/// Checks that times of a run can be counted in nanoseconds since the Unix epoch, in 64 bits.
+/// Checks that times of a run fit into 64 bits as nanoseconds since the Unix epoch.
 ///
 /// # Errors
 /// One line for a clock that shows a time outside of that.
@@ -224,18 +227,18 @@ pub fn check() -> Result<(), String> {
     }
 }
 
-/// What a host's clock shows.
+/// Reading of a host's clock.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClockReading {
-    /// Nanoseconds since the Unix epoch by the clock of the run, which delays are made of.
+    /// Nanoseconds since the Unix epoch by the clock of the run, from which delays are computed.
     pub unix_nanos: u64,
-    /// The kernel's name for this boot of it. Who has the same one has the same clock, in whatever container; none where
-    /// the kernel does not tell.
+    /// Kernel's identifier of the present boot. Hosts with the same one have the same clock, in any container; none if
+    /// the kernel does not name it.
     pub boot_id: Option<String>,
 }
 
 impl ClockReading {
-    /// What the clock of the run shows now: before a run, what this host's wall clock shows.
+    /// Reads the clock of the run: before a run, this host's wall clock.
     pub fn now() -> Self {
         follow();
         Self { boot_id: boot_id().map(str::to_owned), unix_nanos: unix_nanos() }

@@ -72,26 +72,25 @@ pub fn timeout<F: Future>(limit: Duration, future: F) -> impl Future<Output = Re
     time::timeout(limit, future).map_err(|_| Elapsed)
 }
 
-/// Maximum time from one look at the clock of the run to the next, in nanoseconds: a node that has no common start follows
-/// a wall clock that is set.
-const LOOK_AGAIN: u64 = 1_000_000_000;
+/// Maximum time between two readings of the clock of the run, in nanoseconds, because a node without a common start follows
+/// a wall clock that may be set.
+const READ_AGAIN: u64 = 1_000_000_000;
 
-/// Waits until the clock of the run shows `time`, in nanoseconds since the Unix epoch.
+/// Waits until the clock of the run reaches `time`, in nanoseconds since the Unix epoch.
 pub async fn sleep_until_nanos(time: u64) {
     loop {
         let now = unix_nanos();
         if now >= time {
             return;
         }
-        sleep(Duration::from_nanos((time - now).min(LOOK_AGAIN))).await;
+        sleep(Duration::from_nanos((time - now).min(READ_AGAIN))).await;
     }
 }
 
-/// Time between the last look at the wall clock and a start, in nanoseconds.
+/// Time before a start at which the wall clock is read for the last time, in nanoseconds.
 const SHORTLY: u64 = 1_000_000_000;
 
-/// Waits until the wall clock, which may be set meanwhile, shows a second before `time`, in nanoseconds since the Unix
-/// epoch.
+/// Waits until one second before `time` by the wall clock, which may be set meanwhile; in nanoseconds since the Unix epoch.
 pub async fn sleep_until_shortly_before(time: u64) {
     loop {
         follow();
@@ -99,7 +98,7 @@ pub async fn sleep_until_shortly_before(time: u64) {
         if left == 0 {
             return;
         }
-        sleep(Duration::from_nanos(left.min(LOOK_AGAIN))).await;
+        sleep(Duration::from_nanos(left.min(READ_AGAIN))).await;
     }
 }
 

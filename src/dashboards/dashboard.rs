@@ -1,25 +1,26 @@
-//! Dashboards: panels in a grid, and what can be chosen above them.
+//! Dashboards: panels in a grid, and the variables that a reader chooses above them.
 
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use super::panel::{COLUMNS, Panel, source};
 
-/// Schema of the dashboards: newer Grafanas migrate it, and nothing in it needs migrating.
+/// Schema version of the dashboards: newer versions of Grafana migrate it, and nothing in the dashboards needs a
+/// migration.
 const SCHEMA_VERSION: u32 = 39;
 
 /// A dashboard: its panels from left to right and from top to bottom.
 #[derive(Clone, Debug)]
 pub struct Dashboard {
-    /// Its name in addresses.
+    /// Identifier in addresses.
     pub uid: &'static str,
-    /// Its name for people.
+    /// Title for people.
     pub title: &'static str,
-    /// What it is for.
+    /// Purpose of the dashboard.
     pub description: &'static str,
-    /// Whether single nodes can be chosen.
+    /// True if a reader can choose single nodes.
     pub(super) by_node: bool,
-    /// Its panels.
+    /// Panels of the dashboard.
     pub panels: Vec<Panel>,
 }
 
@@ -33,7 +34,7 @@ impl Dashboard {
                 "datasource": source(),
                 "definition": query,
                 "query": { "qryType": 1, "query": query, "refId": name },
-                // When the time range changes.
+                // Refresh when the time range changes.
                 "refresh": 2,
                 "sort": sort,
                 "multi": many,
@@ -49,7 +50,7 @@ impl Dashboard {
             }
             variable
         };
-        // Names of runs end with their time: the last one first.
+        // Names of runs end with their time, so the last run comes first.
         let mut variables = vec![variable("run", "Run", "label_values(up, run)", 2, false)];
         if self.by_node {
             variables.push(variable("node", "Node", "label_values(up{run=\"$run\"}, node)", 3, true));

@@ -1,19 +1,19 @@
-//! What Grafana is told: its settings, where Prometheus is, and where the dashboards lie.
+//! Configuration of Grafana: its settings, its data source, and the folder of the dashboards.
 
 use std::fmt::Write as _;
 
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{DATASOURCE_UID, dashboard::Dashboard, nodes, overview};
+use super::{dashboard::Dashboard, nodes, overview, panel::DATASOURCE_UID};
 
-/// All dashboards, with the names of their files; the first is the one to open first.
+/// All dashboards, with the names of their files; the first one is the entry page.
 pub fn dashboards() -> Vec<(&'static str, Dashboard)> {
     vec![("overview.json", overview::overview()), ("nodes.json", nodes::nodes())]
 }
 
-/// Settings that hold for every Grafana started for runs: whoever reaches it may look, nobody can change anything, and it
-/// asks nothing of the internet. Names that a version does not know are ignored by it.
+/// Settings of every Grafana that is started for runs: everyone who reaches it may look, nobody can change anything,
+/// and it requests nothing from the internet. A version ignores names that it does not know.
 const SETTINGS: [(&str, &[(&str, &str)]); 10] = [
     (
         "analytics",
@@ -25,13 +25,13 @@ const SETTINGS: [(&str, &[(&str, &str)]); 10] = [
         ],
     ),
     ("auth", &[("disable_login_form", "true")]),
-    // Nobody logs in, neither at the page nor with a password in a request.
+    // Nobody logs in, neither on the page nor with a password in a request.
     ("auth.basic", &[("enabled", "false")]),
     ("auth.anonymous", &[("enabled", "true"), ("org_role", "Viewer")]),
     ("dashboards", &[("min_refresh_interval", "1s")]),
     ("log", &[("mode", "console"), ("level", "warn")]),
     ("news", &[("news_feed_enabled", "false")]),
-    // From version 11.3 on it would fetch plugins when it starts.
+    // From version 11.3 on, Grafana would download plugins when it starts.
     (
         "plugins",
         &[
@@ -45,7 +45,7 @@ const SETTINGS: [(&str, &[(&str, &str)]); 10] = [
     ("snapshots", &[("external_enabled", "false")]),
 ];
 
-/// The settings as an object of sections, for what writes the file itself.
+/// Settings as an object of sections, for programs that write the file themselves.
 pub fn settings() -> Value {
     let value = |text: &str| text.parse().map_or_else(|_| Value::from(text), Value::Bool);
     let section = |(name, values): &(&str, &[(&str, &str)])| {
@@ -55,8 +55,8 @@ pub fn settings() -> Value {
     Value::Object(SETTINGS.iter().map(section).collect())
 }
 
-/// The settings as a file `grafana.ini`, listening there. Paths are not in it: the format takes `;` and `#` in them for
-/// comments, so they are given by the environment (`GF_PATHS_DATA` and so on).
+/// Settings as a file `grafana.ini`, for a Grafana that listens on `address`. The file contains no paths, because its
+/// format takes `;` and `#` in them for comments; the environment passes them (`GF_PATHS_DATA` and so on).
 pub fn ini(address: &str, port: u16) -> String {
     let mut text = String::new();
     let port = port.to_string();
@@ -119,13 +119,13 @@ struct ProviderOptions {
     path: String,
 }
 
-/// Where Prometheus is, and how often it scrapes: `provisioning/datasources/apollo.yml`.
+/// Address of Prometheus and scrape interval: `provisioning/datasources/apollo.yml`.
 pub fn datasource(prometheus: &str, scrape_seconds: u64) -> Provisioning {
     let datasource = Datasource {
         name: "Prometheus",
         uid: DATASOURCE_UID,
         r#type: "prometheus",
-        // Grafana asks, not the browser.
+        // Grafana queries Prometheus, not the browser.
         access: "proxy",
         url: literal(prometheus),
         is_default: true,
@@ -139,7 +139,7 @@ pub fn datasource(prometheus: &str, scrape_seconds: u64) -> Provisioning {
     Provisioning { api_version: 1, datasources: vec![datasource], providers: vec![] }
 }
 
-/// The folder that the dashboards lie in: `provisioning/dashboards/apollo.yml`.
+/// Folder of the dashboards: `provisioning/dashboards/apollo.yml`.
 pub fn provider(folder: &str) -> Provisioning {
     let provider = Provider {
         name: "apollo",
@@ -151,7 +151,7 @@ pub fn provider(folder: &str) -> Provisioning {
     Provisioning { api_version: 1, datasources: vec![], providers: vec![provider] }
 }
 
-/// Grafana puts variables of the environment in place of `$NAME`.
+/// Escapes a text, because Grafana replaces `$NAME` by variables of the environment.
 fn literal(text: &str) -> String {
     text.replace('$', "$$")
 }

@@ -1,8 +1,9 @@
-//! What a run looks like while it goes: Grafana's dashboards, Prometheus' rules and what it scrapes.
+//! Monitoring of a run: dashboards for Grafana, and rules and scrape configuration for Prometheus.
 //!
-//! All of it is made here, from the names in the table of metrics. The files in `dashboards/` are written from
-//! [`files`], and a test keeps the two the same; runs on this machine and in clusters make their own from the same source.
-//! The scrape configuration gives every series two labels: `run`, the name of the run, and `node`, the node's number.
+//! Everything is generated here from the names in the table of metrics. The files in `dashboards/` are written from
+//! [`files`], and a test compares them; runs on this machine and in clusters generate their own files from the same
+//! source. The scrape configuration gives every series two labels: `run`, the name of the run, and `node`, the node's
+//! number.
 
 mod dashboard;
 mod grafana;
@@ -15,22 +16,16 @@ mod rules;
 
 pub use dashboard::Dashboard;
 pub use grafana::{Provisioning, dashboards, datasource, ini, provider, settings};
-pub use panel::{Panel, Query};
-pub use prometheus::{Configuration, Host, Pods, Scraping, Targets, configuration};
+pub use panel::{DATASOURCE_UID, Panel, Query};
+pub use prometheus::{Configuration, Host, JOB, Pods, Scraping, Targets, configuration};
 pub use rules::{Rule, RuleGroup, Rules, rules};
 
 use serde::Serialize;
 
-/// Name that the dashboards know Prometheus by, whatever its address.
-pub const DATASOURCE_UID: &str = "apollo-prometheus";
-
-/// Path of the dashboard to open first, on Grafana's address.
+/// Path of the entry dashboard, on Grafana's address.
 pub const OVERVIEW_PATH: &str = "/d/apollo-overview";
 
-/// Name of the scrape job, which is in the label `job` of every series.
-pub const JOB: &str = "apollo";
-
-/// Seconds between scrapes for which `dashboards/rules.yml` is made.
+/// Scrape interval of `dashboards/rules.yml`, in seconds.
 pub const SCRAPE_SECONDS: u64 = 5;
 
 /// The files in `dashboards/`: names and contents.
@@ -41,9 +36,9 @@ pub fn files() -> Vec<(&'static str, String)> {
     files
 }
 
-/// A value as JSON to be read by people too. It is YAML as well, for programs that read that.
+/// A value as JSON that people can read too. JSON is also YAML, for programs that read YAML.
 pub fn json(value: &impl Serialize) -> String {
-    // None of the types here can fail: their maps have text as keys.
+    // The types here can't fail: the keys of their maps are text.
     let mut text = serde_json::to_string_pretty(value).unwrap_or_default();
     text.push('\n');
     text

@@ -1,4 +1,4 @@
-//! The dashboard of single nodes: everything that they export, line by line.
+//! Dashboard of single nodes: everything that they export, one line a node.
 
 use super::{
     dashboard::Dashboard,
@@ -14,7 +14,7 @@ pub(super) fn nodes() -> Dashboard {
     Dashboard {
         uid: "apollo-nodes",
         title: "Apollo network benchmark: nodes",
-        description: "Single nodes side by side: what each sends, receives, keeps open and uses.",
+        description: "Single nodes side by side: sent and received messages, connections, and resources.",
         by_node: true,
         panels: sections.into_iter().flatten().collect(),
     }
@@ -27,33 +27,37 @@ fn third(title: &'static str, unit: Unit, description: &'static str, expr: Strin
 
 fn broadcast() -> Vec<Panel> {
     vec![
-        Panel::text(2, "### Broadcast\nWhat each node sends, and whether it keeps its schedule. One line a node; choose nodes above."),
+        Panel::text(
+            2,
+            "### Broadcast\nMessages that each node sends, compared with its schedule. One line a node; \
+             choose nodes above.",
+        ),
         third(
             "Messages sent",
             Unit::MessagesPerSecond,
-            "Messages handed to the network in a second. In mode rr each node has its turns.",
+            "Messages handed to the network per second. In mode rr the nodes send in turns.",
             node_rate("broadcast_message_count"),
         ),
         third(
             "Bytes sent",
             Unit::BytesPerSecond,
-            "Bytes of messages handed to the network in a second, headers included.",
+            "Bytes of messages handed to the network per second, headers included.",
             node_rate("broadcast_message_bytes_sum"),
         ),
         Panel::lines(
             "Offered",
             Unit::BytesPerSecond,
-            "What the schedule asks of the node: its share of all turns, and while it has the turn. The bytes sent fall short \
-             of the first when the sender is behind.",
+            "Bytes per second that the schedule offers at the node: its share of all turns, and the rate while it has \
+             the turn. If fewer bytes are sent than the first line shows, the sender is late.",
         )
         .width(8)
         .query("Node {{node}}", node("broadcast_message_offered_throughput"))
         .query("Node {{node}}, in its turn", node("broadcast_message_throughput")),
         Panel::lines(
-            "Behind the schedule",
+            "Send lag",
             Unit::Seconds,
-            "From the time the schedule intended for a message to the moment it was handed over: half of the messages, and 99 \
-             of 100. It is part of the delay that receivers see.",
+            "Time from the intended send time of a message to its handover to the network: maximum of 50 % and of 99 % \
+             of the messages. The lag is a part of the delay that receivers see.",
         )
         .width(8)
         .query("Node {{node}}, p50", node_quantile(0.5, "broadcast_message_send_lag_seconds"))
@@ -61,15 +65,15 @@ fn broadcast() -> Vec<Panel> {
         third(
             "Time to hand over",
             Unit::Seconds,
-            "What handing over took for 99 of 100 messages: gossipsub's publish, or a whole session of SQMR. Nothing in \
-             reversed SQMR, where receivers ask.",
+            "Maximum time of handing over, for 99 of 100 messages: gossipsub's publish, or a whole session of SQMR. \
+             Empty in reversed SQMR, in which receivers request messages.",
             node_quantile(0.99, "broadcast_message_send_delay_seconds"),
         ),
         Panel::lines(
             "Late and missed",
             Unit::Count,
-            "Since the node began. Late: handed over after the next one was due. Missed: never sent, known when the schedule \
-             ends.",
+            "Counts since the node started. Late: messages handed over after the next one was due. Missed: messages \
+             that were never sent, which are counted when the schedule ends.",
         )
         .width(8)
         .query("Node {{node}}, late", node("broadcast_message_late_count"))
@@ -77,7 +81,7 @@ fn broadcast() -> Vec<Panel> {
         Panel::lines(
             "Size of messages",
             Unit::Bytes,
-            "Of the messages being sent, and of the one that came last; header included. In mode explore it changes with the \
+            "Size of sent messages, and of the last received one, header included. In mode explore it changes with the \
              trial.",
         )
         .query("Node {{node}}, {{class}}, sent", node_by_class("broadcast_message_bytes"))
@@ -85,7 +89,7 @@ fn broadcast() -> Vec<Panel> {
         Panel::lines(
             "Trial of mode explore",
             Unit::Count,
-            "Number of the trial that is under way, from 0; -1 in all other modes. All nodes are in the same one.",
+            "Number of the present trial, from 0; -1 in all other modes. All nodes are in the same trial.",
         )
         .query(NODE, node("explore_trial")),
     ]
@@ -93,43 +97,51 @@ fn broadcast() -> Vec<Panel> {
 
 fn receive() -> Vec<Panel> {
     vec![
-        Panel::text(2, "### Receive\nWhat comes to each node, how late, and what is wrong with it. A node apart from the others is slow or badly connected."),
+        Panel::text(
+            2,
+            "### Receive\nMessages that arrive at each node, their delay, and irregular arrivals. A node \
+             that differs from the others is slow or badly connected.",
+        ),
         third(
             "Messages received",
             Unit::MessagesPerSecond,
-            "Different messages that came in a second: those of all other nodes that send.",
+            "Different messages that arrived per second: those of all other sending nodes.",
             node_rate("receive_message_count"),
         ),
         third(
             "Bytes received",
             Unit::BytesPerSecond,
-            "Bytes of different messages that came in a second, headers included.",
+            "Bytes of different messages that arrived per second, headers included.",
             node_rate("receive_message_bytes_sum"),
         ),
         third(
             "Delay, 99 of 100",
             Unit::Seconds,
-            "From the time the senders' schedules intended to the arrival here, 99 of 100 messages, from buckets.",
+            "Maximum delay of 99 of 100 messages, from the intended send time to the arrival at this node, computed \
+             from buckets.",
             node_quantile(0.99, "receive_message_delay_seconds"),
         ),
         third(
             "Pending",
             Unit::Count,
-            "Messages that have not come although a later one of the same sender did. A line that only grows is loss.",
+            "Messages that have not arrived although a later one of the same sender did. A line that only grows means \
+             loss.",
             node("receive_message_pending_count"),
         ),
         Panel::lines(
             "Out of order",
             Unit::MessagesPerSecond,
-            "Reordered: came after a later one of its sender. Gaps: arrivals that skipped over messages that had not come.",
+            "Reordered: messages that arrived after a later one of their sender. Gaps: arrivals that skipped over \
+             messages that had not arrived.",
         )
         .width(8)
         .query("Node {{node}}, reordered", node_rate("receive_message_reordered_count"))
         .query("Node {{node}}, gaps", node_rate("receive_message_gap_count")),
         Panel::lines(
-            "Twice, or too late to tell",
+            "Duplicates and undecided arrivals",
             Unit::MessagesPerSecond,
-            "Arrivals of a message that had come before, and those so late that they can't be told from such.",
+            "Duplicates: arrivals of a message that had arrived before. Undecided: arrivals too late to be \
+             distinguished from duplicates.",
         )
         .width(8)
         .query("Node {{node}}, duplicates", node_rate("receive_message_duplicate_count"))
@@ -137,14 +149,16 @@ fn receive() -> Vec<Panel> {
         Panel::lines(
             "Not messages of this run",
             Unit::MessagesPerSecond,
-            "Arrivals that were not counted, by reason, over the chosen nodes. Anything but 0: something else sends here.",
+            "Arrivals that were not counted, by reason, over the chosen nodes. Any value above 0 means that another \
+             program sends here.",
         )
         .bad_from(&[(1.0, "orange")])
         .query("{{reason}}", nodes_rate_by("reason", "receive_message_malformed_count")),
         Panel::lines(
-            "Messages from the future",
+            "Negative delays",
             Unit::Count,
-            "Messages since the node began whose delay came out negative and was counted as 0: the hosts' clocks differ.",
+            "Messages with a negative delay since the node started, counted as 0. They show that the hosts' clocks \
+             differ.",
         )
         .bad_from(&[(1.0, "red")])
         .query(NODE, node("receive_message_negative_delay_count")),
@@ -153,27 +167,29 @@ fn receive() -> Vec<Panel> {
 
 fn network() -> Vec<Panel> {
     vec![
-        Panel::text(2, "### Network\nConnections, sessions and what was not sent. Peers are the number of nodes less one in a full network."),
-        Panel::lines("Connected peers", Unit::Count, "Peers that are connected now. It falls when a node is gone or cut off.")
+        Panel::text(2, "### Network\nConnections, sessions and dropped messages. In a full network the number of peers \
+                        is the number of nodes minus one."),
+        Panel::lines("Connected peers", Unit::Count, "Peers that are connected now. The number falls when a node has \
+                                                      ended or is cut off.")
             .width(8)
             .query(NODE, node("network_connected_peers")),
         third(
             "Ready",
             Unit::Count,
-            "1 when all expected peers are connected and ready to receive, else 0.",
+            "1 if all expected peers are connected and ready to receive, otherwise 0.",
             node("network_ready"),
         ),
         third(
             "Refused strangers",
             Unit::Count,
-            "Peers outside of the network's list that tried to connect and were refused.",
+            "Peers that are not in the network's list, tried to connect, and were refused.",
             node("network_blacklisted_peers"),
         ),
         Panel::lines(
             "Open SQMR sessions",
             Unit::Count,
-            "Sessions that peers have opened here, and that this node has opened; 0 over gossipsub. A line that climbs: \
-             messages come faster than sessions end.",
+            "Sessions that peers have opened here, and that this node has opened; 0 over gossipsub. A rising line \
+             means that messages arrive faster than sessions end.",
         )
         .width(8)
         .query("Node {{node}}, by peers", node("network_active_inbound_sessions"))
@@ -181,7 +197,7 @@ fn network() -> Vec<Panel> {
         third(
             "Round trip to peers",
             Unit::Seconds,
-            "Half of libp2p's pings since the node began came back within this time. One is sent to each peer every 15 \
+            "Median round-trip time of libp2p's pings since the node started. A ping is sent to each peer every 5 \
              seconds.",
             node_quantile_so_far(0.5, "ping_latency_seconds"),
         ),
@@ -198,20 +214,31 @@ fn network() -> Vec<Panel> {
             Unit::BytesPerSecond,
             "Bytes written to and read from the TCP sockets of the network, encryption and framing included; 0 over QUIC.",
         )
-        .width(24)
+        .width(12)
         .query("Node {{node}}, written", node_rate("network_socket_bytes_sent_total"))
         .query("Node {{node}}, read", node_rate("network_socket_bytes_received_total")),
+        Panel::lines(
+            "Gossipsub copies",
+            Unit::MessagesPerSecond,
+            "Copies of gossipsub messages of other nodes that arrive, duplicates included. Divided by the rate of received messages they are the copies of each.",
+        )
+        .width(12)
+        .query("Node {{node}}", node_rate("gossipsub_message_copies_received_total")),
     ]
 }
 
 fn events() -> Vec<Panel> {
     vec![
-        Panel::text(2, "### Events\nWhat the network layer reports. A burst at the start is the network being connected; later ones are worth a look."),
+        Panel::text(
+            2,
+            "### Events\nReports of the network layer. A burst at the start comes from connecting the \
+             network; later bursts need attention.",
+        ),
         Panel::lines(
             "Events, by type",
             Unit::EventsPerSecond,
-            "Events of the chosen nodes in a second, by type: connections, dials, subscriptions, sessions, failures. Sessions \
-             go with messages over SQMR; failures should be 0.",
+            "Events of the chosen nodes per second, by type: connections, dials, subscriptions, sessions, failures. \
+             SQMR opens sessions for messages; failures should be 0.",
         )
         .width(24)
         .query("{{event_type}}", nodes_rate_by("event_type", "network_event_counter")),
@@ -220,7 +247,8 @@ fn events() -> Vec<Panel> {
 
 fn system() -> Vec<Panel> {
     vec![
-        Panel::text(2, "### System\nWhat each node's process uses. Traffic and TCP are counted for a whole network namespace: nodes that share one show the same."),
+        Panel::text(2, "### System\nResources of each node's process. Traffic and TCP are counted for a whole network \
+                        namespace, so nodes in the same namespace show the same values."),
         Panel::lines(
             "Processor",
             Unit::Percent,
@@ -230,7 +258,7 @@ fn system() -> Vec<Panel> {
         .width(8)
         .query("Node {{node}}", node("system_process_cpu_usage_percent"))
         .query("Node {{node}}, between scrapes", format!("100 * {}", node_rate("system_process_cpu_seconds_total"))),
-        Panel::lines("Memory", Unit::Bytes, "Resident memory of the process now, and its highest so far.")
+        Panel::lines("Memory", Unit::Bytes, "Present resident memory of the process, and its maximum so far.")
             .width(8)
             .query("Node {{node}}", node("system_process_memory_usage_bytes"))
             .query("Node {{node}}, highest", node("system_process_peak_memory_bytes")),
@@ -243,14 +271,15 @@ fn system() -> Vec<Panel> {
         Panel::lines(
             "Interfaces",
             Unit::BytesPerSecond,
-            "Bytes sent and received by the interfaces of the network namespace, the loopback apart from the others.",
+            "Bytes sent and received by the interfaces of the network namespace, separately for the loopback and the \
+             others.",
         )
         .query("Node {{node}}, {{interface}}, sent", node_rate("system_network_bytes_sent_total"))
         .query("Node {{node}}, {{interface}}, received", node_rate("system_network_bytes_received_total")),
         Panel::lines(
             "TCP segments",
             Unit::EventsPerSecond,
-            "Segments that the network namespace sent in a second, and those of them that it sent again.",
+            "TCP segments that the network namespace sent per second, and the retransmitted ones among them.",
         )
         .query("Node {{node}}, sent", node_rate("system_tcp_segments_sent_total"))
         .query("Node {{node}}, sent again", node_rate("system_tcp_segments_retransmitted_total")),
@@ -259,24 +288,31 @@ fn system() -> Vec<Panel> {
 
 fn tokio() -> Vec<Panel> {
     vec![
-        Panel::text(2, "### Runtime\nThe threads that carry the network. All of these are 0, or empty, unless the nodes run with `--tokio-metrics`."),
+        Panel::text(
+            2,
+            "### Runtime\nThreads that carry the network. All of these panels are 0, or empty, unless the \
+             nodes run with `--tokio-metrics`.",
+        ),
         Panel::lines(
             "Busy workers",
             Unit::Share,
-            "How much of their time the network's threads work. Near 100 % the node is at its limit, whatever the machine \
-             has left: more --worker-threads may help.",
+            "Share of their time in which the network's threads work. Near 100 % the node is at its limit, even if the \
+             machine has free processors: more --worker-threads may help.",
         )
         .width(8)
         .bad_from(&[(0.9, "orange")])
-        .query(
-            NODE,
-            format!("{} / ({} > 0)", node_rate("tokio_workers_busy_seconds_total"), node("tokio_workers")),
+        .query(NODE, format!("{} / ({} > 0)", node_rate("tokio_workers_busy_seconds_total"), node("tokio_workers"))),
+        third(
+            "Tasks",
+            Unit::Count,
+            "Tasks alive in the network's runtime. A number that grows without end means a \
+                                     leak.",
+            node("tokio_alive_tasks"),
         ),
-        third("Tasks", Unit::Count, "Tasks alive in the network's runtime. One that grows without end is a leak.", node("tokio_alive_tasks")),
         third(
             "Tasks that wait",
             Unit::Count,
-            "Tasks in the runtime's global queue: work that no thread has taken yet.",
+            "Tasks in the runtime's global queue, which no thread has taken yet.",
             node("tokio_global_queue_depth"),
         ),
     ]

@@ -1,13 +1,14 @@
-//! Panels, as Grafana 10 to 13 read them. What is left out here has a default that is right in all of them.
+//! Panels, as Grafana 10 to 13 read them. Fields that are left out have a default that fits in all of these versions.
 
 use serde_json::{Value, json};
 
-use super::DATASOURCE_UID;
+/// Name of Prometheus in the dashboards, independent of its address.
+pub const DATASOURCE_UID: &str = "apollo-prometheus";
 
 /// Width of a dashboard in Grafana's columns.
 pub(super) const COLUMNS: u64 = 24;
 
-/// What the numbers of a panel are.
+/// Unit of the numbers of a panel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unit {
     BytesPerSecond,
@@ -50,24 +51,24 @@ enum Kind {
     Stat,
     Lines,
     Heatmap,
-    /// Names of the columns, one a query, each with its unit.
+    /// Names of the columns, each with its unit; one column a query.
     Table(Vec<(&'static str, Unit)>),
-    /// A table of whatever labels the one query has; these are shown.
+    /// A table of the labels of the only query; these labels are shown.
     Labels(&'static [&'static str]),
 }
 
 /// A panel of a dashboard.
 #[derive(Clone, Debug)]
 pub struct Panel {
-    /// What it shows.
+    /// Title of the panel.
     pub title: &'static str,
-    /// How it is read.
+    /// Meaning of the panel.
     pub description: &'static str,
-    /// What it asks of Prometheus.
+    /// Queries to Prometheus.
     pub queries: Vec<Query>,
     kind: Kind,
     unit: Unit,
-    /// Value from which on a colour holds.
+    /// Values from which on a colour applies.
     thresholds: Vec<(Option<f64>, &'static str)>,
     decimals: Option<u8>,
     maximum: Option<f64>,
@@ -90,12 +91,12 @@ impl Panel {
         }
     }
 
-    /// Text over the whole width.
+    /// A text over the whole width.
     pub(super) fn text(height: u64, markdown: &'static str) -> Self {
         Self::new("", Kind::Text(markdown), Unit::Count, (COLUMNS, height), "")
     }
 
-    /// One number, as it is now.
+    /// One number: the present value.
     pub(super) fn stat(title: &'static str, unit: Unit, description: &'static str) -> Self {
         Self::new(title, Kind::Stat, unit, (4, 4), description)
     }
@@ -105,7 +106,7 @@ impl Panel {
         Self::new(title, Kind::Lines, unit, (12, 8), description)
     }
 
-    /// How often which value came, over time.
+    /// Frequencies of values over time.
     pub(super) fn heatmap(title: &'static str, unit: Unit, description: &'static str) -> Self {
         Self::new(title, Kind::Heatmap, unit, (12, 8), description)
     }
@@ -120,7 +121,7 @@ impl Panel {
         Self::new(title, Kind::Labels(shown), Unit::Count, (12, 8), description)
     }
 
-    /// Adds a query. `legend` names its lines; `{{node}}` in it stands for a label.
+    /// Adds a query. `legend` names its lines; `{{node}}` in it is replaced by the label.
     pub(super) fn query(mut self, legend: &'static str, expr: impl Into<String>) -> Self {
         self.queries.push(Query { expr: expr.into(), legend });
         self
@@ -134,13 +135,13 @@ impl Panel {
         self.query("", expr)
     }
 
-    /// Green up to the first value, and from each value on in its colour.
+    /// Colours the panel green up to the first value, and in each step's colour from its value on.
     pub(super) fn bad_from(mut self, steps: &[(f64, &'static str)]) -> Self {
         self.thresholds.extend(steps.iter().map(|(value, colour)| (Some(*value), *colour)));
         self
     }
 
-    /// Red up to the first value, and from each value on in its colour.
+    /// Colours the panel red up to the first value, and in each step's colour from its value on.
     pub(super) fn good_from(mut self, steps: &[(f64, &'static str)]) -> Self {
         self.thresholds = vec![(None, "red")];
         self.bad_from(steps)
@@ -161,7 +162,7 @@ impl Panel {
         self
     }
 
-    /// Whether it asks Prometheus anything.
+    /// True if the panel is a text without queries.
     pub fn is_text(&self) -> bool {
         matches!(self.kind, Kind::Text(_))
     }
@@ -227,7 +228,7 @@ impl Panel {
         std::iter::once(by_name("Node", "links", details)).chain(units).collect()
     }
 
-    /// What the answers go through before they are shown.
+    /// Transformations of the answers before they are shown.
     fn transformations(&self) -> Option<Value> {
         match &self.kind {
             Kind::Table(columns) => {
@@ -272,7 +273,7 @@ impl Panel {
         }
     }
 
-    /// The panel at a place of the grid.
+    /// Panel at a place of the grid, as JSON.
     pub(super) fn to_json(&self, id: usize, (x, y): (u64, u64)) -> Value {
         let kind = match self.kind {
             Kind::Text(_) => "text",
@@ -303,7 +304,7 @@ impl Panel {
     }
 }
 
-/// What all queries are for.
+/// Data source of all queries.
 pub(super) fn source() -> Value {
     json!({ "type": "prometheus", "uid": DATASOURCE_UID })
 }

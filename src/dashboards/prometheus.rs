@@ -1,55 +1,56 @@
-//! What Prometheus scrapes: one function for nodes at known addresses and for pods of a cluster.
+//! Scrape configuration of Prometheus: one function for nodes at known addresses and for pods of a cluster.
 
 use serde::Serialize;
 
-use super::JOB;
+/// Name of the scrape job, the value of the label `job` of every series.
+pub const JOB: &str = "apollo";
 
-/// Largest answer of a node that is taken: with all metrics of libp2p on it is far below.
+/// Maximum size of a node's answer: even with all metrics of libp2p, an answer is far below it.
 const BODY_LIMIT: &str = "32MB";
 
-/// What to scrape, and how often.
+/// Targets and interval of scraping.
 #[derive(Clone, Debug)]
 pub struct Scraping<'a> {
-    /// Name of the run: the label `run` of every series.
+    /// Name of the run, the label `run` of every series.
     pub run: &'a str,
-    /// Seconds between scrapes.
+    /// Scrape interval, in seconds.
     pub seconds: u64,
-    /// The file of rules, as a path from the configuration's folder.
+    /// Path of the file of rules, relative to the folder of the configuration.
     pub rules: &'a str,
-    /// Where the nodes are.
+    /// Targets of scraping.
     pub targets: Targets<'a>,
 }
 
-/// Where the nodes are.
+/// Places of the nodes.
 #[derive(Clone, Debug)]
 pub enum Targets<'a> {
-    /// At known addresses: processes and containers.
+    /// Nodes at known addresses: processes and containers.
     Hosts(Vec<Host>),
-    /// In a Kubernetes cluster.
+    /// Nodes in a Kubernetes cluster.
     Pods(Pods<'a>),
 }
 
 /// A node at a known address.
 #[derive(Clone, Debug)]
 pub struct Host {
-    /// Its number: the label `node`.
+    /// Number of the node, the label `node`.
     pub node: u64,
     /// Host and port of its metrics, as Prometheus reaches them.
     pub address: String,
 }
 
-/// The pods of an indexed job. Prometheus must be allowed to get, list and watch the pods of the namespace.
+/// Pods of an indexed job. Prometheus must have the right to get, list and watch the pods of the namespace.
 #[derive(Clone, Debug)]
 pub struct Pods<'a> {
     /// Namespace of the pods.
     pub namespace: &'a str,
-    /// What selects them, as in `kubectl get pods -l`.
+    /// Selector of the pods, as in `kubectl get pods -l`.
     pub selector: &'a str,
     /// Port of the metrics; the container must declare it.
     pub port: u16,
 }
 
-/// Prometheus' configuration.
+/// Configuration of Prometheus.
 #[derive(Clone, Debug, Serialize)]
 pub struct Configuration {
     global: Global,
@@ -120,12 +121,12 @@ struct Relabel {
 }
 
 impl Relabel {
-    /// Targets whose label is like this stay, or go.
+    /// Keeps or drops the targets whose label matches.
     fn filter(action: &'static str, label: &'static str, regex: String) -> Self {
         Self { source_labels: vec![label], regex: Some(regex), action, ..Self::default() }
     }
 
-    /// A label that is there becomes another.
+    /// Copies one label to another.
     fn copy(from: &'static str, to: &'static str) -> Self {
         Self {
             source_labels: vec![from],
@@ -137,7 +138,7 @@ impl Relabel {
     }
 }
 
-/// Prometheus' configuration for a run.
+/// Configuration of Prometheus for a run.
 pub fn configuration(scraping: &Scraping<'_>) -> Configuration {
     let interval = format!("{}s", scraping.seconds.max(1));
     let mut scrape = ScrapeConfig { job_name: JOB, body_size_limit: BODY_LIMIT, ..ScrapeConfig::default() };
@@ -172,13 +173,13 @@ pub fn configuration(scraping: &Scraping<'_>) -> Configuration {
 }
 
 fn relabel(run: &str, port: u16) -> Vec<Relabel> {
-    // A dollar sign would be taken for the name of a group.
+    // Prometheus would take a dollar sign for the name of a group.
     let run = run.replace('$', "$$");
     vec![
         // A pod has a target for each port that it declares.
         Relabel::filter("keep", "__meta_kubernetes_pod_container_port_number", port.to_string()),
         Relabel::filter("drop", "__meta_kubernetes_pod_phase", "Succeeded|Failed".into()),
-        // Kubernetes has the index as an annotation always, and as a label since 1.28.
+        // Kubernetes provides the index as an annotation in all versions, and as a label since 1.28.
         Relabel::copy("__meta_kubernetes_pod_label_batch_kubernetes_io_job_completion_index", "node"),
         Relabel::copy("__meta_kubernetes_pod_annotation_batch_kubernetes_io_job_completion_index", "node"),
         Relabel::copy("__meta_kubernetes_pod_name", "instance"),

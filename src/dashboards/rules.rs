@@ -1,53 +1,53 @@
-//! What Prometheus computes itself: series that the dashboards use more than once, and alerts.
+//! Rules of Prometheus: series that the dashboards use more than once, and alerts.
 
 use serde::Serialize;
 
-/// Bytes of messages sent a second, in the whole run.
+/// Bytes of messages sent per second, in the whole run.
 pub(super) const SENT_BYTES: &str = "run:broadcast_message_bytes_sum:rate";
-/// Messages sent a second, in the whole run.
+/// Messages sent per second, in the whole run.
 pub(super) const SENT: &str = "run:broadcast_message_count:rate";
-/// Bytes of messages received a second, by all nodes together.
+/// Bytes of messages received per second, by all nodes together.
 pub(super) const RECEIVED_BYTES: &str = "run:receive_message_bytes_sum:rate";
-/// Messages received a second, by all nodes together.
+/// Messages received per second, by all nodes together.
 pub(super) const RECEIVED: &str = "run:receive_message_count:rate";
-/// Bytes a second that the schedules of all nodes ask for.
+/// Bytes per second that the schedules of all nodes offer.
 pub(super) const OFFERED_BYTES: &str = "run:broadcast_message_offered_throughput:sum";
 /// Buckets of the delay, of all nodes together.
 pub(super) const DELAY_BUCKETS: &str = "run:receive_message_delay_seconds_bucket:rate";
-/// Nodes of the run, whether they answer or not.
+/// Nodes of the run, including nodes that do not answer.
 pub(super) const NODES: &str = "run:up:count";
-/// Deliveries made of those that are to be made of what was sent so far.
+/// Deliveries divided by the expected deliveries of all messages sent so far.
 pub(super) const DELIVERY: &str = "run:delivery:ratio";
 
-/// A series that is computed, or an alert.
+/// A recorded series, or an alert.
 #[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
 pub enum Rule {
-    /// A series.
+    /// A recorded series.
     Recording {
-        /// Its name.
+        /// Name of the series.
         record: &'static str,
-        /// What it is.
+        /// PromQL of the series.
         expr: String,
     },
     /// An alert.
     Alert {
-        /// Its name.
+        /// Name of the alert.
         alert: &'static str,
-        /// Fires for whatever this has.
+        /// PromQL; the alert fires for each series of its result.
         expr: String,
-        /// How long it must hold.
+        /// Time for which the condition must hold.
         #[serde(rename = "for")]
         holds: &'static str,
-        /// How bad it is.
+        /// Severity of the alert.
         labels: Labels,
-        /// What to do.
+        /// Texts of the alert.
         annotations: Annotations,
     },
 }
 
 impl Rule {
-    /// Its PromQL.
+    /// PromQL of the rule.
     pub fn expr(&self) -> &str {
         match self {
             Self::Recording { expr, .. } | Self::Alert { expr, .. } => expr,
@@ -61,7 +61,7 @@ pub struct Labels {
     severity: &'static str,
 }
 
-/// What an alert tells people.
+/// Texts of an alert for people.
 #[derive(Clone, Debug, Serialize)]
 pub struct Annotations {
     summary: &'static str,
@@ -72,18 +72,18 @@ pub struct Annotations {
 #[derive(Clone, Debug, Serialize)]
 pub struct RuleGroup {
     name: &'static str,
-    /// The rules.
+    /// Rules of the group.
     pub rules: Vec<Rule>,
 }
 
 /// A file of rules.
 #[derive(Clone, Debug, Serialize)]
 pub struct Rules {
-    /// Its groups.
+    /// Groups of the file.
     pub groups: Vec<RuleGroup>,
 }
 
-/// The rules for a Prometheus that scrapes at this pace or faster.
+/// Rules for a Prometheus that scrapes at this interval or a shorter one.
 pub fn rules(scrape_seconds: u64) -> Rules {
     Rules {
         groups: vec![
@@ -94,7 +94,7 @@ pub fn rules(scrape_seconds: u64) -> Rules {
 }
 
 fn recordings(scrape_seconds: u64) -> Vec<Rule> {
-    // A rate takes two samples; four intervals have them even if one scrape is lost.
+    // A rate takes two samples; four intervals contain them even if one scrape is lost.
     let window = (4 * scrape_seconds).max(5);
     let rate = |metric: &str| format!("sum by (run) (rate({metric}[{window}s]))");
     let recordings = [
@@ -130,8 +130,8 @@ fn alerts() -> Vec<Rule> {
             "10s",
             "critical",
             "Node {{ $labels.node }} has no peers",
-            "It is connected to nobody, so nothing that it sends arrives. Read its log; dial_failure among its events says \
-             that peers do not answer.",
+            "The node has no connection, so none of its messages arrives. Read its log; dial_failure among its events \
+             means that peers do not answer.",
         ),
         alert(
             "MessagesDropped",
@@ -139,8 +139,8 @@ fn alerts() -> Vec<Rule> {
             "0s",
             "warning",
             "Node {{ $labels.node }} drops messages: {{ $labels.drop_reason }}",
-            "Messages, or copies for single peers, are not sent. Full queues mean that more is offered than the network \
-             carries.",
+            "Messages, or copies for single peers, are not sent. Full queues mean that the offered load exceeds the \
+             capacity of the network.",
         ),
         alert(
             "PendingGrows",
@@ -148,17 +148,18 @@ fn alerts() -> Vec<Rule> {
                 .to_owned(),
             "10s",
             "warning",
-            "Node {{ $labels.node }} waits for more and more messages",
-            "Later messages of the same senders have come, these have not: they are lost, or overtaken for a long time.",
+            "Node {{ $labels.node }} misses more and more messages",
+            "Later messages of the same senders have arrived, but the missing ones have not: they are lost, or much \
+             later.",
         ),
         alert(
             "ClocksDiffer",
             "sum by (run, node) (increase(receive_message_negative_delay_count[1m])) > 0".to_owned(),
             "0s",
             "warning",
-            "Node {{ $labels.node }} gets messages from the future",
-            "They came before their senders' schedule had them, by the two clocks. All delays carry that difference: \
-             synchronise the hosts' clocks.",
+            "Node {{ $labels.node }} receives messages with negative delays",
+            "Messages arrive before their intended send time, because the clocks of the hosts differ. All delays \
+             include that difference: synchronise the hosts' clocks.",
         ),
         alert(
             "MuchMemory",
@@ -166,8 +167,8 @@ fn alerts() -> Vec<Rule> {
             "10s",
             "warning",
             "Node {{ $labels.node }} uses more than 2 GiB",
-            "gossipsub keeps the messages of five heartbeats, and queues to slow peers fill up to --queue-bytes each. A host \
-             that swaps measures itself.",
+            "gossipsub keeps the messages of five heartbeats, and queues to slow peers fill up to --queue-bytes each. \
+             On a host that swaps, the run measures the host instead of the network.",
         ),
     ]
 }

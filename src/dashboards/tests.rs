@@ -9,7 +9,8 @@ fn dashboards() -> Vec<Value> {
     super::dashboards().iter().map(|(_, dashboard)| serde_json::to_value(dashboard).unwrap()).collect()
 }
 
-/// Names of series in a query: what is neither in quotes nor braces nor brackets, no function, no label, no word of PromQL.
+/// Names of series in a query: words outside of quotes, braces and brackets that are no function, no label, and no word
+/// of PromQL.
 fn series(expr: &str) -> Vec<String> {
     let mut names = vec![];
     let mut rest = expr;
@@ -46,7 +47,7 @@ fn known() -> BTreeSet<String> {
         Rule::Recording { record, .. } => Some(record.to_owned()),
         Rule::Alert { .. } => None,
     });
-    // What Prometheus has of itself.
+    // Series that Prometheus has of itself.
     own.chain(recorded).chain(["up".to_owned(), "ALERTS".to_owned()]).collect()
 }
 
@@ -71,7 +72,7 @@ fn the_files_are_those_of_the_source() {
 }
 
 #[test]
-fn queries_name_only_what_is_exported_or_recorded() {
+fn queries_name_only_exported_or_recorded_series() {
     assert_eq!(series(r#"sum by (le) (rate(a_b{x="y z"}[$__rate_interval])) / on (q) r:s - 1 > 0"#), ["a_b", "r:s"]);
     let known = known();
     let rules = rules(1);
@@ -105,7 +106,7 @@ fn no_gauge_is_shown_by_its_growth() {
 }
 
 #[test]
-fn every_panel_says_what_it_shows_and_how_it_is_read() {
+fn every_panel_has_a_title_and_an_explanation() {
     let mut titles = BTreeSet::new();
     for (_, dashboard) in super::dashboards() {
         for panel in dashboard.panels.iter().filter(|panel| !panel.is_text()) {
@@ -117,7 +118,7 @@ fn every_panel_says_what_it_shows_and_how_it_is_read() {
 }
 
 #[test]
-fn only_what_grafana_10_to_13_share_is_used() {
+fn only_common_features_of_grafana_10_to_13_are_used() {
     for dashboard in dashboards() {
         assert_eq!(dashboard["schemaVersion"], 39);
         let panels = dashboard["panels"].as_array().unwrap();
@@ -156,7 +157,7 @@ fn variables_are_the_run_and_the_node() {
 }
 
 #[test]
-fn grafana_is_told_where_all_is_and_to_stay_silent() {
+fn grafana_gets_all_paths_and_makes_no_requests_to_the_internet() {
     let datasource = serde_json::to_value(grafana::datasource("http://127.0.0.1:9090", 1)).unwrap();
     assert_eq!(datasource["apiVersion"], 1);
     assert_eq!(datasource["datasources"][0]["uid"], DATASOURCE_UID);

@@ -1,8 +1,8 @@
-//! What a kind of deployment can do, compared with what a run asks for before anything starts.
+//! Capabilities of the kinds of deployment, compared with the needs of a run before anything starts.
 
 use crate::node::UsageError;
 
-/// What a kind of deployment can do.
+/// Capabilities of a kind of deployment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Capabilities {
     /// Links can have latency, jitter, loss, duplicates and reordering.
@@ -11,27 +11,27 @@ pub(crate) struct Capabilities {
     pub(crate) rates: bool,
     /// The network can be cut, and links degraded, while traffic flows.
     pub(crate) link_faults: bool,
-    /// Nodes can be killed, started again, paused and resumed.
+    /// Nodes can be killed, restarted, paused and resumed.
     pub(crate) node_faults: bool,
     /// Nodes are processes of this host with known ids.
     pub(crate) process_ids: bool,
     /// Nodes can have a congestion control of their own.
     pub(crate) congestion_control: bool,
-    /// Nodes can speak IPv6 to one another.
+    /// Nodes can reach one another over IPv6.
     pub(crate) ipv6: bool,
     /// Nodes can be profiled.
     pub(crate) profiles: bool,
-    /// Nodes can be a program of this machine.
+    /// Nodes can run a given program of this machine.
     pub(crate) host_program: bool,
-    /// Nodes are made of an image, with a limit on their memory.
+    /// Nodes run from an image, with a limit on their memory.
     pub(crate) images: bool,
-    /// Queues at the nodes' interfaces are to be seen from here.
+    /// Queues at the nodes' interfaces can be read from here.
     pub(crate) visible_queues: bool,
-    /// Orders to the nodes cross a network.
+    /// Requests to the nodes cross a network.
     pub(crate) distant: bool,
 }
 
-/// What a run asks of its deployment.
+/// A need of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Need<'a> {
     /// A program of this machine as the node: `--node-binary`.
@@ -69,7 +69,7 @@ impl Need<'_> {
         }
     }
 
-    /// Why it is refused, and the deployment to take for it.
+    /// Reason of the refusal, and the deployment that can do it.
     fn refusal(self) -> String {
         match self {
             Self::HostProgram => {
@@ -88,18 +88,18 @@ impl Need<'_> {
                  which give each node routes of its own"
             ),
             Self::NodeFault(fault) => {
-                format!("fault '{fault}' can't be done to nodes that run elsewhere: use a backend of 'local'")
+                format!("fault '{fault}' is not possible for remote nodes: use a backend of 'local'")
             }
             Self::LinkFault(fault) => {
                 format!("fault '{fault}' needs links of their own: add --backend netns or --docker")
             }
             Self::Profiles => "--profile needs nodes outside of containers: use --backend process or netns".into(),
-            Self::Ipv6 => "--ipv6 needs --backend netns: elsewhere the nodes speak IPv4".into(),
+            Self::Ipv6 => "--ipv6 needs --backend netns: in other deployments the nodes use IPv4".into(),
         }
     }
 }
 
-/// Compares what a run asks for with what its deployment can do.
+/// Compares the needs of a run with the capabilities of its deployment.
 ///
 /// # Errors
 /// One line for the first thing that can't be done.
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_need_that_is_not_met_is_told() {
+    fn the_first_unmet_need_is_reported() {
         let needs = [Need::Profiles, Need::Ipv6, Need::Rates];
         let UsageError(line) = check(&process::CAPABILITIES, needs).unwrap_err();
         assert!(line.starts_with("--ipv6"), "{line}");

@@ -2,15 +2,15 @@
 
 use crate::{access::RunToken, node::NodeConfig, report::RunFolder, shaping::InterfacePlan};
 
-/// All nodes of a run, and what each of them is started with.
+/// All nodes of a run, and the parameters of their start.
 #[derive(Clone, Copy)]
 pub(crate) struct Launch<'a> {
-    /// The nodes, by id.
+    /// Nodes, by id.
     pub(crate) nodes: &'a [NodeConfig],
-    /// What is done at each node's interface, in the same order.
+    /// Plan of each node's interface, in the same order.
     pub(crate) interfaces: &'a [InterfacePlan],
-    /// Where their logs go.
+    /// Folder of their logs.
     pub(crate) folder: &'a RunFolder,
-    /// The secret that they take orders with.
+    /// Secret that they require for orders.
     pub(crate) token: Option<&'a RunToken>,
 }

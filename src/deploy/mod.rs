@@ -1,8 +1,8 @@
-//! Where the nodes of a run live.
+//! Deployments: the places in which the nodes of a run live.
 //!
-//! A [`Deployment`] is a network of running nodes, and all that can be done to them but over HTTP. Each kind has a folder:
-//! [`process`], [`netns`], [`docker`] and [`remote`]; [`kubernetes`] has the objects of a run there, whose nodes are remote
-//! ones. [`Capabilities`] say what a kind can do: they are compared with what a run asks for before anything starts.
+//! A `Deployment` is a network of running nodes, with all actions on them except those over HTTP. Each kind has a
+//! folder: `process`, `netns`, `docker` and `remote`; `kubernetes` has the objects of a run there, whose
+//! nodes are remote ones. The `Capabilities` of a kind are compared with the needs of a run before anything starts.
 
 mod capabilities;
 mod deployment;

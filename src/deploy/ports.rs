@@ -13,29 +13,29 @@ use crate::{
     terminal::tell,
 };
 
-/// Maximum time for Docker to remove what killed runs have left.
+/// Maximum time for Docker to remove the remains of killed runs.
 const SWEEP_LIMIT: Duration = Duration::from_secs(40);
 
-/// Maximum time for the kernel to close the ports of a process that was killed just now, and the pace of the checks.
+/// Maximum time for the kernel to close the ports of a process that was just killed, and the interval of the checks.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 const CLOSE_POLL: Duration = Duration::from_millis(20);
 
-/// Checks ports. Where one is taken, what killed runs have left is removed, and it is checked again.
+/// Checks ports. If one is taken, the remains of killed runs are removed, and the ports are checked again.
 ///
 /// # Errors
-/// Those of the last check.
+/// Errors of the last check.
 pub(crate) fn swept<T>(check: impl Fn() -> Result<T, UsageError>) -> Result<T, UsageError> {
     if let Ok(free) = check() {
         return Ok(free);
     }
     let killed = kill_orphans();
     if killed > 0 {
-        tell(&format!("killed what a run that was killed has left: {killed} processes"));
+        tell(&format!("killed the remains of a killed run: {killed} processes"));
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let removed = runtime.ok().and_then(|runtime| {
         let sweep = async { timeout(SWEEP_LIMIT, docker::sweep()).await };
-        // Without Docker nothing is left in it.
+        // Without Docker, killed runs have left nothing in it.
         runtime.block_on(sweep).ok()?.ok()?
     });
     if let Some(line) = &removed {
@@ -50,7 +50,7 @@ pub(crate) fn swept<T>(check: impl Fn() -> Result<T, UsageError>) -> Result<T, U
     }
 }
 
-/// Checks that a node's ports are free on the loopback; that for its peers where it `shares` the host's network.
+/// Checks that a node's ports are free on the loopback; the port for its peers only if it `shares` the host's network.
 ///
 /// # Errors
 /// One line that names the port, the node and the flag that moves it.

@@ -1,4 +1,4 @@
-//! The link certificate of a run, as its two measurements come in.
+//! Link certificate of a run, assembled from its two measurements.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,14 +15,14 @@ use crate::{
     shaping::QdiscCounters,
 };
 
-/// Longest wait for the queues to run empty, and the pace at which they are looked at.
+/// Maximum time to wait for the queues to run empty, and the interval of reading them.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(30);
 const SETTLE_POLL: Duration = Duration::from_millis(200);
 
-/// Looks at empty queues in a row that make a quiet network.
+/// Number of consecutive readings of empty queues that make a quiet network.
 const QUIET_LOOKS: u32 = 3;
 
-/// When the links are measured.
+/// Time of a measurement of the links.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
     Before,
@@ -38,7 +38,7 @@ impl Display for Stage {
     }
 }
 
-/// What was measured so far.
+/// Measurements so far.
 #[derive(Default)]
 pub(crate) struct CertificateBuilder {
     before: Option<BTreeMap<(u64, u64), LinkMeasured>>,
@@ -47,18 +47,18 @@ pub(crate) struct CertificateBuilder {
 }
 
 impl CertificateBuilder {
-    /// Goes on from what was measured before the window, by another program perhaps.
+    /// Continues from the measurements before the window, which another program may have made.
     pub(crate) fn resume(before: impl IntoIterator<Item = ((u64, u64), LinkMeasured)>) -> Self {
         let before: BTreeMap<_, _> = before.into_iter().collect();
         Self { before: Some(before).filter(|before| !before.is_empty()), ..Self::default() }
     }
 
-    /// What was measured before the window.
+    /// Measurements before the window.
     pub(crate) fn before(&self) -> impl Iterator<Item = (&(u64, u64), &LinkMeasured)> {
         self.before.iter().flatten()
     }
 
-    /// Waits until nothing is in the queues of the links any more.
+    /// Waits until the queues of the links are empty.
     pub(crate) async fn settle(&self, deployment: &dyn Deployment, clients: &[NodeClient]) -> Result<(), String> {
         let since = Instant::now();
         let mut quiet = 0;
@@ -79,7 +79,7 @@ impl CertificateBuilder {
         Ok(())
     }
 
-    /// Measures all links between nodes that live.
+    /// Measures all links between living nodes.
     pub(crate) async fn measure(
         &mut self,
         stage: Stage,
@@ -88,7 +88,7 @@ impl CertificateBuilder {
         clients: &[NodeClient],
     ) -> Result<(), String> {
         let alive: Vec<u64> = clients.iter().map(|client| client.id).collect();
-        // Outside of both measurements, so that the difference is that of the traffic.
+        // The counters are read outside of both measurements, so that their difference belongs to the traffic.
         match stage {
             Stage::Before => {
                 self.before = Some(link_probe::measure(plan, clients, &plan.links, &alive).await?);
@@ -106,15 +106,15 @@ impl CertificateBuilder {
         Ok(())
     }
 
-    /// What the bucket of that rate at a node's interface may send at once.
+    /// Bytes that the token bucket of this rate at a node's interface holds.
     fn burst_bytes(&self, node: u64, shape: Shape) -> Option<u64> {
         let rate = shape.bytes_per_second()?;
         let (before, after) = self.counters.get(&node)?;
         before.iter().chain(after).find_map(|qdisc| qdisc.burst_bytes(rate))
     }
 
-    /// What was asked for beside what was measured; none if nothing was.
-    /// `gone` are nodes that faults have taken away for good.
+    /// The configured shapes beside the measured ones; none without a measurement. `gone` are nodes that faults have
+    /// removed for good.
     pub(crate) fn certificate(&self, plan: &Plan, gone: &BTreeSet<u64>) -> Option<Certificate> {
         let before = self.before.as_ref()?;
         let rows = before.iter().map(|((from, to), measured)| LinkRow {
@@ -126,7 +126,7 @@ impl CertificateBuilder {
             after: self.after.as_ref().and_then(|after| after.get(&(*from, *to)).cloned()),
             problems: vec![],
         });
-        // Interfaces of other machines are not seen.
+        // Interfaces of other machines can't be read.
         let seen = self.counters.iter().filter(|(_, (before, after))| !before.is_empty() || !after.is_empty());
         let interfaces = seen.map(|(node, (before, after))| InterfaceRow {
             node: *node,

@@ -1,4 +1,4 @@
-//! Questions and orders to a node, over HTTP.
+//! Requests and orders to a node, over HTTP.
 
 use std::time::Duration;
 
@@ -15,13 +15,13 @@ use crate::{
     terminal::one_line,
 };
 
-/// The part of a summary that is read before all of it, which may be of another form.
+/// Part of a summary that is read before the whole, which may have another form.
 #[derive(Deserialize)]
 struct Versioned {
     schema_version: Option<Value>,
 }
 
-/// What a node has counted, whichever it is.
+/// Counts of the node at this endpoint, whatever its id is.
 pub(crate) async fn get_summary(http: &Client, base: &str) -> Result<NodeSummary, AskError> {
     let (_, body) = ask(http, &format!("{base}/summary")).await?;
     let stranger = || AskError::Other(format!("{base} is no node of a benchmark"));
@@ -35,7 +35,7 @@ pub(crate) async fn get_summary(http: &Client, base: &str) -> Result<NodeSummary
     parse(&body).map_err(|error| AskError::Other(format!("its summary can't be read: {error}")))
 }
 
-/// A node's endpoint.
+/// Endpoint of a node.
 #[derive(Clone, Debug)]
 pub(crate) struct NodeClient {
     pub(crate) id: u64,
@@ -44,12 +44,12 @@ pub(crate) struct NodeClient {
 }
 
 impl NodeClient {
-    /// The node `id`, whose endpoint is at `base`: `http://` and host and port.
+    /// Client of node `id`, whose endpoint is at `base`: `http://` and host and port.
     pub(crate) fn new(id: u64, base: String, http: &Client) -> Self {
         Self { id, base, http: http.clone() }
     }
 
-    /// That of node `id`.
+    /// Client of node `id`.
     pub(crate) fn of(clients: &[Self], id: u64) -> Result<&Self, String> {
         clients.iter().find(|client| client.id == id).ok_or_else(|| format!("there is no node {id}"))
     }
@@ -58,7 +58,7 @@ impl NodeClient {
         Ok(get_json(&self.http, &format!("{}{path}", self.base)).await?)
     }
 
-    /// Checks that the node takes this run's token.
+    /// Checks that the node accepts this run's token.
     ///
     /// # Errors
     /// One line that names the node.
@@ -68,17 +68,17 @@ impl NodeClient {
             Ok(response) if response.status() == StatusCode::UNAUTHORIZED => {
                 Err(format!("node {} {}", self.id, AskError::Token))
             }
-            // Whatever else is wrong shows when there is something to ask.
+            // Any other problem shows at the first real request.
             Ok(_) | Err(_) => Ok(()),
         }
     }
 
-    /// How ready the node is; an error while it does not answer.
+    /// Readiness of the node; an error while it does not answer.
     pub(crate) async fn readiness(&self) -> Result<ReadinessReport, String> {
         self.get("/readyz").await
     }
 
-    /// What the node has counted.
+    /// Counts of the node.
     pub(crate) async fn summary(&self) -> Result<NodeSummary, String> {
         let summary = get_summary(&self.http, &self.base).await?;
         if summary.node != self.id {
@@ -87,12 +87,12 @@ impl NodeClient {
         Ok(summary)
     }
 
-    /// Gives the node its start.
+    /// Sends the node its start.
     pub(crate) async fn start(&self, order: &StartOrder) -> Result<(), String> {
         accepted(self.http.post(format!("{}/start", self.base)).json(order)).await.map(drop)
     }
 
-    /// Lets the node close its network.
+    /// Requests the node to close its network.
     pub(crate) async fn quiesce(&self) -> Result<(), String> {
         accepted(self.http.post(format!("{}/quiesce", self.base))).await.map(drop)
     }
@@ -102,12 +102,12 @@ impl NodeClient {
         accepted(self.http.post(format!("{}/end", self.base))).await.map(drop)
     }
 
-    /// What the node's clock shows.
+    /// Clock of the node.
     pub(crate) async fn clock(&self) -> Result<ClockReading, String> {
         self.get("/clock").await
     }
 
-    /// Lets the node measure a link.
+    /// Requests the node to measure a link.
     pub(crate) async fn probe(&self, order: &ProbeOrder, limit: Duration) -> Result<ProbeResult, String> {
         let response = accepted(self.http.post(format!("{}/probe", self.base)).json(order).timeout(limit)).await?;
         parse(&body(response, ANSWER_LIMIT).await?)

@@ -1,4 +1,4 @@
-//! The end of a run: the nodes are stopped, and the result is made of all that is known.
+//! End of a run: the nodes are stopped, and the result is made of everything that is known.
 
 use super::{phases::phases, state::Experiment};
 use crate::{
@@ -8,10 +8,10 @@ use crate::{
 };
 
 impl Experiment<'_> {
-    /// Ends the nodes, and makes the result of what they reported.
+    /// Ends the nodes, and makes the result of their reports.
     pub(super) async fn finish(mut self, ended: Result<(), String>) -> RunSummary {
         self.progress.stage("collect", "");
-        // An invalid run keeps what the nodes that still answer have counted.
+        // An invalid run keeps the counts of the nodes that still answer.
         if ended.is_err() {
             let answers = self.summaries().await;
             let of_this_run =
@@ -19,7 +19,7 @@ impl Experiment<'_> {
             let answers = answers.into_iter().filter_map(|(id, answer)| Some((id, answer.ok().filter(of_this_run)?)));
             self.latest.extend(answers);
         }
-        // Not before the last count: no node may have had more to send than the schedule of the time that passed.
+        // After the last count, so that no node can have sent more than the schedule of the time that passed.
         let ended_unix_nanos = self.order.is_some().then(unix_nanos);
         let links = self.links.certificate(self.plan, &self.faults.gone());
         self.warnings.extend(self.faults.late());
@@ -37,8 +37,8 @@ impl Experiment<'_> {
         let folder = &self.plan.folder;
         let window = self.planned_window();
         let (faults, lives, killed) = self.faults.result();
-        // The last words of a node count connections that broke because others ended first, so the files hold what the
-        // result is made of: the words before them.
+        // The final report of a node counts connections that broke because others ended first, so the files contain the
+        // reports before it, of which the result is made.
         reasons.extend(folder.write_nodes(&lives, self.latest.values()).err().map(|error| error.to_string()));
         let nodes: Vec<NodeSummary> = lives.into_iter().chain(self.latest.into_values()).collect();
         let mut observed = Observations {
@@ -67,7 +67,7 @@ impl Experiment<'_> {
         merge(Collected { nodes: &nodes, observed: &observed })
     }
 
-    /// The schedule of the nodes and the measured window, once they have a start; none in mode explore.
+    /// Schedule of the nodes and the measured window, after the start; none in mode explore.
     fn planned_window(&self) -> Option<PlannedWindow> {
         let order: &StartOrder = self.order.as_ref()?;
         let to_unix_nanos = order.to_unix_nanos()?;

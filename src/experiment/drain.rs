@@ -1,4 +1,5 @@
-//! The wait for late messages after the window. Only a message that did not come although it was waited for is lost.
+//! Wait for late messages after the window. A message counts as lost only if the run waited for it and it did not
+//! arrive.
 
 use std::time::Duration;
 
@@ -9,10 +10,10 @@ use crate::{
     report::{DrainEnd, DrainSummary},
 };
 
-/// Pace of the figures while the network drains.
+/// Interval of reading the counts while the network drains.
 const DRAIN_POLL: Duration = Duration::from_millis(200);
 
-/// All that has come to the nodes, or changed hands in them: while it grows, the network is not quiet.
+/// Total of all arrivals at the nodes, and of all transfers in them: while it grows, the network is not quiet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Motion {
     sent: u64,
@@ -20,8 +21,8 @@ struct Motion {
 }
 
 impl Experiment<'_> {
-    /// Waits until every delivery has come that can, or nothing comes any more and nothing is under way, or the time for it
-    /// is over. A node that never stops to send, or to hang, ends the run with its name.
+    /// Waits until every possible delivery has arrived, or nothing arrives any more and nothing is under way, or the
+    /// time is over. A node that never stops sending, or hangs, ends the run, and the reason names it.
     pub(super) async fn drain(&mut self) -> Result<(), String> {
         let timing = self.plan.timing;
         let (limit, quiet) = (timing.drain, timing.drain_quiet);
@@ -42,7 +43,7 @@ impl Experiment<'_> {
             } else {
                 (changed.elapsed() >= quiet).then_some(DrainEnd::Quiet)
             };
-            // Only counts that a node has made after its window closed are a result.
+            // Only counts that a node has made after the end of its window are a result.
             if let Some(ended) = ended.filter(|_| all_answered && self.undrained().is_none()) {
                 self.drained = Some(DrainSummary { seconds: begun.elapsed().as_secs_f64(), ended });
                 return Ok(());
@@ -56,7 +57,7 @@ impl Experiment<'_> {
         }
     }
 
-    /// A node that is not where it should be after the window, in words.
+    /// Text about a node that is not in the expected phase after the window.
     fn undrained(&self) -> Option<String> {
         let node = self.latest.values().find(|node| node.phase != NodeState::Draining)?;
         let state = serde_json::to_value(node.phase).ok()?;
@@ -74,7 +75,7 @@ impl Experiment<'_> {
         }
     }
 
-    /// Whether a queue, a session, a socket or a connection attempt of any node may still bring a message.
+    /// True if a queue, a session, a socket or a connection attempt of any node may still deliver a message.
     fn is_anything_pending(&self) -> bool {
         let gone = self.faults.gone();
         self.latest.values().any(|node| {
@@ -82,14 +83,14 @@ impl Experiment<'_> {
             let readiness = &node.readiness;
             let connecting = readiness.connected_peers.saturating_add(others_gone) < readiness.expected_peers
                 || readiness.links.saturating_add(others_gone) < readiness.expected_links;
-            // What can't be seen, as over QUIC, may be under way.
+            // Work that can't be seen, as over QUIC, may be under way.
             let work =
                 node.pending_work.is_none_or(|work| work.queued > 0 || work.socket_bytes.is_none_or(|bytes| bytes > 0));
             connecting || work
         })
     }
 
-    /// Whether all has come that was sent, and nothing can be sent any more.
+    /// True if all sent messages have arrived, and nothing can be sent any more.
     fn is_complete(&self) -> bool {
         let lives = self.faults.lives();
         let sum = |field: fn(&NodeSummary) -> u64| lives.iter().map(field).fold(self.sum(field), u64::saturating_add);

@@ -1,4 +1,4 @@
-//! Faults carried out: each is checked to have hit something, and told in the result.
+//! Execution of faults: each is checked for its effect, and reported in the result.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,30 +17,30 @@ use crate::{
     scenario::{Action, Directions, LinkPlan, NodeGroups, ShapePatch},
 };
 
-/// A fault that is done later than this after its time is told.
+/// Delay of a fault above which it is reported.
 const LATE_SECONDS: f64 = 0.25;
 
-/// A node that was started again and has not been given its start yet.
+/// A restarted node that has not received its start yet.
 struct Rejoining {
     row: usize,
     since: Instant,
     gone_since: u64,
 }
 
-/// A cut or degraded part of the network, and the packets that its fault had met when it began.
+/// A cut or degraded part of the network, and the number of affected packets before its fault began.
 struct Open {
     row: usize,
     packets_before: u64,
 }
 
-/// What the faults have done so far.
+/// State of the faults so far.
 pub(crate) struct Faults {
     next: usize,
     rows: Vec<FaultRow>,
-    /// The lives of killed nodes that are over: what each said last.
+    /// Last reports of the ended lives of killed nodes.
     lives: Vec<NodeSummary>,
     killed: BTreeSet<u64>,
-    /// Killed nodes that are not back, and since when nothing is known of them.
+    /// Killed nodes that have not returned, and the time since which nothing is known of them.
     dead: BTreeMap<u64, u64>,
     paused: BTreeSet<u64>,
     rejoining: BTreeMap<u64, Rejoining>,
@@ -50,17 +50,17 @@ pub(crate) struct Faults {
     degraded: BTreeMap<(u64, u64), Open>,
 }
 
-/// What a fault is carried out on.
+/// Network on which a fault acts.
 pub(crate) struct FaultContext<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) deployment: &'a mut dyn Deployment,
     pub(crate) clients: &'a [NodeClient],
-    /// What each node said last.
+    /// Last report of each node.
     pub(crate) latest: &'a mut BTreeMap<u64, NodeSummary>,
 }
 
 impl Faults {
-    /// Nothing is done yet.
+    /// The state before the first fault.
     pub(crate) fn new(plan: &Plan) -> Self {
         let rows = plan.faults.faults().iter().map(|fault| FaultRow {
             fault: fault.to_string(),
@@ -82,55 +82,55 @@ impl Faults {
         }
     }
 
-    /// The time of the next fault, in nanoseconds since the Unix epoch, for a window that opens at `from`.
+    /// Time of the next fault, in nanoseconds since the Unix epoch, for a window that opens at `from`.
     pub(crate) fn due(&self, plan: &Plan, from: u64) -> Option<u64> {
         let fault = plan.faults.faults().get(self.next)?;
         Some(from.saturating_add(u64::try_from(fault.at.as_nanos()).unwrap_or(u64::MAX)))
     }
 
-    /// Whether the node can answer.
+    /// True if the node can answer.
     pub(crate) fn answers(&self, id: u64) -> bool {
         self.absence(id).is_none()
     }
 
-    /// Why the node can't answer, if it can't.
+    /// Reason why the node can't answer, if it can't.
     pub(crate) fn absence(&self, id: u64) -> Option<NodeCondition> {
         let dead = self.dead.contains_key(&id).then_some(NodeCondition::Dead);
         let rejoining = || self.rejoining.contains_key(&id).then_some(NodeCondition::Returning);
         dead.or_else(rejoining).or_else(|| self.paused.contains(&id).then_some(NodeCondition::Paused))
     }
 
-    /// What was done so far, and what is to come.
+    /// Faults so far, and planned ones.
     pub(crate) fn rows(&self) -> &[FaultRow] {
         &self.rows
     }
 
-    /// Whether a node that was started again is yet to be given its start.
+    /// True if a restarted node has not received its start yet.
     pub(crate) fn awaits_any(&self) -> bool {
         !self.rejoining.is_empty()
     }
 
-    /// Whether a node is paused now.
+    /// True if a node is paused.
     pub(crate) fn pauses_any(&self) -> bool {
         !self.paused.is_empty()
     }
 
-    /// The last reports of lives that are over.
+    /// Last reports of ended lives.
     pub(crate) fn lives(&self) -> &[NodeSummary] {
         &self.lives
     }
 
-    /// Nodes that were ever killed.
+    /// Nodes that were killed at any time.
     pub(crate) fn killed(&self) -> &BTreeSet<u64> {
         &self.killed
     }
 
-    /// Nodes that were killed and did not come back.
+    /// Nodes that were killed and did not return.
     pub(crate) fn gone(&self) -> BTreeSet<u64> {
         self.dead.keys().copied().collect()
     }
 
-    /// Faults that came much later than they were to: the phases are those of the plan.
+    /// Faults that were much later than planned: the phases are those of the plan.
     pub(crate) fn late(&self) -> impl Iterator<Item = String> + '_ {
         self.rows.iter().filter_map(|row| {
             let late = row.done_seconds? - row.planned_seconds;
@@ -143,7 +143,7 @@ impl Faults {
     /// Carries out the next fault of a window that opens at `from`.
     ///
     /// # Errors
-    /// When it does not hit: the run is not the one that was asked for.
+    /// Fails if it does not hit: the run is not the one that was asked for.
     pub(crate) async fn perform(&mut self, context: &mut FaultContext<'_>, from: u64) -> Result<(), String> {
         let (row, plan) = (self.next, context.plan);
         let Some(fault) = plan.faults.faults().get(row) else { return Ok(()) };
@@ -186,7 +186,7 @@ impl Faults {
     async fn kill(&mut self, context: &mut FaultContext<'_>, ids: &BTreeSet<u64>) -> Result<Option<String>, String> {
         let mut blind = Duration::ZERO;
         for id in ids {
-            // The last words, so that as little as can be is unknown.
+            // A last report, so that as little as possible is unknown.
             let last = NodeClient::of(context.clients, *id)?.summary().await;
             let (answered, gone_since) = (Instant::now(), unix_nanos());
             let earlier = context.latest.remove(id);
@@ -201,7 +201,7 @@ impl Faults {
                 self.lives.push(life);
             }
             self.killed.insert(*id);
-            // A node that had not come back yet has counted nothing since it was killed before.
+            // A node that had not returned yet has counted nothing since it was killed the last time.
             let before = self.rejoining.remove(id);
             if let Some(Rejoining { row, .. }) = &before {
                 self.see(*row, "was killed again before it answered".into());
@@ -225,7 +225,7 @@ impl Faults {
         Ok(None)
     }
 
-    /// Gives nodes that were started again their start, once they answer; fails when one does not in `limit`.
+    /// Sends restarted nodes their start, once they answer; fails if a node does not answer within `limit`.
     pub(crate) async fn rejoin(
         &mut self,
         clients: &[NodeClient],
@@ -251,7 +251,7 @@ impl Faults {
                     rejoined.push(client.id);
                 }
                 Err(error) if waited > limit => {
-                    return Err(format!("node {} has not come back after {} s: {error}", client.id, limit.as_secs()));
+                    return Err(format!("node {} has not returned after {} s: {error}", client.id, limit.as_secs()));
                 }
                 Err(_) => {}
             }
@@ -275,7 +275,7 @@ impl Faults {
         Ok(Some("the kernel shows it running".into()))
     }
 
-    /// Changes the interfaces of all nodes from what is there to the given links and groups.
+    /// Changes the interfaces of all nodes from their present plans to the given links and groups.
     async fn change(
         &mut self,
         context: &FaultContext<'_>,
@@ -299,7 +299,7 @@ impl Faults {
         groups: &NodeGroups,
         row: usize,
     ) -> Result<Option<String>, String> {
-        // One cut takes the place of another.
+        // A new cut replaces the present one.
         self.close_cut(context).await?;
         let packets_before = cut_packets(context).await?;
         let all = 0..context.plan.num_nodes;
@@ -315,7 +315,7 @@ impl Faults {
         Ok(Some("nothing is blocked".into()))
     }
 
-    /// Says how many packets the cut has stopped.
+    /// Reports the number of packets that the cut has stopped.
     async fn close_cut(&mut self, context: &FaultContext<'_>) -> Result<(), String> {
         let Some(Open { row, packets_before }) = self.cut.take() else { return Ok(()) };
         let packets = cut_packets(context).await?.saturating_sub(packets_before);
@@ -357,7 +357,7 @@ impl Faults {
         Ok(Some("as before".into()))
     }
 
-    /// Says how many packets went over links while they were degraded.
+    /// Reports the number of packets that passed links while they were degraded.
     async fn close_degraded(&mut self, context: &FaultContext<'_>, directions: &Directions) -> Result<(), String> {
         let mut packets: BTreeMap<usize, u64> = BTreeMap::new();
         for direction in directions {
@@ -374,11 +374,11 @@ impl Faults {
         Ok(())
     }
 
-    /// Lifts what the schedule has left, once the window is over: nodes that are paused go on, the network is whole and as
-    /// it was. Killed nodes stay away.
+    /// Ends the effects of the schedule after the window: paused nodes are resumed, and the network is whole and has
+    /// its original shape. Killed nodes stay away.
     ///
     /// # Errors
-    /// When a fault turns out not to have hit.
+    /// Fails if a fault turns out not to have hit.
     pub(crate) async fn lift(&mut self, context: &mut FaultContext<'_>) -> Result<(), String> {
         let paused = self.paused.clone();
         self.resume(context, &paused).await?;
@@ -392,7 +392,7 @@ impl Faults {
         Ok(())
     }
 
-    /// What was done, the lives that are over, and the nodes that were ever killed.
+    /// Faults, last reports of ended lives, and nodes that were killed at any time.
     pub(crate) fn result(self) -> (Vec<FaultRow>, Vec<NodeSummary>, BTreeSet<u64>) {
         (self.rows, self.lives, self.killed)
     }
@@ -412,13 +412,13 @@ async fn cut_packets(context: &FaultContext<'_>) -> Result<u64, String> {
     Ok(counters.iter().flatten().filter(|qdisc| qdisc.is_sink()).map(|qdisc| qdisc.drops).sum())
 }
 
-/// Packets that have gone over a link so far, lost ones included.
+/// Packets that have passed a link so far, lost ones included.
 async fn link_packets(context: &FaultContext<'_>, (from, to): (u64, u64)) -> Result<u64, String> {
     let interface = context.plan.interface(&context.plan.links, None, from);
     let address = usize::try_from(to).ok().and_then(|to| context.plan.addresses.get(to));
     let handles = address.and_then(|address| interface.handles_to(address[0])).unwrap_or_default();
     let counters = context.deployment.counters(from).await?;
-    // They are in a row: what goes through the first goes through the next.
+    // The qdiscs are in a row, so the packets of the first one pass the next one too.
     let of_link = handles.iter().find_map(|handle| counters.iter().find(|qdisc| qdisc.handle == *handle));
     Ok(of_link.map_or(0, |qdisc| qdisc.packets.saturating_add(qdisc.drops)))
 }

@@ -1,4 +1,4 @@
-//! What is told of a run while it goes: to the terminal, the time series, and the live page.
+//! Figures during a run: for the terminal, the time series, and the live page.
 
 use std::collections::BTreeMap;
 
@@ -26,12 +26,12 @@ struct Point<'a> {
     delay_p99_micros: Option<u64>,
     /// Messages sent in the measured window or trial, by node.
     sent_by_node: BTreeMap<u64, u64>,
-    /// Deliveries in it, by node.
+    /// Deliveries in the measured window or trial, by node.
     delivered_by_node: BTreeMap<u64, u64>,
 }
 
 impl Experiment<'_> {
-    /// Writes a point of the time series, and says it in a line.
+    /// Writes a point of the time series, and returns it as a line.
     pub(super) fn tell(&mut self, phase: &str) -> String {
         let mut delays = Histogram::<u64>::new(3).ok();
         let mut p99_of = BTreeMap::new();
@@ -40,7 +40,7 @@ impl Experiment<'_> {
                 if !histogram.is_empty() {
                     p99_of.insert(node.node, histogram.value_at_quantile(0.99));
                 }
-                // One that does not fit is told of at the end, when all are merged.
+                // A histogram that does not fit is reported at the end, when all are merged.
                 let _ = delays.add(histogram);
             }
         }
@@ -74,7 +74,7 @@ impl Experiment<'_> {
         format!("sent {}, delivered {} ({delivery}), p99 {p99}", point.sent, point.delivered)
     }
 
-    /// The live page's line of each node.
+    /// Row of each node for the live page.
     pub(super) fn node_lines(&self, p99_of: &BTreeMap<u64, u64>) -> Vec<NodeState> {
         let Self { clients, latest, answered, faults, .. } = self;
         NodeStatuses { clients, latest, answered, faults }.lines(p99_of)
@@ -87,7 +87,7 @@ impl Experiment<'_> {
         }
     }
 
-    /// Writes and shows the trials that every node has finished since the last time.
+    /// Writes and shows the trials that every node has finished since the last call.
     pub(super) fn tell_trials(&mut self) {
         if self.latest.len() < self.clients.len() {
             return;

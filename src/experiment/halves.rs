@@ -1,4 +1,4 @@
-//! A run in two halves: the program that begins it need not be the one that collects it.
+//! Two halves of a run: one program can begin it and another collect it.
 
 use std::collections::BTreeMap;
 
@@ -20,44 +20,44 @@ use crate::{
     signals::Interrupts,
 };
 
-/// What was measured of a link before the window.
+/// Measurement of a link before the window.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct MeasuredLink {
     /// Sender.
     pub(crate) from: u64,
     /// Receiver.
     pub(crate) to: u64,
-    /// What was measured.
+    /// Measurements.
     pub(crate) measured: LinkMeasured,
 }
 
-/// A run that has its start: what the program that collects it must know, and the nodes don't. It is `start.json` of the
-/// folder, and may be kept elsewhere as JSON.
+/// A run that has its start: the facts that the program that collects it needs, and the nodes don't know. It is
+/// `start.json` of the run folder, and may be stored in other places as JSON.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct StartedRun {
-    /// The start that every node has.
+    /// Start that every node has.
     pub(crate) start: StartOrder,
     /// Seconds until the last node was ready.
     pub(crate) ready_seconds: Option<f64>,
-    /// The links, if they were measured.
+    /// Links, if they were measured.
     pub(crate) links: Vec<MeasuredLink>,
-    /// How far each node's clock was ahead of that of the program that began the run.
+    /// Offset of each node's clock from that of the program that began the run.
     pub(crate) clocks: BTreeMap<u64, ClockOffset>,
 }
 
-/// Somebody wants no more of it; the nodes go on.
+/// The user has interrupted the program; the nodes continue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Interrupted;
 
-/// How the beginning of a run went wrong.
+/// Reason why the beginning of a run failed.
 pub(crate) enum BeginError {
-    /// Somebody wanted no more of it.
+    /// The user has interrupted it.
     Interrupted,
-    /// What there is of a result; whether any node may have been given the start.
+    /// Result so far; true if any node may have received the start.
     Invalid(Box<RunSummary>, bool),
 }
 
-/// What `work` gives, unless Ctrl-C, SIGTERM or SIGHUP comes first.
+/// Result of `work`, unless Ctrl-C, SIGTERM or SIGHUP comes first.
 pub(crate) async fn unless_interrupted<T>(work: impl Future<Output = T>) -> Result<T, Interrupted> {
     let Ok(mut interrupts) = Interrupts::new() else { return Ok(work.await) };
     tokio::select! {
@@ -66,7 +66,7 @@ pub(crate) async fn unless_interrupted<T>(work: impl Future<Output = T>) -> Resu
     }
 }
 
-/// Waits until the nodes are ready, measures the links, gives the start.
+/// Waits until the nodes are ready, measures the links, and sends the start.
 pub(crate) async fn begin(
     plan: &Plan,
     deployment: &mut dyn Deployment,
@@ -106,8 +106,8 @@ pub(crate) async fn begin(
     }
 }
 
-/// Follows a run that has begun to its last delivery, and makes the result of what the nodes say. `known` is what they have
-/// said already, `lost` why the run is not valid whatever they say.
+/// Follows a started run to its last delivery, and makes the result of the nodes' reports. `known` are their reports so
+/// far, `lost` the reason why the run is invalid in any case.
 pub(crate) async fn collect(
     plan: &Plan,
     deployment: &mut dyn Deployment,
@@ -134,7 +134,7 @@ pub(crate) async fn collect(
         None => match unless_interrupted(experiment.follow(order)).await {
             Ok(ended) => ended,
             Err(Interrupted) => {
-                // What is known so far stays.
+                // Reports so far are kept.
                 for (id, summary) in &experiment.latest {
                     let _ = plan.folder.write_json(&plan.folder.node_summary(*id), summary);
                 }

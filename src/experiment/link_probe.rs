@@ -1,8 +1,9 @@
-//! The links are measured, before the window and after it, by the nodes themselves.
+//! Measurement of the links by the nodes themselves, before the window and after it.
 //!
-//! First every pair of nodes exchanges pings, all pairs at once, at a pace that loads neither the links nor the host. Then
-//! single messages go round, each node to the next, over links that are idle otherwise; then trains go round, each node to
-//! the next, at twice the throughput that was asked for: every interface is measured both ways. In a small network they go to every other node in turn, so that every link is.
+//! First, every pair of nodes exchanges pings, all pairs at once, at a rate that loads neither the links nor the host.
+//! Then single messages go from each node to the next one, over links that are idle otherwise. Then trains go from each
+//! node to the next one, at twice the configured throughput, so that every interface is measured in both directions. In
+//! a small network the trains go to every other node in turn, so that every link is measured.
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
@@ -18,46 +19,48 @@ use crate::{
     shaping::{burst_bytes, queue_bytes},
 };
 
-/// Shortest time from ping to ping on a link, and pings per second over all links.
+/// Minimum interval of pings on a link, and maximum number of pings per second over all links.
 const PING_INTERVAL: Duration = Duration::from_millis(10);
 const PINGS_PER_SECOND: u64 = 5000;
 /// Share of a link's throughput that pings may take.
 const PING_SHARE: f64 = 0.05;
 
-/// How much more than a link's throughput a train brings.
+/// Rate of a train, relative to the link's throughput.
 const TRAIN_FACTOR: f64 = 2.0;
-/// Shortest time in which a token bucket's allowance and queue are filled; those are sized in time themselves.
+/// Minimum time in which a token bucket's allowance and queue are filled; their sizes are defined as times.
 const UNCOUNTED_MILLIS: f64 = 250.0;
-/// MTU of the links' interfaces and the tick of coarse timers, as far as the size of a bucket is estimated from here.
-const USUAL_MTU: u64 = 1500;
+/// Assumed frame of the links' interfaces on the wire, and tick of coarse timers, for an estimate of the bytes sent
+/// ahead.
+const USUAL_FRAME: u64 = 1538;
 const COARSE_TIMER_MICROS: u64 = 10_000;
-/// Counted time of a train: enough for so many packets, within bounds.
+/// Number of packets that the counted time of a train suffices for, within bounds.
 const TRAIN_PACKETS: f64 = 100.0;
 const COUNTED_MILLIS: std::ops::RangeInclusive<f64> = 400.0..=15_000.0;
-/// Bytes per second of all trains under way: what two processors send and receive beside all else.
+/// Bytes per second of all concurrent trains: the capacity of two processors beside all other work.
 const TRAINS_BYTES_PER_SECOND: u64 = 50_000_000;
-/// How often what falls short is measured again, and how many links in a round: with more, the host is not at fault.
+/// Number of repeated measurements of links that are too slow, and number of links in each: with more links, the host
+/// is not the cause.
 const MORE_TRAINS: usize = 3;
 const MOST_AGAIN: usize = 10;
-/// Seconds that a train and messages over the slowest link take, with the wait for the counts.
+/// Seconds of a train and messages over the slowest link, including the wait for the counts.
 const LONGEST_TRAIN: u64 = 90;
-/// Largest network in which every link gets a train of its own.
+/// Maximum size of a network in which every link gets a train of its own.
 const TRAIN_TO_ALL: u64 = 5;
 
-/// Bytes of a message, and of one over a link that is slower than that: many times what a bucket sends at once.
+/// Bytes of a message, and of one over a slower link: many times the frame that a link sends ahead.
 const MESSAGE: u64 = 64 << 10;
 const SLOW_MESSAGE: u64 = 32 << 10;
 const SLOW: u64 = 100_000;
-/// Messages over each link; their median counts. One alone where it takes seconds.
+/// Number of messages over each link, of which the median is used. One message if it takes seconds.
 const MESSAGES: u64 = 3;
-/// Time for a message beyond twice its own, in milliseconds: a host with much to do is late, not the link.
+/// Time for a message beyond twice its own, in milliseconds: a busy host is late, not the link.
 const MESSAGE_SLACK: u64 = 500;
 
-/// Longest time that an answer may take beyond the measurement itself.
+/// Maximum time of an answer beyond the measurement itself.
 const ANSWER_SLACK: Duration = Duration::from_secs(30);
 
-/// Seconds that one measurement of all links between so many nodes may take, where pings go on for `pings`; a bound, not an
-/// estimate.
+/// Maximum number of seconds of one measurement of all links between this number of nodes, if pings go on for `pings`;
+/// a bound, not an estimate.
 pub(crate) fn longest_seconds(pings: u64, num_nodes: u64) -> u64 {
     let second_trains = TRAIN_TO_ALL * (MORE_TRAINS * MOST_AGAIN) as u64;
     pings * 2 + 60 + LONGEST_TRAIN * (num_nodes.max(TRAIN_TO_ALL) + second_trains)
@@ -87,7 +90,7 @@ pub(crate) async fn measure(
         }
         let at_once = limited.iter().map(|link| link.rate).max().map_or(1, |fastest| TRAINS_BYTES_PER_SECOND / fastest);
         prober.train(&limited, usize::try_from(at_once).unwrap_or(usize::MAX).max(1), &mut measured).await?;
-        // A host that is out of breath carries less: what fell short gets more trains, with the host to itself.
+        // A busy host carries less, so slow links get more trains, without others at the same time.
         for _ in 0..MORE_TRAINS {
             let short = |link: &Limited| {
                 let found = measured.get(&(link.from, link.to)).and_then(|link| link.throughput_bytes_per_second);
@@ -131,7 +134,7 @@ impl Prober<'_> {
         result.map_err(|error| format!("the link {from} -> {to} can't be measured: {error}"))
     }
 
-    /// Pings between all pairs; each tells of both directions.
+    /// Pings between all pairs; each measures both directions.
     async fn ping(&self) -> Result<Measured, String> {
         let pairs: Vec<(u64, u64)> = self
             .alive
@@ -163,9 +166,9 @@ impl Prober<'_> {
         let mut measured = Measured::new();
         for result in join_all(probes).await {
             let ((from, to), probe) = result?;
-            // One way means something only where both ends have one clock.
+            // One-way times mean something only if both ends have one clock.
             let one_clock = self.plan.share_a_clock(from, to);
-            // What was lost on the way there can't be lost on the way back.
+            // Packets that were lost on the way there can't be lost on the way back.
             let there = probe.there.unwrap_or(0).min(probe.pings);
             let way_there = LinkMeasured {
                 round_trip: probe.round_trip,
@@ -194,7 +197,7 @@ impl Prober<'_> {
         if self.alive.len() as u64 <= TRAIN_TO_ALL { others } else { others.min(1) }
     }
 
-    /// The links from each node to the one that comes `round` later, as far as their throughput is limited.
+    /// Links with a limited throughput from each node to the node that is `round` later.
     fn limited(&self, round: usize) -> Vec<Limited> {
         let count = self.alive.len();
         let links = (0..count).filter_map(|at| {
@@ -206,7 +209,7 @@ impl Prober<'_> {
         links.collect()
     }
 
-    /// Messages over these links, at once where no answer has to be waited for behind another link's message.
+    /// Messages over these links, at once if no answer has to wait behind another link's message.
     async fn messages(&self, limited: &[Limited], measured: &mut Measured) -> Result<(), String> {
         let one_clock = limited.iter().all(|link| self.plan.share_a_clock(link.from, link.to));
         let at_once = if one_clock { limited.len().max(1) } else { 1 };
@@ -246,7 +249,7 @@ impl Prober<'_> {
         message.is_some_and(|message| message_problem(&link.shape, back, &message, &tolerance).is_some())
     }
 
-    /// Trains over these links, so many at once.
+    /// Trains over these links, `at_once` at a time.
     async fn train(&self, limited: &[Limited], at_once: usize, measured: &mut Measured) -> Result<(), String> {
         let trains = limited.iter().map(|Limited { from, to, shape, rate }| async {
             let order = ProbeOrder {
@@ -263,7 +266,7 @@ impl Prober<'_> {
         for result in results {
             let (link, probe) = result?;
             let row = measured.entry(link).or_default();
-            // One that never answered let nothing through.
+            // A link without any answer carried nothing.
             let train = probe.train;
             row.throughput_bytes_per_second = Some(train.map_or(0.0, |train| train.received_bytes_per_second));
             row.goodput_bytes_per_second = Some(train.map_or(0.0, |train| train.goodput_bytes_per_second));
@@ -272,7 +275,7 @@ impl Prober<'_> {
     }
 }
 
-/// How long what a train leaves in the queues keeps an answer waiting, in milliseconds.
+/// Time that an answer waits behind the rest of a train in the queues, in milliseconds.
 fn queue_millis(there: &Shape, back: &Shape, train: TrainOrder) -> u64 {
     let slowest = [there, back].into_iter().filter_map(Shape::bytes_per_second).min();
     let latency = there.latency_millis.max(back.latency_millis);
@@ -280,9 +283,9 @@ fn queue_millis(there: &Shape, back: &Shape, train: TrainOrder) -> u64 {
     (queued.ceil() as u64).min(train.uncounted_millis + train.counted_millis)
 }
 
-/// Bytes that a bucket of that rate may hold.
+/// Bytes that a link of this rate may send ahead: those in its bucket, and the frame that overdraws it.
 fn burst(rate: u64) -> u64 {
-    burst_bytes(rate, USUAL_MTU, COARSE_TIMER_MICROS)
+    burst_bytes(rate, COARSE_TIMER_MICROS) + USUAL_FRAME
 }
 
 fn message_order(back: &Shape, Limited { shape, rate, .. }: &Limited) -> MessageOrder {
@@ -295,7 +298,7 @@ fn message_order(back: &Shape, Limited { shape, rate, .. }: &Limited) -> Message
 
 fn train_order(shape: &Shape, rate: u64) -> TrainOrder {
     let through = 1.0 - shape.loss_percent / 100.0;
-    // Sent ahead out of two buckets, that of the sender and that of the receiver.
+    // Bytes that are sent ahead from two buckets, those of the sender and of the receiver.
     let burst_millis = 2000.0 * burst(rate) as f64 / rate as f64;
     let rate = rate as f64;
     let uncounted = UNCOUNTED_MILLIS + shape.latency_millis + shape.jitter_millis + burst_millis;

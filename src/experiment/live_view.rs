@@ -10,13 +10,13 @@ use crate::{
     node::{Load, NodeConfig, NodeSummary},
 };
 
-/// A node that is asked every second and has not answered for so long is told of as silent.
+/// Time without an answer after which a node, which is asked every second, is shown as silent.
 const SILENT: Duration = Duration::from_millis(2500);
 
-/// The live page, if the plan asks for one; `here` are nodes on this machine.
+/// Starts the live page, if the plan requests one; `here` are nodes on this machine.
 ///
 /// # Errors
-/// When its port can't be used.
+/// Fails if its port can't be used.
 pub(crate) fn start_live(plan: &Plan, here: &[NodeConfig]) -> Result<Option<Live>, String> {
     let Some(given) = plan.live_port else { return Ok(None) };
     let advice = "take another with --live-port, or a free one with --live-port 0";
@@ -29,7 +29,7 @@ pub(crate) fn start_live(plan: &Plan, here: &[NodeConfig]) -> Result<Option<Live
     }
 }
 
-/// What is known before the run.
+/// Facts that are known before the run.
 fn run_info(plan: &Plan) -> RunInfo {
     let links = (!plan.links.is_unshaped()).then_some("links");
     let traffic: &[&'static str] = if plan.is_explore() { &["explore"] } else { &["warm-up", "measure", "drain"] };
@@ -48,7 +48,7 @@ fn run_info(plan: &Plan) -> RunInfo {
     }
 }
 
-/// Nodes that are not ready yet, among all: a line each.
+/// Rows of all nodes while some are not ready.
 pub(crate) fn unready(
     clients: &[NodeClient],
     missing: &[(NodeClient, Result<ReadinessReport, String>)],
@@ -68,17 +68,17 @@ pub(crate) fn unready(
     clients.iter().map(line).collect()
 }
 
-/// What is known of the nodes.
+/// State of the nodes.
 pub(crate) struct NodeStatuses<'a> {
     pub(crate) clients: &'a [NodeClient],
-    /// What each said last, and when it answered last.
+    /// Last report of each node, and the time of its last answer.
     pub(crate) latest: &'a BTreeMap<u64, NodeSummary>,
     pub(crate) answered: &'a BTreeMap<u64, Instant>,
     pub(crate) faults: &'a Faults,
 }
 
 impl NodeStatuses<'_> {
-    /// A line each; `p99_of` has the delays of those that are known, in microseconds.
+    /// Rows of the nodes; `p99_of` has the known delays, in microseconds.
     pub(crate) fn lines(&self, p99_of: &BTreeMap<u64, u64>) -> Vec<NodeState> {
         let line = |client: &NodeClient| {
             let id = client.id;

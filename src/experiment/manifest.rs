@@ -1,4 +1,4 @@
-//! What was run, on what, by which program: enough to do it again.
+//! Manifest: the experiment, the machine and the program, sufficient to repeat the run.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::plan::Plan;
 use crate::{
     clock::timestamp,
-    environment::{Environment, congestion_controls},
+    environment::{Environment, congestion_controls, memory_bytes},
     monitoring::{Addresses, Monitoring},
     node::{NodeConfig, SendPlan},
     scenario::Scenario,
@@ -22,12 +22,12 @@ const MANIFEST_SCHEMA_VERSION: u32 = 1;
 pub(crate) struct Manifest<'a> {
     schema_version: u32,
     version: &'static str,
-    /// Revision of the sources, where the build knew it.
+    /// Revision of the sources, if the build knew it.
     revision: Option<&'static str>,
     started: String,
     command_line: Vec<String>,
     backend: &'a str,
-    /// What the containers were made of, for the backend docker.
+    /// Image of the containers, for the backend docker.
     image: Option<&'a Value>,
     arguments: &'a Value,
     /// The resolved scenario, as in scenario.toml.
@@ -35,18 +35,18 @@ pub(crate) struct Manifest<'a> {
     nodes: Nodes<'a>,
     /// Offset of each node's schedule within the heartbeat, in nanoseconds, by id; empty in mode explore.
     send_offsets_nanos: BTreeMap<u64, u64>,
-    /// Where nodes that run elsewhere are asked, by id.
+    /// Endpoints of remote nodes, by id.
     #[serde(skip_serializing_if = "Option::is_none")]
     endpoints: Option<&'a BTreeMap<u64, String>>,
     host: Host,
-    /// Addresses of Prometheus and Grafana while the run goes.
+    /// Addresses of Prometheus and Grafana during the run.
     observe: Option<Addresses>,
-    /// What else is known of nodes that run elsewhere.
+    /// Further facts about remote nodes.
     #[serde(flatten)]
     more: Option<&'a Map<String, Value>>,
 }
 
-/// The arguments of the nodes, or the configurations that they reported.
+/// Arguments of the nodes, or the configurations that they reported.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Nodes<'a> {
@@ -58,14 +58,14 @@ enum Nodes<'a> {
 struct Host {
     name: Option<String>,
     memory_bytes: Option<u64>,
-    /// That of the runner, whose cgroup its nodes on this host share, those in containers excepted.
+    /// Environment of the runner, whose cgroup its nodes on this host share, except those in containers.
     #[serde(flatten)]
     environment: Environment,
     congestion_controls: Vec<String>,
 }
 
 impl<'a> Manifest<'a> {
-    /// The manifest of a plan that starts now.
+    /// Manifest of a plan that starts now.
     pub(crate) fn new(plan: &'a Plan) -> Self {
         let facts = &plan.manifest;
         let remote = facts.remote.as_ref();
@@ -99,16 +99,9 @@ fn send_offsets(plan: &Plan) -> BTreeMap<u64, u64> {
 fn host() -> Host {
     let read = |path: &str| std::fs::read_to_string(path).ok();
     let trimmed = |path: &str| read(path).map(|text| text.trim().to_owned());
-    let after = |path: &str, key: &str| {
-        let line = read(path)?.lines().find(|line| line.starts_with(key))?.to_owned();
-        Some(line.split_once(':')?.1.trim().to_owned())
-    };
-    let memory = after("/proc/meminfo", "MemTotal")
-        .and_then(|text| text.split_whitespace().next()?.parse::<u64>().ok())
-        .map(|kibibytes| kibibytes * 1024);
     Host {
         name: trimmed("/proc/sys/kernel/hostname"),
-        memory_bytes: memory,
+        memory_bytes: memory_bytes(),
         environment: Environment::of_this_process(),
         congestion_controls: congestion_controls(),
     }

@@ -1,8 +1,8 @@
-//! A run over nodes wherever they live: connect, measure the links, start, warm up, measure, drain, collect.
+//! A run over nodes of any deployment: connect, measure the links, start, warm up, measure, drain, collect.
 //!
-//! A [`Plan`] says what is done, a [`Deployment`](crate::deploy::Deployment) has the nodes; [`run`] goes through all stages,
-//! [`begin`] and [`collect`] through the two halves of them, which two programs may do. Readiness, start, counts and the end
-//! of the nodes go over HTTP; only their processes and interfaces are the deployment's.
+//! A [`Plan`] describes the run, and a [`Deployment`](crate::deploy::Deployment) has the nodes; [`run`] goes through
+//! all stages, [`begin`] and [`collect`] through the two halves of them, which two programs may do. Readiness, start,
+//! counts and the end of the nodes use HTTP; the deployment handles only their processes and interfaces.
 
 mod certificate;
 mod client;

@@ -1,4 +1,4 @@
-//! Up to the start, and the links at both ends of the run.
+//! Stages up to the start, and the measurement of the links at both ends of the run.
 
 use std::time::Duration;
 
@@ -15,17 +15,17 @@ use crate::{
     node::StartOrder,
 };
 
-/// Time from the order to start to the start: every node must have it by then.
+/// Time between the order to start and the start: every node must have the order by then.
 const START_AHEAD: Duration = Duration::from_millis(500);
-/// The same where every order crosses a network to get there.
+/// The same if every order crosses a network.
 const START_AHEAD_DISTANT: Duration = Duration::from_secs(2);
 const START_AHEAD_PER_NODE: Duration = Duration::from_millis(5);
-/// Wait for queues that can't be seen to run empty.
+/// Wait for queues to run empty that can't be read.
 const BLIND_SETTLE: Duration = Duration::from_secs(2);
 
 impl Experiment<'_> {
-    /// Measures the links, if they are shaped. After the window the network is closed first, so that nothing else is on
-    /// them.
+    /// Measures the links, if they are shaped. After the window the network is closed first, so that the links are idle
+    /// otherwise.
     pub(super) async fn probe_links(&mut self, stage: Stage) -> Result<(), String> {
         if self.plan.links.is_unshaped() {
             return Ok(());
@@ -49,13 +49,13 @@ impl Experiment<'_> {
         }
         self.check_processes()?;
         match certificate.and_then(|certificate| certificate.reason()) {
-            // Told with the result.
+            // After the window, the reason is part of the result.
             Some(_) if stage == Stage::Before => Err("no traffic was sent".into()),
             _ => Ok(()),
         }
     }
 
-    /// Waits until all nodes are ready, and checks that they are those of this run.
+    /// Waits until all nodes are ready, and checks that they belong to this run.
     pub(super) async fn connect(&mut self) -> Result<(), String> {
         let count = self.clients.len();
         self.progress.stage("connect", &format!("{count} nodes"));
@@ -91,7 +91,7 @@ impl Experiment<'_> {
         self.check_congestion_control().await
     }
 
-    /// Compares the congestion control of every node's connections with what was asked for.
+    /// Compares the congestion control of every node's connections with the requested one.
     async fn check_congestion_control(&self) -> Result<(), String> {
         let Some(asked) = &self.plan.congestion_control else { return Ok(()) };
         for (client, summary) in self.clients.iter().zip(join_all(self.clients.iter().map(NodeClient::summary)).await) {
@@ -105,12 +105,12 @@ impl Experiment<'_> {
         Ok(())
     }
 
-    /// Gives every node the same start.
+    /// Sends every node the same start.
     pub(super) async fn start(&mut self) -> Result<StartOrder, String> {
         let nodes = u32::try_from(self.clients.len()).unwrap_or(u32::MAX);
         let least = if self.deployment.capabilities().distant { START_AHEAD_DISTANT } else { START_AHEAD };
         let ahead = least + START_AHEAD_PER_NODE * nodes;
-        // Nodes that were started by hand may have none: every message is to name its run.
+        // Nodes that were started by hand may have no run id, but every message must name its run.
         let run_id = self.plan.nodes.first().map_or(0, |node| node.run_id);
         let order = StartOrder {
             run_id: if run_id == 0 { unix_nanos() } else { run_id },
@@ -130,7 +130,7 @@ impl Experiment<'_> {
         self.order = Some(order.clone());
         let answers = join_all(self.clients.iter().map(|client| client.start(&order))).await;
         for (client, answer) in self.clients.iter().zip(answers) {
-            answer.map_err(|error| format!("node {} does not take the start: {error}", client.id))?;
+            answer.map_err(|error| format!("node {} refuses the start: {error}", client.id))?;
         }
         self.all_have_answered();
         Ok(order)

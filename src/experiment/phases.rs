@@ -1,4 +1,4 @@
-//! The faults of a run as capabilities, and the phases between them.
+//! Needs of a run's faults, and the phases between the faults.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -8,7 +8,7 @@ use crate::{
     scenario::{Action, FaultSchedule, NodeGroups, PlannedFault},
 };
 
-/// The capabilities of a deployment that the faults ask for.
+/// Capabilities of a deployment that the faults need.
 pub(crate) fn fault_needs(schedule: &FaultSchedule) -> impl Iterator<Item = Need<'_>> {
     schedule.faults().iter().map(|fault| match fault.action {
         Action::Partition(_) | Action::Heal | Action::Degrade(..) | Action::Restore(_) => Need::LinkFault(&fault.text),
@@ -16,7 +16,7 @@ pub(crate) fn fault_needs(schedule: &FaultSchedule) -> impl Iterator<Item = Need
     })
 }
 
-/// The phases between the times of the faults; none without faults.
+/// Phases between the times of the faults; empty without faults.
 pub(super) fn phases(schedule: &FaultSchedule) -> Vec<PhaseInput> {
     if schedule.is_empty() {
         return vec![];

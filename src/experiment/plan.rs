@@ -1,4 +1,4 @@
-//! What a run will do, checked as a whole before anything starts.
+//! Plan of a run, checked as a whole before anything starts.
 
 use std::{
     collections::BTreeMap,
@@ -18,23 +18,23 @@ use crate::{
     shaping::{InterfacePlan, PeerRule},
 };
 
-/// How long the stages of a run may take.
+/// Maximum times of the stages of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Timing {
     /// Traffic before the measured window that is not counted; mode explore has none.
     pub(crate) warm_up: Duration,
     /// Maximum time to wait for late messages after the window.
     pub(crate) drain: Duration,
-    /// That wait ends earlier when nothing came for this long and nothing is pending.
+    /// Time without any arrival and without pending work after which this wait ends early.
     pub(crate) drain_quiet: Duration,
     /// Maximum time until all nodes are ready.
     pub(crate) ready: Duration,
-    /// A node that does not answer for this long fails the run.
+    /// Time without an answer after which a node fails the run.
     pub(crate) hang: Duration,
 }
 
 impl Timing {
-    /// The lengths that a scenario asks for.
+    /// Times of a scenario.
     pub(crate) fn of(measurement: &Measurement) -> Self {
         Self {
             warm_up: Duration::from_secs(measurement.warm_up_seconds),
@@ -46,7 +46,7 @@ impl Timing {
     }
 }
 
-/// How the links are measured, and how far from its shape one may be.
+/// Measurement of the links, and the permitted differences from their shapes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct LinkProbe {
     /// Seconds for which pings measure each link, before the window and after it.
@@ -55,7 +55,7 @@ pub(crate) struct LinkProbe {
 }
 
 impl LinkProbe {
-    /// The measurement that a scenario asks for.
+    /// Measurement that a scenario requests.
     pub(crate) fn of(certificate: &Certificate) -> Self {
         let tolerance = Tolerance {
             latency_percent: certificate.latency_tolerance_percent,
@@ -67,19 +67,19 @@ impl LinkProbe {
     }
 }
 
-/// What the manifest says besides the plan.
+/// Facts in the manifest besides the plan.
 pub(crate) struct ManifestFacts {
     /// Kind of the deployment.
     pub(crate) backend: String,
-    /// What containers were made of.
+    /// Image of the containers.
     pub(crate) image: Option<Value>,
-    /// What the user asked for.
+    /// Arguments of the user.
     pub(crate) arguments: Value,
-    /// What is known of nodes that run elsewhere.
+    /// Facts about remote nodes.
     pub(crate) remote: Option<RemoteFacts>,
 }
 
-/// What the manifest says of nodes that run elsewhere.
+/// Facts about remote nodes in the manifest.
 pub(crate) struct RemoteFacts {
     /// Their configurations, as they reported them.
     pub(crate) configurations: Vec<Value>,
@@ -89,50 +89,50 @@ pub(crate) struct RemoteFacts {
 
 /// A run that can start.
 pub(crate) struct Plan {
-    /// Nodes of the network.
+    /// Number of nodes of the network.
     pub(crate) num_nodes: u64,
-    /// The nodes that are there, by id: all, but for those that a run that has begun has lost.
+    /// Existing nodes, by id: all nodes, except those that a started run has lost.
     pub(crate) nodes: Vec<NodeConfig>,
-    /// The resolved scenario; it alone repeats the run.
+    /// The resolved scenario, which is sufficient to repeat the run.
     pub(crate) scenario: Scenario,
     pub(crate) workload: Workload,
     /// The workload in a few words.
     pub(crate) summary: WorkloadSummary,
-    /// Measured window; none in explore mode, where it is the longest time for all trials, if there is one.
+    /// Measured window; none in explore mode, in which it is the maximum time for all trials, if one is given.
     pub(crate) window: Option<Duration>,
     pub(crate) timing: Timing,
     pub(crate) folder: RunFolder,
-    /// What every link is to be like.
+    /// Shapes of the links.
     pub(crate) links: LinkPlan,
-    /// How the links are measured.
+    /// Measurement of the links.
     pub(crate) link_probe: LinkProbe,
-    /// What is done to the network while it is measured.
+    /// Faults during the measurement.
     pub(crate) faults: FaultSchedule,
-    /// Addresses of each node in the p2p network; empty where links can't be shaped.
+    /// Addresses of each node in the p2p network; empty if links can't be shaped.
     pub(crate) addresses: Vec<[IpAddr; 2]>,
     /// Congestion control of the nodes' TCP connections; the kernel's by default.
     pub(crate) congestion_control: Option<String>,
-    /// Where each node is asked over HTTP: host and port.
+    /// HTTP endpoint of each node: host and port.
     pub(crate) endpoints: BTreeMap<u64, String>,
-    /// Where each node answers measurements of its links.
+    /// Address at which each node answers measurements of its links.
     pub(crate) probe_targets: BTreeMap<u64, SocketAddr>,
-    /// For each node the lowest one with the same clock; none where all nodes share one.
+    /// For each node, the lowest node with the same clock; none if all nodes share one.
     pub(crate) clock_of: Option<BTreeMap<u64, u64>>,
-    /// How the nodes are profiled, if they are.
+    /// Profiler of the nodes, if they are profiled.
     pub(crate) profiler: Option<Profiler>,
     /// Prometheus and Grafana beside the run.
     pub(crate) monitoring: Option<Monitoring>,
     /// Port of the live page, if there is one; 0 for a free one.
     pub(crate) live_port: Option<u16>,
-    /// What shows the run stays up after it, until Ctrl-C.
+    /// True if the live page and the monitoring stay up after the run, until Ctrl-C.
     pub(crate) keep_open: bool,
-    /// The secret that the nodes take orders with; none for nodes that run elsewhere where no one has given it.
+    /// Secret that the nodes require for orders; none for remote nodes if the user has given none.
     pub(crate) token: Option<RunToken>,
     pub(crate) manifest: ManifestFacts,
 }
 
 impl Plan {
-    /// Whether two nodes have the same clock.
+    /// True if two nodes have the same clock.
     pub(crate) fn share_a_clock(&self, one: u64, other: u64) -> bool {
         self.clock_of.as_ref().is_none_or(|clock_of| {
             let of = |node| clock_of.get(&node);
@@ -140,17 +140,18 @@ impl Plan {
         })
     }
 
-    /// Whether the run is one of trials.
+    /// True if the run is one of trials.
     pub(crate) fn is_explore(&self) -> bool {
         matches!(self.workload.load, Load::Explore { .. })
     }
 
-    /// What is done at each node's interface.
+    /// Plan of each node's interface.
     pub(crate) fn interfaces(&self) -> Vec<InterfacePlan> {
         (0..self.num_nodes).map(|id| self.interface(&self.links, None, id)).collect()
     }
 
-    /// What is done at a node's interface to make `links`, and to cut it off from the groups that it is not in.
+    /// Plan of a node's interface that gives the links their shapes, and cuts the node off from groups that it does not
+    /// belong to.
     pub(crate) fn interface(&self, links: &LinkPlan, groups: Option<&NodeGroups>, id: u64) -> InterfacePlan {
         let rate = Shape { throughput_kilobytes_per_second: links.download(id), ..Shape::default() };
         let egress = Shape { throughput_kilobytes_per_second: links.upload(id), ..links.default };
@@ -181,6 +182,7 @@ impl Plan {
 pub(crate) fn workload_summary(scenario: &Scenario, workload: &Workload) -> WorkloadSummary {
     let (message_size_bytes, heartbeat_millis) = workload.single_pace();
     WorkloadSummary {
+        scenario: (scenario.name != Scenario::default().name).then(|| scenario.name.clone()),
         num_nodes: scenario.nodes.count,
         mode: scenario.mode().to_string(),
         network_protocol: scenario.protocols(),

@@ -23,13 +23,13 @@ use crate::{
     node::{ProfileMode, UsageError, value_name},
 };
 
-/// Samples per second of processor time: enough for a picture, and no divisor of any beat of the workload.
+/// Samples per second of processor time: enough for a picture, and no divisor of any interval of the workload.
 const HZ: &str = "97";
 
-/// Bytes of stack that perf keeps with each sample, to follow the calls by; what is deeper is cut off.
+/// Bytes of stack that perf stores with each sample to follow the calls; deeper parts are cut off.
 const STACK: &str = "dwarf,16384";
 
-/// How the nodes are profiled.
+/// Profiler of the nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Profiler {
     /// perf, beside each node.
@@ -38,12 +38,12 @@ pub(crate) enum Profiler {
     BuiltIn(ProfileMode),
 }
 
-/// The profiler for a profile here, of this program's own nodes or of another program.
+/// Profiler for a profile on this machine, of this program's own nodes or of another program.
 ///
 /// # Errors
-/// When there is none, with the way to get one.
+/// Fails if there is none, with the way to get one.
 pub(crate) fn find_profiler(mode: ProfileMode, other_program: bool) -> Result<Profiler, UsageError> {
-    // Of another program it is not known; it says itself that it can't.
+    // The features of another program are unknown; the program itself reports that it can't profile.
     let built_in = mode.is_built_in() || other_program;
     let with_feature = || {
         let feature = mode.feature();
@@ -67,7 +67,7 @@ pub(crate) fn find_profiler(mode: ProfileMode, other_program: bool) -> Result<Pr
     }
 }
 
-/// Whether perf is there and allowed.
+/// Checks that perf exists and is permitted.
 fn perf_works() -> Result<(), String> {
     let tried = std::process::Command::new("perf")
         .args(["record", "--quiet", "--output=/dev/null", "--freq", HZ, "--", "true"])
@@ -78,13 +78,13 @@ fn perf_works() -> Result<(), String> {
         Ok(output) if output.status.success() => Ok(()),
         Ok(output) => {
             let words = String::from_utf8_lossy(&output.stderr);
-            let first = words.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("it says nothing");
+            let first = words.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("it prints nothing");
             Err(format!("perf is not allowed or does not work here ({first}); see sysctl kernel.perf_event_paranoid"))
         }
     }
 }
 
-/// The profile that a node writes itself.
+/// Profile that a node writes itself.
 pub(crate) fn node_file(folder: &Path, mode: ProfileMode, id: u64) -> PathBuf {
     let kind = match mode {
         ProfileMode::Cpu => "cpu.svg",
@@ -100,14 +100,14 @@ struct Recording {
     data: PathBuf,
 }
 
-/// perf at work.
+/// Running perf processes.
 #[derive(Default)]
 pub(crate) struct Profiles {
     recordings: Vec<Recording>,
 }
 
 impl Profiles {
-    /// Starts perf beside each node, to record into a folder.
+    /// Starts perf for each node, with recordings in a folder.
     pub(crate) fn start(
         &mut self,
         folder: &Path,
@@ -128,7 +128,7 @@ impl Profiles {
         Ok(())
     }
 
-    /// Ends perf; what it has recorded is turned into pictures later.
+    /// Stops perf; its recordings are turned into pictures later.
     pub(crate) async fn stop(&mut self) -> Result<(), String> {
         for recording in &self.recordings {
             kill_group(&recording.child, Signal::SIGINT);
@@ -142,14 +142,14 @@ impl Profiles {
         Ok(())
     }
 
-    /// A flame graph for each node that perf has recorded; the recordings go.
+    /// Draws a flame graph for each node that perf has recorded, and removes the recordings.
     pub(crate) fn draw(&mut self, tell: &mut dyn FnMut(&str)) -> Result<(), String> {
         let recordings = std::mem::take(&mut self.recordings);
         for Recording { id, data, .. } in recordings {
             tell(&format!("drawing the flame graph of node {id}"));
             let picture = data.with_file_name(format!("node-{id}.cpu.svg"));
             draw(&data, &picture, id).map_err(|error| format!("the flame graph of node {id}: {error}"))?;
-            // Large, and of no use without the very programs.
+            // The recordings are large, and useless without exactly these programs.
             let _ = std::fs::remove_file(&data);
         }
         Ok(())

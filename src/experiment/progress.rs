@@ -1,5 +1,5 @@
-//! What the user sees while a run goes: a bar on a terminal, plain lines elsewhere, all of it on standard error; and the
-//! live page, where it is asked for.
+//! Progress of a run for the user: a bar on a terminal, otherwise plain lines, all on standard error; and the live
+//! page, if requested.
 
 use std::{
     io::{IsTerminal, stderr},
@@ -14,7 +14,7 @@ use crate::{
     terminal::{accepts_lines, one_line, tell},
 };
 
-/// Pace of the plain lines.
+/// Interval of the plain lines.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
 /// Progress of a run.
@@ -26,7 +26,7 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Shows nothing yet. `feed` leads to the live page.
+    /// Progress before the first stage. `feed` leads to the live page.
     pub(crate) fn new(feed: Option<Feed>) -> Self {
         let bar = stderr().is_terminal().then(|| {
             let bar = ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::stderr());
@@ -38,7 +38,7 @@ impl Progress {
         Self { bar, stage: String::new(), last_line: None, feed }
     }
 
-    /// A new stage begins.
+    /// Begins a stage.
     pub(crate) fn stage(&mut self, stage: &str, message: &str) {
         self.stage = stage.into();
         self.last_line = None;
@@ -51,7 +51,7 @@ impl Progress {
         self.update(0.0, message);
     }
 
-    /// The stage goes on; `part` of it is done, 0 to 1.
+    /// Continues the stage; `part` of it is done, 0 to 1.
     pub(crate) fn update(&mut self, part: f64, message: &str) {
         if let Some(feed) = &mut self.feed {
             feed.progress(part, message);
@@ -61,7 +61,7 @@ impl Progress {
             if accepts_lines() {
                 bar.set_length(1000);
                 bar.set_position((part.clamp(0.0, 1.0) * 1000.0) as u64);
-                // The bar writes to the terminal itself, and has escapes of its own.
+                // The bar writes to the terminal itself, and has escape sequences of its own.
                 bar.set_message(one_line(message));
             }
         } else if self.last_line.is_none_or(|last| last.elapsed() >= LINE_EVERY) {
@@ -70,7 +70,7 @@ impl Progress {
         }
     }
 
-    /// A line that stays.
+    /// Prints a line that stays.
     pub(crate) fn line(&self, line: &str) {
         match &self.bar {
             Some(bar) if accepts_lines() => bar.suspend(|| tell(line)),
@@ -78,12 +78,12 @@ impl Progress {
         }
     }
 
-    /// What leads to the live page, if there is one.
+    /// Feed of the live page, if the run has one.
     pub(crate) fn feed(&mut self) -> Option<&mut Feed> {
         self.feed.as_mut()
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub(crate) fn finish(&self) {
         if let Some(bar) = self.bar.as_ref().filter(|_| accepts_lines()) {
             bar.finish_and_clear();

@@ -18,8 +18,8 @@ use crate::{
     signals::Interrupts,
 };
 
-/// Runs the plan over the nodes that `launch` starts, once what monitors them is up, and shows it on the live page, if there
-/// is one.
+/// Runs the plan over the nodes that `launch` starts, after the start of the monitoring, and shows it on the live page,
+/// if the run has one.
 ///
 /// # Errors
 /// Only when nothing could be started at all. A run that was started has a result, if an invalid one.
@@ -54,10 +54,10 @@ pub(crate) async fn run(
     Ok(run)
 }
 
-/// Starts what monitors the nodes, as far as the plan asks for it.
+/// Starts the monitoring of the nodes that the plan requests.
 ///
 /// # Errors
-/// Those of [`Observers::start`].
+/// Errors of [`Observers::start`].
 pub(crate) async fn monitor(plan: &Plan, observers: &mut Observers, progress: &mut Progress) -> Result<(), String> {
     let Some(monitoring) = &plan.monitoring else { return Ok(()) };
     progress.stage("observe", "");

@@ -9,24 +9,24 @@ use crate::{
     node::StartOrder,
 };
 
-/// A runner that comes later than this into the window has not seen all of it.
+/// Delay after the opening of the window above which a runner has not seen all of it.
 const COMES_LATE: Duration = Duration::from_secs(1);
 
 impl Experiment<'_> {
-    /// The run up to its last delivery. An error is the reason why the run is not valid.
+    /// Runs up to the last delivery. An error is the reason why the run is invalid.
     pub(super) async fn stages(&mut self) -> Result<(), String> {
         let order = self.open().await?;
         self.follow(order).await
     }
 
-    /// Up to the start, which every node has then.
+    /// Runs up to the start, which every node has then.
     pub(super) async fn open(&mut self) -> Result<StartOrder, String> {
         self.connect().await?;
         self.probe_links(Stage::Before).await?;
         self.start().await
     }
 
-    /// From the start on.
+    /// Runs from the start on.
     pub(super) async fn follow(&mut self, order: StartOrder) -> Result<(), String> {
         if self.plan.is_explore() {
             self.start_profiles()?;
@@ -43,7 +43,7 @@ impl Experiment<'_> {
         let (since, cpu) = (Instant::now(), usage().cpu_seconds);
         self.watch.machine.window_opens();
         let end = order.to_unix_nanos().unwrap_or(u64::MAX);
-        // Whoever comes late has not carried the window.
+        // A late runner has not supervised the whole window.
         let all_of_it = unix_nanos() < order.from_unix_nanos() + COMES_LATE.as_nanos() as u64;
         self.live_until(end, order.from_unix_nanos()).await?;
         self.watch.machine.window_closes();
@@ -57,7 +57,7 @@ impl Experiment<'_> {
         self.probe_links(Stage::After).await
     }
 
-    /// Starts perf beside each node, if that is how they are profiled.
+    /// Starts perf for each node, if perf profiles them.
     fn start_profiles(&mut self) -> Result<(), String> {
         if self.plan.profiler != Some(Profiler::Perf) {
             return Ok(());

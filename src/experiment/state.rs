@@ -1,4 +1,4 @@
-//! A run under way: what is known of its nodes.
+//! Run in progress: the known state of its nodes.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -17,18 +17,18 @@ use crate::{
     report::DrainSummary,
 };
 
-/// Pace at which readiness and the nodes' processes are looked at.
+/// Interval of checking readiness and the nodes' processes.
 pub(super) const READY_POLL: Duration = Duration::from_millis(100);
-/// Pace of the live figures.
+/// Interval of the live figures.
 pub(super) const LIVE_POLL: Duration = Duration::from_secs(1);
 
-/// A run under way.
+/// A run in progress.
 pub(super) struct Experiment<'a> {
     pub(super) plan: &'a Plan,
     pub(super) clients: Vec<NodeClient>,
     pub(super) deployment: &'a mut dyn Deployment,
     pub(super) progress: Progress,
-    /// What each node said last, and when it answered last.
+    /// Last report of each node, and the time of its last answer.
     pub(super) latest: BTreeMap<u64, NodeSummary>,
     pub(super) answered: BTreeMap<u64, Instant>,
     pub(super) started: Instant,
@@ -45,14 +45,14 @@ pub(super) struct Experiment<'a> {
     pub(super) watch: Watch,
 }
 
-/// The nodes' endpoints.
+/// Clients of the nodes' endpoints.
 pub(super) fn clients(plan: &Plan) -> Result<Vec<NodeClient>, String> {
     let http = http::client(plan.token.as_ref())?;
     Ok(plan.endpoints.iter().map(|(id, endpoint)| NodeClient::new(*id, format!("http://{endpoint}"), &http)).collect())
 }
 
 impl<'a> Experiment<'a> {
-    /// Nothing is done yet.
+    /// State before the first stage.
     pub(super) fn new(
         plan: &'a Plan,
         clients: Vec<NodeClient>,
@@ -84,25 +84,25 @@ impl<'a> Experiment<'a> {
 }
 
 impl Experiment<'_> {
-    /// Fails when a node has ended.
+    /// Fails if a node has ended.
     pub(super) fn check_processes(&mut self) -> Result<(), String> {
         self.deployment.died().map_or(Ok(()), Err)
     }
 
-    /// What every node that can answer says of its counts.
+    /// Counts of every node that can answer.
     pub(super) async fn summaries(&self) -> Vec<(u64, Result<NodeSummary, String>)> {
         let asked = self.clients.iter().filter(|client| self.faults.answers(client.id));
         join_all(asked.map(async |client| (client.id, client.summary().await))).await
     }
 
-    /// Nobody is taken for silent because of what came before now.
+    /// Restarts the time of silence of all nodes.
     pub(super) fn all_have_answered(&mut self) {
         let now = Instant::now();
         self.answered = self.clients.iter().map(|client| (client.id, now)).collect();
     }
 
-    /// Asks every node that can answer for its counts, and says whether all have answered; fails when one has ended or
-    /// does not answer for too long.
+    /// Requests the counts of every node that can answer, and returns true if all have answered; fails if a node has
+    /// ended or does not answer for too long.
     pub(super) async fn poll(&mut self) -> Result<bool, String> {
         self.check_processes()?;
         let hang_timeout = self.plan.timing.hang;
@@ -118,7 +118,7 @@ impl Experiment<'_> {
                 }
                 Err(error) => {
                     all = false;
-                    // A node that has died is named as such, not as one that hangs.
+                    // A dead node is reported as dead, not as hung.
                     if let Some(died) = self.deployment.died() {
                         return Err(died);
                     }
@@ -133,7 +133,7 @@ impl Experiment<'_> {
         Ok(all)
     }
 
-    /// A figure, added up over all nodes.
+    /// Sum of a figure over all nodes.
     pub(super) fn sum(&self, field: impl Fn(&NodeSummary) -> u64) -> u64 {
         self.latest.values().map(field).fold(0, u64::saturating_add)
     }
@@ -143,7 +143,7 @@ impl Experiment<'_> {
         self.deliveries([].into_iter(), |window| window.intended)
     }
 
-    /// Deliveries that so many messages of all nodes, and of `others`, should make.
+    /// Deliveries that these numbers of messages of all nodes, and of `others`, should make.
     pub(super) fn deliveries<'b>(
         &self,
         others: impl Iterator<Item = &'b NodeSummary>,

@@ -1,4 +1,4 @@
-//! The stages, driven over a deployment that plays its nodes.
+//! Stages of a run over a deployment with simulated nodes.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -29,19 +29,19 @@ use crate::{
 
 const NODES: u64 = 2;
 
-/// What happened to the nodes, in order, and how they answer.
+/// Events of the nodes, in order, and their answers.
 #[derive(Default)]
 struct Story {
     events: Vec<String>,
-    /// Nodes that are gone.
+    /// Nodes that have ended.
     dead: BTreeSet<u64>,
-    /// What each node was told.
+    /// Starts that the nodes received.
     starts: BTreeMap<u64, StartOrder>,
     /// Nodes that refuse their start.
     refuses: BTreeSet<u64>,
-    /// Line of a node that dies when the window is open.
+    /// Error line of a node that dies after the window has opened.
     dies: Option<String>,
-    /// The deployment does not take summaries for those of this run.
+    /// True if the deployment rejects summaries as foreign.
     rejects: bool,
     /// Lines of nodes that do not end in order.
     bad_ends: Vec<String>,
@@ -53,7 +53,7 @@ fn story(shared: &Shared) -> MutexGuard<'_, Story> {
     shared.lock().unwrap()
 }
 
-/// Nodes that are played.
+/// Simulated nodes.
 struct Played(Shared);
 
 impl Played {
@@ -146,7 +146,7 @@ fn summary(id: u64, story: &Story) -> Value {
 
 type Node = State<(u64, Shared)>;
 
-/// The HTTP endpoint of a node; gives its address.
+/// Serves the HTTP endpoint of a node; returns its address.
 async fn serve(id: u64, shared: Shared) -> String {
     let gone = |id: u64, story: &Story| story.dead.contains(&id).then_some(StatusCode::SERVICE_UNAVAILABLE);
     let ready = move |State((id, shared)): Node| async move {
@@ -180,7 +180,7 @@ async fn serve(id: u64, shared: Shared) -> String {
     address
 }
 
-/// Runs a window of a second with these faults over nodes that are played.
+/// Runs a window of a second with these faults over simulated nodes.
 async fn played(shared: &Shared, faults: &[&str]) -> RunSummary {
     let folder = tempfile::tempdir().unwrap();
     let mut scenario = Scenario::default();
@@ -284,7 +284,7 @@ async fn a_start_that_is_refused_and_a_summary_that_is_rejected_end_the_run() {
     let shared = Shared::default();
     story(&shared).refuses.insert(1);
     let run = played(&shared, &[]).await;
-    assert!(reasons(&run).contains("node 1 does not take the start"), "{}", reasons(&run));
+    assert!(reasons(&run).contains("node 1 refuses the start"), "{}", reasons(&run));
 
     let shared = Shared::default();
     story(&shared).rejects = true;

@@ -1,4 +1,4 @@
-//! Mode explore: the trials as they end.
+//! Mode explore: follows the trials to their ends.
 
 use super::state::{Experiment, LIVE_POLL};
 use crate::{
@@ -7,7 +7,8 @@ use crate::{
 };
 
 impl Experiment<'_> {
-    /// Follows the trials to the last one, or to `--timeout`. The nodes go by their clocks, so it ends whatever they do.
+    /// Follows the trials to the last one, or to `--timeout`. The nodes follow their clocks, so this ends independently
+    /// of them.
     pub(super) async fn explore(&mut self, order: StartOrder) -> Result<(), String> {
         let Load::Explore { cool_down, run, trials, .. } = &self.plan.workload.load else { return Ok(()) };
         self.progress.stage("explore", &format!("{} trials", trials.len()));

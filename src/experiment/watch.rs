@@ -1,4 +1,4 @@
-//! The runner's own watch on the machine.
+//! The runner's own observation of its machine.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,17 +9,17 @@ use crate::{
     machine::Machine,
 };
 
-/// Pace of the looks.
+/// Interval of the samples.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Looks at the machine every second, until it is dropped.
+/// Samples the machine every second, until it is dropped.
 pub(super) struct Watch {
     pub(super) machine: Arc<Machine>,
     task: JoinHandle<()>,
 }
 
 impl Watch {
-    /// From here on the runner goes by the monotonic clock, from the same base as the nodes that it starts.
+    /// From here on the runner follows the monotonic clock, from the same base as the nodes that it starts.
     pub(super) fn start() -> Self {
         clock::settle();
         let machine = Arc::new(Machine::default());

@@ -12,7 +12,7 @@ use crate::{
 };
 
 impl Experiment<'_> {
-    /// Shows the live figures until the wall clock shows `end`, and carries out the faults that are due until then.
+    /// Shows the live figures until the clock reaches `end`, and carries out the faults that are due until then.
     pub(super) async fn live_until(&mut self, end: u64, begin: u64) -> Result<(), String> {
         let mut before: Option<(Instant, u64)> = None;
         let mut next_poll = Instant::now() + LIVE_POLL;
@@ -30,7 +30,7 @@ impl Experiment<'_> {
             let until_next = Duration::from_nanos(due.unwrap_or(end).min(end) - now);
             let pace = if self.faults.awaits_any() { READY_POLL } else { LIVE_POLL };
             sleep(next_poll.duration_since(Instant::now()).min(pace).min(until_next)).await;
-            // A node that is slow to answer makes no fault late.
+            // A node that is slow to answer delays no fault.
             let until_next = Duration::from_nanos(due.unwrap_or(end).saturating_sub(unix_nanos()));
             if let Ok(rejoined) = timeout(until_next, self.rejoin()).await {
                 rejoined?;
@@ -60,17 +60,17 @@ impl Experiment<'_> {
         }
     }
 
-    /// Carries out the fault that is due, in a window that opens at `from`.
+    /// Carries out the due fault, in a window that opens at `from`.
     async fn perform_fault(&mut self, from: u64) -> Result<(), String> {
         let Self { plan, deployment, clients, latest, faults, .. } = self;
         faults.perform(&mut FaultContext { plan, deployment: &mut **deployment, clients, latest }, from).await?;
-        // Whoever was paused or killed was not asked meanwhile.
+        // Paused and killed nodes were not asked meanwhile.
         self.all_have_answered();
         self.show_faults();
         Ok(())
     }
 
-    /// Gives nodes that were started again their start.
+    /// Sends restarted nodes their start.
     async fn rejoin(&mut self) -> Result<(), String> {
         if let (true, Some(order)) = (self.faults.awaits_any(), &self.order) {
             let limit = self.plan.timing.ready;
@@ -84,12 +84,12 @@ impl Experiment<'_> {
         Ok(())
     }
 
-    /// After the window: what the faults have left is lifted, and whoever was started again is back.
+    /// Ends the effects of the faults after the window, and waits for restarted nodes.
     pub(super) async fn lift_faults(&mut self) -> Result<(), String> {
         let Self { plan, deployment, clients, latest, faults, .. } = self;
         if faults.pauses_any() {
-            // A node that was paused to the end of the window has not sent its last messages: woken before its deadline,
-            // it would send them all at once.
+            // A node that was paused to the end of the window has not sent its last messages: if it were resumed before
+            // its deadline, it would send them all at once.
             let deadline =
                 self.order.as_ref().and_then(StartOrder::to_unix_nanos).unwrap_or(0).saturating_add(SEND_GRACE);
             while let Some(left @ 1..) = deadline.checked_sub(unix_nanos()) {

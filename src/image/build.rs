@@ -1,4 +1,4 @@
-//! An image of the host's own files, built and written.
+//! Building and writing an image of the host's own files.
 
 use std::{io, path::PathBuf};
 
@@ -13,19 +13,19 @@ use super::{
 };
 use crate::{paths::as_text, terminal::tell};
 
-/// Which image to build, and where to.
+/// Image to build, and its destination.
 #[derive(Clone, Debug)]
 pub struct ImageRequest {
-    /// Folder of the OCI image layout and of the archive: new, empty, or one that was written by [`build`] before.
+    /// Folder of the OCI image layout and of the archive: new, empty, or written by an earlier [`build`].
     pub output: PathBuf,
-    /// Name of the image; else `apollo-network-benchmark:` and the first 12 digits of its id.
+    /// Name of the image; by default `apollo-network-benchmark:` and the first 12 digits of its id.
     pub tag: Option<String>,
 }
 
 /// An image that was written.
 #[derive(Clone, Debug, Serialize)]
 pub struct BuiltImage {
-    /// Its name.
+    /// Name of the image.
     pub tag: String,
     /// Digest of the configuration: the id by which Docker knows the image.
     pub config_digest: String,
@@ -45,19 +45,19 @@ pub struct BuiltImage {
     pub archive: PathBuf,
 }
 
-/// Builds an image. Says on stderr what takes a while, and what is left out.
+/// Builds an image. Reports slow steps and omitted files on stderr.
 ///
 /// # Errors
-/// When a program or library is missing, the name or the folder can't be used, or the folder can't be written.
+/// Fails if a program or library is missing, the name or the folder can't be used, or the folder can't be written.
 pub fn build(request: &ImageRequest) -> Result<BuiltImage, ImageError> {
-    // The one place that chooses where an image comes from.
+    // The only place that chooses the source of an image.
     from_host(request)
 }
 
-/// The name that [`build`] would give to an image of this host's files, found without packing it.
+/// Name that [`build`] would give to an image of this host's files, found without packing it.
 ///
 /// # Errors
-/// When a program or library is missing.
+/// Fails if a program or library is missing.
 pub fn name_of_host_image() -> Result<String, ImageError> {
     let diff_id = layer::diff_id(&files::collect()?).map_err(|error| not_packed(&error))?;
     Ok(Name::of_image(&Blob::new(oci::config(&diff_id)?).digest).to_string())
@@ -67,7 +67,7 @@ fn not_packed(error: &io::Error) -> ImageError {
     ImageError::Failed(format!("the files can't be packed: {error}"))
 }
 
-/// An image of the host's own files.
+/// Makes an image of the host's own files.
 fn from_host(request: &ImageRequest) -> Result<BuiltImage, ImageError> {
     let given = request.tag.as_deref().map(Name::parse).transpose()?;
     let layout = Layout::new(&request.output)?;
@@ -90,7 +90,7 @@ fn from_host(request: &ImageRequest) -> Result<BuiltImage, ImageError> {
     })
 }
 
-/// An amount of bytes, for people.
+/// A number of bytes as readable text.
 pub(crate) fn megabytes(bytes: u64) -> String {
     format!("{:.1} MB", bytes as f64 / 1e6)
 }

@@ -1,4 +1,4 @@
-//! An image handed to Docker.
+//! Loading of an image into Docker.
 
 use std::{
     fs::File,
@@ -10,16 +10,16 @@ use std::{
 use super::{build::BuiltImage, error::ImageError};
 use crate::terminal::tell;
 
-/// Loads an image into Docker, and gives the name that Docker knows it by.
+/// Loads an image into Docker, and returns its name there.
 ///
 /// # Errors
-/// When Docker is missing, does not run, or refuses the image.
+/// Fails if Docker is missing, does not run, or refuses the image.
 pub fn load(image: &BuiltImage) -> Result<String, ImageError> {
     let archive = File::open(&image.archive).map_err(|error| ImageError::io(&image.archive, &error))?;
     Ok(load_from(Stdio::from(archive), &image.archive)?.unwrap_or_else(|| image.tag.clone()))
 }
 
-/// Hands an archive to `docker load`.
+/// Passes an archive to `docker load`.
 pub(super) fn load_from(archive: Stdio, source: &Path) -> Result<Option<String>, ImageError> {
     tell("loading the image into Docker");
     let output = Command::new("docker").arg("load").stdin(archive).output();

@@ -1,4 +1,4 @@
-//! What an ELF file needs to run, and how it gets smaller.
+//! Dependencies of an ELF file, and its reduction.
 
 use std::{
     path::{Path, PathBuf},
@@ -17,21 +17,21 @@ use super::error::ImageError;
 /// A library that a program loads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Library {
-    /// The name that the program asks for.
+    /// Name that the program requests.
     pub(super) name: String,
-    /// Where the loader finds it.
+    /// Path that the loader finds.
     pub(super) path: PathBuf,
 }
 
-/// The libraries of a program, all levels of them.
+/// Libraries of a program, on all levels.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Libraries {
     pub(super) found: Vec<Library>,
-    /// Whether the loader finds some of them only through the host's cache, which an image does not have.
+    /// True if the loader finds some of them only through the host's cache, which an image does not have.
     pub(super) by_cache: bool,
 }
 
-/// The program that loads this one: its dynamic linker. Nothing when it is linked statically.
+/// Dynamic linker of the program, which loads it; none if the program is linked statically.
 pub(super) fn interpreter(data: &[u8]) -> object::Result<Option<PathBuf>> {
     match FileKind::parse(data)? {
         FileKind::Elf64 => interpreter_of::<FileHeader64<Endianness>>(data),
@@ -50,10 +50,11 @@ fn interpreter_of<H: FileHeader<Endian = Endianness>>(data: &[u8]) -> object::Re
     Ok(None)
 }
 
-/// Cuts off what is not loaded to run a program: debug information, symbols, the table of sections. False when the file is
-/// of a kind that this can't be done with.
+/// Cuts off the parts that are not loaded: debug information, symbols, the table of sections. Returns false for a kind
+/// of file that can't be cut.
 ///
-/// A program is loaded by its segments alone, and what follows the last one is for debuggers; so nothing needs rewriting.
+/// A program is loaded by its segments alone, and the bytes after the last one are for debuggers, so nothing needs
+/// rewriting.
 pub(super) fn strip(data: &mut Vec<u8>) -> bool {
     let Some(end) = end_of_segments(data) else { return false };
     let Ok((header, _)) = pod::from_bytes_mut::<FileHeader64<Endianness>>(data) else { return false };
@@ -78,23 +79,23 @@ fn end_of_segments(data: &[u8]) -> Option<usize> {
 
 /// Asks the dynamic linker of a program for its libraries.
 pub(super) fn libraries(program: &Path, interpreter: &Path) -> Result<Libraries, ImageError> {
-    // Other C libraries than GNU's have no cache, and no such option.
+    // Other C libraries than GNU's have neither a cache nor this option.
     if let Ok(found) = list(program, interpreter, &["--inhibit-cache", "--list"])? {
         return Ok(Libraries { found, by_cache: false });
     }
     match list(program, interpreter, &["--list"])? {
         Ok(found) => Ok(Libraries { found, by_cache: true }),
         Err(why) => Err(ImageError::Usage(format!(
-            "{} can't be loaded on this machine, install the package of what it lacks: {why}",
+            "{} can't be loaded on this machine, install the package of its missing library: {why}",
             program.display()
         ))),
     }
 }
 
-/// What the dynamic linker lists, or the reason why it does not.
+/// List of the dynamic linker, or the reason why it gives none.
 fn list(program: &Path, interpreter: &Path, options: &[&str]) -> Result<Result<Vec<Library>, String>, ImageError> {
     let mut command = Command::new(interpreter);
-    // The variables of the loader that are set here are not set in the image.
+    // The image does not set variables of the loader, so they are not set here either.
     let output = command.env_clear().args(options).arg(program).output();
     let output = output.map_err(|error| ImageError::io(interpreter, &error))?;
     if output.status.success() {
@@ -112,7 +113,7 @@ fn parse(text: &str) -> Result<Vec<Library>, String> {
             return Err(line.to_owned());
         }
         let path = path.rsplit_once(" (0x").map_or(path, |(path, _)| path);
-        // All else is no file: the kernel's own library, or a remark.
+        // Other lines name no file: the kernel's own library, or a remark.
         if path.starts_with('/') {
             let name = if name == line { path } else { name };
             libraries.push(Library { name: name.to_owned(), path: generic(path) });
@@ -121,7 +122,7 @@ fn parse(text: &str) -> Result<Vec<Library>, String> {
     Ok(libraries)
 }
 
-/// The build of a library for all processors in place of one for processors like this one.
+/// Build of a library for all processors, in place of one for this processor only.
 fn generic(path: &str) -> PathBuf {
     let plain = path.split_once("/glibc-hwcaps/").and_then(|(folder, rest)| {
         let (_, file) = rest.split_once('/')?;
@@ -179,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_program_is_left_alone() {
+    fn a_file_that_is_no_program_is_left_alone() {
         for text in ["", "#!/bin/sh\n", "\x7fELF"] {
             let mut data = text.as_bytes().to_vec();
             assert!(!strip(&mut data));

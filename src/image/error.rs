@@ -1,16 +1,16 @@
-//! Why there is no image.
+//! Errors of building an image.
 
 use std::{io, path::Path};
 
 use thiserror::Error;
 
-/// Why there is no image, in one line.
+/// Reason why an image can't be built, in one line.
 #[derive(Debug, Error)]
 pub enum ImageError {
-    /// Something is missing or given wrongly, and the user can mend it.
+    /// Something is missing or wrong in the request, and the user can fix it.
     #[error("{0}")]
     Usage(String),
-    /// It should have worked.
+    /// An operation failed that should work.
     #[error("{0}")]
     Failed(String),
 }

@@ -1,4 +1,4 @@
-//! What goes into an image: this program, the node, tc, ip, and what they need.
+//! Files of an image: this program, the node, tc, ip, and their dependencies.
 
 use std::{
     collections::BTreeSet,
@@ -17,28 +17,28 @@ use crate::terminal::tell;
 const RUNNER: &str = "/bin/apollo-bench";
 const NODE: &str = "broadcast_network_stress_test_node";
 
-/// Programs of iproute2: tc shapes the traffic of a node, ip sets its links up.
+/// Programs of iproute2: tc shapes the traffic of a node, ip activates its links.
 const TOOLS: [&str; 2] = ["tc", "ip"];
 
-/// Where programs of the administrator are, which is often not in a user's `PATH`.
+/// Folders of the administrator's programs, which a user's `PATH` often lacks.
 const ADMIN_FOLDERS: [&str; 2] = ["/usr/sbin", "/sbin"];
 
-/// Libraries that GNU's C library loads by itself to resolve names; new ones have these built in.
+/// Libraries that GNU's C library loads by itself to resolve names; new versions have them built in.
 const RESOLVERS: [&str; 3] = ["libnss_files.so.2", "libnss_dns.so.2", "libresolv.so.2"];
 
 const PASSWD: &str = "root:x:0:0:root:/:/bin/false\nnobody:x:65534:65534:nobody:/:/bin/false\n";
 const GROUP: &str = "root:x:0:\nnogroup:x:65534:\n";
 const NSSWITCH: &str = "passwd: files\ngroup: files\nhosts: files dns\n";
 
-/// Modes that don't depend on how the host installed a file.
+/// Modes that don't depend on the host's installation of a file.
 const PROGRAM: u32 = 0o755;
 const DATA: u32 = 0o644;
 
-/// The files of an image of this host's programs.
+/// Collects the files of an image of this host's programs.
 pub(super) fn collect() -> Result<Tree, ImageError> {
-    let runner = env::current_exe()
-        .and_then(fs::canonicalize)
-        .map_err(|error| ImageError::Failed(format!("this program's own file is gone, start it anew: {error}")))?;
+    let runner = env::current_exe().and_then(fs::canonicalize).map_err(|error| {
+        ImageError::Failed(format!("this program's own file no longer exists, start the program again: {error}"))
+    })?;
     let folders: Vec<PathBuf> = env::var_os("PATH").iter().flat_map(env::split_paths).collect();
     let tools = find_tools(&folders, &ADMIN_FOLDERS.map(PathBuf::from))?;
 
@@ -52,7 +52,7 @@ pub(super) fn collect() -> Result<Tree, ImageError> {
     if node.is_file() {
         add_program(&mut tree, &node, &Path::new("/bin").join(NODE), true)?;
     } else {
-        tell(&format!("{} is left out, as it is not there: `apollo-bench node` is the same", node.display()));
+        tell(&format!("{} is left out, because it does not exist: `apollo-bench node` is the same", node.display()));
     }
     for (name, path) in TOOLS.iter().zip(&tools) {
         add_program(&mut tree, path, &Path::new("/bin").join(name), false)?;
@@ -81,7 +81,7 @@ fn find_tools(path: &[PathBuf], admin: &[PathBuf]) -> Result<Vec<PathBuf>, Image
     )))
 }
 
-/// A program at a place of the image's own, and its libraries where its loader looks for them.
+/// Adds a program at a place of the image's own, and its libraries at the places where its loader looks for them.
 fn add_program(tree: &mut Tree, from: &Path, to: &Path, strip: bool) -> Result<(), ImageError> {
     let mut data = fs::read(from).map_err(|error| ImageError::io(from, &error))?;
     let interpreter = elf::interpreter(&data).map_err(|_| {
@@ -110,11 +110,11 @@ fn add_libraries(tree: &mut Tree, program: &Path, interpreter: &Path) -> Result<
     if !libraries.by_cache {
         return Ok(());
     }
-    // Links in a folder that the loader searches stand in for the cache.
+    // Symbolic links in a folder that the loader searches replace the cache.
     let real = fs::canonicalize(folder).map_err(|error| ImageError::io(folder, &error))?;
     for library in &libraries.found {
         let link = real.join(&library.name);
-        // One that is named by its path is not searched for.
+        // A library that is named by its path is not searched for.
         if !library.name.contains('/') && !tree.contains(&link) {
             tree.put(&link, Entry::Link { target: library.path.clone() })?;
         }
@@ -122,7 +122,7 @@ fn add_libraries(tree: &mut Tree, program: &Path, interpreter: &Path) -> Result<
     Ok(())
 }
 
-/// The tables of netem's distributions, from the folder that tc was built to look in.
+/// Adds the tables of netem's distributions, from the folder that is compiled into tc.
 fn add_distributions(tree: &mut Tree, tc: &Path) -> Result<(), ImageError> {
     let program = fs::read(tc).map_err(|error| ImageError::io(tc, &error))?;
     let mut tables: BTreeSet<PathBuf> = BTreeSet::new();
@@ -136,7 +136,7 @@ fn add_distributions(tree: &mut Tree, tc: &Path) -> Result<(), ImageError> {
     tables.iter().try_for_each(|table| tree.put_from_host(table, DATA))
 }
 
-/// Folders named in tc as the place of its tables: text of its own that ends in `/tc/`.
+/// Folders of tables that are compiled into tc: text in the program that ends in `/tc/`.
 fn library_folders(program: &[u8]) -> impl Iterator<Item = &Path> {
     let texts = program.split(|byte| *byte == 0).filter(|text| text.starts_with(b"/") && text.ends_with(b"/tc/"));
     texts.filter_map(|text| std::str::from_utf8(text).ok()).map(Path::new)
@@ -166,7 +166,7 @@ mod tests {
         let error = find_tools(&path, &admin).unwrap_err().to_string();
         assert!(error.starts_with("ip not found") && error.ends_with("apt-get install iproute2"), "{error}");
 
-        // A file that can't be run is not it.
+        // A file without execute permission is not the program.
         install(first.join("tc"), 0o644);
         install(first.join("ip"), 0o755);
         assert_eq!(find_tools(&path, &admin).unwrap(), [second.join("tc"), first.join("ip")]);

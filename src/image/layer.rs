@@ -1,4 +1,4 @@
-//! Files as a layer of an image: a tar archive, compressed. The same tree gives the same bytes.
+//! Layer of an image: its files in a compressed tar archive. The same tree gives the same bytes.
 
 use std::{
     io::{self, Write},
@@ -14,10 +14,10 @@ use super::{
     tree::{Entry, Tree},
 };
 
-/// Level of compression: above it hardly gets smaller.
+/// Level of compression: higher levels hardly reduce the size.
 const LEVEL: Compression = Compression::new(6);
 
-/// Gzip's code of an unknown system, lest the bytes tell the builder's.
+/// Gzip's code of an unknown system, so that the bytes do not depend on the builder's system.
 const UNKNOWN_SYSTEM: u8 = 255;
 
 /// A packed layer.
@@ -29,7 +29,7 @@ pub(super) struct Layer {
     pub(super) compressed: Vec<u8>,
 }
 
-/// Counts and digests what goes on to the compression.
+/// Counts and digests the bytes that are passed on to the compression.
 struct Measured<W> {
     digest: Sha256,
     size: u64,
@@ -55,14 +55,14 @@ impl<W: Write> Write for Measured<W> {
     }
 }
 
-/// Packs a tree: all owned by root, all of the same age.
+/// Packs a tree: root owns all files, and all have the same time.
 pub(super) fn pack(tree: &Tree) -> io::Result<Layer> {
     let gzip: GzEncoder<Vec<u8>> = GzBuilder::new().operating_system(UNKNOWN_SYSTEM).write(vec![], LEVEL);
     let measured = archive(tree, gzip)?;
     Ok(Layer { diff_id: measured.diff_id(), size: measured.size, compressed: measured.next.finish()? })
 }
 
-/// The digest that [`pack`] would give, without the compression, which takes nearly all of its time.
+/// Digest that [`pack`] would give, computed without the compression, which takes nearly all of its time.
 pub(super) fn diff_id(tree: &Tree) -> io::Result<String> {
     Ok(archive(tree, io::sink())?.diff_id())
 }
@@ -95,7 +95,7 @@ pub(super) fn append_file<W: Write>(archive: &mut Builder<W>, path: &Path, mode:
     archive.append_data(&mut header(EntryType::Regular, mode, data.len() as u64), path, data)
 }
 
-/// A header in which nothing differs between two builds.
+/// A header that is the same in every build.
 fn header(kind: EntryType, mode: u32, size: u64) -> Header {
     let mut header = Header::new_gnu();
     header.set_entry_type(kind);

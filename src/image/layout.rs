@@ -1,4 +1,4 @@
-//! The folder of an image: an OCI image layout, and the archive for `docker load`.
+//! Folder of an image: an OCI image layout, and the archive for `docker load`.
 
 use std::{
     collections::BTreeMap,
@@ -19,13 +19,13 @@ const INDEX: &str = "index.json";
 const BLOBS: &str = "blobs";
 const ARCHIVE: &str = "image.tar";
 
-/// A folder that may be written.
+/// A folder that the image may be written to.
 pub(super) struct Layout {
     root: PathBuf,
 }
 
 impl Layout {
-    /// Takes a folder that is not there yet, is empty, or holds an image that was written here before.
+    /// Takes a folder that does not exist yet, is empty, or contains an image that was written here before.
     pub(super) fn new(root: &Path) -> Result<Self, ImageError> {
         let refused = |why: &str| {
             let root = root.display();
@@ -40,20 +40,20 @@ impl Layout {
         let known = |name| [MARK, INDEX, BLOBS, ARCHIVE].iter().any(|known| name == *known);
         let own = match fs::read(root.join(INDEX)) {
             Ok(index) => is_own_index(&index),
-            // The index is written last: it is missing where a build was ended before.
+            // The index is written last, so it is missing after an interrupted build.
             Err(_) => fs::read(root.join(MARK)).is_ok_and(|mark| mark == LAYOUT_MARK.as_bytes()),
         };
         if entries.is_empty() || (own && entries.into_iter().all(known)) {
             return Ok(Self { root: root.into() });
         }
-        refused("holds something else than an image of this program")
+        refused("contains something other than an image of this program")
     }
 
-    /// Writes the image. Gives the folder and the archive as absolute paths.
+    /// Writes the image. Returns the folder and the archive as absolute paths.
     pub(super) fn write(&self, image: &Documents) -> Result<(PathBuf, PathBuf), ImageError> {
         let root = &self.root;
         fs::create_dir_all(root).map_err(|error| ImageError::io(root, &error))?;
-        // A relative path would change its meaning elsewhere.
+        // A relative path would mean another place for another program.
         let root = fs::canonicalize(root).map_err(|error| ImageError::io(root, &error))?;
         for path in [INDEX, ARCHIVE].map(|name| root.join(name)) {
             absent_is_fine(fs::remove_file(&path)).map_err(|error| ImageError::io(&path, &error))?;
@@ -80,7 +80,7 @@ fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {
     result.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
 }
 
-/// The layout as one file, with the list that `docker load` wants besides.
+/// Writes the layout as one file, together with the list that `docker load` requires.
 fn write_archive(path: &Path, image: &Documents) -> io::Result<()> {
     let mut files: BTreeMap<String, &[u8]> = BTreeMap::new();
     files.insert(MARK.into(), LAYOUT_MARK.as_bytes());

@@ -1,8 +1,8 @@
-//! A small container image of this program and of what shapes its network, without a base image.
+//! A small container image of this program and of its shaping tools, without a base image.
 //!
-//! [`build`] takes the host's own programs and the libraries they need, and writes an OCI image layout with an archive
-//! for `docker load` in it. The same files give the same bytes. [`load`] hands the archive to Docker. Knows nothing of
-//! nodes and runs.
+//! [`build`] takes the host's own programs and their libraries, and writes an OCI image layout that includes an archive
+//! for `docker load`. The same files give the same bytes. [`load`] passes the archive to Docker. This module knows
+//! nothing of nodes and runs.
 
 mod build;
 mod docker;

@@ -18,10 +18,10 @@ pub(super) struct Name {
 }
 
 impl Name {
-    /// Reads a name. As with Docker the tag is `latest` when there is none.
+    /// Reads a name. As in Docker, the default tag is `latest`.
     pub(super) fn parse(text: &str) -> Result<Self, ImageError> {
         let (repository, tag) = match text.rsplit_once(':') {
-            // A colon before a slash is that of a registry's port.
+            // A colon before a slash belongs to a registry's port.
             Some((repository, tag)) if !tag.contains('/') => (repository, tag),
             _ => (text, "latest"),
         };
@@ -33,7 +33,7 @@ impl Name {
         )))
     }
 
-    /// The name of an image that has not been given one: from its id.
+    /// Name of an image that was given none, made of its id.
     pub(super) fn of_image(config_digest: &str) -> Self {
         let digits = config_digest.rsplit(':').next().unwrap_or(config_digest).chars().take(ID_DIGITS).collect();
         Self { repository: TITLE.into(), tag: digits }
@@ -43,7 +43,7 @@ impl Name {
         &self.tag
     }
 
-    /// The name with the registry that Docker would add.
+    /// Name with the registry that Docker would add.
     pub(super) fn in_full(&self) -> String {
         let registry = self.repository.split_once('/').map(|(first, _)| first).filter(|first| is_registry(first));
         match registry {
@@ -60,12 +60,12 @@ impl Display for Name {
     }
 }
 
-/// Whether the first part of a name is a registry: Docker's rule.
+/// True if the first part of a name is a registry, by Docker's rule.
 fn is_registry(part: &str) -> bool {
     part.contains(['.', ':']) || part == "localhost"
 }
 
-/// Whether a text is the name of an image without tag and digest.
+/// True if a text is the name of an image without tag and digest.
 pub fn is_repository(text: &str) -> bool {
     let (registry, path) = match text.split_once('/') {
         Some((first, path)) if is_registry(first) => (Some(first), path),
@@ -82,7 +82,7 @@ pub fn is_repository(text: &str) -> bool {
     registry_is_good && text.len() <= 255 && path.split('/').all(is_component)
 }
 
-/// Words of small letters and digits, joined by one dot, one or two underscores, or hyphens.
+/// True for words of small letters and digits, joined by one dot, one or two underscores, or hyphens.
 fn is_component(text: &str) -> bool {
     let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     let joints = text.split(is_word).filter(|joint| !joint.is_empty());
@@ -90,7 +90,7 @@ fn is_component(text: &str) -> bool {
     text.starts_with(is_word) && text.ends_with(is_word) && joints.all(|good| good)
 }
 
-/// Whether a text is a tag of an image.
+/// True if a text is a tag of an image.
 pub fn is_tag(text: &str) -> bool {
     let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     text.len() <= 128 && text.starts_with(is_word) && text.chars().all(|c| is_word(c) || c == '.' || c == '-')

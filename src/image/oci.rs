@@ -1,4 +1,4 @@
-//! The documents of an image: <https://github.com/opencontainers/image-spec>.
+//! Documents of an image: <https://github.com/opencontainers/image-spec>.
 
 use std::env::consts::{ARCH, OS};
 
@@ -10,16 +10,16 @@ use super::{
     name::{Name, TITLE},
 };
 
-/// The time that everything was made at, whenever it was.
+/// Time of creation in every image, a constant.
 const CREATED: &str = "1970-01-01T00:00:00Z";
 
 /// Key of the title, in labels and annotations.
 const TITLE_KEY: &str = "org.opencontainers.image.title";
 
-/// What says that a folder is an OCI image layout.
+/// Mark of a folder that is an OCI image layout.
 pub(super) const LAYOUT_MARK: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
 
-/// Bytes that go by their digest.
+/// Bytes that are identified by their digest.
 pub(super) struct Blob {
     pub(super) digest: String,
     pub(super) data: Vec<u8>,
@@ -30,7 +30,7 @@ impl Blob {
         Self { digest: format!("sha256:{}", hexadecimal(&Sha256::digest(&data))), data }
     }
 
-    /// Its file, from the layout's root.
+    /// Path of its file, from the root of the layout.
     pub(super) fn path(&self) -> String {
         format!("blobs/{}", self.digest.replace(':', "/"))
     }
@@ -45,9 +45,9 @@ pub(super) struct Documents {
     pub(super) config: Blob,
     pub(super) layer: Blob,
     pub(super) manifest: Blob,
-    /// `index.json`: where readers of a layout begin.
+    /// `index.json`: the entry point for readers of a layout.
     pub(super) index: Vec<u8>,
-    /// `manifest.json`: where `docker load` begins.
+    /// `manifest.json`: the entry point for `docker load`.
     pub(super) docker_manifest: Vec<u8>,
 }
 
@@ -62,7 +62,7 @@ impl Documents {
         }))?);
         let mut descriptor = manifest.descriptor(MANIFEST);
         descriptor["platform"] = json!({ "architecture": architecture(), "os": OS });
-        // The first is what containerd and Docker name it by, the second what other tools do.
+        // containerd and Docker use the first annotation as the name, other tools the second one.
         descriptor["annotations"] = json!({
             "io.containerd.image.name": name.in_full(),
             "org.opencontainers.image.ref.name": name.tag(),
@@ -82,12 +82,12 @@ impl Documents {
     }
 }
 
-/// Whether an `index.json` was written here.
+/// True if an `index.json` was written by this program.
 pub(super) fn is_own_index(data: &[u8]) -> bool {
     serde_json::from_slice::<Value>(data).is_ok_and(|index| index["annotations"][TITLE_KEY] == TITLE)
 }
 
-/// How the image runs, and what it is. Nothing in it tells of the machine it was built on.
+/// Command and description of the image. Nothing in it depends on the machine of the build.
 pub(super) fn config(diff_id: &str) -> Result<Vec<u8>, ImageError> {
     let mut labels = Map::new();
     let revision = option_env!("APOLLO_BENCH_REVISION");
@@ -122,7 +122,7 @@ fn text(document: &Value) -> Result<Vec<u8>, ImageError> {
     serde_json::to_vec(document).map_err(|error| ImageError::Failed(error.to_string()))
 }
 
-/// The processor's name in images, which is Go's.
+/// Name of the processor's architecture in images, which is Go's name.
 fn architecture() -> &'static str {
     let little = cfg!(target_endian = "little");
     match ARCH {

@@ -1,4 +1,4 @@
-//! An image that a program writes, as those of Nix's `dockerTools.streamLayeredImage` do.
+//! Images that a program writes, as the programs of Nix's `dockerTools.streamLayeredImage` do.
 
 use std::{
     fs::File,
@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::{docker::load_from, error::ImageError, name::Name};
 use crate::paths::as_text;
 
-/// Most that is kept of what the program says, in bytes.
+/// Maximum size of the program's messages that is kept, in bytes.
 const SAID_LIMIT: u64 = 16 << 10;
 
 /// A program that writes the image of this name, as an archive for `docker load`.
@@ -41,7 +41,7 @@ impl ImageStream {
     /// Loads the image into Docker.
     ///
     /// # Errors
-    /// When the program or Docker does not start, or one of them fails.
+    /// Fails if the program or Docker does not start, or one of them fails.
     pub fn load(&self) -> Result<(), ImageError> {
         let mut child = self.start(Stdio::piped())?;
         let archive = child.stdout.take().map_or_else(Stdio::null, Stdio::from);
@@ -53,7 +53,7 @@ impl ImageStream {
     /// Writes the archive to a new file.
     ///
     /// # Errors
-    /// When the file can't be made, or the program does not start or fails.
+    /// Fails if the file can't be made, or the program does not start or fails.
     pub fn write(&self, path: &Path) -> Result<(), ImageError> {
         let file = File::create(path).map_err(|error| ImageError::io(path, &error))?;
         let child = self.start(Stdio::from(file))?;
@@ -66,7 +66,7 @@ impl ImageStream {
         command.spawn().map_err(|error| self.failed(&error.to_string()))
     }
 
-    /// Waits for the end. What the program says is its own affair, unless it fails.
+    /// Waits for the end of the program. Its messages are used only if it fails.
     fn finish(&self, mut child: Child) -> Result<(), ImageError> {
         let said = child.stderr.take().map(|stderr| {
             thread::spawn(move || {

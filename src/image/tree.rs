@@ -1,4 +1,4 @@
-//! The files of an image, and links among them as the host has them.
+//! Files of an image, and symbolic links among them as the host has them.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -9,10 +9,10 @@ use std::{
 
 use super::error::ImageError;
 
-/// Links on the way to one file, as many as Linux follows.
+/// Maximum number of symbolic links on the way to one file, as in Linux.
 const MOST_LINKS: usize = 40;
 
-/// What stands at a path.
+/// Entry at a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Entry {
     Directory { mode: u32 },
@@ -20,7 +20,8 @@ pub(super) enum Entry {
     Link { target: PathBuf },
 }
 
-/// Entries by their absolute path. Every entry's directory is an entry too, and none is reached through a link.
+/// Entries by absolute path. The directory of every entry is an entry too, and no entry is reached through a symbolic
+/// link.
 #[derive(Debug, Default)]
 pub(super) struct Tree {
     entries: BTreeMap<PathBuf, Entry>,
@@ -32,7 +33,7 @@ impl Tree {
         self.entries.iter().map(|(path, entry)| (path.as_path(), entry))
     }
 
-    /// Whether something stands at a path without links in it.
+    /// True if an entry exists at a path without symbolic links in it.
     pub(super) fn contains(&self, path: &Path) -> bool {
         self.entries.contains_key(path)
     }
@@ -46,7 +47,7 @@ impl Tree {
         sizes.sum()
     }
 
-    /// Puts an entry at an absolute path without links in it, and makes the directories above.
+    /// Adds an entry at an absolute path without symbolic links in it, and the directories above it.
     pub(super) fn put(&mut self, path: &Path, entry: Entry) -> Result<(), ImageError> {
         for above in path.ancestors().skip(1).filter(|above| above.parent().is_some()) {
             match self.entries.get(above) {
@@ -69,7 +70,7 @@ impl Tree {
         Ok(())
     }
 
-    /// Copies a file of the host, such that the path leads to it as it does on the host: through the same links.
+    /// Copies a file of the host, so that the path leads to it through the same symbolic links as on the host.
     pub(super) fn put_from_host(&mut self, path: &Path, mode: u32) -> Result<(), ImageError> {
         let mut left: VecDeque<OsString> = parts(path);
         let mut at = PathBuf::from("/");
@@ -110,7 +111,7 @@ impl Tree {
 }
 
 fn clash(path: &Path) -> ImageError {
-    ImageError::Failed(format!("{}: two things would stand here in the image", path.display()))
+    ImageError::Failed(format!("{}: two entries would have this path in the image", path.display()))
 }
 
 fn parts(path: &Path) -> VecDeque<OsString> {

@@ -1,4 +1,4 @@
-//! Objects made on the server.
+//! Creation of objects on the server.
 
 use kube::{
     ResourceExt,
@@ -7,12 +7,12 @@ use kube::{
 
 use super::{connect::Cluster, error::KubernetesError};
 
-/// How objects are applied.
+/// Parameters of applying objects.
 #[derive(Clone, Copy, Debug)]
 pub struct Apply<'a> {
-    /// Who owns the fields that are set.
+    /// Owner of the fields that are set.
     pub field_manager: &'a str,
-    /// The server checks everything and keeps nothing.
+    /// The server checks everything and stores nothing.
     pub dry_run: bool,
 }
 
@@ -22,8 +22,8 @@ pub(super) fn name(object: &DynamicObject) -> String {
     format!("{kind}/{}", object.name_any())
 }
 
-/// Applies objects in order, server-side, up to the first one that is refused. What was made before is there then: see
-/// [`remove`](super::remove).
+/// Applies objects in order, server-side, up to the first one that the server refuses. The objects before it exist
+/// then: see [`remove`](super::remove).
 ///
 /// # Errors
 /// The first refusal: which object, and the server's words.
@@ -39,10 +39,11 @@ pub async fn apply(cluster: &Cluster, objects: &[DynamicObject], how: Apply<'_>)
     Ok(())
 }
 
-/// Makes an object that must not be there yet. Gives whether it was made: of several who try, one is told so.
+/// Creates an object that must not exist yet. Returns true for the program that created it: of several that try, one
+/// gets true.
 ///
 /// # Errors
-/// When the server refuses for another reason than that it is there.
+/// Fails if the server refuses for another reason than that it is there.
 pub async fn create(cluster: &Cluster, object: &DynamicObject, field_manager: &str) -> Result<bool, KubernetesError> {
     let params = PostParams { field_manager: Some(field_manager.into()), ..PostParams::default() };
     match cluster.ask(&name(object), cluster.like(object)?.create(&params, object)).await {

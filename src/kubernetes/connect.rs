@@ -1,4 +1,4 @@
-//! The way to a cluster.
+//! Connection to a cluster.
 
 use std::{future::Future, io, path::PathBuf, time::Duration};
 
@@ -15,15 +15,16 @@ use super::{
 };
 use crate::clock::timeout;
 
-/// Longest wait for an answer that is not a stream.
+/// Maximum time to wait for an answer that is not a stream.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Which cluster, and as whom.
+/// Cluster and identity of the user.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
-    /// File that names clusters and credentials; else `KUBECONFIG`, else `~/.kube/config`, else this pod's own account.
+    /// File that names clusters and credentials; by default `KUBECONFIG`, then `~/.kube/config`, then this pod's own
+    /// account.
     pub kubeconfig: Option<PathBuf>,
-    /// Context of the kubeconfig; else its current one.
+    /// Context of the kubeconfig; by default its current one.
     pub context: Option<String>,
 }
 
@@ -38,16 +39,18 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Finds the server and asks it for its version.
+    /// Finds the server and asks for its version.
     ///
     /// # Errors
-    /// When there is no kubeconfig or no such context, or the server can't be reached or does not take the credentials.
+    /// Fails if there is no kubeconfig or no such context, or the server can't be reached or does not take the
+    /// credentials.
     pub async fn connect(access: &Access) -> Result<Self, KubernetesError> {
         let (config, context) = config(access).await?;
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
         let namespace = config.default_namespace.clone();
         let doing = format!("context {context}");
-        // Two libraries for it are in this program, and rustls does not choose. An error says that one is chosen already.
+        // This program contains two libraries for cryptography, and rustls does not choose. An error means that one is
+        // chosen already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::try_from(config).map_err(|error| explain(&error, &doing, &server))?;
         let mut cluster = Self { client, server, context, version: String::new(), namespace };
@@ -94,7 +97,7 @@ impl Cluster {
         Api::all(self.client.clone())
     }
 
-    /// The objects of an object's own kind, in its namespace if it has one.
+    /// Objects of the same kind as this object, in its namespace if it has one.
     pub(super) fn like(&self, object: &DynamicObject) -> Result<Api<DynamicObject>, KubernetesError> {
         let types = object.types.as_ref();
         let kind = types
@@ -111,10 +114,10 @@ impl Cluster {
         }
     }
 
-    /// Awaits an answer for as long as one may take. `doing` begins the line of an error.
+    /// Waits for an answer, with a maximum time. `doing` begins the line of an error.
     ///
     /// # Errors
-    /// What the server or the way to it says.
+    /// The message of the server, or of the connection to it.
     pub async fn ask<T>(
         &self,
         doing: &str,
@@ -135,7 +138,7 @@ impl Cluster {
     }
 }
 
-/// The configuration, and the name of its context.
+/// Configuration, and the name of its context.
 async fn config(access: &Access) -> Result<(Config, String), KubernetesError> {
     let read = match &access.kubeconfig {
         Some(file) => Kubeconfig::read_from(file),
@@ -182,10 +185,10 @@ fn unread(error: &KubeconfigError) -> String {
     let way = "give --kubeconfig FILE, or set KUBECONFIG (for GKE: gcloud container clusters get-credentials NAME)";
     match error {
         KubeconfigError::ReadConfig(error, path) if error.kind() == io::ErrorKind::NotFound => {
-            format!("there is no kubeconfig at {}: {way}", path.display())
+            format!("no kubeconfig exists at {}: {way}", path.display())
         }
         KubeconfigError::ReadConfig(error, path) => format!("the kubeconfig {}: {error}", path.display()),
-        KubeconfigError::FindPath => format!("there is no kubeconfig: {way}"),
+        KubeconfigError::FindPath => format!("no kubeconfig was found: {way}"),
         other => one_line(&format!("the kubeconfig: {other}")),
     }
 }

@@ -1,4 +1,4 @@
-//! Why something on a cluster was not done, in one line that says what to do.
+//! Errors of the client of Kubernetes, each in one line that says how to fix it.
 
 use std::{error::Error as _, io};
 
@@ -7,33 +7,33 @@ use thiserror::Error;
 
 use super::text::one_line;
 
-/// Why something on a cluster was not done, in one line.
+/// Reason why an operation on a cluster failed, in one line.
 #[derive(Clone, Debug, Error)]
 pub enum KubernetesError {
-    /// What was asked for can't be done like this, and the user can mend it.
+    /// The request is impossible, and the user can fix it.
     #[error("{0}")]
     Usage(String),
-    /// The server has answered, and refuses.
+    /// The server has answered with a refusal.
     #[error("{line}")]
     Refused {
         /// HTTP status.
         code: u16,
-        /// What was refused, and the server's words.
+        /// Refused operation, and the server's own words.
         line: String,
     },
-    /// It should have worked.
+    /// An operation failed that should work.
     #[error("{0}")]
     Failed(String),
 }
 
 impl KubernetesError {
-    /// Whether the server says that there is no such thing.
+    /// True if the server answers that the object does not exist.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Refused { code: 404, .. })
     }
 }
 
-/// An error of the client, told for `doing` at the server `server`.
+/// Explains an error of the client during `doing` at the server `server`.
 pub(super) fn explain(error: &Error, doing: &str, server: &str) -> KubernetesError {
     match error {
         Error::Api(status) => {
@@ -50,21 +50,21 @@ pub(super) fn explain(error: &Error, doing: &str, server: &str) -> KubernetesErr
 }
 
 fn refusal(status: &Status, doing: &str, server: &str) -> String {
-    let words = if status.message.is_empty() { &status.reason } else { &status.message };
+    let text = if status.message.is_empty() { &status.reason } else { &status.message };
     match status.code {
         401 => format!(
-            "{server} does not take the credentials of this context (401: {words}): log in again, or give another --context"
+            "{server} refuses the credentials of this context (401: {text}): log in again, or give another --context"
         ),
-        403 => format!("{doing}: forbidden: {words}"),
+        403 => format!("{doing}: forbidden: {text}"),
         409 if status.reason == "Conflict" && !owners(status).is_empty() => {
-            format!("{doing}: fields of it belong to somebody else: {}", owners(status).join("; "))
+            format!("{doing}: some of its fields belong to another manager: {}", owners(status).join("; "))
         }
-        code if words.is_empty() => format!("{doing}: {server} answers {code}"),
-        code => format!("{doing}: {words} ({code})"),
+        code if text.is_empty() => format!("{doing}: {server} answers {code}"),
+        code => format!("{doing}: {text} ({code})"),
     }
 }
 
-/// Who owns the fields of a conflict, and which.
+/// Owners of the conflicting fields, and these fields.
 fn owners(status: &Status) -> Vec<String> {
     let causes = status.details.iter().flat_map(|details| &details.causes);
     causes
@@ -73,7 +73,7 @@ fn owners(status: &Status) -> Vec<String> {
         .collect()
 }
 
-/// What keeps credentials from being had.
+/// Reason why the credentials can't be obtained.
 fn credentials(error: &AuthError) -> String {
     match error {
         AuthError::AuthExecStart(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -85,36 +85,36 @@ fn credentials(error: &AuthError) -> String {
     }
 }
 
-/// What keeps the server from being reached.
+/// Reason why the server can't be reached.
 fn transport(error: &Error, server: &str) -> String {
-    let mut words = error.to_string();
+    let mut text = error.to_string();
     let mut source = error.source();
     let mut kind = None;
     while let Some(behind) = source {
         if let Some(io) = behind.downcast_ref::<io::Error>() {
             kind = Some(io.kind());
         }
-        let said = behind.to_string();
-        if !words.contains(&said) {
-            words = format!("{words}: {said}");
+        let cause = behind.to_string();
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
         }
         source = behind.source();
     }
-    // The client's names of its own layers say nothing to the user.
+    // The client's names of its own layers mean nothing to the user.
     for layer in ["ServiceError: ", "HyperError: ", "client error (Connect): "] {
-        words = words.replace(layer, "");
+        text = text.replace(layer, "");
     }
-    if words.contains("certificate") || words.contains("UnknownIssuer") {
+    if text.contains("certificate") || text.contains("UnknownIssuer") {
         return format!(
-            "the certificate of {server} is not trusted: {words}; see certificate-authority in the kubeconfig"
+            "the certificate of {server} is not trusted: {text}; see certificate-authority in the kubeconfig"
         );
     }
     let hint = match kind {
         Some(io::ErrorKind::ConnectionRefused) => "is the cluster up?",
-        _ if words.contains("lookup") || words.contains("dns") => "is its name right, and does DNS know it from here?",
+        _ if text.contains("lookup") || text.contains("dns") => "is its name right, and does DNS know it from here?",
         _ => "can it be reached from here (VPN, firewall)?",
     };
-    format!("no answer from {server}: {words}: {hint}")
+    format!("no answer from {server}: {text}: {hint}")
 }
 
 #[cfg(test)]
@@ -132,7 +132,7 @@ mod tests {
         let error = explain(&Error::Api(Box::new(status)), "Service/grafana", "https://here");
         assert_eq!(
             error.to_string(),
-            "Service/grafana: fields of it belong to somebody else: .spec.replicas (conflict with \"argocd\")"
+            "Service/grafana: some of its fields belong to another manager: .spec.replicas (conflict with \"argocd\")"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! The logs of many pods as one stream of lines.
+//! Logs of many pods as one stream of lines.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -18,32 +18,32 @@ use super::{
     watch::{Change, PodWatch},
 };
 
-/// Most logs that are followed at once: each is a connection to the server.
+/// Maximum number of logs that are followed at once: each is a connection to the server.
 const MOST_LOGS: usize = 1000;
 
-/// Logs to the pods' end.
+/// Parameters of following logs until the pods end.
 #[derive(Clone, Debug)]
 pub struct Follow<'a> {
-    /// Where the pods are.
+    /// Namespace of the pods.
     pub namespace: &'a str,
-    /// Their labels.
+    /// Selector of the pods, by label.
     pub selector: &'a str,
-    /// When all pods of this component have ended, all is over.
+    /// Component whose end ends everything: following stops when all its pods have ended.
     pub until: &'a str,
 }
 
-/// Logs as they are now.
+/// Parameters of reading the present logs.
 #[derive(Clone, Debug)]
 pub struct Read<'a> {
-    /// Where the pods are.
+    /// Namespace of the pods.
     pub namespace: &'a str,
-    /// Their labels.
+    /// Selector of the pods, by label.
     pub selector: &'a str,
-    /// How many are read at once: one at a time come in order.
+    /// Number of logs that are read at once; with 1, the logs come in order.
     pub at_once: usize,
 }
 
-/// The logs of a pod's containers.
+/// Logs of a pod's containers.
 fn logs(
     cluster: &Cluster,
     namespace: &str,
@@ -72,11 +72,11 @@ fn logs(
         .collect()
 }
 
-/// Sends every line of every pod, from the first one on, those of pods that come later too; to the end of the last pod of
-/// the component that is named.
+/// Sends every line of every pod from the first one on, including pods that appear later, until the last pod of the
+/// named component ends.
 ///
 /// # Errors
-/// When the server refuses.
+/// Fails if the server refuses.
 pub async fn follow(
     cluster: &Cluster,
     what: &Follow<'_>,
@@ -86,7 +86,7 @@ pub async fn follow(
     let mut watch = PodWatch::new(cluster, what.namespace, what.selector);
     let mut known = BTreeSet::new();
     let mut tasks: JoinSet<(String, bool, Result<(), String>)> = JoinSet::new();
-    // Logs of the component that decide when all is over.
+    // Logs of the component that decides the end.
     let (mut open, mut any) = (0_usize, false);
     let mut broken = false;
     loop {
@@ -138,10 +138,10 @@ pub async fn follow(
     Ok(())
 }
 
-/// Sends every line that there is, and gives what is missing: the label and why.
+/// Sends every existing line, and returns the missing logs: the label and the reason.
 ///
 /// # Errors
-/// When the server refuses to list the pods.
+/// Fails if the server refuses to list the pods.
 pub async fn read(
     cluster: &Cluster,
     what: &Read<'_>,
@@ -155,7 +155,7 @@ pub async fn read(
     let places = Arc::new(Semaphore::new(what.at_once.max(1)));
     let mut tasks = JoinSet::new();
     for log in pods.iter().flat_map(|pod| logs(cluster, what.namespace, pod, false, &lines)) {
-        // Taken here, so that they begin in order.
+        // Taken here, so that the logs begin in order.
         let place = places.clone().acquire_owned().await;
         tasks.spawn(async move {
             let _place = place;

@@ -27,29 +27,29 @@ use super::{
 };
 use crate::clock::{Instant, sleep, timeout};
 
-/// Most connections through one port at once; further ones wait.
+/// Maximum number of connections through one port at once; further connections wait.
 const MOST_CONNECTIONS: usize = 64;
 
-/// How long a connection waits for a pod that is being started again.
+/// Maximum time that a connection waits for a pod that is being restarted.
 const WAIT_FOR_POD: Duration = Duration::from_secs(5);
 
-/// Pace at which a pod that is not there is looked for.
+/// Interval of looking for an absent pod.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// Longest wait for the server to open a port.
+/// Maximum time to wait for the server to open a port.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long an answer may still come after the one who asked has said his last.
+/// Maximum time to wait for an answer after the client has closed its sending half.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 
-/// Which port of which pod.
+/// Pod and port to forward.
 #[derive(Clone, Debug)]
 pub struct ForwardTarget {
-    /// What it is called in lines.
+    /// Name in log lines.
     pub name: String,
-    /// Where the pod is.
+    /// Namespace of the pod.
     pub namespace: String,
-    /// The pod's labels.
+    /// Selector of the pod, by label.
     pub selector: String,
     /// The pod's index in its Job, if it has one.
     pub index: Option<u64>,
@@ -59,7 +59,7 @@ pub struct ForwardTarget {
 
 /// An open port; closed when it is dropped.
 pub struct Forward {
-    /// Where it listens on this machine.
+    /// Address on this machine.
     pub local: SocketAddr,
     task: JoinHandle<()>,
 }
@@ -70,28 +70,28 @@ impl Drop for Forward {
     }
 }
 
-/// Hears when a port is broken and when it is back.
-pub type Told = Arc<dyn Fn(&str) + Send + Sync>;
+/// Receives a line when a port breaks and when it works again.
+pub type Report = Arc<dyn Fn(&str) + Send + Sync>;
 
 struct Port {
     cluster: Cluster,
     api: Api<Pod>,
     target: ForwardTarget,
-    /// The pod that was there last.
+    /// Pod of the last connection.
     pod: Mutex<Option<String>>,
     broken: AtomicBool,
-    told: Told,
+    report: Report,
 }
 
-/// Opens a port on 127.0.0.1 that leads to the pod which is there when somebody connects. `local` 0 takes a free one.
+/// Opens a port on 127.0.0.1 that leads to the pod that exists when a client connects. `local` 0 takes a free port.
 ///
 /// # Errors
-/// When the local port is taken.
+/// Fails if the local port is taken.
 pub async fn forward(
     cluster: &Cluster,
     target: ForwardTarget,
     local: u16,
-    told: Told,
+    report: Report,
 ) -> Result<Forward, KubernetesError> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, local));
     let listener = TcpListener::bind(address).await.map_err(|error| {
@@ -105,14 +105,14 @@ pub async fn forward(
         target,
         pod: Mutex::new(None),
         broken: AtomicBool::new(false),
-        told,
+        report,
     });
     Ok(Forward { local, task: tokio::spawn(accept(listener, port)) })
 }
 
 async fn accept(listener: TcpListener, port: Arc<Port>) {
     let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
-    // Ends with this task, and all connections with it.
+    // Ends with this task, together with all connections.
     let mut connections = JoinSet::new();
     loop {
         let place = places.clone().acquire_owned().await;
@@ -125,7 +125,7 @@ async fn accept(listener: TcpListener, port: Arc<Port>) {
                         port.connect(stream).await;
                     });
                 }
-                // Too many open files, say: it passes.
+                // For example too many open files, which is temporary.
                 Err(_) => sleep(LOOK).await,
             },
             Some(_) = connections.join_next() => {}
@@ -134,7 +134,7 @@ async fn accept(listener: TcpListener, port: Arc<Port>) {
 }
 
 impl Port {
-    /// One connection, from its opening to its end.
+    /// Serves one connection, from its opening to its end.
     async fn connect(&self, stream: TcpStream) {
         let since = Instant::now();
         let mut forwarder = loop {
@@ -161,18 +161,18 @@ impl Port {
             }
         }
         if through.load(Ordering::Relaxed) && self.broken.swap(false, Ordering::Relaxed) {
-            (self.told)(&format!("{}: back", self.target.name));
+            (self.report)(&format!("{}: back", self.target.name));
         }
         forwarder.abort();
     }
 
     fn breaks(&self, why: &str) {
         if !self.broken.swap(true, Ordering::Relaxed) {
-            (self.told)(&format!("{}: broken: {why}", self.target.name));
+            (self.report)(&format!("{}: broken: {why}", self.target.name));
         }
     }
 
-    /// A way into the pod which is there now.
+    /// Opens a stream to the present pod.
     async fn open(&self) -> Result<Portforwarder, String> {
         let mut pod = self.pod.lock().await;
         let name = match &*pod {
@@ -191,7 +191,7 @@ impl Port {
         Err(failed)
     }
 
-    /// The pod that runs now.
+    /// Finds the running pod.
     async fn resolve(&self) -> Result<String, String> {
         let target = &self.target;
         let pods = list(&self.cluster, &target.namespace, &target.selector).await.map_err(|error| error.to_string())?;
@@ -206,13 +206,13 @@ impl Port {
     }
 }
 
-/// Carries bytes both ways until the pod's side ends.
+/// Copies bytes in both directions until the pod's side ends.
 async fn pump(outside: TcpStream, inside: impl AsyncRead + AsyncWrite, through: &AtomicBool) {
     let (mut outside_in, mut outside_out) = outside.into_split();
     let (mut inside_in, mut inside_out) = split(inside);
     let asked = async {
         let _ = tokio::io::copy(&mut outside_in, &mut inside_out).await;
-        // To close this half would close the other one too: the answer may still be under way.
+        // Closing this half would close the other one too, and the answer may still be under way.
         sleep(LAST_WORDS).await;
     };
     let answered = async {

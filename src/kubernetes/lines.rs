@@ -1,22 +1,22 @@
-//! Lines out of a stream, none longer than a bound.
+//! Lines of a stream, none longer than a bound.
 
 use futures::{AsyncBufRead, AsyncBufReadExt};
 
-/// Longest line that is kept whole, in bytes.
+/// Maximum length of a line that is kept whole, in bytes.
 const LONGEST: usize = 64 << 10;
 
-/// What comes next.
+/// Next item of the stream.
 #[derive(Debug, PartialEq)]
 pub(super) enum Next {
-    /// A line, without its end.
+    /// A line, without its line break.
     Line(String),
-    /// The stream has ended, with this behind the last line.
+    /// The stream has ended, with this text after the last line.
     End(String),
     /// The stream was cut.
     Broken(String),
 }
 
-/// Reads lines. What is beyond the bound is left out, and said.
+/// Reads lines. Text beyond the bound is left out, and the line states it.
 pub(super) struct Lines<R> {
     reader: R,
     line: Vec<u8>,
@@ -28,7 +28,7 @@ impl<R: AsyncBufRead + Unpin> Lines<R> {
         Self { reader, line: vec![], left_out: 0 }
     }
 
-    /// May be dropped and called again.
+    /// Can be dropped and called again without losing text.
     pub(super) async fn next(&mut self) -> Next {
         loop {
             let buffer = match self.reader.fill_buf().await {
@@ -66,7 +66,7 @@ mod tests {
     use futures::{executor::block_on, io::Cursor};
 
     #[test]
-    fn a_line_without_end_is_cut_and_the_next_one_is_whole() {
+    fn a_line_without_end_is_cut_and_the_next_one_is_complete() {
         let mut text = "x".repeat(LONGEST + 10);
         text.push_str("\nshort\r\nrest");
         let mut lines = Lines::new(Cursor::new(text));

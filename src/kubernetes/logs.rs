@@ -1,4 +1,4 @@
-//! The log of one container, each line once.
+//! Log of one container, each line once.
 
 use std::time::Duration;
 
@@ -13,26 +13,26 @@ use super::{
 };
 use crate::clock::{sleep, timeout};
 
-/// A stream that brings nothing for so long may be dead without anybody saying so: it is opened again.
+/// Time without any data after which a stream is opened again, because it may be dead without a sign.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// Pace at which a container that does not run yet is looked at.
+/// Interval of looking at a container that does not run yet.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Most attempts in a row that bring nothing new.
+/// Maximum number of consecutive attempts without a new line.
 const MOST_FAILURES: u32 = 20;
 
 /// A line of a pod's log.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct LogLine {
-    /// What the pod is called here, such as `node-3`; of another container than its first one with that one's name.
+    /// Label of the pod, such as `node-3`; for a container other than the first one, with its name.
     pub label: String,
     /// The line.
     pub text: String,
 }
 
-/// Where in a log its reader is: the time of the last line, and how many lines of exactly that time there were. The server
-/// gives lines from a full second on, so those that were read before are passed over.
+/// Reader's position in a log: the time of the last line, and the number of lines with exactly that time. The server
+/// sends lines from a full second on, so lines that were read before are skipped.
 #[derive(Clone, Debug, Default)]
 struct Position {
     last: Option<Timestamp>,
@@ -40,16 +40,16 @@ struct Position {
 }
 
 impl Position {
-    /// From when on the server is asked. Rounded down: a second too late would lose lines.
+    /// Time from which on lines are requested, rounded down: a second too late would lose lines.
     fn since(&self) -> Option<Timestamp> {
         self.last.and_then(|last| Timestamp::from_second(last.as_second()).ok())
     }
 
-    /// What of a line is new, in a stream that began at [`Self::since`]. `passed` counts lines of the last time that came
-    /// again.
+    /// Returns the new part of a line, in a stream that began at [`Self::since`]. `passed` counts the repeated lines of
+    /// the last time.
     fn take<'l>(&mut self, line: &'l str, passed: &mut usize, before: &Self) -> Option<&'l str> {
         let Some((Ok(time), text)) = line.split_once(' ').map(|(time, text)| (time.parse::<Timestamp>(), text)) else {
-            // Not of a container: words of the server itself.
+            // A line of the server itself, not of a container.
             return Some(line);
         };
         if let Some(last) = before.last {
@@ -63,7 +63,7 @@ impl Position {
         }
         match self.last {
             Some(last) if time == last => self.equal += 1,
-            // Two writers of one log may come out of order by a little.
+            // Two writers of one log may be slightly out of order.
             Some(last) if time < last => {}
             _ => (self.last, self.equal) = (Some(time), 1),
         }
@@ -77,33 +77,33 @@ pub(super) struct ContainerLog {
     pub(super) api: Api<Pod>,
     pub(super) pod: String,
     pub(super) container: String,
-    /// What stands before its lines.
+    /// Prefix of its lines.
     pub(super) label: String,
-    /// Waits for what is not written yet, to the container's end.
+    /// Waits for lines that are not written yet, until the container ends.
     pub(super) follow: bool,
     pub(super) lines: mpsc::Sender<LogLine>,
 }
 
-/// How a stream has ended.
+/// End of a stream.
 enum End {
-    /// There is no more, and this is behind the last line.
+    /// The stream is complete, and this text follows the last line.
     Whole(String),
-    /// Nothing came for a while, which a container may well say.
+    /// Nothing arrived for a while, which is normal for a quiet container.
     Idle,
-    /// It was cut, and why.
+    /// The stream was cut, for this reason.
     Cut(String),
-    /// Nobody listens any more.
+    /// Nobody receives the lines any more.
     Unheard,
 }
 
 impl ContainerLog {
-    /// Sends every line, from the first one on. An error says why the rest is missing.
+    /// Sends every line, from the first one on. An error gives the reason why the rest is missing.
     pub(super) async fn run(&self) -> Result<(), String> {
         let mut position = Position::default();
         let mut restarts = None;
         let mut failures = 0;
         loop {
-            // Asked for before the log: if the container had ended by then, the log was whole.
+            // Requested before the log: if the container had ended by then, the log was complete.
             let status = match self.status().await {
                 Ok(Some(status)) => status,
                 Ok(None) => return Ok(()),
@@ -122,9 +122,9 @@ impl ContainerLog {
                 continue;
             }
             if restarts.is_some_and(|before| status.restart_count > before) {
-                // What the container wrote before it was started again, and was not read yet.
+                // Lines that the container wrote before its restart and that were not read yet.
                 let _ = self.stream(&mut position, true).await;
-                self.send("-- the container was started again --".into()).await;
+                self.send("-- the container was restarted --".into()).await;
             }
             restarts = Some(status.restart_count);
             let before = position.clone();
@@ -136,7 +136,7 @@ impl ContainerLog {
                     }
                     return Ok(());
                 }
-                // The node's own end of a long stream, or the container's: the next look tells.
+                // The node ended a long stream, or the container ended: the next status decides.
                 End::Whole(_) => sleep(Duration::from_millis(200)).await,
                 End::Idle => failures = 0,
                 End::Cut(why) => {
@@ -158,7 +158,7 @@ impl ContainerLog {
         Ok(())
     }
 
-    /// The container as it is now; none when it is gone or will never be.
+    /// Present status of the container; none if it is gone or will never exist.
     async fn status(&self) -> Result<Option<ContainerStatus>, String> {
         let pod =
             self.cluster.ask("reading a pod", self.api.get_opt(&self.pod)).await.map_err(|error| error.to_string())?;
@@ -168,11 +168,11 @@ impl ContainerLog {
         let found = all.find(|container| container.name == self.container).unwrap_or_default();
         let state = found.state.as_ref();
         let ran = state.is_some_and(|state| state.running.is_some() || state.terminated.is_some());
-        // Of a pod that was evicted, or has failed before this container's turn, it will never begin.
+        // In a pod that was evicted, or that failed before this container's turn, the container will never start.
         Ok((ran || !ended).then_some(found))
     }
 
-    /// One stream, from the position on.
+    /// Reads one stream, from the position on.
     async fn stream(&self, position: &mut Position, previous: bool) -> End {
         let params = LogParams {
             container: Some(self.container.clone()),
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_that_begins_again_brings_only_what_is_new() {
+    fn a_restarted_stream_brings_only_new_lines() {
         let all = [
             "2026-01-01T00:00:00.1Z a",
             "2026-01-01T00:00:00.5Z b",

@@ -1,8 +1,8 @@
-//! A client of Kubernetes: what a command line needs of an API server, said in lines that a person can use.
+//! Client of Kubernetes: the operations that a command line needs, with messages that a person can use.
 //!
-//! [`Cluster::connect`] finds the server as kubectl does. [`apply`] makes objects; [`wait`] waits for pods and
-//! names what holds them up; [`follow`] brings their logs, whole; [`forward`] opens a port of theirs here; [`remove`] takes
-//! everything away again. Knows nothing of the benchmark: objects are told by their labels.
+//! [`Cluster::connect`] finds the server as kubectl does. [`apply`] creates objects; [`wait`] waits for pods and names
+//! the reasons of a delay; [`follow`] brings their complete logs; [`forward`] opens a port of a pod here; [`remove`]
+//! removes everything again. This module knows nothing of the benchmark: objects are recognised by their labels.
 
 mod apply;
 mod connect;
@@ -22,13 +22,13 @@ pub use apply::{Apply, apply, create};
 pub use connect::{Access, Cluster};
 pub use error::KubernetesError;
 pub use follow::{Follow, Read, follow, read};
-pub use forward::{Forward, ForwardTarget, Told, forward};
+pub use forward::{Forward, ForwardTarget, Report, forward};
 pub use logs::LogLine;
 pub use pods::{PodState, list_pods};
 pub use remove::{Remove, Removed, remove};
 pub use wait::{Until, Wait, wait};
 
-/// Label of what an object belongs to as a whole, by the recommended names.
+/// Label of the application that an object belongs to, by the recommended names.
 pub const NAME: &str = "app.kubernetes.io/name";
 /// Label of the single instance.
 pub const INSTANCE: &str = "app.kubernetes.io/instance";
@@ -39,5 +39,5 @@ pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// Annotation of a pod of an Indexed Job: its index.
 pub const COMPLETION_INDEX: &str = "batch.kubernetes.io/job-completion-index";
 
-/// Hears the lines that are worth telling while something goes on.
+/// Receives the lines that are worth reporting during an operation.
 pub type Tell<'a> = &'a (dyn Fn(&str) + Send + Sync);

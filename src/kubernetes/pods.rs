@@ -1,4 +1,4 @@
-//! What a pod is and does, in the few words that a table has room for.
+//! State of a pod, in the few words of a table.
 
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
 use kube::{ResourceExt, api::ListParams};
@@ -15,40 +15,40 @@ use super::{
 /// Pods in one answer of a list.
 const PAGE: u32 = 500;
 
-/// Most pods that are listed.
+/// Maximum number of pods that are listed.
 const MOST_PODS: usize = 20_000;
 
-/// A pod as it is at a moment.
+/// State of a pod at one moment.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PodState {
-    /// Its name in the cluster.
+    /// Name in the cluster.
     pub pod: String,
-    /// What it is called here: the component and its index, such as `node-3`; else the name of the pod.
+    /// Label in messages: the component and its index, such as `node-3`; otherwise the name of the pod.
     pub label: String,
-    /// Its component, by label.
+    /// Component, by label.
     pub component: String,
-    /// Its index in an Indexed Job.
+    /// Index in an Indexed Job.
     pub index: Option<u64>,
     /// `Pending`, `Running`, `Succeeded`, `Failed` or `Unknown`.
     pub phase: String,
-    /// Whether it is ready, as its probes say.
+    /// True if the pod's probes report that it is ready.
     pub ready: bool,
-    /// How often containers of it were started again.
+    /// Number of restarts of its containers.
     pub restarts: i32,
-    /// The machine that it is on.
+    /// Machine of the pod.
     pub machine: Option<String>,
-    /// What its first container was made of, by digest.
+    /// Digest of the image of its first container.
     pub image_id: Option<String>,
-    /// Whether all its containers run, or did and have ended.
+    /// True if each of its containers runs or has ended after running.
     pub started: bool,
-    /// Whether it has ended for good.
+    /// True if the pod has ended for good.
     pub ended: bool,
-    /// What is wrong with it, or what it waits for.
+    /// Trouble of the pod, or the condition that it waits for.
     pub reason: Option<String>,
 }
 
 impl PodState {
-    /// Reads it from the server's object.
+    /// Reads the state from the server's object.
     pub(super) fn of(pod: &Pod) -> Self {
         let nothing = PodStatus::default();
         let status = pod.status.as_ref().unwrap_or(&nothing);
@@ -75,14 +75,14 @@ impl PodState {
             image_id: first.map(|container| container.image_id.clone()).filter(|id| !id.is_empty()),
             started: !containers.is_empty() && containers.len() >= expected && containers.iter().all(runs),
             ended,
-            reason: troubles(pod).into_iter().next().map(|trouble| trouble.words()).or_else(|| waits_for(pod)),
+            reason: troubles(pod).into_iter().next().map(|trouble| trouble.to_string()).or_else(|| waits_for(pod)),
             component,
             phase,
         }
     }
 }
 
-/// What a pod that is not in trouble waits for.
+/// Condition that a pod without trouble waits for.
 fn waits_for(pod: &Pod) -> Option<String> {
     let status = pod.status.as_ref()?;
     let containers = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
@@ -98,10 +98,10 @@ fn waits_for(pod: &Pod) -> Option<String> {
     (!ready && status.phase.as_deref() == Some("Running")).then(|| "not ready yet".into())
 }
 
-/// The pods of a namespace that bear labels, by component and index.
+/// Pods of a namespace with these labels, by component and index.
 ///
 /// # Errors
-/// When the server refuses or does not answer.
+/// Fails if the server refuses or does not answer.
 pub async fn list_pods(cluster: &Cluster, namespace: &str, selector: &str) -> Result<Vec<PodState>, KubernetesError> {
     let mut states: Vec<PodState> = list(cluster, namespace, selector).await?.iter().map(PodState::of).collect();
     states
@@ -109,7 +109,7 @@ pub async fn list_pods(cluster: &Cluster, namespace: &str, selector: &str) -> Re
     Ok(states)
 }
 
-/// The pods of a namespace that bear labels, as the server has them.
+/// Pods of a namespace with these labels, as the server's objects.
 pub(super) async fn list(cluster: &Cluster, namespace: &str, selector: &str) -> Result<Vec<Pod>, KubernetesError> {
     let api = cluster.api::<Pod>(namespace);
     let mut params = ListParams::default().labels(selector).limit(PAGE);

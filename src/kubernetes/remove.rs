@@ -1,4 +1,4 @@
-//! Everything of an instance taken away again.
+//! Removal of all objects of an instance.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::clock::{Instant, sleep};
 
-/// What may bear the labels, in the order in which it is removed: what makes others first.
+/// Kinds that can have the labels, in the order of removal: objects that create others come first.
 const KINDS: &[(&str, &str, &str)] = &[
     ("batch", "v1", "Job"),
     ("apps", "v1", "StatefulSet"),
@@ -34,36 +34,37 @@ const KINDS: &[(&str, &str, &str)] = &[
     ("", "v1", "PersistentVolumeClaim"),
 ];
 
-/// Most objects of a kind that are looked at in one go; what is beyond comes in the next.
+/// Maximum number of objects of a kind that are listed at once; further ones follow in the next list.
 const PAGE: u32 = 500;
 
-/// Pace at which it is looked whether things are gone.
+/// Interval of checking that objects are gone.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// After so long it is told what is still there, and what holds it.
+/// Time after which the remaining objects, and the reasons why they remain, are reported.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What is removed.
+/// Instance to remove.
 #[derive(Clone, Debug)]
 pub struct Remove<'a> {
-    /// Where it is. All labels must fit: others name their instances by the same label, and would lose their own.
+    /// Namespace of the instance. All labels must match: other programs name their instances by the same label, and
+    /// would lose their objects.
     pub namespace: &'a str,
-    /// The application, by label.
+    /// Application, by label.
     pub application: &'a str,
-    /// The instance, by label.
+    /// Instance, by label.
     pub instance: &'a str,
-    /// Who made it, by label.
+    /// Program that created it, by label.
     pub managed_by: &'a str,
-    /// The object, as `Kind/name`, by which the others are found: it goes when they are gone, so that this may be repeated.
+    /// Object, as `Kind/name`, by which the others are found: it is removed last, so that the removal can be repeated.
     pub last: &'a str,
-    /// Longest wait until it is gone.
+    /// Maximum time to wait until everything is gone.
     pub limit: Duration,
 }
 
-/// What was removed.
+/// Removed objects.
 #[derive(Clone, Debug, Default)]
 pub struct Removed {
-    /// `Job/node` and so on, in the order in which they went.
+    /// `Job/node` and so on, in the order of removal.
     pub objects: Vec<String>,
 }
 
@@ -79,11 +80,11 @@ impl Remove<'_> {
     }
 }
 
-/// Removes all objects of an instance, and its namespace if that was made for it, and waits until they are gone. A
-/// namespace that is somebody else's stays. Tells each thing that is gone; where there is nothing, nothing is removed.
+/// Removes all objects of an instance, and its namespace if it was made for the instance, and waits until they are
+/// gone. Other namespaces stay. Reports each removed object; if no object exists, nothing is removed.
 ///
 /// # Errors
-/// When the server refuses; when something is still there in the end, with what holds it.
+/// Fails if the server refuses, or if an object remains at the end; the error names the reason why it remains.
 pub async fn remove(cluster: &Cluster, what: &Remove<'_>, tell: Tell<'_>) -> Result<Removed, KubernetesError> {
     let mut removed = Removed::default();
     let namespaces = cluster.all::<Namespace>();
@@ -91,18 +92,18 @@ pub async fn remove(cluster: &Cluster, what: &Remove<'_>, tell: Tell<'_>) -> Res
     let namespace = match found {
         Ok(None) => return Ok(removed),
         Ok(Some(namespace)) => Some(namespace),
-        // Who may not read namespaces can still have objects in one.
+        // A user without the right to read namespaces can still have objects in one.
         Err(KubernetesError::Refused { code: 403, .. }) => None,
         Err(error) => return Err(error),
     };
     let own = namespace.is_some_and(|namespace| what.is_own(&namespace));
     let mut asked: BTreeMap<String, DynamicObject> = BTreeMap::new();
-    let (since, mut told_waiting) = (Instant::now(), false);
+    let (since, mut reported_waiting) = (Instant::now(), false);
     loop {
         let present = present(cluster, what, tell, since.elapsed() < LOOK).await?;
         for (name, object) in &present {
             let is_its_turn = name != what.last || present.len() == 1;
-            // One that was there again, as a claim that its controller makes anew, is asked to go again.
+            // An object that exists again, such as a claim that its controller creates again, is removed again.
             if is_its_turn && object.metadata.deletion_timestamp.is_none() {
                 delete(cluster, name, object).await?;
                 asked.insert(name.clone(), object.clone());
@@ -122,7 +123,7 @@ pub async fn remove(cluster: &Cluster, what: &Remove<'_>, tell: Tell<'_>) -> Res
         if since.elapsed() > what.limit {
             return Err(KubernetesError::Failed(still_there(&asked, &present)));
         }
-        if since.elapsed() > PATIENCE && !std::mem::replace(&mut told_waiting, true) {
+        if since.elapsed() > PATIENCE && !std::mem::replace(&mut reported_waiting, true) {
             tell(&still_there(&asked, &present));
         }
         sleep(LOOK).await;
@@ -134,7 +135,7 @@ pub async fn remove(cluster: &Cluster, what: &Remove<'_>, tell: Tell<'_>) -> Res
     Ok(removed)
 }
 
-/// What there is of an instance, by `Kind/name`.
+/// Existing objects of an instance, by `Kind/name`.
 async fn present(
     cluster: &Cluster,
     what: &Remove<'_>,
@@ -150,7 +151,7 @@ async fn present(
         match cluster.ask(&doing, api.list(&params)).await {
             Ok(list) => {
                 for mut object in list.items {
-                    // Items of a list do not say what they are.
+                    // Items of a list do not state their kind.
                     object.types =
                         Some(kube::core::TypeMeta { api_version: resource.api_version.clone(), kind: (*kind).into() });
                     present.insert(name(&object), object);
@@ -161,7 +162,7 @@ async fn present(
                     tell(&format!("not looked at: {error}"));
                 }
             }
-            // A cluster that does not serve the kind has none of it.
+            // A cluster that does not serve the kind has no objects of it.
             Err(error) if error.is_not_found() => {}
             Err(error) => return Err(error),
         }
@@ -171,14 +172,14 @@ async fn present(
 
 async fn delete(cluster: &Cluster, name: &str, object: &DynamicObject) -> Result<(), KubernetesError> {
     let api = cluster.like(object)?;
-    // In the background: what belongs to it goes by the cluster's own means, and is waited for by its labels.
+    // Background deletion: the cluster removes dependent objects itself, and they are waited for by their labels.
     match cluster.ask(name, api.delete(&object.name_any(), &DeleteParams::background())).await {
         Err(error) if !error.is_not_found() => Err(error),
         _ => Ok(()),
     }
 }
 
-/// What holds the things that are still there.
+/// Remaining objects, and the reasons why they remain.
 fn still_there(asked: &BTreeMap<String, DynamicObject>, present: &BTreeMap<String, DynamicObject>) -> String {
     let listed: Vec<String> = asked
         .keys()
@@ -194,11 +195,11 @@ async fn remove_namespace(cluster: &Cluster, what: &Remove<'_>, tell: Tell<'_>) 
     let (api, name) = (cluster.all::<Namespace>(), format!("Namespace/{}", what.namespace));
     match cluster.ask(&name, api.delete(what.namespace, &DeleteParams::background())).await {
         Err(error) if error.is_not_found() => return Ok(()),
-        // Being removed already.
+        // The object is being removed already.
         Err(KubernetesError::Refused { code: 409, .. }) | Ok(_) => {}
         Err(error) => return Err(error),
     }
-    let (since, mut told_waiting) = (Instant::now(), false);
+    let (since, mut reported_waiting) = (Instant::now(), false);
     loop {
         let Some(namespace) = cluster.ask(&name, api.get_opt(what.namespace)).await? else {
             tell(&format!("removed {name}"));
@@ -207,27 +208,27 @@ async fn remove_namespace(cluster: &Cluster, what: &Remove<'_>, tell: Tell<'_>) 
         let held = held_by(&namespace);
         if since.elapsed() > what.limit {
             let line =
-                format!("{name} is still being removed{held}; the cluster goes on with it, and this may be repeated");
+                format!("{name} is still being removed{held}; the cluster continues, and the command may be repeated");
             return Err(KubernetesError::Failed(one_line(&line)));
         }
-        if since.elapsed() > PATIENCE && !std::mem::replace(&mut told_waiting, true) {
+        if since.elapsed() > PATIENCE && !std::mem::replace(&mut reported_waiting, true) {
             tell(&one_line(&format!("{name} is still being removed{held}")));
         }
         sleep(LOOK).await;
     }
 }
 
-/// What a namespace that does not go says of it.
+/// Reasons that a namespace states for its delayed removal.
 fn held_by(namespace: &Namespace) -> String {
     let conditions = namespace.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    let words: Vec<&str> = conditions
+    let messages: Vec<&str> = conditions
         .filter(|condition| condition.status == "True")
         .filter_map(|condition| condition.message.as_deref())
         .collect();
     let finalizers = namespace.spec.iter().flat_map(|spec| spec.finalizers.iter().flatten()).cloned();
     let finalizers: Vec<String> = finalizers.chain(namespace.finalizers().to_vec()).collect();
-    match (words.is_empty(), finalizers.is_empty()) {
-        (false, _) => format!(": {}", words.join("; ")),
+    match (messages.is_empty(), finalizers.is_empty()) {
+        (false, _) => format!(": {}", messages.join("; ")),
         (true, false) => format!(", held by its finalizers: {}", finalizers.join(", ")),
         (true, true) => String::new(),
     }

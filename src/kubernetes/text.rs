@@ -1,10 +1,10 @@
-//! Words of a server and of programs, made fit for one line of a terminal.
+//! Texts of a server and of programs, made safe for one line of a terminal.
 
-/// Longest text of somebody else that is printed as a part of a line, in characters.
+/// Maximum length of a foreign text that is printed as a part of a line, in characters.
 const MOST_CHARACTERS: usize = 1500;
 
-/// Somebody else's text in one line: no control characters, which could move the cursor or colour the terminal, and of
-/// bounded length.
+/// A foreign text in one line: of bounded length, and without control characters, which could move the cursor or colour
+/// the terminal.
 pub(super) fn one_line(text: &str) -> String {
     let mut line = String::new();
     for (at, character) in text.split_whitespace().collect::<Vec<_>>().join(" ").chars().enumerate() {
@@ -17,7 +17,7 @@ pub(super) fn one_line(text: &str) -> String {
     line
 }
 
-/// Names in a row: all of a few, else the first ones and how many more.
+/// A list of names: all of a few, otherwise the first ones and the number of the others.
 pub(super) fn names(names: &[String]) -> String {
     const SHOWN: usize = 5;
     match names.len() {

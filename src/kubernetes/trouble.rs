@@ -1,10 +1,12 @@
-//! What is wrong with a pod, by the words of scheduler, kubelet and kernel.
+//! Troubles of a pod, in the words of scheduler, kubelet and kernel.
+
+use std::fmt::{self, Display, Formatter};
 
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition, PodStatus};
 
 use super::text::one_line;
 
-/// The reason where the cluster gives none.
+/// Reason if the cluster gives none.
 const FAILED: &str = "Failed";
 
 /// A condition of a pod.
@@ -12,26 +14,26 @@ pub(super) fn condition<'a>(status: &'a PodStatus, kind: &str) -> Option<&'a Pod
     status.conditions.iter().flatten().find(|condition| condition.type_ == kind)
 }
 
-/// How bad it is.
+/// Severity of a trouble.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Weight {
-    /// It may still become well by itself.
+    /// It may pass by itself.
     Waits,
-    /// It may become well, but seldom does: it ends the wait when it lasts.
+    /// It may pass, but seldom does: it ends the wait if it lasts.
     Lasting,
-    /// It does not become well.
+    /// It does not pass.
     Fatal,
 }
 
-/// What is wrong with a pod.
+/// Trouble of a pod.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Trouble {
-    /// The field's own word: `Unschedulable`, `ImagePullBackOff`, `OOMKilled`.
+    /// Kubernetes' own word: `Unschedulable`, `ImagePullBackOff`, `OOMKilled`.
     pub(super) reason: String,
-    /// The cluster's words, in one line; may be empty.
+    /// Message of the cluster, in one line; may be empty.
     pub(super) message: String,
     pub(super) weight: Weight,
-    /// The container whose last lines may say more.
+    /// Container whose last lines may explain more.
     pub(super) container: Option<String>,
 }
 
@@ -41,11 +43,6 @@ impl Trouble {
     }
 
     /// Reason and message in one.
-    pub(super) fn words(&self) -> String {
-        if self.message.is_empty() { self.reason.clone() } else { format!("{}: {}", self.reason, self.message) }
-    }
-
-    /// Two pods that are in the same trouble are told in one line, however the pull was going on at each.
     pub(super) fn kind(&self) -> &str {
         match self.reason.as_str() {
             "ErrImagePull" | "ImagePullBackOff" => "image",
@@ -54,7 +51,13 @@ impl Trouble {
     }
 }
 
-/// What is wrong with a pod, the worst first.
+impl Display for Trouble {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if self.message.is_empty() { f.write_str(&self.reason) } else { write!(f, "{}: {}", self.reason, self.message) }
+    }
+}
+
+/// Troubles of a pod, the worst first.
 pub(super) fn troubles(pod: &Pod) -> Vec<Trouble> {
     let Some(status) = &pod.status else { return vec![] };
     let mut troubles = vec![];
@@ -66,7 +69,7 @@ pub(super) fn troubles(pod: &Pod) -> Vec<Trouble> {
         troubles.extend(of_container(container, false));
     }
     for trouble in of_pod(pod, status) {
-        // That a pod has failed is no news where its container says of what.
+        // The failure of a pod is no news if its container states the reason.
         if troubles.is_empty() || trouble.reason != FAILED || !trouble.message.is_empty() {
             troubles.push(trouble);
         }
@@ -81,19 +84,19 @@ pub(super) fn troubles(pod: &Pod) -> Vec<Trouble> {
 
 fn of_pod(pod: &Pod, status: &PodStatus) -> Vec<Trouble> {
     let mut troubles = vec![];
-    let words = status.message.as_deref().unwrap_or_default();
+    let text = status.message.as_deref().unwrap_or_default();
     if let Some(scheduled) = condition(status, "PodScheduled").filter(|scheduled| scheduled.status == "False") {
         let reason = scheduled.reason.as_deref().unwrap_or("Unschedulable");
         troubles.push(Trouble::new(Weight::Waits, reason, scheduled.message.as_deref().unwrap_or_default()));
     }
     match (status.phase.as_deref(), status.reason.as_deref()) {
-        // The containers' own words come first.
-        (Some("Failed"), reason) => troubles.push(Trouble::new(Weight::Fatal, reason.unwrap_or(FAILED), words)),
+        // The containers' own reasons come first.
+        (Some("Failed"), reason) => troubles.push(Trouble::new(Weight::Fatal, reason.unwrap_or(FAILED), text)),
         (Some("Succeeded"), _) => {
             troubles.push(Trouble::new(Weight::Fatal, "Completed", "it has ended before the run began"));
         }
         (Some("Unknown"), reason) | (_, reason @ Some("NodeLost")) => {
-            let message = if words.is_empty() { "its machine does not answer" } else { words };
+            let message = if text.is_empty() { "its machine does not answer" } else { text };
             troubles.push(Trouble::new(Weight::Lasting, reason.unwrap_or("NodeLost"), message));
         }
         _ => {}
@@ -121,9 +124,9 @@ fn of_container(container: &ContainerStatus, init: bool) -> Option<Trouble> {
     };
     if let Some(ended) = state.terminated.as_ref().filter(|ended| ended.exit_code != 0) {
         let what = if init { "init container" } else { "container" };
-        let words = ended.message.as_deref().unwrap_or_default();
-        let said = if words.is_empty() { String::new() } else { format!(": {words}") };
-        let message = format!("{what} {name} ended with exit code {}{said}", ended.exit_code);
+        let text = ended.message.as_deref().unwrap_or_default();
+        let reason_given = if text.is_empty() { String::new() } else { format!(": {text}") };
+        let message = format!("{what} {name} ended with exit code {}{reason_given}", ended.exit_code);
         let reason = match ended.reason.as_deref() {
             Some("OOMKilled") => return Some(out_of_memory(name)),
             Some("Error") | None => FAILED,
@@ -136,16 +139,16 @@ fn of_container(container: &ContainerStatus, init: bool) -> Option<Trouble> {
     }
     let waiting = state.waiting.as_ref()?;
     let reason = waiting.reason.as_deref()?;
-    let words = waiting.message.as_deref().unwrap_or_default();
+    let text = waiting.message.as_deref().unwrap_or_default();
     match reason {
         "ContainerCreating" | "PodInitializing" => None,
-        "InvalidImageName" | "ErrImageNeverPull" => Some(Trouble::new(Weight::Fatal, reason, words)),
+        "InvalidImageName" | "ErrImageNeverPull" => Some(Trouble::new(Weight::Fatal, reason, text)),
         "CrashLoopBackOff" => {
             let code = last.map(|last| format!(" (exit code {})", last.exit_code)).unwrap_or_default();
             let message = format!("container {name} ends again and again{code}");
             with_log(Trouble::new(Weight::Lasting, reason, &message))
         }
-        _ => Some(Trouble::new(Weight::Lasting, reason, words)),
+        _ => Some(Trouble::new(Weight::Lasting, reason, text)),
     }
 }
 
@@ -162,7 +165,7 @@ mod tests {
     fn worst(status: Value) -> (String, Weight) {
         let pod = serde_json::from_value(json!({ "metadata": { "name": "p" }, "status": status })).unwrap();
         let trouble = troubles(&pod).remove(0);
-        (trouble.words(), trouble.weight)
+        (trouble.to_string(), trouble.weight)
     }
 
     fn container(state: Value) -> Value {
@@ -170,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_holds_a_pod_up_is_told_in_the_clusters_own_words() {
+    fn the_trouble_of_a_pod_is_reported_in_the_clusters_own_words() {
         let unschedulable = json!({ "phase": "Pending", "conditions": [
             { "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes: 3 Insufficient cpu." }
         ] });
@@ -182,13 +185,13 @@ mod tests {
     }
 
     #[test]
-    fn what_a_container_died_of_comes_before_that_its_pod_has_failed() {
+    fn the_end_of_a_container_explains_more_than_the_failure_of_its_pod() {
         let ended = |reason: &str| {
             let state = json!({ "terminated": { "exitCode": 137, "reason": reason } });
             json!({ "phase": "Failed", "containerStatuses": container(state) })
         };
-        let (words, weight) = worst(ended("OOMKilled"));
-        assert!(words.starts_with("OOMKilled: container node needed more memory"), "{words}");
+        let (text, weight) = worst(ended("OOMKilled"));
+        assert!(text.starts_with("OOMKilled: container node needed more memory"), "{text}");
         let pod = json!({ "metadata": {}, "status": ended("OOMKilled") });
         assert_eq!(troubles(&serde_json::from_value(pod).unwrap()).len(), 1);
         assert_eq!(weight, Weight::Fatal);

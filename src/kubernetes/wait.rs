@@ -1,4 +1,4 @@
-//! Waiting for pods, and naming what holds them up.
+//! Waiting for pods, with the reasons of a delay.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,46 +22,46 @@ use super::{
 };
 use crate::clock::{Instant, sleep_until, timeout};
 
-/// Changes of many pods come close together: they are told at once.
+/// Time for which changes of many pods are gathered and then reported together.
 const GATHER: Duration = Duration::from_millis(200);
 
-/// Pace at which jobs and events are looked at: pods that are never made show nowhere else.
+/// Interval of reading jobs and events, which are the only sign of pods that are never created.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// Most events that are read at once.
+/// Maximum number of events that are read at once.
 const MOST_EVENTS: u32 = 500;
 
-/// Lines of a container's end that are told.
+/// Number of last lines of a container that are reported.
 const LAST_LINES: i64 = 5;
 
-/// When a pod is there.
+/// Condition that ends the wait for a pod.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Until {
-    /// Its containers run.
+    /// The pod's containers run.
     Running,
-    /// Its probes say that it is ready.
+    /// The pod's probes report that it is ready.
     Ready,
 }
 
-/// Which pods are waited for.
+/// Pods to wait for.
 #[derive(Clone, Debug)]
 pub struct Wait<'a> {
-    /// Where they are.
+    /// Namespace of the pods.
     pub namespace: &'a str,
-    /// The labels of all of them.
+    /// Selector of all these pods, by label.
     pub selector: &'a str,
-    /// How many there must be of each component, and when one is there.
+    /// Number of pods of each component, and the condition of each.
     pub expected: &'a [(&'a str, usize, Until)],
-    /// Longest wait.
+    /// Maximum time to wait.
     pub limit: Duration,
-    /// How long what seldom mends itself (an image that can't be pulled) may last.
+    /// Maximum duration of a trouble that seldom passes by itself (such as an image that can't be pulled).
     pub patience: Duration,
 }
 
-/// Something that is wrong, with when it was first seen.
+/// A trouble, with the time at which it was first seen.
 struct Seen {
     since: Instant,
-    told: bool,
+    reported: bool,
 }
 
 struct Waiting<'a> {
@@ -69,23 +69,23 @@ struct Waiting<'a> {
     wait: &'a Wait<'a>,
     tell: Tell<'a>,
     seen: BTreeMap<(String, String), Seen>,
-    /// Words of events and jobs that were told.
+    /// Messages of events and jobs that were reported.
     heard: BTreeSet<String>,
-    /// Why pods are not made, and since when.
+    /// Reason why pods are not created, and the time since which it holds.
     refused: Option<(Instant, String)>,
 }
 
-/// Waits until all pods are there, and tells each trouble once while it waits.
+/// Waits until all pods meet their condition, and reports each trouble once while it waits.
 ///
 /// # Errors
-/// A trouble that does not mend itself; what each pod waits for when the time is over.
+/// A trouble that does not pass by itself; or, when the time is over, the conditions that each pod waits for.
 pub async fn wait(cluster: &Cluster, wait: &Wait<'_>, tell: Tell<'_>) -> Result<Vec<PodState>, KubernetesError> {
     let mut waiting = Waiting { cluster, wait, tell, seen: BTreeMap::new(), heard: BTreeSet::new(), refused: None };
     let mut watch = PodWatch::new(cluster, wait.namespace, wait.selector);
     let end = Instant::now() + wait.limit;
     let mut next_look = Instant::now() + LOOK;
     let mut next_judgement: Option<Instant> = None;
-    let mut told_progress = String::new();
+    let mut reported_progress = String::new();
     loop {
         let judge_at = next_judgement.unwrap_or(end).min(next_look).min(end);
         tokio::select! {
@@ -114,9 +114,9 @@ pub async fn wait(cluster: &Cluster, wait: &Wait<'_>, tell: Tell<'_>) -> Result<
             return Ok(states);
         }
         let progress = progress(&counts);
-        if progress != told_progress {
+        if progress != reported_progress {
             tell(&format!("pods: {progress}"));
-            told_progress = progress;
+            reported_progress = progress;
         }
         let now = Instant::now();
         if now >= next_look || now >= end {
@@ -126,7 +126,7 @@ pub async fn wait(cluster: &Cluster, wait: &Wait<'_>, tell: Tell<'_>) -> Result<
             }
         }
         if now >= end {
-            return Err(KubernetesError::Failed(waiting.timed_out(&states, &told_progress)));
+            return Err(KubernetesError::Failed(waiting.timed_out(&states, &reported_progress)));
         }
     }
 }
@@ -138,7 +138,7 @@ fn progress(counts: &[(&str, usize, usize)]) -> String {
 }
 
 impl<'a> Waiting<'a> {
-    /// How many of each component are there.
+    /// Number of pods of each component that meet their condition.
     fn counts(&self, states: &[PodState]) -> Vec<(&'a str, usize, usize)> {
         let there = |component: &str, until: Until| {
             let of_it = states.iter().filter(|state| state.component == component && !state.ended);
@@ -148,7 +148,7 @@ impl<'a> Waiting<'a> {
         expected.map(|(component, count, until)| (*component, there(component, *until), *count)).collect()
     }
 
-    /// Tells what is new, and gives what ends the wait.
+    /// Reports new troubles, and returns the trouble that ends the wait.
     async fn judge(&mut self, pods: &[&Pod]) -> Option<String> {
         let now = Instant::now();
         let mut present = BTreeSet::new();
@@ -159,24 +159,24 @@ impl<'a> Waiting<'a> {
             for trouble in troubles(pod) {
                 let key = (state.pod.clone(), trouble.kind().to_owned());
                 present.insert(key.clone());
-                let seen = self.seen.entry(key).or_insert(Seen { since: now, told: false });
+                let seen = self.seen.entry(key).or_insert(Seen { since: now, reported: false });
                 let lasts = now.duration_since(seen.since) >= self.wait.patience;
                 if trouble.weight == Weight::Fatal || (trouble.weight == Weight::Lasting && lasts) {
                     fatal.get_or_insert((state.clone(), trouble.clone()));
                 }
-                if !std::mem::replace(&mut seen.told, true) {
+                if !std::mem::replace(&mut seen.reported, true) {
                     let key = (trouble.kind().to_owned(), trouble.message.clone());
                     fresh.entry(key).or_insert_with(|| (vec![], trouble)).0.push(state.label.clone());
                 }
             }
         }
         self.seen.retain(|key, _| present.contains(key));
-        let fatal_words = fatal.as_ref().map(|(state, trouble)| (state.label.clone(), trouble.words()));
+        let fatal_line = fatal.as_ref().map(|(state, trouble)| (state.label.clone(), trouble.to_string()));
         for (labels, trouble) in fresh.into_values() {
-            let words = trouble.words();
-            // What ends the wait is told as its end.
-            if fatal_words.as_ref().is_none_or(|(label, fatal)| labels != [label.clone()] || *fatal != words) {
-                (self.tell)(&format!("{}: {words}", names(&labels)));
+            let line = trouble.to_string();
+            // The trouble that ends the wait is reported as its error.
+            if fatal_line.as_ref().is_none_or(|(label, fatal)| labels != [label.clone()] || *fatal != line) {
+                (self.tell)(&format!("{}: {line}", names(&labels)));
             }
         }
         let (state, trouble) = fatal?;
@@ -185,10 +185,10 @@ impl<'a> Waiting<'a> {
             None => String::new(),
         };
         let machine = state.machine.map(|machine| format!(" on {machine}")).unwrap_or_default();
-        Some(format!("{}{machine}: {}{lines}", state.label, trouble.words()))
+        Some(format!("{}{machine}: {}{lines}", state.label, trouble))
     }
 
-    /// The last lines of a container, if they can be had.
+    /// Last lines of a container, if they can be read.
     async fn last_lines(&self, pod: &str, container: &str) -> String {
         let params = LogParams {
             container: Some(container.into()),
@@ -202,7 +202,7 @@ impl<'a> Waiting<'a> {
         if text.is_empty() { String::new() } else { format!("; its last lines: {text}") }
     }
 
-    /// Looks for what keeps pods from being made at all.
+    /// Looks for reasons why pods are not created at all.
     async fn look_around(&mut self, states: &[PodState]) -> Option<String> {
         if let Some(failed) = self.failed_job().await {
             return Some(failed);
@@ -235,18 +235,18 @@ impl<'a> Waiting<'a> {
             })?;
             let name = job.metadata.name.as_deref().unwrap_or_default();
             let (reason, message) = (failed.reason.as_deref(), failed.message.as_deref());
-            let words = format!("{}: {}", reason.unwrap_or("Failed"), message.unwrap_or("no message"));
-            Some(one_line(&format!("Job/{name}: {words}")))
+            let line = format!("{}: {}", reason.unwrap_or("Failed"), message.unwrap_or("no message"));
+            Some(one_line(&format!("Job/{name}: {line}")))
         })
     }
 
-    /// Why pods are not made: by quota, by admission. Only events say so.
+    /// Reason why pods are not created, such as quota or admission. Only events state it.
     async fn refused_pods(&self) -> Option<String> {
         let api = self.cluster.api::<Event>(self.wait.namespace);
         let params = ListParams::default().fields("reason=FailedCreate,type=Warning").limit(MOST_EVENTS);
         let events = self.cluster.ask("listing the events", api.list(&params)).await.ok()?;
         let components: Vec<&str> = self.wait.expected.iter().map(|(component, ..)| *component).collect();
-        // The newest says how it is now.
+        // The newest event describes the present state.
         let newest = events
             .items
             .into_iter()
@@ -261,7 +261,7 @@ impl<'a> Waiting<'a> {
         Some(one_line(&format!("{kind}/{name} gets no pods: {}", newest.message.unwrap_or_default())))
     }
 
-    /// What each pod waits for, when the time is over.
+    /// Conditions that each pod still waits for when the time is over.
     fn timed_out(&self, states: &[PodState], progress: &str) -> String {
         let mut waits: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for state in states {
@@ -272,14 +272,14 @@ impl<'a> Waiting<'a> {
                 waits.entry(reason).or_default().push(state.label.clone());
             }
         }
-        let mut words: Vec<String> =
+        let mut causes: Vec<String> =
             waits.into_iter().map(|(reason, labels)| format!("{} ({reason})", names(&labels))).collect();
         if let Some((_, refused)) = &self.refused {
-            words.push(refused.clone());
-        } else if words.is_empty() {
-            words.push("pods that were not made yet".into());
+            causes.push(refused.clone());
+        } else if causes.is_empty() {
+            causes.push("pods that were not created yet".into());
         }
         let seconds = self.wait.limit.as_secs();
-        format!("not all pods are there after {seconds} s ({progress}); waiting for: {}", words.join("; "))
+        format!("some pods are missing after {seconds} s ({progress}); waiting for: {}", causes.join("; "))
     }
 }

@@ -1,43 +1,51 @@
-//! Pods as they are now, kept up to date.
+//! Present state of pods, kept up to date.
 
 use std::{collections::BTreeMap, pin::Pin, time::Duration};
 
+use backon::ExponentialBuilder;
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, Error, ResourceExt,
-    runtime::{WatchStreamExt, utils::Backoff, watcher},
+    runtime::{
+        WatchStreamExt,
+        watcher::{self, ExponentialBackoff, watcher},
+    },
 };
 
 use super::{connect::Cluster, error::KubernetesError};
 
-/// Most pods that are kept: more than any run has, and far less than memory holds.
+/// Maximum number of pods that are kept: more than any run has, and far less than memory holds.
 const MOST_PODS: usize = 20_000;
+
+/// Pauses before the next request to the server: the first, and the maximum; each is twice as long as the one before.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LAST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Pods in one answer of a list.
 const PAGE: u32 = 500;
 
 type Events = Pin<Box<dyn Stream<Item = Result<watcher::Event<Pod>, watcher::Error>> + Send>>;
 
-/// The pods of a namespace that bear labels. Survives dropped connections, and lists again where the server has forgotten
-/// what it has told (410).
+/// Pods of a namespace with these labels. The watch survives broken connections, and lists again if the server has
+/// forgotten its position (410).
 pub(super) struct PodWatch {
     cluster: Cluster,
     api: Api<Pod>,
     selector: String,
     events: Events,
     pods: BTreeMap<String, Pod>,
-    /// Those of a list that is under way.
+    /// Pods of a list that is under way.
     listed: BTreeMap<String, Pod>,
-    /// Whether the first list is complete.
+    /// True if the first list is complete.
     complete: bool,
 }
 
-/// What has changed.
+/// Change that a watch reports.
 pub(super) enum Change {
     /// The pods are known, or may have changed.
     Pods,
-    /// The connection is gone for now; the words say why.
+    /// The connection is interrupted, for this reason.
     Broken(String),
 }
 
@@ -60,7 +68,7 @@ impl PodWatch {
         self.pods.values()
     }
 
-    /// Waits for a change. An error is one that trying again does not mend.
+    /// Waits for a change. An error is permanent: another attempt would not fix it.
     pub(super) async fn changed(&mut self) -> Result<Change, KubernetesError> {
         loop {
             let event = self.events.next().await;
@@ -76,7 +84,7 @@ impl PodWatch {
         }
     }
 
-    /// Takes an event; whether there is something new.
+    /// Processes an event. Returns true if something is new.
     fn take(&mut self, event: watcher::Event<Pod>) -> Result<bool, KubernetesError> {
         match event {
             watcher::Event::Init => self.listed.clear(),
@@ -104,7 +112,7 @@ impl PodWatch {
         let behind = match error {
             watcher::Error::InitialListFailed(error) | watcher::Error::WatchFailed(error) => Some(error),
             watcher::Error::WatchStartFailed(error) => {
-                // The watcher itself would ask again and again for a past that the server has forgotten.
+                // The watcher itself would ask again and again for a position that the server has forgotten.
                 if matches!(error, Error::Api(status) if status.code == 410) {
                     self.events = events(&self.api, &self.selector);
                     return Ok(Change::Pods);
@@ -127,29 +135,11 @@ impl PodWatch {
 
 fn events(api: &Api<Pod>, selector: &str) -> Events {
     let config = watcher::Config::default().labels(selector).page_size(PAGE);
-    watcher(api.clone(), config).backoff(Pause(0)).boxed()
+    let pauses = ExponentialBuilder::default().with_min_delay(FIRST_PAUSE).with_max_delay(LAST_PAUSE);
+    watcher(api.clone(), config).backoff(ExponentialBackoff::from(pauses.without_max_times())).boxed()
 }
 
-/// Pauses before the server is asked again: 0.2 s to 5 s, twice as long each time.
-struct Pause(u32);
-
-impl Iterator for Pause {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        let pause = Duration::from_millis(200) * 2_u32.pow(self.0);
-        self.0 = (self.0 + 1).min(5);
-        Some(pause.min(Duration::from_secs(5)))
-    }
-}
-
-impl Backoff for Pause {
-    fn reset(&mut self) {
-        self.0 = 0;
-    }
-}
-
-/// A pod without what nobody here reads.
+/// A pod without the fields that nobody here reads.
 fn slim(mut pod: Pod) -> Pod {
     pod.metadata.managed_fields = None;
     if let Some(spec) = &mut pod.spec {

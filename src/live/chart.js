@@ -1,10 +1,10 @@
 'use strict';
 
-/** A small line chart: draws itself anew, at the size that its place has, so that its text stays readable. */
+/** A small line chart, drawn again at the size of its place, so that its text stays readable. */
 class Chart {
   /**
    * series: a list of { name, colour, dash, of } where `of` takes a point to its value, or to null.
-   * format: from a value to its text. log: whether the axis of values is logarithmic.
+   * format: from a value to its text. log: true if the axis of values is logarithmic.
    */
   constructor(svg, { series, format, log }) {
     Object.assign(this, { svg, series, format, log });
@@ -81,7 +81,7 @@ class Chart {
     }
   }
 
-  /** Draws the axis of values, and returns where a value stands. */
+  /** Draws the axis of values, and returns a function from a value to its place. */
   drawValues(area) {
     const values = [];
     for (const { of } of this.series) {
@@ -118,7 +118,7 @@ class Chart {
         }
         end = y(value);
         path += `${pen}${x(point.seconds).toFixed(1)} ${end.toFixed(1)}`;
-        // A point alone is a dot.
+        // A single point is drawn as a dot.
         path += pen === 'M' ? 'h0' : '';
         pen = 'L';
       }
@@ -127,7 +127,7 @@ class Chart {
         names.push({ name, colour, at: end });
       }
     }
-    // Names stand at the ends of their lines, none on top of another.
+    // Names are at the ends of their lines, and do not overlap.
     names.sort((one, other) => one.at - other.at);
     let above = area.top - 8;
     const starts = names.map(({ at }) => (above = Math.max(at, above + 14)));
@@ -139,7 +139,7 @@ class Chart {
   }
 }
 
-/** Round values from 0 to beyond `highest`, about as many as asked for. */
+/** Round values from 0 to beyond `highest`, about `most` of them. */
 function evenly(highest, most) {
   const rough = highest / Math.max(2, most);
   const power = 10 ** Math.floor(Math.log10(rough));
@@ -147,7 +147,7 @@ function evenly(highest, most) {
   return Array.from({ length: Math.ceil(highest / step - 1e-9) + 1 }, (_, index) => index * step);
 }
 
-/** Powers of ten around two values; between few of them 2 and 5 too. */
+/** Powers of ten around two values; if they are few, also 2 and 5 times these. */
 function decades(lowest, highest) {
   const from = Math.floor(Math.log10(lowest));
   const to = Math.ceil(Math.log10(highest));

@@ -1,4 +1,5 @@
-//! What the runner tells the page: rates and percentiles of each second, made from what the nodes have counted so far.
+//! Events that the runner sends to the page: rates and percentiles of each second, computed from the nodes' counts so
+//! far.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -15,13 +16,13 @@ use crate::{
     report::{Certificate, FaultRow, TrialRow},
 };
 
-/// Least time between two samples, and between two events that tell of no new phase.
+/// Minimum time between two samples, and between two events without a new phase.
 const PACE: Duration = Duration::from_millis(900);
 
-/// Phases in which there is traffic, and so a rate.
+/// Phases with traffic, and therefore with a rate.
 const TRAFFIC: [&str; 4] = ["warm-up", "measure", "drain", "explore"];
 
-/// Those in which a line about the counts would say it twice.
+/// Phases in which a line about the counts would repeat the figures.
 const FIGURES_SAY_IT: [&str; 3] = ["warm-up", "measure", "drain"];
 
 /// Counts that only grow, over all nodes.
@@ -48,7 +49,7 @@ impl Flow {
         self.delivered_bytes = self.delivered_bytes.saturating_add(other.delivered_bytes);
     }
 
-    /// What came since `earlier`; all of it where the count began anew, as it does in a new life and in a new trial.
+    /// Growth since `earlier`; the whole count if it restarted, as in a new life and in a new trial.
     fn since(self, earlier: Self) -> Self {
         let growth = |now: u64, before: u64| now.checked_sub(before).unwrap_or(now);
         Self {
@@ -59,27 +60,28 @@ impl Flow {
     }
 }
 
-/// Delays of all nodes up to now, and whose they are: a difference makes sense only between counts of the same lives.
+/// Delays of all nodes up to now, and the lives that they belong to: only counts of the same lives have a meaningful
+/// difference.
 struct Delays {
     of: Vec<(u64, u32, usize)>,
     outside: bool,
     histogram: Histogram<u64>,
 }
 
-/// What the nodes said last.
+/// Last reports of the nodes.
 pub struct Sample<'a> {
-    /// Their counts.
+    /// Counts of the nodes.
     pub latest: &'a BTreeMap<u64, NodeSummary>,
-    /// Their lines.
+    /// Rows of the nodes.
     pub nodes: Vec<NodeState>,
-    /// Delays in the measured window of all of them.
+    /// Delays of all nodes in the measured window.
     pub delays: Option<&'a Histogram<u64>>,
 }
 
-/// Tells the page of a run what happens. It never waits for a browser.
+/// Publishes the events of a run to its page, and never waits for a browser.
 pub struct Feed {
     states: watch::Sender<Arc<State>>,
-    /// What is to be published next.
+    /// State to publish next.
     state: State,
     num_nodes: u64,
     published: Option<Instant>,
@@ -110,10 +112,10 @@ impl Feed {
         self.states.send_replace(Arc::new(self.state.clone()));
     }
 
-    /// A new phase begins; told at once.
+    /// Begins a new phase, and publishes it at once.
     pub fn stage(&mut self, phase: &str, detail: &str) {
         let state = &mut self.state;
-        // A phase of this name may come twice: it is the next one that is meant.
+        // A phase of this name may occur twice; the next one is meant.
         let later = state.run.stages.iter().enumerate().skip(state.stage);
         if let Some((number, _)) = later.into_iter().find(|(_, stage)| **stage == phase) {
             state.stage = number;
@@ -130,8 +132,8 @@ impl Feed {
         self.publish();
     }
 
-    /// The phase goes on; `part` of it is done, 0 to 1. Told if nothing was for a second. Where the figures say it all, the
-    /// words are left out.
+    /// Continues the phase; `part` of it is done, 0 to 1. Published if nothing was for a second. In phases whose
+    /// figures say everything, the text is left out.
     pub fn progress(&mut self, part: f64, detail: &str) {
         self.state.part = if part.is_finite() { part.clamp(0.0, 1.0) } else { 0.0 };
         let said = FIGURES_SAY_IT.contains(&self.state.phase.as_str());
@@ -141,12 +143,12 @@ impl Feed {
         }
     }
 
-    /// The nodes' lines, while there are no counts yet.
+    /// Sets the rows of the nodes, as long as no counts exist.
     pub fn nodes(&mut self, nodes: Vec<NodeState>) {
         self.state.nodes = nodes;
     }
 
-    /// What was done to the network so far, and the nodes' lines without delays; told at once.
+    /// Sets the faults so far, and the nodes' rows without delays; published at once.
     pub fn faults(&mut self, faults: &[FaultRow], mut nodes: Vec<NodeState>) {
         for (node, before) in nodes.iter_mut().zip(&self.state.nodes) {
             node.delay_p99_micros = before.delay_p99_micros;
@@ -156,18 +158,18 @@ impl Feed {
         self.publish();
     }
 
-    /// What the links were measured to be; told at once.
+    /// Sets the measured links; published at once.
     pub fn links(&mut self, certificate: &Certificate) {
         Arc::make_mut(&mut self.state.seldom).set_links(certificate);
         self.publish();
     }
 
-    /// The trials that are over.
+    /// Sets the finished trials.
     pub fn trials(&mut self, trials: &[TrialRow]) {
         Arc::make_mut(&mut self.state.seldom).set_trials(trials);
     }
 
-    /// Takes in what the nodes have counted; told with the progress that follows.
+    /// Takes the nodes' counts; published with the next progress.
     pub fn sample(&mut self, sample: Sample<'_>) {
         self.state.nodes = sample.nodes;
         self.count(sample.latest, sample.delays);
@@ -218,7 +220,7 @@ impl Feed {
         };
     }
 
-    /// Percentiles of what came since the last time; before the window opens, of the warm-up.
+    /// Percentiles of the deliveries since the last call; before the window opens, those of the warm-up.
     fn delays_since(&mut self, latest: &BTreeMap<u64, NodeSummary>, measured: Option<&Histogram<u64>>) -> Percentiles {
         let measured = measured.filter(|delays| !delays.is_empty());
         let (outside, histogram) = match measured {
@@ -233,7 +235,7 @@ impl Feed {
         let mut new = now.histogram.clone();
         let whole = match &self.delays {
             None => true,
-            // The first delays of the window are new, all of them.
+            // All first delays of the window are new.
             Some(before) if before.outside && !now.outside => true,
             Some(before) => {
                 (before.outside, &before.of) == (now.outside, &now.of) && new.subtract(&before.histogram).is_ok()
@@ -262,11 +264,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_count_that_begins_anew_loses_nothing_and_goes_never_back() {
+    fn a_restarted_count_loses_nothing_and_never_falls() {
         let flow = |intended, delivered| Flow { intended, delivered, delivered_bytes: 10 * delivered };
         let mut all = Flow::default();
         let mut before = Flow::default();
-        // The third is of a node that was killed and came back.
+        // The third flow is that of a node that was killed and returned.
         for now in [flow(10, 20), flow(15, 30), flow(2, 4), flow(2, 5)] {
             all.add(now.since(before));
             before = now;

@@ -1,6 +1,6 @@
 'use strict';
 
-/** Stands for what is not known. */
+/** Text of an unknown value. */
 const NONE = '–';
 
 function number(value) {
@@ -41,7 +41,7 @@ function bytes(value) {
 const perSecond = (value) => (value === null ? NONE : `${bytes(value)}/s`);
 const seconds = (value) => (value === null || value === undefined ? NONE : `${value.toFixed(2)} s`);
 
-/** A ratio is 1 only if it is: nothing is rounded up to it. */
+/** A ratio is shown as 1 only if it is exactly 1: no value is rounded up to it. */
 function percent(value) {
   if (value === null || value === undefined) {
     return NONE;
@@ -49,7 +49,7 @@ function percent(value) {
   return value === 1 ? '100 %' : `${(Math.floor(value * 10000) / 100).toFixed(2)} %`;
 }
 
-/** Seconds since the start, short. */
+/** Seconds since the start, shortened. */
 function clock(seconds) {
   const whole = Math.round(seconds);
   const minutes = Math.floor(whole / 60);

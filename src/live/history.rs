@@ -1,11 +1,11 @@
-//! The course of a run, bounded: when it gets long, neighbours become one, so that its points stay evenly spaced.
+//! History of a run, bounded: when it gets long, neighbouring points are joined, so that the points stay evenly spaced.
 
 use serde::Serialize;
 
-/// Most points that are kept.
+/// Maximum number of points.
 pub(super) const MOST_POINTS: usize = 600;
 
-/// Percentiles of delays, in microseconds; none where nothing came.
+/// Percentiles of delays, in microseconds; none without deliveries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Percentiles {
     /// Median.
@@ -19,7 +19,7 @@ pub struct Percentiles {
 }
 
 impl Percentiles {
-    /// The larger of each: percentiles of two stretches can't be merged, and the worse one is not to be hidden.
+    /// Maximum of each percentile: percentiles of two periods can't be merged, and the worse one must not be hidden.
     fn worse(self, other: Self) -> Self {
         Self {
             p50_micros: self.p50_micros.max(other.p50_micros),
@@ -30,28 +30,28 @@ impl Percentiles {
     }
 }
 
-/// What was known at one moment.
+/// State of a run at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(super) struct Point {
-    /// Since the run began.
+    /// Seconds since the run began.
     pub(super) seconds: f64,
-    /// Deliveries that the schedules asked for so far, warm-up included.
+    /// Deliveries that the schedules have offered so far, warm-up included.
     pub(super) offered: u64,
     /// Deliveries made so far, warm-up included.
     pub(super) delivered: u64,
-    /// Of what came since the point before.
+    /// Delays of the deliveries since the previous point.
     #[serde(flatten)]
     pub(super) delay: Percentiles,
 }
 
-/// The points of a run, at even distances.
+/// Points of a run, at even distances.
 #[derive(Clone, Debug)]
 pub(super) struct History {
     points: Vec<Point>,
-    /// Samples in a whole point, and in the last one so far.
+    /// Samples in a complete point, and in the last point so far.
     stride: u32,
     in_last: u32,
-    /// Raised whenever points before the last one change.
+    /// Raised each time a point before the last one changes.
     generation: u32,
 }
 
@@ -62,7 +62,7 @@ impl Default for History {
 }
 
 impl History {
-    /// Adds a sample. Counts are cumulative, so the later of two samples has what both count.
+    /// Adds a sample. Counts are cumulative, so the later of two samples contains both.
     pub(super) fn push(&mut self, sample: Point) {
         if self.in_last < self.stride
             && let Some(last) = self.points.last_mut()
@@ -72,7 +72,7 @@ impl History {
             return;
         }
         if self.points.len() == MOST_POINTS {
-            // All of them are whole.
+            // All points are complete.
             let pairs = self.points.chunks(2).filter_map(|pair| {
                 let (first, last) = (pair.first()?, pair.last()?);
                 Some(Point { delay: first.delay.worse(last.delay), ..*last })
@@ -85,7 +85,7 @@ impl History {
         self.in_last = 1;
     }
 
-    /// Whoever has this generation needs only points from its last one on.
+    /// Generation of the points: a browser with the same generation needs only points from its last one on.
     pub(super) fn generation(&self) -> u32 {
         self.generation
     }

@@ -1,4 +1,4 @@
-//! A listener with a bound on its open connections.
+//! Listener with a bound on its open connections.
 
 use std::{
     io,
@@ -15,13 +15,13 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 
-/// Accepts no more connections than there is room for; others wait with the kernel.
+/// Accepts connections up to the bound; further ones wait in the kernel.
 pub(super) struct Bounded {
     listener: TcpListener,
     room: Arc<Semaphore>,
 }
 
-/// A connection, and the room that it takes.
+/// A connection, and its permit.
 pub(super) struct Connection {
     stream: TcpStream,
     _room: Option<OwnedSemaphorePermit>,

@@ -1,8 +1,8 @@
-//! The live page of a run: one page on the loopback that a browser keeps up to date by server-sent events.
+//! Live page of a run: one page on the loopback interface, which a browser keeps up to date by server-sent events.
 //!
-//! The runner hands what it knows to a [`Feed`], which never waits; [`Live`] serves it on a thread of its own, so that no
-//! browser can hold up the run. Each browser gets the newest state when it is ready for it, and what lies between is left
-//! out. The page comes with the program, and takes nothing from elsewhere.
+//! The runner passes the state of the run to a [`Feed`], which never waits; [`Live`] serves it on a thread of its own,
+//! so that no browser can delay the run. Each browser gets the newest state when it is ready for it, and misses the
+//! states in between. The page is part of the program, and loads nothing from elsewhere.
 
 mod feed;
 mod history;
@@ -27,13 +27,14 @@ use tokio::{runtime, sync::watch};
 use self::{listener::Bounded, state::State};
 use crate::{clock::sleep, report::RunSummary};
 
-/// Most open connections: more than browsers may follow the run, since each opens some for the files of the page.
+/// Maximum number of open connections: more than the browsers that may follow the run, because each opens several for
+/// the files of the page.
 const MOST_CONNECTIONS: usize = 256;
 
-/// Longest wait for browsers to take the result, once the page is to go.
+/// Maximum time to wait for browsers to take the result before the page is closed.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// The page of a run, served until it is closed.
+/// Page of a run, served until it is closed.
 pub struct Live {
     address: SocketAddr,
     states: watch::Sender<Arc<State>>,
@@ -48,10 +49,10 @@ impl fmt::Display for Live {
 }
 
 impl Live {
-    /// Serves the page on this port of 127.0.0.1; on a free one for 0.
+    /// Serves the page on this port of 127.0.0.1; on a free port for 0.
     ///
     /// # Errors
-    /// When the port is taken, or the thread does not start.
+    /// Fails if the port is taken, or the thread does not start.
     pub fn start(port: u16, run: RunInfo) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
         listener.set_nonblocking(true)?;
@@ -67,7 +68,7 @@ impl Live {
         let thread = thread::Builder::new().name("live".into()).spawn(move || {
             runtime.block_on(async {
                 let is_closed = |mut closed: watch::Receiver<bool>| async move {
-                    // Whoever could close it and is gone has closed it.
+                    // An error means that the owner of the sender is gone, which closes the page too.
                     let _ = closed.wait_for(|closed| *closed).await;
                 };
                 let served = axum::serve(listener, router).with_graceful_shutdown(is_closed(closed.clone()));
@@ -80,27 +81,27 @@ impl Live {
         Ok(Self { address, states, closing, thread: Some(thread) })
     }
 
-    /// Its port.
+    /// Port of the page.
     pub fn port(&self) -> u16 {
         self.address.port()
     }
 
-    /// Where the runner tells what happens.
+    /// Feed that receives the events of the run.
     pub fn feed(&self) -> Feed {
         Feed::new(self.states.clone())
     }
 
-    /// The run is over.
+    /// Publishes the result of the run.
     pub fn end(&self, run: &RunSummary) {
         self.states.send_modify(|state| Arc::make_mut(state).end(run));
     }
 
-    /// Ends the page. Browsers that have it open keep what they show; those that are about to take it may do so for a
-    /// moment.
+    /// Closes the page. Open browsers keep the last state; browsers that are about to take the result get a moment for
+    /// it.
     pub fn close(mut self) {
         self.closing.send_replace(true);
         if let Some(thread) = self.thread.take() {
-            // A thread that panicked has told so itself.
+            // A thread that panicked has reported it itself.
             let _ = thread.join();
         }
     }

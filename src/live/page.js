@@ -2,7 +2,7 @@
 
 const byId = (id) => document.getElementById(id);
 
-/** Puts a text where it is not yet. All that comes from a run gets into the page here, as text. */
+/** Sets the text of an element, if it differs. All data of a run enters the page here, as text. */
 function put(element, text) {
   if (element.textContent !== text) {
     element.textContent = text;
@@ -11,7 +11,7 @@ function put(element, text) {
 
 /**
  * Makes the body of a table show `rows`: lists of cells, the first of which names the row. A cell is a text or
- * { text, tone, long }. What is right already is left alone, so that a selection or a reader's place stays.
+ * { text, tone, long }. Unchanged cells are left alone, so that a selection or a reader's place stays.
  */
 function fill(body, rows) {
   while (body.rows.length > rows.length) {
@@ -52,7 +52,7 @@ function list(place, lines) {
   );
 }
 
-/** What is known of the run. */
+/** State of the run. */
 const state = { run: null, points: [], faults: [] };
 
 /** Rates between each point and the one before it; none at the first. */
@@ -67,7 +67,7 @@ function rates(points) {
 const rateChart = new Chart(byId('rates'), {
   series: [
     { name: 'delivered', colour: 'blue', dash: '', of: (point) => point.delivered },
-    // On top, so that both are seen where they are the same.
+    // On top, so that both lines are visible if they are equal.
     { name: 'offered', colour: 'orange', dash: 'dashed', of: (point) => point.offered },
   ],
   format: (value) => value.toLocaleString('en', { notation: value >= 1e5 ? 'compact' : 'standard' }),
@@ -94,7 +94,7 @@ function showRun(run) {
   list(byId('stages'), run.stages);
 }
 
-/** Words of the phase: the only thing that a screen reader is told of by itself. */
+/** Text of the phase, the only live region for a screen reader. */
 function showPhase(text) {
   put(byId('phase'), text);
   const title = `${text} – Apollo Network Benchmark`;
@@ -148,7 +148,7 @@ function showFigures(figures) {
 
 const describe = (id, text) => byId(id).setAttribute('aria-label', text);
 
-/** Percentiles in a line, those that are there; one among what never came with its lower bound. */
+/** Known percentiles in a line; a percentile among missing deliveries with its lower bound. */
 function spread(delay) {
   const names = { p50: 'p50', p90: 'p90', p99: 'p99', p999: 'p99.9', max: 'max' };
   const bounds = Object.keys(names).map((key, at) => [key, delay.quantiles?.[at]?.at_least_micros ?? null]);
@@ -242,7 +242,7 @@ function showLinks(links, count) {
   ];
   byId('links').hidden = links.length === 0;
   const some = count > links.length ? ` (${links.length} of ${count}, those with problems first)` : '';
-  put(byId('links-caption'), `Asked for and measured, before the window and after it${some}`);
+  put(byId('links-caption'), `Configured and measured, before the window and after it${some}`);
   fill(bodyOf('links'), links.map(row));
 }
 
@@ -330,7 +330,7 @@ function show(message) {
   }
 }
 
-/** Follows the run until its result is there; comes back by itself when the connection breaks. */
+/** Follows the run until its result has arrived; connects again by itself after an interruption. */
 function follow() {
   const events = new EventSource('events');
   events.onmessage = (event) => {
@@ -348,7 +348,7 @@ function follow() {
   };
 }
 
-/** The switch of colours: what the system prefers, until it is pressed. */
+/** Switch of colours: the preference of the system, until it is pressed. */
 function theme() {
   const button = byId('theme');
   const prefers = matchMedia('(prefers-color-scheme: dark)');
@@ -371,7 +371,7 @@ function theme() {
     try {
       localStorage.setItem('theme', chosen);
     } catch {
-      // It is not remembered then.
+      // The choice is not remembered then.
     }
     apply(chosen);
   });

@@ -1,4 +1,4 @@
-//! The page and its events over HTTP: for browsers on this machine alone.
+//! The page and its events over HTTP, for browsers on this machine only.
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -25,17 +25,17 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use super::state::{Message, Seen, State};
 use crate::access::{host_and_port, is_loopback_name};
 
-/// Most browsers that follow a run at once.
+/// Maximum number of browsers that follow a run at once.
 const MOST_STREAMS: usize = 64;
 
-/// How long a browser waits before it comes back, in milliseconds.
+/// Time after which a browser connects again.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Nothing comes from elsewhere, and nothing that is in the text of the page is ever run.
+/// Nothing is loaded from elsewhere, and no script in the text of the page is ever run.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// What the routes need.
+/// State of the routes.
 #[derive(Clone)]
 struct Page {
     states: watch::Receiver<Arc<State>>,
@@ -60,7 +60,7 @@ pub(super) fn router(states: watch::Receiver<Arc<State>>, address: SocketAddr) -
         .with_state(page)
 }
 
-/// Whether a request is for this page by a name of this machine.
+/// True if a request is for this page, by a name of this machine.
 fn is_own(host: &str, port: u16) -> bool {
     host_and_port(host).is_some_and(|(name, given)| given == port && is_loopback_name(name))
 }
@@ -92,13 +92,13 @@ async fn guard(Shared(page): Shared<Page>, request: Request, next: Next) -> Resp
 struct Browser {
     states: watch::Receiver<Arc<State>>,
     seen: Seen,
-    /// It has the result.
+    /// True if it has the result.
     done: bool,
     _stream: OwnedSemaphorePermit,
 }
 
 impl Browser {
-    /// Waits for something new. A slow browser misses what was between, and no one waits for it.
+    /// Waits for a new state. A slow browser misses the states in between, and nobody waits for it.
     async fn next(mut self) -> Option<(Result<Event, Infallible>, Self)> {
         if self.done || self.states.changed().await.is_err() {
             return None;
@@ -116,7 +116,7 @@ async fn events(Shared(page): Shared<Page>) -> Response {
         return (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "5")], line).into_response();
     };
     let mut states = page.states;
-    // Whatever there is, is new to this one.
+    // Any state is new to this browser.
     states.mark_changed();
     let browser = Browser { states, seen: Seen::default(), done: false, _stream: permit };
     Sse::new(stream::unfold(browser, Browser::next)).keep_alive(KeepAlive::default()).into_response()

@@ -1,4 +1,4 @@
-//! What the page is told. The JSON is documented in `docs/schema.md` under "live events".
+//! State that the page receives. The JSON is documented in `docs/schema.md` under "live events".
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -14,31 +14,31 @@ use crate::{
     },
 };
 
-/// Version of the events' JSON; raised when a field changes its meaning or goes.
+/// Version of the events' JSON; raised when a field changes its meaning or is removed.
 pub const LIVE_SCHEMA_VERSION: u32 = 1;
 
-/// Most links that are shown: those with problems first.
+/// Maximum number of links that are shown, those with problems first.
 const MOST_LINKS: usize = 400;
 
-/// What does not change in a run.
+/// Facts that do not change in a run.
 #[derive(Clone, Debug, Serialize)]
 pub struct RunInfo {
     /// Version of the program.
     pub version: &'static str,
-    /// What was asked for.
+    /// Requested workload.
     #[serde(flatten)]
     pub workload: WorkloadSummary,
     /// Length of the measured window, in seconds; none in explore mode without an end.
     pub window_seconds: Option<f64>,
-    /// What the run will go through, in this order.
+    /// Stages of the run, in their order.
     pub stages: Vec<&'static str>,
-    /// Trials of explore mode.
+    /// Number of trials in explore mode.
     pub trials: usize,
-    /// Folder of the run.
+    /// Run folder.
     pub folder: String,
 }
 
-/// How a node is.
+/// Condition of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NodeCondition {
@@ -46,41 +46,41 @@ pub enum NodeCondition {
     Starting,
     /// Answers, and is not connected to all its peers.
     Connecting,
-    /// Connected, no traffic yet.
+    /// Connected, without traffic so far.
     Ready,
     /// Answers.
     Answering,
-    /// Did not answer when last asked.
+    /// Did not answer the last request.
     Silent,
     /// Stopped by a fault.
     Paused,
     /// Killed by a fault.
     Dead,
-    /// Started again, and has not answered yet.
+    /// Restarted, and has not answered yet.
     Returning,
-    /// Over, like the run.
+    /// Ended with the run.
     Ended,
 }
 
-/// A node's line.
+/// Row of a node.
 #[derive(Clone, Debug, Serialize)]
 pub struct NodeState {
     /// Node id.
     pub node: u64,
-    /// How it is.
+    /// Condition of the node.
     pub state: NodeCondition,
-    /// Peers connected when it answered last.
+    /// Connected peers in its last answer.
     pub connected_peers: Option<usize>,
     /// Messages sent in the window, by its present life.
     pub sent: u64,
-    /// Messages received in it.
+    /// Messages received in the window.
     pub received: u64,
-    /// Of these.
+    /// 99th percentile of their delay.
     pub delay_p99_micros: Option<u64>,
 }
 
-/// Counts of the measured window, or of the trial under way, over all nodes, and rates of the last second; with the
-/// result, of the whole window.
+/// Counts of the measured window, or of the current trial, over all nodes, and rates of the last second; in the result,
+/// rates of the whole window.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub(super) struct Figures {
     pub(super) intended: u64,
@@ -95,7 +95,7 @@ pub(super) struct Figures {
     pub(super) delivered_bytes_per_second: Option<f64>,
 }
 
-/// What was measured of a link.
+/// Measurements of a link.
 #[derive(Clone, Debug, Serialize)]
 struct LinkFound {
     one_way_p50_micros: Option<u64>,
@@ -104,7 +104,7 @@ struct LinkFound {
     throughput_bytes_per_second: Option<f64>,
 }
 
-/// One direction of a link: asked for and measured.
+/// Configured and measured shape of one direction of a link.
 #[derive(Clone, Debug, Serialize)]
 struct LinkState {
     from: u64,
@@ -138,7 +138,7 @@ impl LinkState {
     }
 }
 
-/// A trial that is over.
+/// A finished trial.
 #[derive(Clone, Debug, Serialize)]
 struct TrialState {
     trial: u32,
@@ -152,12 +152,12 @@ struct TrialState {
     delay: Percentiles,
 }
 
-/// What changes seldom, and is sent again only then.
+/// Facts that seldom change, and are sent only after a change.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Seldom {
     faults: Vec<FaultRow>,
     links: Vec<LinkState>,
-    /// Links measured, shown or not.
+    /// Number of measured links, shown or not.
     links_count: usize,
     trials: Vec<TrialState>,
 }
@@ -194,7 +194,7 @@ fn percentiles(delay: &DelaySummary) -> Percentiles {
     Percentiles { p50_micros, p90_micros, p99_micros, p999_micros }
 }
 
-/// The result: of `summary.json` what a page shows, without histograms.
+/// Result: the part of `summary.json` that a page shows, without histograms.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct LiveResult {
     verdict: Verdict,
@@ -222,7 +222,7 @@ impl LiveResult {
     }
 }
 
-/// What is known of the run now, and its course. Cheap to clone: it is, for every second.
+/// Present state of a run, and its history. Cloning is cheap, and happens every second.
 #[derive(Clone, Debug)]
 pub(super) struct State {
     pub(super) run: Arc<RunInfo>,
@@ -231,10 +231,10 @@ pub(super) struct State {
     /// Position in the stages of the run.
     pub(super) stage: usize,
     pub(super) detail: String,
-    /// Of the phase, 0 to 1.
+    /// Finished part of the phase, 0 to 1.
     pub(super) part: f64,
     pub(super) elapsed_seconds: f64,
-    /// When the measured window opened, since the run began.
+    /// Time at which the measured window opened, in seconds since the run began.
     pub(super) opening_seconds: Option<f64>,
     pub(super) figures: Figures,
     pub(super) nodes: Vec<NodeState>,
@@ -262,7 +262,7 @@ impl State {
         }
     }
 
-    /// Takes in the result; nothing comes after it.
+    /// Sets the result; nothing follows it.
     pub(super) fn end(&mut self, run: &RunSummary) {
         self.phase = "finished".into();
         self.stage = self.run.stages.len();
@@ -307,7 +307,7 @@ impl State {
     }
 }
 
-/// What a browser has seen, so that it is told only what is new.
+/// Parts that a browser has seen, so that it receives only new parts.
 #[derive(Default)]
 pub(super) struct Seen {
     run: bool,
@@ -330,7 +330,7 @@ pub(super) struct Message<'a> {
     opening_seconds: Option<f64>,
     figures: Figures,
     nodes: &'a [NodeState],
-    /// The points take the place of all from this number on.
+    /// Number of the first point: the points replace all from it on.
     points_from: usize,
     points: &'a [Point],
     #[serde(flatten)]
@@ -340,10 +340,10 @@ pub(super) struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// What someone who has `seen` so much must be told; they have seen it then.
+    /// Message for a browser that has `seen` these parts; afterwards it has seen the new ones too.
     pub(super) fn new(state: &'a State, seen: &mut Seen) -> Self {
         let points = state.history.points();
-        // The last point may have grown since.
+        // The last point may have grown since then.
         let known = if seen.generation == state.history.generation() { seen.points.saturating_sub(1) } else { 0 };
         let same = seen.seldom.as_ref().is_some_and(|seldom| Arc::ptr_eq(seldom, &state.seldom));
         let message = Self {

@@ -1,28 +1,28 @@
-//! Whether somebody set the wall clock, or made time run fast or slow, or suspended the machine.
+//! Detection of a wall clock that was set, of time that ran fast or slow, and of a suspended machine.
 
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{self, Reading, SET_BY};
 
-/// Steps that are kept; of more only the number is.
+/// Maximum number of steps that are kept; further ones are only counted.
 const MOST_STEPS: usize = 16;
 
-/// The clocks since the process took its start. All in microseconds.
+/// Clocks since the process took its start, in microseconds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClockReport {
-    /// How long they were watched.
+    /// Time for which the clocks were watched.
     pub watched_micros: u64,
-    /// By how much the wall clock was set, each time that it was by more than a millisecond between two looks; the first 16.
+    /// Amount of each setting of the wall clock by more than a millisecond between two samples; the first 16.
     pub steps_micros: Vec<i64>,
-    /// Times that it was set.
+    /// Number of settings.
     pub steps: u64,
-    /// How far the wall clock moved against the monotonic one apart from these steps.
+    /// Movement of the wall clock against the monotonic one, without these steps.
     pub drift_micros: i64,
-    /// How far a time service moved both of them against the processor's own counter.
+    /// Movement of both clocks against the processor's own counter, caused by a time service.
     pub slew_micros: i64,
-    /// How long the machine was suspended.
+    /// Time for which the machine was suspended.
     pub suspended_micros: u64,
-    /// What the clock of the run shows when the monotonic one shows 0, in nanoseconds since the Unix epoch; none while it
+    /// Value of the run's clock at the zero of the monotonic clock, in nanoseconds since the Unix epoch; none while it
     /// follows the wall clock.
     #[serde(default)]
     pub base_unix_nanos: Option<u64>,
@@ -38,7 +38,7 @@ pub(super) struct ClockWatch {
     stepped: i128,
 }
 
-/// By how much more one clock moved than the other.
+/// Difference between the movements of two clocks.
 fn moved(from: &Reading, to: &Reading, one: fn(&Reading) -> u64, other: fn(&Reading) -> u64) -> i128 {
     let moved = |clock: fn(&Reading) -> u64| i128::from(clock(to)) - i128::from(clock(from));
     moved(one) - moved(other)
@@ -53,9 +53,9 @@ impl ClockWatch {
         Self { first: *now, last: *now, steps_micros: vec![], steps: 0, stepped: 0 }
     }
 
-    /// Takes a look, and gives by how much the wall clock was set since the last one.
+    /// Takes a sample, and returns the amount by which the wall clock was set since the last one.
     pub(super) fn sample(&mut self, now: &Reading) -> Option<i64> {
-        // Against the clock that goes on while the machine is suspended, as the wall clock does.
+        // Compared with the clock that goes on during a suspension, as the wall clock does.
         let step = moved(&self.last, now, |at| at.wall, |at| at.boot);
         let error = u128::from(self.last.error.saturating_add(now.error));
         self.last = *now;

@@ -1,5 +1,5 @@
-//! The machine as a suspect: clocks that were set, and processors that others had, while a run was measured. Each node
-//! watches its own, and the runner does too; `report/machine.rs` draws the conclusions.
+//! Disturbances by the machine during a run: clocks that were set, and processors that other programs used. Each node
+//! watches its own machine, and the runner does too; `report/machine.rs` draws the conclusions.
 
 mod clocks;
 mod processors;
@@ -15,20 +15,21 @@ use crate::clock::{self, Reading};
 use clocks::ClockWatch;
 use processors::{Processors, Sources};
 
-/// The machine as one process sees it.
+/// A machine as one process sees it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct MachineReport {
-    /// Name of this boot of the kernel and of its monotonic clock: processes with the same one are on one machine.
+    /// Identifier of the kernel's present boot and of its monotonic clock: processes with the same one are on one
+    /// machine.
     #[serde(default)]
     pub machine: Option<String>,
-    /// The clocks, since the process took its start.
+    /// Clocks, since the process took its start.
     pub clock: ClockReport,
-    /// The processors inside the measured window, or inside all trials so far; none before it opens.
+    /// Processors in the measured window, or in all trials so far; none before it opens.
     #[serde(default)]
     pub processors: Option<ProcessorReport>,
 }
 
-/// A watch on the machine.
+/// Observer of the machine.
 #[derive(Debug)]
 pub struct Machine {
     sources: Sources,
@@ -38,9 +39,9 @@ pub struct Machine {
 #[derive(Debug)]
 struct State {
     clock: ClockWatch,
-    /// When the window opened that is open.
+    /// Opening of the open window.
     opened: Option<Processors>,
-    /// What was seen inside the window that is open, and inside those that are closed.
+    /// Report of the open window, and of all closed ones.
     open: Option<ProcessorReport>,
     closed: Option<ProcessorReport>,
 }
@@ -58,8 +59,8 @@ impl Machine {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks at the clocks, and inside a window at the processors: call it every second. Gives by how much the wall clock was
-    /// set since the last look, in microseconds.
+    /// Samples the clocks and, in a window, the processors; to be called every second. Returns the amount by which the
+    /// wall clock was set since the last sample, in microseconds.
     pub fn sample(&self) -> Option<i64> {
         let mut state = self.state();
         if let Some(opened) = &state.opened {
@@ -68,17 +69,17 @@ impl Machine {
         state.clock.sample(&Reading::now())
     }
 
-    /// Forgets what the clocks did until now: the run begins.
+    /// Forgets the clocks' movements until now, because the run begins.
     pub fn begin(&self) {
         self.state().clock = ClockWatch::new(&Reading::now());
     }
 
-    /// The measured window, or that of a trial, opens.
+    /// Opens the measured window, or the window of a trial.
     pub fn window_opens(&self) {
         self.state().opened = Some(self.sources.read());
     }
 
-    /// It closes.
+    /// Closes the window.
     pub fn window_closes(&self) {
         let mut state = self.state();
         if let Some(opened) = state.opened.take() {
@@ -88,7 +89,7 @@ impl Machine {
         }
     }
 
-    /// What was seen so far.
+    /// Report of everything so far.
     pub fn report(&self) -> MachineReport {
         let mut state = self.state();
         state.clock.sample(&Reading::now());

@@ -1,4 +1,4 @@
-//! How long this process waited for a processor, and who had the processors meanwhile.
+//! Time that this process waited for a processor, and the users of the processors meanwhile.
 #![allow(clippy::disallowed_methods, reason = "the machine itself is measured, by its own clock")]
 
 use std::{
@@ -13,12 +13,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::metrics::usage;
 
-/// Folders in which the groups of the processor's quotas are: of version 2, of version 1 under its usual names.
+/// Folders with the groups of the processor's quotas: of version 2, and of version 1 under its usual names.
 const GROUPS: [&str; 3] = ["/sys/fs/cgroup", "/sys/fs/cgroup/cpu", "/sys/fs/cgroup/cpu,cpuacct"];
-/// The deepest group whose parents are looked at.
+/// Maximum number of levels of groups that are read.
 const DEEPEST: usize = 32;
 
-/// Processors inside a window. What the kernel does not show is none.
+/// Processors in a window. A field is none if the kernel does not show it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ProcessorReport {
     /// Length of the window.
@@ -27,24 +27,24 @@ pub struct ProcessorReport {
     pub processors: u64,
     /// Processor time of this process.
     pub cpu_seconds: f64,
-    /// How long the thread of the schedule was ready to run and had no processor.
+    /// Time for which the thread of the schedule was ready to run and had no processor.
     pub schedule_waited_seconds: Option<f64>,
-    /// The same of that thread of the network that waited most.
+    /// The same for the thread of the network that waited longest.
     pub network_waited_seconds: Option<f64>,
-    /// The same of the main thread: the endpoint of a node, all of a runner.
+    /// The same for the main thread: the endpoint of a node, everything of a runner.
     pub main_waited_seconds: Option<f64>,
     /// Processor time of all programs of the machine, without interrupts.
     pub machine_seconds: Option<f64>,
-    /// Processor time that the hypervisor gave to other machines while this one wanted it.
+    /// Processor time that the hypervisor gave to other machines while this one needed it.
     pub stolen_seconds: Option<f64>,
-    /// Times that the quota of this process's control group, or of one above it, stopped its threads.
+    /// Number of times that the quota of this process's control group, or of one of its parents, stopped its threads.
     pub throttled: Option<u64>,
-    /// How long they were stopped by it, summed over processors.
+    /// Time for which the quota stopped them, summed over processors.
     pub throttled_seconds: Option<f64>,
 }
 
 impl ProcessorReport {
-    /// Two windows together.
+    /// Sum of two windows.
     pub(super) fn and(&self, other: &Self) -> Self {
         let sum = |one: Option<f64>, other: Option<f64>| Some(one? + other?);
         Self {
@@ -62,7 +62,7 @@ impl ProcessorReport {
     }
 }
 
-/// A thread's part in the work.
+/// Role of a thread in the work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
     Schedule,
@@ -85,16 +85,16 @@ fn role(thread: u32, name: &str) -> Role {
 pub(super) struct Processors {
     at: Instant,
     cpu_seconds: f64,
-    /// Of each thread its role and the nanoseconds that it has waited; none where the kernel does not count them.
+    /// Role of each thread and the nanoseconds that it has waited; none if the kernel does not count them.
     waited: Option<BTreeMap<u32, (Role, u64)>>,
-    /// Of the machine: busy and stolen time, in ticks.
+    /// Busy and stolen time of the machine, in ticks.
     machine: Option<(u64, u64)>,
-    /// Of each control group: how often, and for how many microseconds.
+    /// Number and microseconds of the stops, for each control group.
     throttled: Vec<(u64, u64)>,
 }
 
 impl Processors {
-    /// What grew from `earlier` to this moment.
+    /// Growth from `earlier` to this moment.
     pub(super) fn since(&self, earlier: &Self) -> ProcessorReport {
         let waits = self.waited.as_ref().zip(earlier.waited.as_ref());
         let waited = |role: Role| {
@@ -109,7 +109,7 @@ impl Processors {
         let machine = self.machine.zip(earlier.machine);
         let of_machine = |now: u64, before: u64| now.saturating_sub(before) as f64 / ticks;
         let throttled = self.throttled.iter().zip(&earlier.throttled);
-        // Threads are stopped by the tightest of the quotas above them.
+        // The tightest quota of the group and its parents stops the threads.
         let throttled = throttled
             .map(|(now, before)| (now.0.saturating_sub(before.0), now.1.saturating_sub(before.1)))
             .max_by_key(|(_, micros)| *micros);
@@ -128,10 +128,10 @@ impl Processors {
     }
 }
 
-/// Files that are read each time.
+/// Files that are read for each sample.
 #[derive(Debug)]
 pub(super) struct Sources {
-    /// `cpu.stat` of this process's control group and of all above it.
+    /// `cpu.stat` of this process's control group and of all its parents.
     groups: Vec<PathBuf>,
 }
 
@@ -158,7 +158,7 @@ impl Sources {
     }
 }
 
-/// Groups of a process that may have a quota, and all above them, out of the text of `/proc/self/cgroup`.
+/// Groups of a process that may have a quota, and all their parents, from the text of `/proc/self/cgroup`.
 fn group_paths(text: &str) -> Vec<String> {
     let mut paths = vec![];
     for line in text.lines() {
@@ -171,7 +171,7 @@ fn group_paths(text: &str) -> Vec<String> {
     paths
 }
 
-/// (times, microseconds) out of a group's `cpu.stat`.
+/// (number, microseconds) from a group's `cpu.stat`.
 fn throttling(file: &Path) -> Option<(u64, u64)> {
     parse_throttling(&fs::read_to_string(file).ok()?)
 }
@@ -185,11 +185,11 @@ fn parse_throttling(text: &str) -> Option<(u64, u64)> {
     Some((value("nr_throttled")?, micros))
 }
 
-/// (ticks of programs, ticks stolen) out of the text of `/proc/stat`.
+/// (ticks of programs, ticks stolen) from the text of `/proc/stat`.
 fn busy_and_stolen(stat: &str) -> Option<(u64, u64)> {
     let line = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
     let ticks: Vec<u64> = line.split_whitespace().map_while(|ticks| ticks.parse().ok()).collect();
-    // user, nice, system, idle, iowait, irq, softirq, steal; guests are among user and nice.
+    // user, nice, system, idle, iowait, irq, softirq, steal; user and nice include guests.
     match ticks.as_slice() {
         [user, nice, system, _, _, _, _, stolen, ..] => {
             Some((user.saturating_add(*nice).saturating_add(*system), *stolen))
@@ -215,7 +215,7 @@ fn waits() -> Option<BTreeMap<u32, (Role, u64)>> {
     counted.then_some(waits)
 }
 
-/// Processors that are there, whatever share of them this process may use.
+/// Processors of the machine, even if this process may use only a share of them.
 fn processors() -> u64 {
     let online = sysconf(SysconfVar::_NPROCESSORS_ONLN).ok().flatten();
     online.and_then(|online| u64::try_from(online).ok()).unwrap_or(1).max(1)

@@ -1,12 +1,12 @@
-//! What our own nodes add inside the payload, unseen by a peer that fills it with zeros.
+//! Extension that our own nodes add inside the payload; a peer that fills its payload with zeros has none.
 
 /// "ANB2": no payload of zeros starts like this.
 const MAGIC: [u8; 4] = *b"ANB2";
 
-/// The sender's remarks at the start of the payload; written only when all of it fits.
+/// Facts of the sender at the start of the payload; written only if all of it fits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Extension {
-    /// Which run the message belongs to, so that strays of another run are told apart. 0 is no run in particular.
+    /// Run of the message, by which stray messages of another run are recognised. 0 is no run in particular.
     pub run_id: u64,
     /// Number of the traffic class; 0 is the only class of a network with a single kind of traffic.
     pub class: u16,
@@ -16,21 +16,21 @@ pub struct Extension {
     pub send_lag_micros: u64,
     /// Start of the sender's process, in nanoseconds since the Unix epoch: a restarted sender has a larger number.
     pub life: u64,
-    /// Messages of this class that this process has sent before this one; with unicast, those to the same receiver. Indices that the sender skipped are not among them, so a
-    /// receiver can tell a message that is missing from one that was never sent.
+    /// Messages of this class that this process has sent before this one; with unicast, those to the same receiver.
+    /// Skipped indices do not count, so a receiver can distinguish a missing message from one that was never sent.
     pub sent_before: u64,
 }
 
 impl Extension {
-    /// Bytes of the payload that it takes.
+    /// Size in the payload, in bytes.
     pub const SIZE: usize = 4 + 8 + 2 + 2 + 8 + 8 + 8;
 
-    /// Puts it at the start of `payload`; a payload without room stays as it is.
+    /// Writes the extension to the start of `payload`; a payload that is too short stays unchanged.
     pub fn write_to(&self, payload: &mut [u8]) {
         let Some(room) = payload.first_chunk_mut::<{ Self::SIZE }>() else { return };
         room[0..4].copy_from_slice(&MAGIC);
         room[4..12].copy_from_slice(&self.run_id.to_be_bytes());
-        // A number of 32 bits in programs without traffic classes: their messages are of class 0.
+        // Programs without traffic classes have a number of 32 bits here: their messages are of class 0.
         room[12..14].copy_from_slice(&self.class.to_be_bytes());
         room[14..16].copy_from_slice(&self.trial.to_be_bytes());
         room[16..24].copy_from_slice(&self.send_lag_micros.to_be_bytes());
@@ -38,7 +38,7 @@ impl Extension {
         room[32..40].copy_from_slice(&self.sent_before.to_be_bytes());
     }
 
-    /// Reads it from the start of `payload`; none when there is none.
+    /// Reads the extension at the start of `payload`; none if the payload has none.
     pub fn decode(payload: &[u8]) -> Option<Self> {
         let room = payload.first_chunk::<{ Self::SIZE }>()?;
         if room[0..4] != MAGIC {

@@ -1,4 +1,4 @@
-//! The 36-byte header, big endian, in the layout of Apollo's own node.
+//! Header of 36 bytes, big endian, in the layout of Apollo's own node.
 
 use thiserror::Error;
 
@@ -7,15 +7,15 @@ use super::Extension;
 /// Bytes of the header: sender, index, seconds, nanoseconds and payload length.
 pub const HEADER_SIZE: usize = 8 + 8 + 8 + 4 + 8;
 
-/// The largest whole message, header included, in bytes. Blocks with their proofs reach 31 MB.
+/// Maximum size of a whole message, header included, in bytes. Blocks with their proofs reach 31 MB.
 pub const MAX_MESSAGE_SIZE: usize = 32 << 20;
 
-/// The largest message of explore mode, in bytes: the top of its range.
+/// Maximum size of a message in explore mode, in bytes: the upper end of its range.
 pub const MAX_EXPLORE_MESSAGE_SIZE: usize = 4 << 20;
 
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
-/// Who sent a message, which one it is, and when the schedule meant it to leave.
+/// Sender, number and intended send time of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     /// Node id of the sender.
@@ -24,39 +24,39 @@ pub struct Header {
     pub index: u64,
     /// Intended send time, in nanoseconds since the Unix epoch.
     pub intended_unix_nanos: u64,
-    /// Bytes that follow the header.
+    /// Number of bytes after the header.
     pub payload_length: u64,
 }
 
-/// Why bytes are not a message.
+/// Reason why bytes are not a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Malformed {
-    /// Fewer bytes than a header.
+    /// Fewer bytes than a header has.
     #[error("{0} bytes are fewer than the header's {HEADER_SIZE}")]
     TooShort(usize),
-    /// The payload is not as long as the header says.
-    #[error("the header states {stated} payload bytes, {actual} came")]
+    /// The length of the payload differs from the one in the header.
+    #[error("the header states {stated} payload bytes, {actual} arrived")]
     LengthMismatch {
-        /// Payload bytes that the header promises.
+        /// Payload bytes by the header.
         stated: u64,
-        /// Payload bytes that are there.
+        /// Actual payload bytes.
         actual: u64,
     },
-    /// A second has fewer nanoseconds than this, or the time lies beyond the year 2554.
+    /// The nanoseconds are a second or more, or the time lies beyond the year 2554.
     #[error("{seconds} s and {nanos} ns are not a time")]
     BadTime {
-        /// The seconds field.
+        /// Field of the seconds.
         seconds: u64,
-        /// The nanoseconds field.
+        /// Field of the nanoseconds.
         nanos: u32,
     },
 }
 
 impl Header {
-    /// The header's bytes on the wire.
+    /// Bytes of the header on the wire.
     pub fn encode(&self) -> [u8; HEADER_SIZE] {
         let seconds = self.intended_unix_nanos / NANOS_PER_SECOND;
-        // The remainder is below 10^9 and so fits.
+        // The remainder is below 10^9, so it fits.
         let nanos = (self.intended_unix_nanos % NANOS_PER_SECOND) as u32;
         let mut bytes = [0; HEADER_SIZE];
         bytes[0..8].copy_from_slice(&self.sender.to_be_bytes());
@@ -87,18 +87,18 @@ impl Header {
     }
 }
 
-/// Size of the whole message that a header states, in bytes: a peer's claim.
+/// Size of the whole message by its header, in bytes; the peer's claim.
 pub fn stated_size(header: &[u8; HEADER_SIZE]) -> u64 {
     let payload_length = header.last_chunk().copied().map(u64::from_be_bytes).unwrap_or_default();
     payload_length.saturating_add(HEADER_SIZE as u64)
 }
 
-/// A received message, borrowed from the bytes that came.
+/// A received message, borrowed from the received bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// The header.
+    /// Header of the message.
     pub header: Header,
-    /// What the sender put at the start of the payload, if it is one of ours and there was room.
+    /// Extension at the start of the payload, if the sender is one of our nodes and the payload had room.
     pub extension: Option<Extension>,
 }
 
@@ -106,7 +106,7 @@ impl Message {
     /// Reads a whole message.
     ///
     /// # Errors
-    /// When the bytes are shorter than a header, their number is not what the header states, or the time is none.
+    /// Fails if the bytes are shorter than a header, their number differs from the header, or the time is invalid.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let (head, payload) = bytes.split_first_chunk().ok_or(Malformed::TooShort(bytes.len()))?;
         let header = Header::decode(head)?;
@@ -118,7 +118,7 @@ impl Message {
     }
 }
 
-/// A whole message of `size` bytes (at least a header's): header, extension where it fits, zeros.
+/// A whole message of `size` bytes (at least the header's): header, extension if it fits, zeros.
 pub fn compose(sender: u64, index: u64, intended_unix_nanos: u64, size: usize, extension: &Extension) -> Vec<u8> {
     let size = size.max(HEADER_SIZE);
     let payload_length = (size - HEADER_SIZE) as u64;
@@ -178,7 +178,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_composed_is_what_is_read(
+        fn a_composed_message_is_read_unchanged(
             sender: u64, index: u64, time: u64, size in HEADER_SIZE..3000_usize,
             run_id in 1..u64::MAX, class: u16, trial: u16, send_lag_micros: u64, life: u64, sent_before: u64,
         ) {

@@ -1,8 +1,8 @@
-//! What travels between the nodes, and how arrivals are counted. Pure: no clock, no sockets.
+//! Wire format of messages, and counting of arrivals. Pure: no clock, no sockets.
 //!
-//! A message is a fixed [`Header`] and a payload. The header names the sender, numbers the message and carries the
-//! time at which the schedule *intended* it to be sent. The payload is zeros, but for an [`Extension`] at its start
-//! when there is room. [`DeliveryTracker`] turns the (sender, index) pairs that arrive into exact counts.
+//! A message is a fixed [`Header`] and a payload. The header names the sender, numbers the message and contains the
+//! time at which the schedule *intended* it to be sent. The payload is zeros, except for an [`Extension`] at its start
+//! if it has room. [`DeliveryTracker`] counts the arriving (sender, index) pairs exactly.
 
 mod extension;
 mod header;

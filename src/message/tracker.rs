@@ -1,91 +1,91 @@
 //! Exact delivery counts from (sender, index), in memory that does not grow with the run.
 //!
-//! For each sender a ring of bits remembers which of the latest indices came. The ring starts small and doubles only
-//! when moving on would forget an index that is still missing; while nothing missing was ever forgotten, an index
-//! below the ring is certainly a duplicate. Only when a missing index leaves a ring of [`WINDOW_LIMIT`] can a later
-//! arrival below the ring no longer be told from a duplicate: it is then counted as [`DeliveryKind::Undecided`], on its
-//! own.
+//! For each sender, a ring of bits remembers which of the latest indices arrived. The ring starts small and doubles
+//! only if moving on would forget an index that is still missing; as long as no missing index was forgotten, an index
+//! below the ring is certainly a duplicate. Only after a missing index leaves a ring of [`WINDOW_LIMIT`], a later
+//! arrival below the ring can't be distinguished from a duplicate: it is then counted separately, as
+//! [`DeliveryKind::Undecided`].
 
 use std::collections::BTreeMap;
 
-/// The most indices of one sender that are remembered, in messages: 16 KiB of bits, and over two minutes of
-/// lateness at one message a millisecond.
+/// Maximum number of remembered indices of one sender, in messages: 16 KiB of bits, and over two minutes of lateness at
+/// one message a millisecond.
 pub const WINDOW_LIMIT: u64 = 1 << 17;
 
 const FIRST_WINDOW: u64 = 1 << 9;
 
-/// Processes of one sender that are told apart; messages of earlier ones are taken as all there were.
+/// Processes of one sender that are distinguished; messages of earlier processes are assumed to be complete.
 const MAX_LIVES: usize = 8;
 
-/// The sender's own count of its messages, which it sends along: indices that it skipped are not in it.
+/// The sender's own count of its messages, which each message contains; indices that the sender skipped do not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Claim {
-    /// The sender's process; a later one has a larger number.
+    /// Process of the sender; a later one has a larger number.
     pub life: u64,
     /// Messages that this process has sent before this one.
     pub sent_before: u64,
 }
 
-/// What an arrival was.
+/// Kind of an arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeliveryKind {
-    /// New, and the one after the latest that came before.
+    /// New, and directly after the latest one.
     InOrder,
-    /// New, and later than that: it skipped over some that have not come.
+    /// New, and further ahead: it skipped over some that have not arrived.
     Ahead,
-    /// New, but a later one came first.
+    /// New, but a later one arrived first.
     Reordered,
-    /// Came before.
+    /// Arrived before.
     Duplicate,
-    /// So late that it can no longer be told whether it came before.
+    /// Too late to decide if it arrived before.
     Undecided,
 }
 
-/// Which index a sender's count starts from.
+/// Index from which a sender is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Base {
-    /// From 0: the receiver was there when the sender began, so that a lost first message is a gap.
+    /// From 0: the receiver existed when the sender began, so a lost first message is a gap.
     Zero,
-    /// From the lowest index seen: the receiver may have come later.
+    /// From the lowest index seen: the receiver may have started later.
     LowestSeen,
 }
 
-/// The counts of one sender.
+/// Counts of one sender.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SenderCounts {
-    /// Different messages that came.
+    /// Different messages that arrived.
     pub unique: u64,
-    /// Arrivals of a message that had come before.
+    /// Arrivals of a message that had arrived before.
     pub duplicates: u64,
-    /// Different messages that came after a later one.
+    /// Different messages that arrived after a later one.
     pub reordered: u64,
-    /// How often an arrival skipped over indices that had not come.
+    /// Number of arrivals that skipped over indices that had not arrived.
     pub gaps: u64,
-    /// Arrivals too late to be told from duplicates.
+    /// Arrivals too late to be distinguished from duplicates.
     pub undecided: u64,
-    /// Messages before the latest that have not come: late, or lost. Of a sender that states its own count those that it
-    /// sent, else all indices below the highest.
+    /// Messages before the latest that have not arrived: late or lost. For a sender that states its own count, messages
+    /// that it sent; otherwise all indices below the highest.
     pub pending: u64,
-    /// Highest index that came.
+    /// Highest index that arrived.
     pub highest: Option<u64>,
 }
 
-/// The messages of one process of a sender, by its own count.
+/// Messages of one process of a sender, by its own count.
 #[derive(Clone, Copy, Debug)]
 struct Life {
     life: u64,
-    /// Count before the first message that this receiver was there for.
+    /// Count before the first message that this receiver existed for.
     first: u64,
-    /// Count up to the latest message that came.
+    /// Count up to the latest message that arrived.
     last: u64,
 }
 
-/// How many messages a sender states to have sent.
+/// Number of messages that a sender states to have sent.
 #[derive(Debug, Default)]
 struct Stated {
     /// At most [`MAX_LIVES`], ascending.
     lives: Vec<Life>,
-    /// Messages without a claim, and those of lives that are no longer told apart.
+    /// Messages without a count, and those of lives that are no longer distinguished.
     others: u64,
 }
 
@@ -102,10 +102,10 @@ impl Stated {
                 known.first = known.first.min(sent_before);
                 known.last = known.last.max(last);
             }
-            // A straggler of a process before those that are told apart.
+            // A late message of a process before the distinguished ones.
             Err(0) if self.lives.len() >= MAX_LIVES => self.others += 1,
             Err(at) => {
-                // The receiver was there when a later process began, and may have come after the first one did.
+                // The receiver existed when a later process began, and may have started after the first one did.
                 let first = if base == Base::LowestSeen && self.lives.is_empty() { sent_before } else { 0 };
                 self.lives.insert(at, Life { life, first, last });
                 if self.lives.len() > MAX_LIVES {
@@ -116,7 +116,7 @@ impl Stated {
         }
     }
 
-    /// Messages that are stated; none when no message carried a claim.
+    /// Stated number of messages; none if no message contained a count.
     fn count(&self) -> Option<u64> {
         let add = |sum: u64, life: &Life| sum.saturating_add(life.last - life.first);
         (!self.lives.is_empty()).then(|| self.lives.iter().fold(self.others, add))
@@ -126,17 +126,17 @@ impl Stated {
 #[derive(Debug)]
 struct SenderTracker {
     from: Base,
-    /// It is known from which index on the sender is counted.
+    /// True if the first counted index of the sender is known.
     begun: bool,
     stated: Stated,
-    /// A leap beyond all that a ring can hold, which a second message must confirm.
+    /// A jump beyond the largest ring, which a second message must confirm.
     leap: Option<u64>,
     base: u64,
-    /// One above the highest index that came.
+    /// One above the highest index that arrived.
     next: u64,
     /// Bit `index % capacity` for each index in `next - capacity..next`.
     ring: Vec<u64>,
-    /// A missing index at or above `base` has left the ring.
+    /// True if a missing index at or above `base` has left the ring.
     forgot_missing: bool,
     unique: u64,
     duplicates: u64,
@@ -187,16 +187,16 @@ impl SenderTracker {
         }
     }
 
-    /// Lowest index that the ring still knows.
+    /// Lowest index that the ring still contains.
     fn floor(&self) -> u64 {
         self.next.saturating_sub(self.capacity())
     }
 
-    /// Whether moving `next` to `next` would forget an index that is missing.
+    /// True if moving to `next` would forget an index that is missing.
     fn would_forget(&self, next: u64) -> bool {
         let from = self.floor().max(self.base);
         let to = next.saturating_sub(self.capacity());
-        // Indices between the old and the new `next` are missing too, all but the one that now comes.
+        // Indices between the old and the new `next` are missing too, except the arriving one.
         to > self.next || (from..to.min(self.next)).any(|index| !self.came(index))
     }
 
@@ -204,7 +204,7 @@ impl SenderTracker {
         let old_floor = self.floor();
         let came: Vec<u64> = (old_floor..self.next).filter(|index| self.came(*index)).collect();
         self.ring = vec![0; self.ring.len() * 2];
-        // What the smaller ring had let go without forgetting anything missing had all come.
+        // Indices that the smaller ring dropped had all arrived, because it forgot no missing one.
         let let_go = self.floor().max(self.base)..old_floor;
         for index in let_go.chain(came) {
             self.set(index, true);
@@ -229,8 +229,8 @@ impl SenderTracker {
         self.next = next;
     }
 
-    /// Whether an index is so far ahead that it may be made up. Where the receiver does not know when the sender began, a
-    /// second message beside it makes it credible: a single one must not push all honest messages out of the ring.
+    /// True if an index is so far ahead that it may be false. If the receiver does not know the sender's beginning, a
+    /// second message near it makes it credible: a single message must not push all honest messages out of the ring.
     fn is_doubtful(&mut self, index: u64) -> bool {
         if self.from == Base::Zero || index < self.next.saturating_add(WINDOW_LIMIT) {
             self.leap = None;
@@ -244,7 +244,7 @@ impl SenderTracker {
     fn record(&mut self, index: u64, claim: Option<Claim>) -> DeliveryKind {
         let arrival = self.place_of(index);
         if matches!(arrival, DeliveryKind::InOrder | DeliveryKind::Ahead | DeliveryKind::Reordered) {
-            // A count above the index is no count.
+            // A count above the index is false.
             self.stated.record(self.from, claim.filter(|claim| claim.sent_before <= index));
         }
         arrival
@@ -300,7 +300,7 @@ impl SenderTracker {
     }
 }
 
-/// The delivery counts of all senders, as one receiver sees them.
+/// Delivery counts of all senders, as one receiver sees them.
 #[derive(Debug)]
 pub struct DeliveryTracker {
     base: Base,
@@ -308,24 +308,24 @@ pub struct DeliveryTracker {
 }
 
 impl DeliveryTracker {
-    /// An empty tracker. The caller admits only senders of the network, which bounds the memory: at most
-    /// [`WINDOW_LIMIT`] bits a sender.
+    /// An empty tracker. The caller admits only senders of the network, which bounds the memory to [`WINDOW_LIMIT`]
+    /// bits a sender.
     pub fn new(base: Base) -> Self {
         Self { base, senders: BTreeMap::new() }
     }
 
-    /// Counts the arrival of message `index` of `sender`, with the sender's own count where it states one.
+    /// Counts the arrival of message `index` of `sender`, with the sender's own count if the message states one.
     pub fn record(&mut self, sender: u64, index: u64, claim: Option<Claim>) -> DeliveryKind {
         let base = self.base;
         self.senders.entry(sender).or_insert_with(|| SenderTracker::new(base)).record(index, claim)
     }
 
-    /// Messages of all senders that are late or lost, as of now.
+    /// Messages of all senders that are late or lost now.
     pub fn pending(&self) -> u64 {
         self.senders().fold(0, |sum, (_, counts)| sum.saturating_add(counts.pending))
     }
 
-    /// The senders that were heard, by id, with their counts.
+    /// Senders of which a message arrived, by id, with their counts.
     pub fn senders(&self) -> impl Iterator<Item = (u64, SenderCounts)> + '_ {
         self.senders.iter().map(|(sender, tracker)| (*sender, tracker.counts()))
     }
@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_first_message_is_a_gap_only_to_who_was_there() {
+    fn a_lost_first_message_is_a_gap_only_for_a_receiver_that_existed_then() {
         assert_eq!(counts_after(Base::Zero, &[2, 3]).pending, 2);
         assert_eq!(counts_after(Base::LowestSeen, &[2, 3]).pending, 0);
         assert_eq!(counts_after(Base::LowestSeen, &[2, 3, 0]).pending, 1);
@@ -400,7 +400,7 @@ mod tests {
 
     #[test]
     fn an_index_that_was_never_sent_is_not_pending() {
-        // The sender skipped index 1, sent index 2 in vain, and was restarted between 3 and 50.
+        // The sender skipped index 1, failed to send index 2, and was restarted between 3 and 50.
         let steps = [(0, 1, 0), (3, 1, 2), (50, 2, 0), (51, 2, 1)];
         let counts = claims(Base::Zero, &steps);
         assert_eq!((counts.unique, counts.pending), (4, 1));
@@ -426,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn a_single_made_up_index_leaves_honest_messages_what_they_are() {
+    fn a_single_false_index_does_not_affect_honest_messages() {
         for made_up in [WINDOW_LIMIT + 20, 1 << 40, u64::MAX - 1, u64::MAX] {
             let mut tracker = DeliveryTracker::new(Base::LowestSeen);
             tracker.record(0, 10, None);
@@ -464,7 +464,7 @@ mod tests {
     }
 
     proptest! {
-        /// Against a plain set of everything that ever came.
+        /// Compares with a plain set of all arrivals.
         #[test]
         fn counts_are_those_of_a_set(
             steps in proptest::collection::vec((0..3_u8, 0..700_u64), 1..600),
@@ -483,7 +483,7 @@ mod tests {
                 let first = model.is_empty();
                 let arrival = tracker.record(9, index, None);
                 if arrival == DeliveryKind::Undecided {
-                    // Only what lies below the lowest seen and below the ring may be undecided here.
+                    // Here, only an index below the lowest one seen and below the ring may be undecided.
                     prop_assert!(!zero);
                     continue;
                 }

@@ -1,4 +1,4 @@
-//! The kinds of metric the table may use, and how each is made and registered.
+//! Kinds of metrics in the table, and their creation and registration.
 
 use prometheus::{
     Counter, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
@@ -11,19 +11,19 @@ use crate::scenario::DEFAULT_CLASS;
 const BUCKETS: [f64; 18] =
     [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 
-/// What Prometheus calls the type of a metric.
+/// Type of a metric in Prometheus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Only grows.
+    /// A number that only grows.
     Counter,
-    /// Goes up and down.
+    /// A number that rises and falls.
     Gauge,
     /// Counts by size.
     Histogram,
 }
 
 impl Kind {
-    /// As the text format writes it.
+    /// Name in the text format.
     pub fn name(self) -> &'static str {
         match self {
             Self::Counter => "counter",
@@ -38,11 +38,11 @@ impl Kind {
 pub struct Definition {
     /// Name of the metric.
     pub name: &'static str,
-    /// Its type.
+    /// Type of the metric.
     pub kind: Kind,
-    /// The label and its values, if it has one. The values of `class` are the names of the traffic classes of a run.
+    /// Label and its values, if it has one. The values of `class` are the names of the traffic classes of a run.
     pub label: Option<(&'static str, &'static [&'static str])>,
-    /// What it means, with the unit.
+    /// Meaning, with the unit.
     pub help: &'static str,
 }
 
@@ -85,12 +85,12 @@ impl Registered for Histogram {
     }
 }
 
-/// A counter with one label whose values are known; all its series are there from the start.
+/// A counter with one label whose values are known; all its series exist from the start.
 #[derive(Clone, Debug)]
 pub struct Labelled(IntCounterVec);
 
 impl Labelled {
-    /// The counter of one value of the label.
+    /// Counter of one value of the label.
     pub fn of(&self, value: &str) -> IntCounter {
         self.0.with_label_values(&[value])
     }
@@ -120,7 +120,7 @@ pub struct ByClass<M> {
 }
 
 impl<M> ByClass<M> {
-    /// The series of a class, by its number; that of class 0 for a number that no class has.
+    /// Series of a class, by its number; series of class 0 for an unknown number.
     pub fn of(&self, class: u16) -> &M {
         usize::from(class).checked_sub(1).and_then(|place| self.others.get(place)).unwrap_or(&self.first)
     }

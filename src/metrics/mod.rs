@@ -1,4 +1,4 @@
-//! What a node exports: one declarative table, the Prometheus text made from it, and samples of the process and system.
+//! Metrics of a node: one declarative table, the Prometheus text made from it, and samples of the process and system.
 
 mod kinds;
 mod system;
@@ -11,10 +11,10 @@ pub use table::{DROP_REASONS, MALFORMED_REASONS, Metrics, NETWORK_EVENTS, defini
 use prometheus::{Encoder, TextEncoder};
 use thiserror::Error;
 
-/// The content type that Prometheus 3 insists on for the text format.
+/// Content type that Prometheus 3 requires for the text format.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// The metrics could not be rendered or registered.
+/// Reason why the metrics could not be rendered or registered.
 #[derive(Debug, Error)]
 pub enum MetricsError {
     /// The table is not consistent, or a value could not be written.
@@ -25,10 +25,10 @@ pub enum MetricsError {
     Client(#[from] std::fmt::Error),
 }
 
-/// The text of all metrics in Prometheus' format, `libp2p`'s own behind the node's.
+/// Text of all metrics in Prometheus' format, with `libp2p`'s own after the node's.
 ///
 /// # Errors
-/// When a value can't be encoded.
+/// Fails if a value can't be encoded.
 pub fn render(
     registry: &prometheus::Registry,
     libp2p: Option<&prometheus_client::registry::Registry>,
@@ -39,7 +39,8 @@ pub fn render(
     if let Some(libp2p) = libp2p {
         let mut own = String::new();
         prometheus_client::encoding::text::encode(&mut own, libp2p)?;
-        // The classic text format knows no end marker: Prometheus would take it for a comment, others for an error.
+        // The classic text format has no end marker: Prometheus would take it for a comment, other programs for an
+        // error.
         text.push_str(own.trim_end().trim_end_matches("# EOF"));
     }
     Ok(text)

@@ -1,4 +1,4 @@
-//! What the process and its network namespace use, read from the kernel.
+//! Resource usage of the process and its network namespace, read from the kernel.
 #![allow(clippy::disallowed_methods, reason = "the use of the machine is measured, by its own clock")]
 
 use std::{
@@ -15,7 +15,7 @@ use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
 use super::Metrics;
 
-/// What the process has used since its start.
+/// Resource usage of the process since its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Usage {
     /// Processor time in user and kernel mode, in seconds.
@@ -24,7 +24,7 @@ pub struct Usage {
     pub peak_memory_bytes: u64,
 }
 
-/// The usage of this process up to now.
+/// Resource usage of this process up to now.
 pub fn usage() -> Usage {
     let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) else { return Usage::default() };
     let seconds = |time: nix::sys::time::TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
@@ -34,7 +34,7 @@ pub fn usage() -> Usage {
     }
 }
 
-/// From the process's status: ru_maxrss would count what the parent had when it started this process.
+/// From the status of the process, because ru_maxrss would include the parent's memory at the start of this process.
 fn peak_memory_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let kibibytes = status
@@ -44,26 +44,26 @@ fn peak_memory_bytes() -> u64 {
     kibibytes.unwrap_or_default() * 1024
 }
 
-/// The shortest interval that a share of processor time is made of: the kernel adds that time up in ticks of up to 10 ms.
+/// Minimum interval for a share of processor time: the kernel adds that time up in ticks of up to 10 ms.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Refreshes the `system_*` metrics; call it at a steady pace.
 pub struct SystemSampler {
     metrics: Metrics,
-    /// None where the kernel does not show it; its metrics then stay 0.
+    /// None if the kernel does not show it; its metrics then stay 0.
     system: Option<System>,
     pid: Pid,
     processors: f64,
-    /// Beginning of the interval that the share of processor time is made of, and the processor time until then.
+    /// Begin of the interval for the share of processor time, and the processor time until then.
     interval: (Instant, f64),
-    /// Bytes received and sent of each interface, as last seen.
+    /// Bytes received and sent by each interface in the last sample.
     interfaces: BTreeMap<String, (Grown, Grown)>,
     segments_sent: Grown,
     segments_retransmitted: Grown,
 }
 
 impl SystemSampler {
-    /// A sampler that writes into `metrics`.
+    /// Makes a sampler that writes into `metrics`.
     pub fn new(metrics: Metrics) -> Self {
         Self {
             metrics,
@@ -106,7 +106,7 @@ impl SystemSampler {
     }
 
     fn sample_interfaces(&mut self) {
-        // Of this network namespace; what /sys shows is that of whoever mounted it.
+        // Counts of this network namespace; /sys shows the namespace of the process that mounted it.
         let Ok(text) = std::fs::read_to_string("/proc/net/dev") else { return };
         self.count_interfaces(&text);
     }
@@ -123,7 +123,7 @@ impl SystemSampler {
     }
 
     fn sample_tcp(&mut self) {
-        // Per network namespace: on a host shared with others these are everybody's segments.
+        // Counts of the network namespace: on a host shared with other programs they include everybody's segments.
         if let Some((sent, again)) = std::fs::read_to_string("/proc/net/snmp").ok().as_deref().and_then(tcp_segments) {
             self.count_segments(sent.saturating_add(again), again);
         }
@@ -131,7 +131,7 @@ impl SystemSampler {
 
     fn count_segments(&mut self, sent: u64, again: u64) {
         let metrics = &self.metrics;
-        // The first sample holds all since the machine started, which is no rate.
+        // The first sample counts from the start of the machine, which gives no rate.
         let first = self.segments_sent.is_new();
         let (sent, again) = (self.segments_sent.by(sent), self.segments_retransmitted.by(again));
         metrics.system_tcp_segments_sent_total.inc_by(sent);
@@ -143,17 +143,17 @@ impl SystemSampler {
     }
 }
 
-/// Percent of one processor; never more than there are.
+/// Percent of one processor, limited to the number of processors.
 fn percent_of_processor(cpu_seconds: f64, elapsed: Duration, processors: f64) -> f64 {
     (100.0 * cpu_seconds / elapsed.as_secs_f64()).clamp(0.0, 100.0 * processors)
 }
 
-/// Processors that are there: a quota is a mean, and may be exceeded for a moment.
+/// Number of processors: a quota is a mean, and may be exceeded for a moment.
 fn processors() -> f64 {
     sysconf(SysconfVar::_NPROCESSORS_ONLN).ok().flatten().map_or(1.0, |online| online.max(1) as f64)
 }
 
-/// A total that the kernel counts, as it was last seen.
+/// Last value of a total that the kernel counts.
 #[derive(Clone, Copy, Debug, Default)]
 struct Grown(Option<u64>);
 
@@ -162,14 +162,14 @@ impl Grown {
         self.0.is_none()
     }
 
-    /// By how much it grew to `total`: one that is less than before began again at 0.
+    /// Growth to `total`: a total below the last one restarted at 0.
     fn by(&mut self, total: u64) -> u64 {
         let before = self.0.replace(total).unwrap_or_default();
         total.checked_sub(before).unwrap_or(total)
     }
 }
 
-/// (interface, bytes received, bytes sent) of each line of `/proc/net/dev`.
+/// (interface, bytes received, bytes sent) from each line of `/proc/net/dev`.
 fn interface_bytes(dev: &str) -> impl Iterator<Item = (&str, u64, u64)> {
     dev.lines().filter_map(|line| {
         let (name, numbers) = line.split_once(':')?;
@@ -178,7 +178,7 @@ fn interface_bytes(dev: &str) -> impl Iterator<Item = (&str, u64, u64)> {
     })
 }
 
-/// (segments sent without retransmitted ones, segments retransmitted) out of the text of `/proc/net/snmp`.
+/// (segments sent without retransmitted ones, segments retransmitted) from the text of `/proc/net/snmp`.
 fn tcp_segments(snmp: &str) -> Option<(u64, u64)> {
     let mut lines = snmp.lines().filter_map(|line| line.strip_prefix("Tcp: "));
     let (names, values) = (lines.next()?, lines.next()?);
@@ -226,7 +226,7 @@ mod tests {
     #[test]
     fn the_share_of_the_processors_is_never_more_than_there_are_from_the_first_sample_on() {
         let metrics = Metrics::register(&Registry::new()).unwrap();
-        // All that this process has used until now came before the sampler.
+        // The processor time that this process has used so far comes before the sampler.
         while usage().cpu_seconds < 0.1 {
             std::hint::spin_loop();
         }

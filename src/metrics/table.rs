@@ -1,4 +1,4 @@
-//! The table of metrics. Registration, help texts and the reference page all come from it.
+//! Table of metrics. Registration, help texts and the reference page all come from it.
 
 use std::fmt::Write as _;
 
@@ -6,7 +6,7 @@ use prometheus::{Counter, Gauge, Histogram, IntCounter, IntGauge, Registry};
 
 use super::kinds::{ByClass, Definition, Labelled, Registered};
 
-/// Why a broadcast, or one copy of it, was not sent.
+/// Reasons why a broadcast, or one copy of it, was not sent.
 pub const DROP_REASONS: &[&str] = &[
     "duplicate",
     "signing_error",
@@ -20,7 +20,7 @@ pub const DROP_REASONS: &[&str] = &[
     "unknown_class",
 ];
 
-/// What the network can report.
+/// Events that the network can report.
 pub const NETWORK_EVENTS: &[&str] = &[
     "connections_established",
     "connections_closed",
@@ -50,7 +50,7 @@ pub const NETWORK_EVENTS: &[&str] = &[
     "session_failed",
 ];
 
-/// Why an arrival was not counted as a message of the run.
+/// Reasons why an arrival was not counted as a message of the run.
 pub const MALFORMED_REASONS: &[&str] = &[
     "not_a_message",
     "unknown_sender",
@@ -64,14 +64,14 @@ pub const MALFORMED_REASONS: &[&str] = &[
 
 macro_rules! metrics {
     ($($(#[doc = $help:literal])+ $name:ident: $type:ty $([$label:literal: $values:expr])?;)*) => {
-        /// The node's metrics, one field for each row of the table.
+        /// Metrics of a node, one field for each row of the table.
         #[derive(Clone, Debug)]
         pub struct Metrics {$(
             $(#[doc = $help])+
             pub $name: $type,
         )*}
 
-        /// The rows of the table, in its order.
+        /// Rows of the table, in its order.
         pub fn definitions() -> Vec<Definition> {
             vec![$(Definition {
                 name: stringify!($name),
@@ -82,18 +82,19 @@ macro_rules! metrics {
         }
 
         impl Metrics {
-            /// Makes all of them for a network with a single traffic class, and registers them.
+            /// Creates all metrics for a network with a single traffic class, and registers them.
             ///
             /// # Errors
-            /// When two rows have the same name.
+            /// Fails if two rows have the same name.
             pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
                 Self::register_classes(registry, &[])
             }
 
-            /// Makes all of them, with a series for each of these traffic classes, by class number, and registers them.
+            /// Creates all metrics, with a series for each of these traffic classes, by class number, and registers
+            /// them.
             ///
             /// # Errors
-            /// When two rows or two classes have the same name.
+            /// Fails if two rows or two classes have the same name.
             pub fn register_classes(registry: &Registry, classes: &[String]) -> Result<Self, prometheus::Error> {
                 let definitions = definitions();
                 let mut rows = definitions.iter();
@@ -111,50 +112,50 @@ metrics! {
     broadcast_message_bytes: ByClass<IntGauge>;
     /// Bytes of all messages that the node handed to the network.
     broadcast_message_bytes_sum: ByClass<IntCounter>;
-    /// Bytes per second that the schedule asks this node to send while it has the turn.
+    /// Bytes per second that the schedule offers at this node while it has the turn.
     broadcast_message_throughput: ByClass<Gauge>;
-    /// Bytes per second that the schedule asks this node to send now, its share of all turns; 0 before the start and after
+    /// Bytes per second that the schedule offers at this node now, its share of all turns; 0 before the start and after
     /// the end.
     broadcast_message_offered_throughput: ByClass<Gauge>;
-    /// Seconds that handing a message over took: gossipsub's publish, or an SQMR session from opening to its end.
+    /// Seconds for handing a message to the network: gossipsub's publish, or an SQMR session from opening to its end.
     broadcast_message_send_delay_seconds: Histogram;
-    /// Seconds from the time the schedule intended for a message to the moment it was handed over.
+    /// Seconds from the intended send time of a message to its handover to the network.
     broadcast_message_send_lag_seconds: ByClass<Histogram>;
-    /// Messages handed over after the next one was due already.
+    /// Messages handed over after the next one was due.
     broadcast_message_late_count: ByClass<IntCounter>;
-    /// Messages of the schedule that could not be sent at all before its end.
+    /// Messages of the schedule that could not be sent before its end.
     broadcast_message_missed_count: ByClass<IntCounter>;
-    /// Different messages that came.
+    /// Different messages that arrived.
     receive_message_count: ByClass<IntCounter>;
-    /// Size of the message that came last, in bytes, header included.
+    /// Size of the last message that arrived, in bytes, header included.
     receive_message_bytes: ByClass<IntGauge>;
-    /// Bytes of all different messages that came.
+    /// Bytes of all different messages that arrived.
     receive_message_bytes_sum: ByClass<IntCounter>;
-    /// Seconds from the time the sender's schedule intended to the arrival, by the clocks of both hosts.
+    /// Seconds from the intended send time of a message to its arrival, by the clocks of both hosts.
     receive_message_delay_seconds: ByClass<Histogram>;
-    /// Messages whose delay came out negative and was counted as 0: the hosts' clocks differ.
+    /// Messages with a negative delay, which is counted as 0: the hosts' clocks differ.
     receive_message_negative_delay_count: ByClass<IntCounter>;
-    /// Messages that are expected, because a later one of the same sender came, and have not come.
+    /// Messages that are missing although a later one of the same sender arrived.
     receive_message_pending_count: ByClass<IntGauge>;
-    /// Arrivals of a message that had come before.
+    /// Arrivals of a message that had arrived before.
     receive_message_duplicate_count: ByClass<IntCounter>;
-    /// Different messages that came after a later one of the same sender.
+    /// Different messages that arrived after a later one of the same sender.
     receive_message_reordered_count: ByClass<IntCounter>;
-    /// Times that an arrival skipped over messages of its sender that had not come.
+    /// Arrivals that skipped over messages of their sender that had not arrived.
     receive_message_gap_count: ByClass<IntCounter>;
-    /// Arrivals too late to be told from duplicates.
+    /// Arrivals too late to be distinguished from duplicates.
     receive_message_undecided_count: ByClass<IntCounter>;
     /// Arrivals that were not counted as messages of this run, by reason.
     receive_message_malformed_count: Labelled ["reason": MALFORMED_REASONS];
-    /// Peers that are connected.
+    /// Connected peers.
     network_connected_peers: IntGauge;
     /// Peers outside the network's list that tried to connect and were refused.
     network_blacklisted_peers: IntGauge;
-    /// 1 when all expected peers are connected and ready to receive, else 0.
+    /// 1 if all expected peers are connected and ready to receive, otherwise 0.
     network_ready: IntGauge;
-    /// SQMR sessions that peers have opened here and that are not ended.
+    /// SQMR sessions that peers have opened here and that have not ended.
     network_active_inbound_sessions: IntGauge;
-    /// SQMR sessions that this node has opened and that are not ended.
+    /// SQMR sessions that this node has opened and that have not ended.
     network_active_outbound_sessions: IntGauge;
     /// Broadcasts, or copies of one for a single peer, that were not sent, by reason.
     network_dropped_broadcast_messages: Labelled ["drop_reason": DROP_REASONS];
@@ -164,9 +165,11 @@ metrics! {
     network_socket_bytes_sent_total: IntCounter;
     /// Bytes read from the TCP sockets of the network, encryption and framing included; 0 over QUIC.
     network_socket_bytes_received_total: IntCounter;
+    /// Copies of gossipsub messages of other nodes that arrived, duplicates included.
+    gossipsub_message_copies_received_total: IntCounter;
     /// Round trip time to a peer by libp2p's ping, in seconds.
     ping_latency_seconds: Histogram;
-    /// Trial of explore mode that is under way, from 0; -1 outside of explore mode.
+    /// Present trial of explore mode, from 0; -1 outside of explore mode.
     explore_trial: IntGauge;
     /// Processor time of the process over the last sampling interval, in percent of one core.
     system_process_cpu_usage_percent: Gauge;
@@ -176,13 +179,13 @@ metrics! {
     system_process_memory_usage_bytes: IntGauge;
     /// Highest resident memory of the process so far, in bytes.
     system_process_peak_memory_bytes: IntGauge;
-    /// Bytes sent by the interfaces of the process's network namespace; loopback and the others apart.
+    /// Bytes sent by the interfaces of the process's network namespace, separately for loopback and the others.
     system_network_bytes_sent_total: Labelled ["interface": &["loopback", "other"]];
-    /// Bytes received by the interfaces of the process's network namespace; loopback and the others apart.
+    /// Bytes received by the interfaces of the process's network namespace, separately for loopback and the others.
     system_network_bytes_received_total: Labelled ["interface": &["loopback", "other"]];
     /// TCP segments that the network namespace sent, retransmitted ones included.
     system_tcp_segments_sent_total: IntCounter;
-    /// TCP segments that the network namespace sent again.
+    /// TCP segments that the network namespace retransmitted.
     system_tcp_segments_retransmitted_total: IntCounter;
     /// Retransmitted TCP segments of the last sampling interval, in percent of those sent: a proxy for packet loss.
     system_tcp_retransmit_rate_percent: Gauge;
@@ -192,7 +195,7 @@ metrics! {
     tokio_alive_tasks: IntGauge;
     /// Tasks waiting in the runtime's global queue; only with --tokio-metrics.
     tokio_global_queue_depth: IntGauge;
-    /// Seconds that the runtime's workers were busy, all together; only with --tokio-metrics.
+    /// Seconds that the runtime's workers were busy, in total; only with --tokio-metrics.
     tokio_workers_busy_seconds_total: Counter;
 }
 

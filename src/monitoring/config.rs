@@ -1,4 +1,4 @@
-//! Prometheus and Grafana for a run: found and checked before anything starts, and told what to watch.
+//! Prometheus and Grafana for a run: found and checked before anything starts, and their configuration.
 
 use std::{
     ffi::OsString,
@@ -19,17 +19,17 @@ use crate::{
     secret::{make_private, secret, write_private},
 };
 
-/// Seconds between scrapes of a run on this machine.
+/// Scrape interval of a run on this machine, in seconds.
 pub(crate) const SCRAPE_SECONDS: u64 = 1;
 
-/// Most that Prometheus keeps on disk.
+/// Maximum size of Prometheus' data on disk.
 const DISK_LIMIT: &str = "8GB";
 
-/// Watching a run with Prometheus and Grafana.
+/// Monitoring of a run with Prometheus and Grafana.
 #[derive(Clone, Debug, Args, Serialize)]
 #[command(next_help_heading = "Watching")]
 pub(crate) struct ObserveArgs {
-    /// Start Prometheus and Grafana with the run, those of the two that are on the PATH
+    /// Start Prometheus and Grafana with the run, if they are on the PATH
     #[arg(long)]
     pub(crate) observe: bool,
     /// Port of Prometheus, on 127.0.0.1
@@ -40,14 +40,14 @@ pub(crate) struct ObserveArgs {
     pub(crate) grafana_port: u16,
 }
 
-/// What will watch a run: programs that are there, at ports that are free.
+/// Monitoring of a run: existing programs, at free ports.
 #[derive(Debug)]
 pub(crate) struct Monitoring {
     pub(crate) prometheus: Option<PathBuf>,
     pub(crate) grafana: Option<Grafana>,
-    /// Of Prometheus and of Grafana.
+    /// Ports of Prometheus and Grafana.
     pub(crate) ports: (u16, u16),
-    /// A line for each program that is not there.
+    /// A line for each missing program.
     pub(crate) missing: Vec<String>,
 }
 
@@ -56,11 +56,11 @@ pub(crate) struct Monitoring {
 pub(crate) struct Grafana {
     program: PathBuf,
     subcommand: Option<&'static str>,
-    /// The folder with its `conf/defaults.ini` and `public`.
+    /// Folder with Grafana's `conf/defaults.ini` and `public`.
     home: PathBuf,
 }
 
-/// Where to look, for the manifest.
+/// Addresses for the user, in the manifest.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Addresses {
     pub(crate) prometheus: Option<String>,
@@ -68,7 +68,7 @@ pub(crate) struct Addresses {
 }
 
 impl Monitoring {
-    /// Finds the programs and checks the ports, if the run is to be watched.
+    /// Finds the programs and checks the ports, if the run is monitored.
     pub(crate) fn new(args: &ObserveArgs, nodes: &[NodeConfig]) -> Result<Option<Self>, UsageError> {
         if !args.observe {
             return Ok(None);
@@ -100,7 +100,7 @@ impl Monitoring {
         Ok(Some(Self { prometheus, grafana, ports, missing }))
     }
 
-    /// Where to look.
+    /// Addresses for the user.
     pub(crate) fn addresses(&self) -> Addresses {
         let address = |port: u16| format!("http://127.0.0.1:{port}");
         Addresses {
@@ -109,7 +109,7 @@ impl Monitoring {
         }
     }
 
-    /// Writes what the two are told into the run's folder.
+    /// Writes the configuration of both programs into the run folder.
     pub(crate) fn write(&self, folder: &RunFolder, hosts: Vec<Host>) -> io::Result<()> {
         let root = folder.observe();
         let write = |path: &str, text: String| {
@@ -117,7 +117,7 @@ impl Monitoring {
             fs::create_dir_all(path.parent().unwrap_or(&root))?;
             write_private(&path, text.as_bytes())
         };
-        // Grafana's database has keys and passwords.
+        // Grafana's database contains keys and passwords.
         make_private(&root)?;
         let run = folder.root().file_name().unwrap_or_default().to_string_lossy();
         let targets = Targets::Hosts(hosts);
@@ -131,7 +131,7 @@ impl Monitoring {
         write("provisioning/datasources/apollo.yml", dashboards::json(&source))?;
         let provider = dashboards::provider(&root.join("dashboards").to_string_lossy());
         write("provisioning/dashboards/apollo.yml", dashboards::json(&provider))?;
-        // Grafana complains when these are not there.
+        // Grafana complains if these folders are missing.
         for empty in ["provisioning/plugins", "provisioning/alerting", "grafana/plugins"] {
             fs::create_dir_all(root.join(empty))?;
         }
@@ -159,7 +159,7 @@ impl Monitoring {
         let mut command = Command::new(&grafana.program);
         command.args(grafana.subcommand);
         command.arg("--homepath").arg(&grafana.home).arg("--config").arg(root.join("grafana.ini"));
-        // Its settings are those of the run, whatever this shell has for other Grafanas.
+        // Only the settings of the run apply, not the variables that this shell has for other instances of Grafana.
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("GF_")) {
             command.env_remove(name);
         }
@@ -168,7 +168,7 @@ impl Monitoring {
         command.env("GF_PATHS_PLUGINS", root.join("grafana/plugins"));
         command.env("GF_PATHS_PROVISIONING", root.join("provisioning"));
         command.env("GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH", root.join("dashboards/overview.json"));
-        // Nobody logs in; and there are no secrets, but version 13 does not start without a key for them.
+        // Nobody logs in, so no secret exists, but version 13 does not start without a key for secrets.
         command.env("GF_SECURITY_ADMIN_PASSWORD", secret()?);
         command.env("GF_SECURITY_SECRET_KEY", secret()?);
         command.current_dir(root);
@@ -178,7 +178,7 @@ impl Monitoring {
 
 /// Grafana's server and the folder of its own files.
 fn find_grafana() -> Result<Grafana, String> {
-    // The second one is gone in version 13.
+    // Version 13 has no `grafana-server`.
     let Some(found) = on_path("grafana").or_else(|| on_path("grafana-server")) else {
         return Err(
             "grafana is not on the PATH (neither 'grafana' nor 'grafana-server'; https://grafana.com/grafana/download \
@@ -188,7 +188,7 @@ fn find_grafana() -> Result<Grafana, String> {
     };
     let real = fs::canonicalize(&found).unwrap_or_else(|_| found.clone());
     let prefix = real.parent().and_then(Path::parent).unwrap_or(Path::new("/"));
-    // As its container has it; an unpacked archive; a package of a system, or of Nix.
+    // Places in the container, in an unpacked archive, and in a package of a system or of Nix.
     let homes =
         [std::env::var_os("GF_PATHS_HOME").map(PathBuf::from), Some(prefix.into()), Some(prefix.join("share/grafana"))];
     let home = homes.into_iter().flatten().find(|home| home.join("conf/defaults.ini").is_file()).ok_or_else(|| {
@@ -197,7 +197,7 @@ fn find_grafana() -> Result<Grafana, String> {
             found.display()
         )
     })?;
-    // Packages have a script on the PATH that adds settings of its own to those given.
+    // Packages have a script on the PATH that adds settings of its own to the given ones.
     let own = home.join("bin/grafana");
     let program = if own.is_file() { own } else { found };
     let subcommand = program.ends_with("grafana").then_some("server");

@@ -1,4 +1,4 @@
-//! The programs that watch a run: started before its nodes, ended after them, or left up.
+//! Monitoring programs: started before the nodes, ended after them, or left up.
 
 use std::{
     fs::File,
@@ -26,16 +26,17 @@ use crate::{
     terminal::tell,
 };
 
-/// Longest wait for each to answer. Grafana makes its database first, which takes processors that the run needs later.
+/// Maximum time to wait for an answer of each program. Grafana makes its database first, which takes processors that
+/// the run needs later.
 const PROMETHEUS_PATIENCE: Duration = Duration::from_secs(30);
 const GRAFANA_PATIENCE: Duration = Duration::from_secs(60);
-/// Longest wait for the scrape that has the end of the run.
+/// Maximum time to wait for the scrape that contains the end of the run.
 const LAST_SCRAPE: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(100);
-/// Time to end cleanly after SIGTERM.
+/// Maximum time to end cleanly after SIGTERM.
 const STOP_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// A program that watches.
+/// A monitoring program.
 struct Watcher {
     name: &'static str,
     child: Child,
@@ -54,7 +55,7 @@ impl Watcher {
         Ok(Self { name, child, log: log.into() })
     }
 
-    /// How it ended, if it has.
+    /// End of the program, if it has ended.
     fn ended(&mut self) -> Option<String> {
         let status = self.child.try_wait().ok().flatten()?;
         Some(format!("{} ended ({status}){}", self.name, log_tail(&self.log)))
@@ -69,17 +70,17 @@ impl Watcher {
     }
 }
 
-/// The programs that watch a run. Dropping it kills them.
+/// Monitoring programs of a run. Dropping this kills them.
 #[derive(Default)]
 pub(crate) struct Observers {
     prometheus: Option<Watcher>,
     grafana: Option<Watcher>,
-    /// Port of Prometheus, and where both are to be found, once they are started.
+    /// Port of Prometheus, and the addresses of both programs, once they are started.
     port: u16,
     addresses: Addresses,
 }
 
-/// What Prometheus says of its targets.
+/// Prometheus' answer about its targets.
 #[derive(Deserialize)]
 struct Answer {
     data: Data,
@@ -94,7 +95,7 @@ struct Data {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Target {
-    /// RFC 3339; the year 1 before the first one.
+    /// RFC 3339; the year 1 before the first scrape.
     last_scrape: String,
 }
 
@@ -105,10 +106,10 @@ impl Target {
 }
 
 impl Observers {
-    /// Starts the programs of `monitoring`, told to watch `hosts`, and waits until they answer; `line` shows a line.
+    /// Starts the programs of `monitoring`, configured for `hosts`, and waits until they answer; `line` shows a line.
     ///
     /// # Errors
-    /// When Prometheus does not start: what it would have seen is lost. Grafana can be started later.
+    /// Fails if Prometheus does not start, because its data would be lost. Grafana can be started later.
     pub(crate) async fn start(
         &mut self,
         monitoring: &Monitoring,
@@ -117,7 +118,7 @@ impl Observers {
         line: &dyn Fn(&str),
     ) -> Result<(), String> {
         for missing in &monitoring.missing {
-            line(&format!("{missing}; the run goes on without it"));
+            line(&format!("{missing}; the run continues without it"));
         }
         let (root, count) = (folder.observe(), hosts.len());
         monitoring.write(folder, hosts).map_err(|error| format!("{}: {error}", root.display()))?;
@@ -130,7 +131,7 @@ impl Observers {
             let started = monitoring.grafana_command(grafana, &root).map_err(|error| error.to_string());
             match started.and_then(|command| Watcher::start("grafana", command, &folder.log("grafana"))) {
                 Ok(watcher) => self.grafana = Some(watcher),
-                Err(error) => line(&format!("warning: {error}; the run goes on")),
+                Err(error) => line(&format!("warning: {error}; the run continues")),
             }
         }
         if let (Some(watcher), Some(address)) = (&mut self.prometheus, &self.addresses.prometheus) {
@@ -140,14 +141,14 @@ impl Observers {
         if let (Some(watcher), Some(address)) = (&mut self.grafana, &self.addresses.grafana) {
             match grafana_answers(watcher, monitoring.ports.1).await {
                 Ok(()) => line(&format!("Grafana: {address}")),
-                Err(error) => line(&format!("warning: {error}; the run goes on")),
+                Err(error) => line(&format!("warning: {error}; the run continues")),
             }
         }
         Ok(())
     }
 
-    /// Waits until Prometheus has seen every node once more, so that it has the end of the run. Says what went wrong with
-    /// the watching.
+    /// Waits until Prometheus has scraped every node once more, so that it has the end of the run. Returns the problems
+    /// of the monitoring.
     pub(crate) async fn last_scrape(&mut self) -> Vec<String> {
         let watchers = [&mut self.prometheus, &mut self.grafana];
         let mut warnings: Vec<String> = watchers.into_iter().flatten().filter_map(Watcher::ended).collect();
@@ -160,7 +161,7 @@ impl Observers {
         warnings
     }
 
-    /// Leaves them up until Ctrl-C if they are to `stay_open`, then stops them.
+    /// Leaves them up until Ctrl-C if `stay_open`, then stops them.
     pub(crate) async fn end(&mut self, stay_open: bool) {
         if stay_open && (self.prometheus.is_some() || self.grafana.is_some()) {
             self.stay_open().await;
@@ -180,7 +181,7 @@ impl Observers {
         .into_iter()
         .flatten()
         .collect();
-        tell(&format!("The nodes are stopped. What they did can be seen until Ctrl-C: {}", at.join(", ")));
+        tell(&format!("The nodes are stopped. Prometheus and Grafana stay up until Ctrl-C: {}", at.join(", ")));
         let all_ended = async {
             let mut left = [&mut self.prometheus, &mut self.grafana];
             while left.iter_mut().any(|watcher| watcher.as_mut().is_some_and(|watcher| watcher.ended().is_none())) {
@@ -194,7 +195,8 @@ impl Observers {
     }
 }
 
-/// Waits until Prometheus is ready and has begun to scrape all nodes: a new one takes up to five seconds for that.
+/// Waits until Prometheus is ready and has begun to scrape all nodes; a new Prometheus takes up to five seconds for
+/// that.
 async fn prometheus_answers(watcher: &mut Watcher, port: u16, nodes: usize) -> Result<(), String> {
     let http: Client = http::client(None)?;
     let since = Instant::now();
@@ -221,7 +223,7 @@ async fn targets(http: &Client, port: u16) -> Result<Vec<Target>, String> {
     Ok(get_json::<Answer>(http, &url).await.map(|answer| answer.data.active_targets)?)
 }
 
-/// Grafana listens when it has set up all else.
+/// Grafana listens after everything else is set up.
 async fn grafana_answers(watcher: &mut Watcher, port: u16) -> Result<(), String> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let since = Instant::now();
@@ -246,7 +248,7 @@ async fn scraped_since(time: Timestamp, port: u16) -> Result<(), String> {
     loop {
         let answer = targets(&http, port).await;
         if answer.as_ref().is_ok_and(|targets| targets.iter().all(|target| target.scraped_since(time))) {
-            // What it has scraped it stores at once; the rules are evaluated on their own, as often.
+            // Scraped values are stored at once; rules are evaluated separately, at the same interval.
             sleep(Duration::from_secs(SCRAPE_SECONDS)).await;
             return Ok(());
         }

@@ -1,4 +1,4 @@
-//! Addresses of peers, as they are given by `--bootstrap`.
+//! Addresses of peers in the format of `--bootstrap`.
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
@@ -6,36 +6,36 @@ use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// Where a peer is, and who it is.
+/// Address and identity of a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerAddress {
-    /// The peer's identity.
+    /// Identity of the peer.
     pub peer: PeerId,
-    /// Where to dial it, without the identity.
+    /// Address to dial, without the identity.
     pub address: Multiaddr,
 }
 
-/// Why a text is not the address of a peer.
+/// Reason why a text is not the address of a peer.
 #[derive(Debug, Error)]
 pub enum PeerAddressError {
-    /// Not a multiaddress at all.
+    /// The text is no multiaddress.
     #[error("'{0}' is not a multiaddress ({1}); write it like /ip4/127.0.0.1/tcp/10000/p2p/12D3Koo...")]
     Syntax(String, String),
     /// The end names no peer.
     #[error("'{0}' names no peer; end it with /p2p/ and the peer's id")]
     NoPeer(String),
-    /// Neither TCP nor QUIC.
+    /// The transport is neither TCP nor QUIC.
     #[error("'{0}' is neither TCP nor QUIC; write /tcp/PORT or /udp/PORT/quic-v1 before /p2p/")]
     Transport(String),
 }
 
 impl PeerAddress {
-    /// Whether it is an address of QUIC; of TCP otherwise.
+    /// True if it is an address of QUIC; otherwise of TCP.
     pub fn is_quic(&self) -> bool {
         self.address.iter().any(|part| part == Protocol::QuicV1)
     }
 
-    /// The host's address; none for a name.
+    /// Address of the host; none for a name.
     pub fn ip(&self) -> Option<IpAddr> {
         self.address.iter().find_map(|part| match part {
             Protocol::Ip4(address) => Some(address.into()),
@@ -44,7 +44,7 @@ impl PeerAddress {
         })
     }
 
-    /// The host's name, where it has one to be looked up in DNS.
+    /// Name of the host, if it has one that DNS resolves.
     pub fn name(&self) -> Option<String> {
         self.address.iter().find_map(|part| match part {
             Protocol::Dns(name) | Protocol::Dns4(name) | Protocol::Dns6(name) => Some(name.into_owned()),
@@ -52,7 +52,7 @@ impl PeerAddress {
         })
     }
 
-    /// Whether the host is a name, to be looked up in DNS.
+    /// True if the host is a name that DNS resolves.
     pub fn is_name(&self) -> bool {
         use Protocol::{Dns, Dns4, Dns6, Dnsaddr};
         self.address.iter().any(|part| matches!(part, Dns(_) | Dns4(_) | Dns6(_) | Dnsaddr(_)))
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_dialled_is_refused_with_the_way_out() {
+    fn an_address_that_can_not_be_dialled_is_refused_with_the_fix() {
         for (text, advice) in [
             ("127.0.0.1:10000".to_owned(), "write it like"),
             (String::new(), "names no peer"),

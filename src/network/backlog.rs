@@ -7,24 +7,24 @@ use std::sync::{
 
 use bytes::Bytes;
 
-/// The copies of messages that were taken and have not left, or failed, yet.
+/// Copies of messages that were accepted and have neither left nor failed yet.
 #[derive(Clone, Debug, Default)]
 pub struct Backlog(Arc<AtomicU64>);
 
 impl Backlog {
-    /// Copies that wait now.
+    /// Number of copies that wait now.
     pub fn count(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// A copy that counts for as long as it lives.
+    /// A copy that counts as long as it lives.
     pub(super) fn hold(&self, bytes: Bytes) -> Held {
         self.0.fetch_add(1, Ordering::Relaxed);
         Held { bytes, backlog: self.clone() }
     }
 }
 
-/// A copy on its way to one peer. It leaves the backlog when it is dropped, however its queue or session ends.
+/// A copy on its way to one peer. It leaves the backlog when it is dropped, after any end of its queue or session.
 #[derive(Debug)]
 pub(super) struct Held {
     pub(super) bytes: Bytes,
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_copy_counts_until_it_is_gone() {
+    fn a_copy_counts_until_it_is_dropped() {
         let backlog = Backlog::default();
         let held = [backlog.hold(Bytes::new()), backlog.hold(Bytes::new())];
         assert_eq!(backlog.count(), 2);

@@ -1,4 +1,4 @@
-//! The behaviours of a node, as libp2p drives them.
+//! Behaviours of a node, as libp2p drives them.
 
 use libp2p::{
     allow_block_list::{self, AllowedPeers},
@@ -8,7 +8,7 @@ use libp2p::{
 
 use super::streams;
 
-/// One behaviour for each concern; those of the protocols are there only when a channel needs them.
+/// One behaviour for each concern; those of the protocols exist only if a channel needs them.
 #[derive(NetworkBehaviour)]
 pub(super) struct Behaviours {
     pub(super) limits: connection_limits::Behaviour,

@@ -1,9 +1,9 @@
-//! Memory that messages may take while they come in, for each peer and in all.
+//! Memory for inbound messages, for each peer and in total.
 //!
-//! A session reserves room for a whole message before it reads, and waits where there is none: the peer then waits for its
-//! window, as behind a slow link. A session that has its room never needs more of the same kind, so that sessions which all
-//! wait for one another cannot come about. A message that is larger than this network's own gets its room from a second
-//! store, one at a time for each peer.
+//! A session reserves room for a whole message before it reads, and waits if no room is free: the peer then waits for
+//! its window, as behind a slow link. A session that has its room never needs more of the same kind, so a deadlock of
+//! sessions that all wait for one another is impossible. A message that is larger than this network's own gets its room
+//! from a second store, one at a time for each peer.
 
 use std::{
     collections::HashMap,
@@ -19,7 +19,7 @@ use crate::message::MAX_MESSAGE_SIZE;
 /// Unit of the budget, in bytes: a semaphore of all bytes would count further than permits go on small machines.
 const UNIT: usize = 1024;
 
-/// Bytes of messages above this network's size that come in at once, in all: one of the largest.
+/// Maximum number of bytes of concurrent inbound messages above this network's size, in total: one of the largest.
 const OVERSIZED: usize = MAX_MESSAGE_SIZE;
 
 #[derive(Clone)]
@@ -33,16 +33,16 @@ struct Shared {
     per_peer: usize,
     all: Arc<Semaphore>,
     oversized: Arc<Semaphore>,
-    /// Only peers of the network connect, so it is bounded by their number.
+    /// Only peers of the network connect, so their number bounds it.
     peers: Mutex<HashMap<PeerId, PeerBudget>>,
     message_size: usize,
 }
 
-/// The budget of one network.
+/// Budget of one network.
 #[derive(Clone)]
 pub(super) struct Budget(Arc<Shared>);
 
-/// Room for a message; it is given back when this is dropped.
+/// Room for a message, which is returned when this is dropped.
 pub(super) struct Room {
     _permits: [Option<OwnedSemaphorePermit>; 2],
 }
@@ -53,8 +53,8 @@ impl Budget {
         Self::of(config.queue_bytes, limits.message_size(), limits.least_messages())
     }
 
-    /// For messages of `message_size` bytes, of which each peer may have `queue_bytes` under way, and `least` in any case, as
-    /// in the queues to peers.
+    /// Makes the budget for messages of `message_size` bytes, of which each peer may have `queue_bytes` under way, and
+    /// `least` in any case, as in the queues to peers.
     fn of(queue_bytes: usize, message_size: usize, least: usize) -> Self {
         let message_size = message_size.max(UNIT);
         let per_peer = units(queue_bytes).max(least * units(message_size)).min(Semaphore::MAX_PERMITS / 16);
@@ -85,7 +85,8 @@ impl Budget {
     pub(super) async fn reserve(&self, peer: PeerId, bytes: usize) -> Room {
         let units = u32::try_from(units(bytes.min(self.0.message_size))).unwrap_or(u32::MAX);
         let own = self.peer(peer).ordinary;
-        // The peer's own share first: what waits for it takes nothing from the others. No semaphore is ever closed.
+        // The peer's own share first, because a session that waits for it takes nothing from the others. No semaphore
+        // is ever closed.
         let own = own.acquire_many_owned(units).await.ok();
         Room { _permits: [own, self.0.all.clone().acquire_many_owned(units).await.ok()] }
     }

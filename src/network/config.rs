@@ -1,94 +1,44 @@
-//! The description that a network is made from.
+//! Description from which a network is made.
 
-use std::{collections::BTreeSet, net::IpAddr, sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use super::{Backlog, BufferLimits, PeerAddress, Roster};
+use super::{Backlog, BufferLimits, Channel, PeerAddress, Roster};
 use crate::scenario::{GossipSettings, Protocol};
 
 /// Topic of the traffic class named `default`, before it is hashed. Apollo's own node uses the same.
-pub const DEFAULT_TOPIC: &str = "stress_test_topic";
-
-/// Everything a network is made from.
 #[derive(Clone, Debug)]
 pub struct NetworkConfig {
     /// This node's id.
     pub id: u64,
-    /// The golden identities of the network's nodes.
+    /// Fixed identities of the network's nodes.
     pub roster: Arc<Roster>,
     /// Address to listen on.
     pub listen_address: IpAddr,
     /// Port to listen on, TCP or UDP.
     pub port: u16,
-    /// This node's neighbours in the topology, which have this node in their lists too: the node connects to them, waits for
-    /// them, and takes connections of no others. This node itself is left out. Empty: every node of the roster may come.
+    /// Neighbours of this node in the topology, which have this node in their lists too: the node connects to them,
+    /// waits for them, and accepts connections of no others. This node itself is left out. If empty, every node of the
+    /// roster may connect.
     pub bootstrap: Vec<PeerAddress>,
-    /// QUIC in place of TCP.
+    /// Use QUIC instead of TCP.
     pub quic: bool,
     /// The traffic classes, by class number: one network carries all of them.
     pub channels: Vec<Channel>,
-    /// Time that this node takes before it passes a message of gossipsub on, up to 30 s; its own arrival does not wait. 0:
-    /// gossipsub passes messages on by itself.
+    /// Time that this node waits before it forwards a message of gossipsub, up to 30 s; its own arrival does not wait.
+    /// With 0, gossipsub forwards messages by itself.
     pub validation_delay: Duration,
     /// Settings of gossipsub.
     pub gossip: GossipSettings,
-    /// Maximum bytes that wait for one peer; see [`BufferLimits`].
+    /// Maximum number of bytes that wait for one peer; see [`BufferLimits`].
     pub queue_bytes: usize,
-    /// Maximum messages that wait for one peer.
+    /// Maximum number of messages that wait for one peer.
     pub queue_messages: usize,
     /// Copies that wait in this network's queues and sessions.
     pub backlog: Backlog,
 }
 
-/// The way of one traffic class through the network.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Channel {
-    /// Protocol that carries the class. All classes of one protocol share its sessions or its mesh.
-    pub protocol: Protocol,
-    /// Topic of gossipsub, before it is hashed; the session protocols have none.
-    pub topic: String,
-    /// Each message goes to one connected peer, in turn over their sorted ids, not to all; session protocols only.
-    pub unicast: bool,
-    /// Nodes that broadcast messages of this class.
-    pub broadcasters: Broadcasters,
-    /// Largest message of this class while the network lasts, in bytes.
-    pub message_size: usize,
-    /// Messages of this class in a typical mix of all classes, 1 or more: queues that count messages are as long as the mix
-    /// allows.
-    pub weight: u32,
-}
-
-impl Channel {
-    /// The channel of the class named `default` for messages of `message_size` bytes; its names on the wire are those of
-    /// Apollo's node.
-    pub fn of_default_class(protocol: Protocol, broadcasters: Broadcasters, message_size: usize) -> Self {
-        Self { protocol, topic: DEFAULT_TOPIC.into(), unicast: false, broadcasters, message_size, weight: 1 }
-    }
-}
-
-/// The nodes that broadcast.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Broadcasters {
-    /// Every node, at once or in turn.
-    All,
-    /// One node.
-    One(u64),
-    /// Several nodes, by id.
-    Several(BTreeSet<u64>),
-}
-
-impl Broadcasters {
-    /// True when node `id` is one of them.
-    pub fn contains(&self, id: u64) -> bool {
-        match self {
-            Self::All => true,
-            Self::One(one) => *one == id,
-            Self::Several(ids) => ids.contains(&id),
-        }
-    }
-}
-
 impl NetworkConfig {
-    /// The channels that `protocol` carries, with their class numbers.
+    /// Channels that `protocol` carries, with their class numbers.
     pub(super) fn channels_of(&self, protocol: Protocol) -> impl Iterator<Item = (u16, &Channel)> {
         (0..).zip(&self.channels).filter(move |(_, channel)| channel.protocol == protocol)
     }
@@ -98,7 +48,7 @@ impl NetworkConfig {
         self.channels_of(protocol).filter(|(_, channel)| channel.unicast).map(|(class, _)| class).collect()
     }
 
-    /// True when node `id` broadcasts over `protocol`.
+    /// True if node `id` broadcasts over `protocol`.
     pub(super) fn broadcasts_over(&self, protocol: Protocol, id: u64) -> bool {
         self.channels_of(protocol).any(|(_, channel)| channel.broadcasters.contains(id))
     }

@@ -1,4 +1,4 @@
-//! Who dials whom, and when again.
+//! Dialling of the peers: its direction, and its repetition.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -7,22 +7,22 @@ use libp2p::{Multiaddr, PeerId};
 use super::{PeerAddress, Roster, UnreachedPeer};
 use crate::clock::Instant;
 
-/// Wait after the first failed dial; doubled up to [`LONGEST_WAIT`].
+/// Pause after the first failed dial; doubled up to [`LONGEST_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_millis(100);
-/// Names of pods appear late, and are to be found within two seconds.
+/// Maximum pause. Names of pods appear late, and must be found within two seconds.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
-/// A peer is missed for so long before that is worth a warning: nodes that start together miss each other for a moment.
+/// Time for which a peer is missing before a warning: nodes that start together miss each other for a moment.
 const WARN_AFTER: Duration = Duration::from_secs(2);
-/// Warnings about one peer, whose cause may change for ever, and about all peers in a second.
+/// Maximum number of warnings about one peer, whose cause may change for ever, and about all peers in a second.
 const WARNINGS_PER_PEER: u32 = 8;
 const WARNINGS_PER_SECOND: u32 = 20;
 
-/// Peers that are reported as not reached: enough to see what is wrong.
+/// Maximum number of unreached peers that are reported: enough to see the cause.
 const MOST_REPORTED: usize = 16;
 
-/// How long the peer with the greater id leaves the first dial to the other. Were both to dial at once, each could keep
-/// a different one of the two connections and close the other's.
+/// Time for which the peer with the greater id leaves the first dial to the other one. If both dialled at once, each
+/// could keep a different one of the two connections and close the other's.
 const LEAVE_TO_OTHER: Duration = Duration::from_secs(3);
 
 struct Peer {
@@ -31,7 +31,7 @@ struct Peer {
     next: Instant,
     wait: Duration,
     leave: Duration,
-    /// Where it was dialled in vain, and why.
+    /// Address and cause of the last failed dial.
     failed: Option<Failed>,
     warnings: u32,
 }
@@ -43,23 +43,23 @@ struct Failed {
     warned: bool,
 }
 
-/// A failed dial, as the dialer takes it.
+/// Effect of a failed dial on the reports.
 pub(super) struct DialOutcome {
-    /// What is reported of unreached peers has changed.
+    /// True if the report of unreached peers has changed.
     pub(super) changed: bool,
-    /// It is worth a warning.
+    /// True if it is worth a warning.
     pub(super) warn: bool,
 }
 
-/// The expected peers, and which of them are due to be dialled.
+/// Expected peers, and the times of their next dials.
 pub(super) struct Dialer {
     peers: HashMap<PeerId, Peer>,
-    /// The second in which the last warnings were given, and how many.
+    /// Second of the last warnings, and their number.
     warned: (Instant, u32),
 }
 
 impl Dialer {
-    /// Expects every peer of `bootstrap` but `own`.
+    /// Expects every peer of `bootstrap` except `own`.
     pub(super) fn new(own: PeerId, bootstrap: &[PeerAddress]) -> Self {
         let now = Instant::now();
         let mut peers = HashMap::new();
@@ -92,7 +92,7 @@ impl Dialer {
         self.peers.values().filter(|peer| peer.connected).count()
     }
 
-    /// Takes note that a peer has connected; says whether it was among those that are not reached.
+    /// Records that a peer has connected; returns true if it was reported as unreached.
     pub(super) fn connected(&mut self, peer: &PeerId) -> bool {
         let Some(peer) = self.peers.get_mut(peer) else { return false };
         peer.connected = true;
@@ -100,7 +100,7 @@ impl Dialer {
         peer.failed.take().is_some()
     }
 
-    /// Takes note that a peer was dialled in vain.
+    /// Records that a dial of a peer failed.
     pub(super) fn failed(&mut self, peer: &PeerId, address: String, cause: String, now: Instant) -> DialOutcome {
         let nothing = DialOutcome { changed: false, warn: false };
         let Some(peer) = self.peers.get_mut(peer).filter(|peer| !peer.connected) else { return nothing };
@@ -122,7 +122,7 @@ impl Dialer {
         DialOutcome { changed: !same, warn }
     }
 
-    /// Peers that were dialled in vain, by id; a bounded part of them.
+    /// Peers whose dials failed, by id; a bounded part of them.
     pub(super) fn unreached(&self, roster: &Roster) -> Vec<UnreachedPeer> {
         let failed = self.peers.iter().filter_map(|(id, peer)| Some((id, peer.failed.as_ref()?)));
         let mut all: Vec<UnreachedPeer> = failed
@@ -138,7 +138,7 @@ impl Dialer {
         all
     }
 
-    /// Takes note that a peer is gone.
+    /// Records that a peer has disconnected.
     pub(super) fn disconnected(&mut self, peer: &PeerId) {
         if let Some(peer) = self.peers.get_mut(peer) {
             peer.connected = false;
@@ -146,7 +146,7 @@ impl Dialer {
         }
     }
 
-    /// The peers to dial now, with their addresses; each is due again after a wait that grows.
+    /// Peers to dial now, with their addresses; each is due again after a growing pause.
     pub(super) fn due(&mut self, now: Instant) -> Vec<(PeerId, Vec<Multiaddr>)> {
         let mut due = vec![];
         for (id, peer) in &mut self.peers {

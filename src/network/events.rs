@@ -1,4 +1,4 @@
-//! Network events into metrics.
+//! Network events as metrics.
 
 use libp2p::{
     gossipsub::PublishError,
@@ -8,7 +8,8 @@ use tracing::{debug, info, warn};
 
 use crate::metrics::Metrics;
 
-/// The `event_type` of a swarm event; none for what the behaviours report, which is counted where it is handled.
+/// Value of `event_type` for a swarm event; none for the reports of behaviours, which are counted where they are
+/// handled.
 pub(super) fn event_type<E>(event: &SwarmEvent<E>) -> Option<&'static str> {
     Some(match event {
         SwarmEvent::ConnectionEstablished { .. } => "connections_established",
@@ -54,7 +55,7 @@ pub(super) fn record<E: std::fmt::Debug>(event: &SwarmEvent<E>, metrics: &Metric
     }
 }
 
-/// The `reason` of a message that gossipsub did not publish.
+/// Value of `reason` for a message that gossipsub did not publish.
 pub(super) fn drop_reason(error: &PublishError) -> &'static str {
     match error {
         PublishError::Duplicate => "duplicate",

@@ -1,13 +1,14 @@
-//! The nodes' identities: a node's key follows from its id, so every address can be written down before it runs.
+//! Identities of the nodes: a node's key follows from its id, so every address is known before the node runs.
 
 use std::collections::HashMap;
 
 use libp2p::{PeerId, identity::Keypair};
 
-/// The most nodes of one network. Every node derives the identity of every other at its start, some 20 us each.
+/// Maximum number of nodes of one network. Every node derives the identity of every other at its start, some 20 us
+/// each.
 pub const MAX_NODES: u64 = 10_000;
 
-/// The ed25519 key of node `id`: the secret is the id as 8 little-endian bytes, then zeros. Not a secret at all.
+/// Key of node `id` (ed25519): the secret is the id as 8 little-endian bytes, then zeros. It is not confidential.
 pub fn keypair(id: u64) -> Keypair {
     let mut secret = [0; 32];
     secret[..8].copy_from_slice(&id.to_le_bytes());
@@ -20,7 +21,7 @@ pub fn peer_id(id: u64) -> PeerId {
     keypair(id).public().to_peer_id()
 }
 
-/// The peer ids of all nodes of a network, both ways.
+/// Peer ids of all nodes of a network, in both directions.
 #[derive(Debug)]
 pub struct Roster {
     peers: Vec<PeerId>,
@@ -63,7 +64,7 @@ mod tests {
         if std::env::var_os("UPDATE_DOCS").is_some() {
             std::fs::write(path, &table).unwrap();
         }
-        assert!(std::fs::read_to_string(path).unwrap() == table, "{path}: UPDATE_DOCS=1 cargo test writes it anew");
+        assert!(std::fs::read_to_string(path).unwrap() == table, "{path}: UPDATE_DOCS=1 cargo test writes it again");
     }
 
     #[test]

@@ -4,14 +4,15 @@ use super::Channel;
 use crate::message::{MAX_EXPLORE_MESSAGE_SIZE, MAX_MESSAGE_SIZE};
 use crate::scenario::Protocol;
 
-/// Messages that every queue has room for, up to the sizes of explore mode.
+/// Minimum number of messages in every queue, up to the sizes of explore mode.
 const LEAST_MESSAGES: usize = 4;
 
-/// Peers whose whole share of inbound memory fits at once: 512 MiB with the default of `--queue-bytes`. Any peer alone gets
-/// the same as a sender keeps for it, so that only a node that hears many large messages at once makes its peers wait.
+/// Number of peers whose whole share of inbound memory fits at once: 512 MiB with the default of `--queue-bytes`. A
+/// single peer gets the same as a sender stores for it, so that only a node that receives many large messages at once
+/// makes its peers wait.
 pub(super) const PEERS_AT_ONCE: usize = 8;
 
-/// Sessions of SQMR to one peer that may be open at a time. yamux ends the connection above 512 streams, both sides'
+/// Maximum number of concurrent sessions of SQMR to one peer. yamux ends the connection above 512 streams of both sides
 /// together.
 pub(super) const MAX_SESSIONS_PER_PEER: usize = 128;
 
@@ -20,46 +21,46 @@ const STREAM_WINDOW: usize = 256 << 10;
 
 /// Bounds of the buffers of one node.
 ///
-/// A queue to a peer is bounded by bytes. One message always fits, even when it is larger than the limit: a queue then holds
-/// a single message, and the next one is dropped while that one waits. Messages of up to 4 MiB always find room for four.
+/// A queue to a peer is bounded by bytes. One message always fits, even if it is larger than the limit: a queue then
+/// holds a single message, and the next one is dropped while that one waits. Four messages of up to 4 MiB always fit.
 #[derive(Clone, Copy, Debug)]
 pub struct BufferLimits<'a> {
     /// The traffic classes.
     pub channels: &'a [Channel],
-    /// Maximum bytes that wait for one peer (`--queue-bytes`).
+    /// Maximum number of bytes that wait for one peer (`--queue-bytes`).
     pub queue_bytes: usize,
-    /// Maximum messages that wait for one peer (`--buffer-size`); four at least.
+    /// Maximum number of messages that wait for one peer (`--buffer-size`); at least four.
     pub queue_messages: usize,
 }
 
 impl BufferLimits<'_> {
-    /// Largest message of all classes, in bytes.
+    /// Maximum message size of all classes, in bytes.
     pub fn message_size(&self) -> usize {
         self.channels.iter().map(|channel| channel.message_size).max().unwrap_or(0)
     }
 
-    /// Messages that fit a queue whatever their size.
+    /// Minimum number of messages that fit into a queue, for any size.
     pub(super) fn least_messages(&self) -> usize {
         (LEAST_MESSAGES * MAX_EXPLORE_MESSAGE_SIZE / self.message_size().max(1)).clamp(1, LEAST_MESSAGES)
     }
 
-    /// Maximum bytes in a queue to one peer.
+    /// Maximum number of bytes in a queue to one peer.
     pub fn peer_bytes(&self) -> usize {
         self.queue_bytes.max(self.least_messages().saturating_mul(self.message_size()))
     }
 
-    /// Maximum messages in a queue to one peer.
+    /// Maximum number of messages in a queue to one peer.
     pub(super) fn peer_messages(&self) -> usize {
         self.queue_messages.max(LEAST_MESSAGES)
     }
 
-    /// Length of a queue that counts messages of all classes: as many as fit [`Self::queue_bytes`] in their mix.
+    /// Length of a queue that counts messages of all classes: the number that fits [`Self::queue_bytes`] in their mix.
     pub fn queue_length(&self) -> usize {
         self.length(|_| true)
     }
 
-    /// Length of gossipsub's queue to one peer, which counts messages. In the mix that the weights of the classes state, these
-    /// are [`Self::queue_bytes`]; a queue that held nothing but the largest class would be larger.
+    /// Length of gossipsub's queue to one peer, which counts messages. In the mix that the weights of the classes
+    /// state, these are [`Self::queue_bytes`]; a queue of messages of the largest class alone would be larger.
     pub(super) fn gossip_queue_length(&self) -> usize {
         self.length(|channel| channel.protocol == Protocol::Gossipsub)
     }
@@ -71,23 +72,23 @@ impl BufferLimits<'_> {
             bytes += weight * channel.message_size as u128;
             messages += weight;
         }
-        // A bound in messages alone is none in memory: 5,000 messages of 4 MiB are 20 GiB for each peer.
+        // A bound in messages alone does not bound memory: 5,000 messages of 4 MiB are 20 GiB for each peer.
         let mean = usize::try_from(bytes.div_ceil(messages.max(1))).unwrap_or(usize::MAX);
         (self.queue_bytes / mean.max(1)).clamp(self.least_messages(), self.peer_messages())
     }
 
-    /// Memory that the buffers of a node with `peers` connections may need when all of them are full, in bytes: queues to the
-    /// peers, messages under way in both directions, and unread windows. Copies of a message that wait in several queues of
-    /// SQMR or reversed SQMR share their memory, so it needs that much only when every peer falls behind by itself. Left out is
-    /// gossipsub's cache, which grows with the traffic: five of its heartbeats of all messages, and more of them with a
-    /// validation delay.
+    /// Maximum memory of the buffers of a node with `peers` connections if all of them are full, in bytes: queues to
+    /// the peers, messages under way in both directions, and unread windows. Copies of a message that wait in several
+    /// queues of SQMR or reversed SQMR share their memory, so this maximum is reached only if every peer falls behind
+    /// by itself. Not included is gossipsub's cache, which grows with the traffic: five of its heartbeats of all
+    /// messages, and more of them with a validation delay.
     pub fn buffer_bytes(&self, peers: usize) -> u64 {
         let carries = |protocol| self.channels.iter().any(|channel| channel.protocol == protocol);
         let message = self.message_size();
         let queue = self.peer_bytes().min(self.peer_messages().saturating_mul(message));
         let mut per_peer = 0_usize;
         if carries(Protocol::Gossipsub) {
-            // A message is there twice while it is written, and once while it is read.
+            // A message is in memory twice while it is written, and once while it is read.
             per_peer = per_peer.saturating_add(queue).saturating_add(3 * message + STREAM_WINDOW);
         }
         if carries(Protocol::Sqmr) {

@@ -1,6 +1,6 @@
-//! The libp2p side of a node: identity, transport, the protocols that broadcast, and the loop that drives them.
+//! libp2p side of a node: identity, transport, the protocols that broadcast, and the loop that drives them.
 //!
-//! A [`Network`] broadcasts what comes out of its outgoing channel and hands every arrival to its [`Traffic`]. It knows
+//! A [`Network`] broadcasts the messages of its outgoing channel and hands every arrival to its [`Traffic`]. It knows
 //! nothing of schedules or of counting.
 
 mod address;
@@ -8,6 +8,7 @@ mod backlog;
 mod behaviours;
 mod broadcast;
 mod budget;
+mod channel;
 mod config;
 mod dialing;
 mod events;
@@ -25,7 +26,8 @@ mod unreached;
 
 pub use address::{PeerAddress, PeerAddressError};
 pub use backlog::Backlog;
-pub use config::{Broadcasters, Channel, DEFAULT_TOPIC, NetworkConfig};
+pub use channel::{Broadcasters, Channel, DEFAULT_TOPIC};
+pub use config::NetworkConfig;
 pub use identity::{MAX_NODES, Roster, keypair, peer_id};
 pub use limits::BufferLimits;
 pub use readiness::{Readiness, ReadinessReport};
@@ -35,22 +37,22 @@ pub use unreached::UnreachedPeer;
 use libp2p::PeerId;
 use thiserror::Error;
 
-/// A message on its way out.
+/// An outgoing message.
 #[derive(Debug)]
 pub struct Outgoing {
-    /// When the schedule meant it to leave, in nanoseconds since the Unix epoch.
+    /// Intended send time by the schedule, in nanoseconds since the Unix epoch.
     pub intended_unix_nanos: u64,
-    /// When the next message is due; later than that, this one is late.
+    /// Time at which the next message is due; after it, this message is late.
     pub next_unix_nanos: u64,
-    /// When it was handed to the network, in nanoseconds since the Unix epoch; 0 before.
+    /// Time at which it was handed to the network, in nanoseconds since the Unix epoch; 0 before.
     pub handed_over_unix_nanos: u64,
-    /// The trial of explore mode it belongs to.
+    /// Trial of explore mode that it belongs to.
     pub trial: u32,
     /// Number of its traffic class: the place of the class's [`Channel`].
     pub class: u16,
-    /// Its number among the messages of this node and class, from 0.
+    /// Number among the messages of this node and class, from 0.
     pub index: u64,
-    /// The whole message; empty once it was handed over.
+    /// The whole message; empty after it was handed over.
     pub bytes: Vec<u8>,
 }
 
@@ -60,43 +62,44 @@ impl Outgoing {
         self.handed_over_unix_nanos.saturating_sub(self.intended_unix_nanos)
     }
 
-    /// Whether the next message was due when this one was handed over.
+    /// True if the next message was due when this one was handed over.
     pub fn is_late(&self) -> bool {
         self.handed_over_unix_nanos >= self.next_unix_nanos
     }
 }
 
-/// What the queues to the peers made of a broadcast.
+/// Result of handing a broadcast to the queues of the peers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Handover {
     /// Copies that a queue took; gossipsub's copies count as one.
     pub queued: u64,
-    /// Copies that a full queue, or none, dropped.
+    /// Copies that a full or missing queue dropped.
     pub dropped: u64,
 }
 
-/// What the node does at both ends of the network. Called on the network's tasks: it must be quick.
+/// Callbacks of the node at both ends of the network. They are called on the network's tasks, so they must be quick.
 pub trait Traffic: Send + Sync + 'static {
-    /// Just before a message is handed over: stamps it. `false` when it is too late to send it.
+    /// Called just before a message is handed over, to stamp it. `false` if it is too late to send it.
     fn about_to_send(&self, message: &mut Outgoing) -> bool;
 
-    /// A message of `size` bytes was handed over: counts it as sent, or as dropped when no queue took it.
+    /// Called after a message of `size` bytes was handed over, to count it as sent, or as dropped if no queue took it.
     fn handed_over(&self, message: &Outgoing, size: u64, handover: Handover);
 
-    /// A message came. `source` is the peer that made it, by its signature or its session; none when unsigned. `class` is
-    /// that of its topic; none for the session protocols, and for a topic of several classes: the payload has it there.
+    /// Called for each arriving message. `source` is the peer that made it, by its signature or its session; none if
+    /// unsigned. `class` is that of its topic; none for the session protocols, and for a topic of several classes,
+    /// whose payload names the class.
     fn received(&self, source: Option<PeerId>, class: Option<u16>, bytes: &[u8]);
 }
 
-/// The network could not be started.
+/// Reason why the network could not be started.
 #[derive(Debug, Error)]
 pub enum NetworkError {
     /// The port can't be listened on.
     #[error("can't listen on {address}: {reason}; give another --p2p-port")]
     Listen {
-        /// The address that was tried.
+        /// Address that was tried.
         address: String,
-        /// What the system says.
+        /// Error of the system.
         reason: String,
     },
     /// The settings of gossipsub contradict each other.

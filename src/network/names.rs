@@ -1,7 +1,7 @@
-//! Names of peers, looked up anew for every dial by the system's resolver.
+//! Names of peers, which the system's resolver looks up again for every dial.
 //!
-//! A resolver of our own would remember for half a minute that a pod's name was not there yet, and read /etc/hosts once. The
-//! C library remembers nothing, and reads its files again when they change.
+//! A resolver of our own would cache for half a minute that a pod's name does not exist yet, and read /etc/hosts once.
+//! The C library caches nothing, and reads its files again when they change.
 
 use std::{
     io,
@@ -27,16 +27,16 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::clock::timeout;
 
-/// Names that are looked up at once, each on a thread of its own: more would only wait for the same server.
+/// Maximum number of concurrent lookups, each on a thread of its own: more would only wait for the same server.
 const LOOKUPS_AT_ONCE: usize = 32;
 
 /// Maximum time of one lookup. A server that is silent for longer is asked again with the next dial.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// Addresses of one name that are tried.
+/// Maximum number of addresses of one name that are tried.
 const MOST_ADDRESSES: usize = 8;
 
-/// Which addresses of a name may be dialled.
+/// Filter of the addresses of a name that may be dialled.
 type Wanted = fn(&IpAddr) -> bool;
 
 type Inner = Boxed<(PeerId, StreamMuxerBox)>;
@@ -57,7 +57,7 @@ impl Resolving {
     }
 }
 
-/// The name that an address begins with, and which addresses of it may be dialled.
+/// Name at the beginning of an address, and the filter of its addresses.
 fn name_of(address: &Multiaddr) -> Option<(String, Wanted)> {
     match address.iter().next()? {
         Protocol::Dns(name) => Some((name.into_owned(), |_| true)),
@@ -67,17 +67,17 @@ fn name_of(address: &Multiaddr) -> Option<(String, Wanted)> {
     }
 }
 
-/// The addresses of a name now.
+/// Present addresses of a name.
 async fn look_up(name: String, lookups: Arc<Semaphore>) -> io::Result<Vec<IpAddr>> {
     let failed = |why: &dyn std::fmt::Display| io::Error::new(io::ErrorKind::NotFound, format!("name unknown: {why}"));
     let (answer, found) = oneshot::channel();
     let asked = async {
         let permit = lookups.acquire_owned().await;
         let name = name.clone();
-        // A thread, not one of the runtime's: the runtime's end would wait for a server that does not answer.
+        // A separate thread, not one of the runtime's: the runtime's end would wait for a server that does not answer.
         thread::Builder::new().name("lookup".into()).spawn(move || {
             let _permit = permit;
-            // Whoever asked may have given up.
+            // The requester may have given up.
             let _ = answer.send((name.as_str(), 0).to_socket_addrs().map(|all| all.map(|one| one.ip()).collect()));
         })?;
         found.await.map_err(io::Error::other)?

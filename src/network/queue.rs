@@ -1,4 +1,4 @@
-//! The queue of copies to one peer, bounded by messages and by bytes.
+//! Queue of copies to one peer, bounded by messages and by bytes.
 
 use std::sync::{
     Arc,
@@ -22,21 +22,21 @@ impl From<BufferLimits<'_>> for Bounds {
     }
 }
 
-/// Reason of a copy that was not taken.
+/// Reason why a copy was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refused {
     Full,
     Closed,
 }
 
-/// The only end that puts copies in.
+/// Sending end of the queue; it has only one.
 pub(super) struct QueueSender {
     copies: mpsc::Sender<(Held, usize)>,
     waiting: Arc<AtomicUsize>,
     bytes: usize,
 }
 
-/// The end that takes them out.
+/// Receiving end of the queue.
 pub(super) struct QueueReceiver {
     copies: mpsc::Receiver<(Held, usize)>,
     waiting: Arc<AtomicUsize>,
@@ -51,9 +51,9 @@ pub(super) fn queue(bounds: Bounds) -> (QueueSender, QueueReceiver) {
 }
 
 impl QueueSender {
-    /// Puts a copy of a message of `size` bytes in, if it fits. An empty queue takes it whatever its size.
+    /// Adds a copy of a message of `size` bytes, if it fits. An empty queue takes a copy of any size.
     pub(super) fn try_send(&self, copy: Held, size: usize) -> Result<(), Refused> {
-        // Others only take out, so what fits now fits below too.
+        // Other threads only remove copies, so a copy that fits now fits below too.
         let waiting = self.waiting.load(Ordering::Acquire);
         if waiting > 0 && waiting.saturating_add(size) > self.bytes {
             return Err(if self.copies.is_closed() { Refused::Closed } else { Refused::Full });
@@ -70,14 +70,14 @@ impl QueueSender {
 }
 
 impl QueueReceiver {
-    /// Takes the next copy, and waits for it; none when the sender is gone and nothing is left.
+    /// Removes the next copy, and waits for it; none if the sender has ended and nothing is left.
     pub(super) async fn recv(&mut self) -> Option<Held> {
         let (copy, size) = self.copies.recv().await?;
         self.waiting.fetch_sub(size, Ordering::AcqRel);
         Some(copy)
     }
 
-    /// Takes no more, and returns the number of copies that were left.
+    /// Closes the queue, and returns the number of remaining copies.
     pub(super) fn close(mut self) -> u64 {
         self.copies.close();
         let mut left = 0;

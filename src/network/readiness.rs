@@ -1,25 +1,25 @@
-//! What must be there before traffic makes sense.
+//! Conditions for starting the traffic.
 
 use serde::{Deserialize, Serialize};
 
 use super::UnreachedPeer;
 
-/// Progress of a node towards being ready. Ready means that a broadcast of this node reaches all its neighbours; when all
-/// nodes are ready, every broadcast reaches all that it is meant for.
+/// Progress of a node towards readiness. A node is ready if its broadcasts reach all its neighbours; if all nodes are
+/// ready, every broadcast reaches all its receivers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Readiness {
-    /// Peers that must be connected.
+    /// Number of peers that must be connected.
     pub expected_peers: usize,
-    /// Expected peers that are connected.
+    /// Number of expected peers that are connected.
     pub connected_peers: usize,
-    /// Links that must be usable: subscriptions (gossipsub) or open queries (reversed SQMR).
+    /// Number of links that must be usable: subscriptions (gossipsub) or open queries (reversed SQMR).
     pub expected_links: usize,
-    /// Links that are usable.
+    /// Number of usable links.
     pub links: usize,
 }
 
 impl Readiness {
-    /// Whether nothing is missing.
+    /// True if nothing is missing.
     pub fn is_ready(&self) -> bool {
         self.connected_peers >= self.expected_peers && self.links >= self.expected_links
     }
@@ -35,10 +35,10 @@ impl std::fmt::Display for Readiness {
     }
 }
 
-/// Readiness, and why peers are missing: the answer of `/readyz`.
+/// Readiness, and the reasons why peers are missing: the answer of `/readyz`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReadinessReport {
-    /// How far the node is.
+    /// Progress towards readiness.
     #[serde(flatten)]
     pub readiness: Readiness,
     /// Peers that could not be reached, with the last cause; a bounded part of them.
@@ -48,7 +48,7 @@ pub struct ReadinessReport {
 
 impl std::fmt::Display for ReadinessReport {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        /// Peers that fit a line.
+        /// Maximum number of peers in a line.
         const SHOWN: usize = 3;
         write!(formatter, "{}", self.readiness)?;
         for peer in self.unreached.iter().take(SHOWN) {

@@ -1,8 +1,9 @@
-//! Raw streams of one or more protocols: opened on demand, and accepted without ever being dropped for a slow reader.
+//! Raw streams of one or more protocols: opened on demand, and accepted without ever being dropped because of a slow
+//! reader.
 //!
-//! The `libp2p-stream` crate does the same behind a channel with room for one stream, and drops what finds it full: two
-//! streams that a connection finishes negotiating in one poll are enough. Here the handler gives each inbound stream to
-//! a function at once.
+//! The `libp2p-stream` crate does the same behind a channel with room for one stream, and drops streams if the channel
+//! is full: two streams that a connection finishes negotiating in one poll are enough. Here the handler gives each
+//! inbound stream to a function at once.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -29,16 +30,16 @@ use libp2p::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-/// Streams of one connection that may be under negotiation at a time. The remote allows 128 by default.
+/// Maximum number of concurrent negotiations of streams on one connection. The remote allows 128 by default.
 const MAX_OPENING: usize = 64;
 
-/// Requests for a stream that may wait for one connection; who asks waits when it is full.
+/// Maximum number of requests for a stream that may wait for one connection; further requesters wait.
 const OPEN_QUEUE: usize = 16;
 
-/// Takes a new inbound stream. Runs inside the connection's task: it spawns what takes time.
+/// Accepts a new inbound stream. Runs inside the connection's task, so it must spawn everything that takes time.
 pub(super) type Accept = Arc<dyn Fn(PeerId, Stream) + Send + Sync>;
 
-/// A stream that somebody waits for.
+/// A requested stream.
 pub(super) struct Request {
     protocol: StreamProtocol,
     answer: oneshot::Sender<io::Result<Stream>>,
@@ -58,7 +59,7 @@ impl Opener {
     /// Opens a stream.
     ///
     /// # Errors
-    /// When the peer is not connected, does not speak the protocol, or the connection ends.
+    /// Fails if the peer is not connected, does not speak the protocol, or the connection ends.
     pub(super) async fn open(&self, peer: PeerId) -> io::Result<Stream> {
         let requests = {
             let connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
@@ -77,17 +78,17 @@ impl Opener {
 pub(super) struct Behaviour {
     served: Arc<Vec<(StreamProtocol, Accept)>>,
     connections: Connections,
-    /// At most one for each connection that was just established.
+    /// At most one entry for each connection that was just established.
     attach: VecDeque<(PeerId, ConnectionId, mpsc::Receiver<Request>)>,
 }
 
 impl Behaviour {
-    /// Speaks `protocol` too, and gives inbound streams of it to `accept`. To be called before the first connection.
+    /// Adds `protocol`, and gives its inbound streams to `accept`. Must be called before the first connection.
     pub(super) fn serve(&mut self, protocol: StreamProtocol, accept: Accept) {
         Arc::make_mut(&mut self.served).push((protocol, accept));
     }
 
-    /// True when it speaks any protocol.
+    /// True if it speaks any protocol.
     pub(super) fn is_used(&self) -> bool {
         !self.served.is_empty()
     }
@@ -152,7 +153,7 @@ impl NetworkBehaviour for Behaviour {
     fn on_swarm_event(&mut self, event: FromSwarm) {
         let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
-            // Only now is it sure that no other behaviour refuses the connection.
+            // Only now it is certain that no other behaviour refuses the connection.
             FromSwarm::ConnectionEstablished(ConnectionEstablished { peer_id, connection_id, .. }) => {
                 let (sender, receiver) = mpsc::channel(OPEN_QUEUE);
                 connections.insert(peer_id, (connection_id, sender));
@@ -172,7 +173,7 @@ impl NetworkBehaviour for Behaviour {
     }
 
     fn poll(&mut self, _: &mut Context<'_>) -> Poll<ToSwarm<Infallible, THandlerInEvent<Self>>> {
-        // The swarm polls again after every event it gave, so no waker is needed.
+        // The swarm polls again after every event that it got, so no waker is needed.
         match self.attach.pop_front() {
             Some((peer_id, connection, event)) => {
                 Poll::Ready(ToSwarm::NotifyHandler { peer_id, handler: NotifyHandler::One(connection), event })
@@ -238,7 +239,7 @@ impl ConnectionHandler for Handler {
             }
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol: stream, info }) => {
                 self.opening -= 1;
-                // Who asked may have given up.
+                // The requester may have given up.
                 let _ = info.send(Ok(stream));
             }
             ConnectionEvent::DialUpgradeError(DialUpgradeError { info, error }) => {

@@ -1,4 +1,4 @@
-//! The task that owns the swarm.
+//! Task that owns the swarm.
 
 use std::{
     collections::HashSet,
@@ -41,17 +41,18 @@ use crate::{
     open_files::raise_open_files,
 };
 
-/// A benchmark may be silent for long, in a cool-down or between turns: connections must outlive that.
+/// Idle time of a connection: a benchmark may be silent for a long time, in a cool-down or between turns, and
+/// connections must outlive that.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
-/// How often it looks for peers to dial.
+/// Interval of looking for peers to dial.
 const DIAL_TICK: Duration = Duration::from_millis(50);
 
-/// Pace of libp2p's ping.
+/// Interval of libp2p's ping.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Inbound streams of one connection under negotiation; libp2p drops the stream above it. A peer that catches up after
-/// a pause opens many at once.
+/// Maximum number of inbound streams of one connection under negotiation; libp2p drops streams above it. A peer that
+/// catches up after a pause opens many at once.
 const MAX_NEGOTIATING_STREAMS: usize = 512;
 
 /// A running network; [`Network::stop`] ends it and frees its port.
@@ -69,7 +70,7 @@ struct Driver {
     metrics: Metrics,
     traffic: Arc<dyn Traffic>,
     broadcasts: Broadcasts,
-    /// Told by the protocols when a link opens or closes.
+    /// Notified by the protocols when a link opens or closes.
     links_changed: Arc<Notify>,
     dialer: Dialer,
     connected: HashSet<PeerId>,
@@ -80,10 +81,10 @@ struct Driver {
 }
 
 impl Network {
-    /// Listens, and starts to connect. Call it inside the tokio runtime that is to carry the network.
+    /// Listens, and starts to connect. Must be called inside the tokio runtime that is to carry the network.
     ///
     /// # Errors
-    /// When the port is taken, or the settings do not go together.
+    /// Fails if the port is taken, or the settings do not go together.
     pub fn start(
         config: NetworkConfig,
         outgoing: mpsc::Receiver<Outgoing>,
@@ -142,12 +143,12 @@ impl Network {
         Ok(Self { task, stop, readiness: readiness_receiver, unreached: unreached_receiver })
     }
 
-    /// How far it is from being ready, now and whenever that changes.
+    /// Progress towards readiness, now and after every change.
     pub fn readiness(&self) -> watch::Receiver<Readiness> {
         self.readiness.clone()
     }
 
-    /// Peers that could not be reached, and why, now and whenever that changes.
+    /// Peers that could not be reached, with the causes, now and after every change.
     pub fn unreached(&self) -> watch::Receiver<Vec<UnreachedPeer>> {
         self.unreached.clone()
     }
@@ -155,13 +156,14 @@ impl Network {
     /// Closes all connections and the port.
     pub async fn stop(self) {
         self.stop.notify_one();
-        // An error here means that the task is gone already.
+        // An error here means that the task has ended already.
         let _ = self.task.await;
     }
 }
 
-/// Peers that may connect: those of the list. A node without a list takes every node of the roster, since the others come to
-/// it. A connection that only one of the two lists has would carry messages past the topology of the run.
+/// Peers that may connect: those of the list. A node without a list accepts every node of the roster, because the
+/// others connect to it. A connection that is in only one of the two lists would carry messages past the topology of
+/// the run.
 fn neighbours(config: &NetworkConfig, own: PeerId) -> Vec<PeerId> {
     let listed: Vec<PeerId> = config.bootstrap.iter().map(|entry| entry.peer).filter(|peer| *peer != own).collect();
     if listed.is_empty() {
@@ -170,10 +172,10 @@ fn neighbours(config: &NetworkConfig, own: PeerId) -> Vec<PeerId> {
     listed
 }
 
-/// Inbound connections that may be under negotiation: as many as all peers could open at once, so far as open files allow.
-/// Connections of strangers beyond are closed at once, and each other one after ten seconds of silence.
+/// Maximum number of inbound connections under negotiation: as many as all peers could open at once, as far as open
+/// files allow. Further connections of strangers are closed at once, and each other one after ten seconds of silence.
 fn most_pending(expected_peers: usize) -> u32 {
-    /// For networks of every size.
+    /// Minimum for networks of every size.
     const LEAST: u64 = 256;
     /// Part of the open files that they may take; the endpoint and established connections need the rest.
     const SHARE_OF_FILES: u64 = 4;
@@ -181,7 +183,7 @@ fn most_pending(expected_peers: usize) -> u32 {
     u32::try_from(wanted.min(raise_open_files() / SHARE_OF_FILES).max(1)).unwrap_or(u32::MAX)
 }
 
-/// A node without a list of peers waits for all others to come to it.
+/// A node without a list of peers waits for all others to connect.
 fn expected_peers(config: &NetworkConfig, dialer: &Dialer) -> usize {
     match dialer.expected() {
         0 => config.roster.peers().len().saturating_sub(1),
@@ -215,7 +217,7 @@ fn listen(swarm: &mut Swarm<Behaviours>, config: &NetworkConfig) -> Result<(), N
     Ok(())
 }
 
-/// Waits until `due`, and says when that was; for ever without it.
+/// Waits until `due`, and returns that time; for ever without it.
 async fn at(due: Option<Instant>) -> Instant {
     match due {
         Some(due) => sleep_until(due).await,
@@ -239,7 +241,8 @@ impl Driver {
                     let started = Instant::now();
                     self.send(message);
                     // Signing and copying a large message takes long, and on one thread the connections wait for it. A
-                    // backlog leaves them half of the time: else it would be published whole before any of it is sent.
+                    // backlog leaves them half of the time; otherwise it would be published completely before any of it
+                    // is sent.
                     if !outgoing.is_empty() {
                         backlog_waits_until = Instant::now() + started.elapsed();
                     }
@@ -326,8 +329,8 @@ impl Driver {
         self.unreached.send_replace(self.dialer.unreached(&self.config.roster));
     }
 
-    /// Counts a ping. A peer that does not answer is gone: while its connection is there, one permitted connection per
-    /// peer would keep it out when it comes back.
+    /// Counts a ping. A peer that does not answer is disconnected, because its connection would keep it out when it
+    /// returns: one connection per peer is permitted.
     fn on_ping(&mut self, event: ping::Event) {
         match event.result {
             Ok(round_trip) => self.metrics.ping_latency_seconds.observe(round_trip.as_secs_f64()),
@@ -340,9 +343,9 @@ impl Driver {
         }
     }
 
-    /// Takes note of a stranger. Two connections of one allowed peer are refused too, but that peer is no stranger.
+    /// Counts a stranger. Two connections of one allowed peer are refused too, but that peer is no stranger.
     fn refuse(&mut self, peer: PeerId) {
-        /// Strangers that are told apart; a gauge that says "a thousand" has said enough.
+        /// Maximum number of strangers that are distinguished; beyond a thousand, the exact number does not matter.
         const MOST_STRANGERS: usize = 1000;
         let known = self.swarm.behaviour().allowed.allowed_peers().contains(&peer);
         if !known && self.refused.len() < MOST_STRANGERS && self.refused.insert(peer) {

@@ -20,7 +20,7 @@ use crate::{
     scenario::{GossipSettings, Protocol},
 };
 
-/// A message that came, with what the network said of it.
+/// An arrived message, with the network's facts about it.
 #[derive(Clone, Debug)]
 struct Arrival {
     at: Instant,
@@ -59,7 +59,7 @@ struct TestNode {
 }
 
 impl TestNode {
-    /// Starts node `id`, connected to `neighbours`, where node i listens on `ports[i]`.
+    /// Starts node `id`, connected to `neighbours`; node i listens on `ports[i]`.
     fn start(id: u64, ports: &[u16], neighbours: &[u64], change: impl FnOnce(&mut NetworkConfig)) -> Self {
         Self::try_start(id, ports, neighbours, change).unwrap()
     }
@@ -241,7 +241,7 @@ async fn a_session_reaches_neighbours_only_and_no_broadcaster_is_needed_among_th
     }
 }
 
-/// Node 2 lists node 0, which does not list it; a node without a list takes it.
+/// Node 2 lists node 0, which does not list it; a node without a list accepts it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_a_node_without_a_list_takes_connections_of_nodes_that_it_does_not_list() {
     let channels = |config: &mut NetworkConfig| config.channels = vec![channel(Protocol::Sqmr, "")];
@@ -270,13 +270,13 @@ async fn a_node_passes_a_message_on_after_its_validation_delay_and_not_before() 
     let nodes = network(&[&[1], &[0, 2], &[1]], |config| {
         config.channels = vec![channel(Protocol::Gossipsub, DEFAULT_TOPIC)];
         config.validation_delay = DELAY;
-        // The cache must hold a message for longer than libp2p's five heartbeats.
+        // The cache must keep a message for longer than libp2p's five heartbeats.
         config.gossip.heartbeat_millis = 20;
     })
     .await;
     // libp2p's first heartbeat comes after five seconds.
     sleep(Duration::from_millis(5200)).await;
-    // A steady stream, since gossipsub's heartbeat passes only when something wakes the swarm.
+    // A steady stream, because gossipsub's heartbeat passes only when something wakes the swarm.
     for index in 0..60 {
         nodes[0].send(0, index, 200).await;
         sleep(Duration::from_millis(10)).await;

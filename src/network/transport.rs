@@ -1,4 +1,4 @@
-//! The transport: TCP with noise and yamux, its socket bytes counted, or QUIC; behind DNS.
+//! Transport: TCP with noise and yamux, its socket bytes counted, or QUIC; with DNS in front.
 
 use std::{
     io,
@@ -19,10 +19,10 @@ use prometheus::IntCounter;
 use super::{NetworkConfig, NetworkError, PeerAddress, names::Resolving};
 use crate::metrics::Metrics;
 
-/// Longest that encryption and multiplexing may take on a new connection.
+/// Maximum time of encryption and multiplexing on a new connection.
 const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Builds the transport. Only one of TCP and QUIC is there, so that a run is surely of the one it was asked for.
+/// Builds the transport. It contains only one of TCP and QUIC, so that a run certainly uses the requested one.
 pub(super) fn build(
     keypair: &Keypair,
     config: &NetworkConfig,

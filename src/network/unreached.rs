@@ -1,26 +1,27 @@
-//! Why a peer is not reached.
+//! Causes why a peer is not reached.
 
 use std::{error::Error, io};
 
 use libp2p::{core::transport::TransportError, swarm::DialError};
 use serde::{Deserialize, Serialize};
 
-/// The text of libp2p's error for a connection that took too long; its type can't be named behind the boxed transport.
+/// Text of libp2p's error for a connection that took too long; its type can't be named behind the boxed transport.
 const TIMEOUT_TEXT: &str = "Timeout has been reached";
 
-/// Longest cause, in characters: it may contain the words of a peer.
+/// Maximum length of a cause, in characters: it may contain text of a peer.
 const LONGEST_CAUSE: usize = 200;
 
 /// A peer that is not reached.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnreachedPeer {
-    /// Its node id, where it is one of the network's own.
+    /// Node id, if it is one of the network's own.
     pub node: Option<u64>,
     /// Its peer id.
     pub peer: String,
-    /// Where it was dialled.
+    /// Address that was dialled.
     pub address: String,
-    /// Why the last dial failed: name unknown, connection refused, timed out, wrong peer id, or a protocol's error.
+    /// Cause of the last failed dial: name unknown, connection refused, timed out, wrong peer id, or a protocol's
+    /// error.
     pub cause: String,
 }
 
@@ -34,8 +35,8 @@ impl std::fmt::Display for UnreachedPeer {
     }
 }
 
-/// The address that was dialled last, and why that failed; none where the peer was not dialled at all, as when it is
-/// connected already.
+/// Last dialled address, and the cause of the failure; none if the peer was not dialled at all, for example because it
+/// is connected already.
 pub(super) fn cause(error: &DialError) -> Option<(String, String)> {
     let (address, cause) = match error {
         DialError::WrongPeerId { obtained, address } => {
@@ -56,7 +57,7 @@ pub(super) fn cause(error: &DialError) -> Option<(String, String)> {
     Some((address, clean))
 }
 
-/// The cause in a word where it is a usual one; else what the innermost error says.
+/// Cause in a word if it is a usual one; otherwise the text of the innermost error.
 fn in_words(error: &io::Error) -> String {
     let mut innermost = error.to_string();
     let mut next: Option<&(dyn Error + 'static)> = Some(error);
@@ -70,18 +71,18 @@ fn in_words(error: &io::Error) -> String {
             if let Some(word) = usual(error.kind()) {
                 return word.into();
             }
-            // Our own words.
+            // The text is our own.
             if error.kind() == io::ErrorKind::NotFound {
                 return text;
             }
-            // What an error was made from is not its source.
+            // The error inside of an I/O error is not its source.
             if let Some(inner) = error.get_ref() {
                 next = Some(inner);
             }
         }
         innermost = text;
     }
-    // Transports wrap errors so that only the text of the system's is left, which ends with its number.
+    // Transports wrap errors so that only the text of the system's error is left, which ends with its number.
     let number = innermost.rsplit_once("(os error ").and_then(|(_, rest)| rest.strip_suffix(')')?.parse().ok());
     match number.map(io::Error::from_raw_os_error) {
         Some(error) => usual(error.kind()).map_or(innermost, str::to_owned),

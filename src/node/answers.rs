@@ -1,4 +1,4 @@
-//! Answers that are due: messages whose time is an arrival, and not known in advance.
+//! Due answers: messages whose time is an arrival, and not known in advance.
 
 use std::{
     cmp::Reverse,
@@ -10,11 +10,11 @@ use std::{
 /// Maximum number of answers that wait for the pacer. Further ones are never sent and count as missed.
 const MOST_DUE: usize = 1 << 16;
 
-/// Maximum number of incomplete logical messages that are remembered of one sender: more are incomplete only where parts were
-/// lost, and a lost part never comes.
+/// Maximum number of incomplete logical messages that are remembered of one sender: more are incomplete only after
+/// parts were lost, and a lost part never arrives.
 const MOST_INCOMPLETE: usize = 64;
 
-/// The parts of an answer that are not sent yet, by the time of the first of them.
+/// Unsent parts of an answer, by the time of the first of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Due {
     /// Intended time of the next part, in nanoseconds since the Unix epoch.
@@ -29,7 +29,7 @@ pub(super) struct Due {
     pub(super) spacing_nanos: u64,
 }
 
-/// The queue between the arrivals and the pacer.
+/// Queue between the arrivals and the pacer.
 #[derive(Debug, Default)]
 pub(crate) struct Answers {
     due: Mutex<BinaryHeap<Reverse<Due>>>,
@@ -65,7 +65,7 @@ impl Answers {
         self.due().peek().map(|Reverse(answer)| answer.intended_unix_nanos)
     }
 
-    /// Takes the earliest part: its class, index and intended time.
+    /// Removes the earliest part: its class, index and intended time.
     pub(crate) fn pop(&self) -> Option<(u16, u64, u64)> {
         let mut due = self.due();
         let Reverse(answer) = due.pop()?;
@@ -80,19 +80,19 @@ impl Answers {
         Some((answer.class, answer.index, answer.intended_unix_nanos))
     }
 
-    /// Forgets all of them.
+    /// Removes all answers.
     pub(super) fn clear(&self) {
         self.due().clear();
     }
 }
 
-/// The logical messages of one class of which not all parts have come, by sender.
+/// Logical messages of one class of which some parts are missing, by sender.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Incomplete(BTreeMap<u64, BTreeMap<u64, u64>>);
 
 impl Incomplete {
-    /// Counts a part of logical message `number` of `sender`, which has `parts` here; whether it was the last one to come.
-    /// Each part is counted once.
+    /// Counts a part of logical message `number` of `sender`, which has `parts` here; true if it was the last missing
+    /// one. Each part is counted once.
     pub(super) fn is_last(&mut self, sender: u64, number: u64, parts: u64) -> bool {
         if parts <= 1 {
             return true;
@@ -105,7 +105,7 @@ impl Incomplete {
             return true;
         }
         if of_sender.len() > MOST_INCOMPLETE {
-            // A part of the oldest is most likely lost.
+            // A part of the oldest message is most likely lost.
             of_sender.pop_first();
         }
         false
@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_logical_message_is_complete_with_its_last_part_in_whatever_order_they_come() {
+    fn a_logical_message_is_complete_with_its_last_part_in_any_order() {
         let mut incomplete = Incomplete::default();
         let came = [(0, 0), (0, 1), (1, 0), (0, 0), (0, 1), (1, 0)];
         let complete: Vec<bool> = came.map(|(sender, number)| incomplete.is_last(sender, number, 2)).into();

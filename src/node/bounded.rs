@@ -1,5 +1,5 @@
-//! Lists, maps and names of bounded size, as they are read from another program: what is too large is refused while it is
-//! read, before it takes memory.
+//! Lists, maps and names of bounded size, read from another program: too large ones are refused while they are read,
+//! before they take memory.
 
 use std::{collections::BTreeMap, fmt, marker::PhantomData};
 
@@ -8,16 +8,16 @@ use serde::{
     de::{Error, MapAccess, SeqAccess, Visitor},
 };
 
-/// Most labels of one metric: libp2p has a few dozen events.
+/// Maximum number of labels of one metric: libp2p has a few dozen events.
 const MOST_LABELS: usize = 256;
-/// Most bytes of a name: a peer id has 52, a version and a label less.
+/// Maximum length of a name, in bytes: a peer id has 52, a version and a label fewer.
 const LONGEST_NAME: usize = 128;
 
 fn checked<E: Error>(name: String) -> Result<String, E> {
     if name.len() > LONGEST_NAME {
         Err(E::custom(format_args!("a name of {} bytes: at most {LONGEST_NAME}", name.len())))
     } else if name.chars().any(char::is_control) {
-        // Made here, none has any: it would forge lines.
+        // Names that are made here have none; a foreign one would forge lines.
         Err(E::custom("a name with control characters"))
     } else {
         Ok(name)

@@ -1,4 +1,4 @@
-//! The configuration of a node: the scenario that it takes part in, and its own place there.
+//! Configuration of a node: the scenario that it takes part in, and its own place there.
 
 use std::{
     collections::BTreeSet,
@@ -9,7 +9,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{profile::ProfileMode, state::check_distance, workload::Workload};
+use super::{error::UsageError, profile::ProfileMode, state::check_distance, workload::Workload};
 use crate::{
     access::{RunToken, TOKEN_VARIABLE},
     clock::unix_nanos,
@@ -18,25 +18,20 @@ use crate::{
     scenario::{Scenario, Transport},
 };
 
-/// A configuration that a node can't have: one line that names the value, and the way out.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct UsageError(pub String);
-
-/// The configuration of a node: what `--config FILE` holds as TOML, what a node reports of itself, and what a lab gives it.
+/// Invalid configuration of a node: one line that names the value and the fix.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NodeConfig {
-    /// Id of this node, from 0: its identity follows from it.
+    /// Id of this node, from 0, which determines its identity.
     pub id: u64,
     /// TCP port of the HTTP endpoint.
     pub metric_port: u16,
-    /// Address that the HTTP endpoint listens on.
+    /// Listening address of the HTTP endpoint.
     #[serde(default = "any_address")]
     pub metric_address: IpAddr,
     /// Port of the p2p network.
     pub p2p_port: u16,
-    /// Address that the p2p port listens on.
+    /// Listening address of the p2p port.
     #[serde(default = "any_address")]
     pub p2p_address: IpAddr,
     /// Addresses of the peers; this node may be among them.
@@ -44,7 +39,7 @@ pub struct NodeConfig {
     pub bootstrap: Vec<PeerAddress>,
     /// Seconds after which the node ends by itself, with exit code 0.
     pub lifetime_seconds: u64,
-    /// Whether the node starts only by `POST /start`.
+    /// True if the node starts only after `POST /start`.
     #[serde(default)]
     pub controlled: bool,
     /// Instant at which the node starts, in milliseconds since the Unix epoch.
@@ -53,13 +48,13 @@ pub struct NodeConfig {
     /// File with the secret that a controlled node and its runner share.
     #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "as_text_if_given")]
     pub token_file: Option<PathBuf>,
-    /// Further names at which the endpoint of a controlled node may be asked.
+    /// Further host names that requests to a controlled node may use.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub host_names: Vec<String>,
-    /// Number of the run: messages of another run are not counted. 0 takes all.
+    /// Number of the run: messages of another run are not counted. 0 accepts all messages.
     #[serde(default)]
     pub run_id: u64,
-    /// File that the summary is written to, every few seconds and at the end.
+    /// File for the summary, written every few seconds and at the end.
     #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "as_text_if_given")]
     pub summary: Option<PathBuf>,
     /// Profiler of this process.
@@ -68,43 +63,43 @@ pub struct NodeConfig {
     /// File for the profile.
     #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "as_text_if_given")]
     pub profile_output: Option<PathBuf>,
-    /// UDP port at which measurements of the links are answered.
+    /// UDP port at which the node answers measurements of the links.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe_port: Option<u16>,
-    /// MiB of log after which no more is written.
+    /// Maximum size of the log, in MiB.
     #[serde(default = "log_limit")]
     pub log_limit_mib: u64,
     /// The resolved scenario.
     pub scenario: Scenario,
 }
 
-/// Address of all interfaces.
+/// Wildcard address, which means all interfaces.
 pub fn any_address() -> IpAddr {
     IpAddr::V4(Ipv4Addr::UNSPECIFIED)
 }
 
-/// MiB of log by default.
+/// Default maximum size of the log, in MiB.
 pub fn log_limit() -> u64 {
     256
 }
 
 impl NodeConfig {
-    /// Whether all nodes are given one start, so that they agree on every schedule.
+    /// True if all nodes receive one start, so that they agree on every schedule.
     pub fn start_is_given(&self) -> bool {
         self.controlled || self.start_at_unix_millis.is_some()
     }
 
-    /// Whether the transport is QUIC.
+    /// True if the transport is QUIC.
     pub fn is_quic(&self) -> bool {
         self.scenario.network.transport == Transport::Quic
     }
 
-    /// Maximum time to wait for the peers before traffic starts all the same.
+    /// Maximum time to wait for the peers; then traffic starts without them.
     pub fn ready_timeout(&self) -> Duration {
         Duration::from_secs(self.scenario.measurement.ready_timeout_seconds)
     }
 
-    /// Addresses of the peers that the topology gives this node; all that are known in a full one.
+    /// Addresses of the peers that the topology gives this node; in a full one, all known addresses.
     pub fn neighbours(&self, workload: &Workload) -> Vec<PeerAddress> {
         let own = usize::try_from(self.id).ok();
         let Some(ids) = workload.neighbours.as_ref().zip(own).and_then(|(neighbours, own)| neighbours.get(own)) else {
@@ -114,7 +109,7 @@ impl NodeConfig {
         self.bootstrap.iter().filter(|entry| peers.contains(&entry.peer)).cloned().collect()
     }
 
-    /// Time that this node takes before it forwards a message of gossipsub.
+    /// Time that this node waits before it forwards a message of gossipsub.
     pub fn validation_delay(&self) -> Duration {
         let group = self.scenario.group_of(self.id);
         Duration::from_millis(group.map_or(0, |group| group.validation_delay_millis))
@@ -139,14 +134,14 @@ impl NodeConfig {
             }));
         }
         if let Some(millis) = self.start_at_unix_millis {
-            // Seconds in place of milliseconds are in the year 1970.
+            // A value in seconds instead of milliseconds lies in the year 1970.
             let start = millis.saturating_mul(1_000_000);
             check_distance(&format!("--start-at-unix-millis {millis}"), start, unix_nanos()).map_err(UsageError)?;
         }
         Ok(())
     }
 
-    /// The configuration as a container gets it: the text of `APOLLO_CONFIG_TEXT`, without the peers, and that of
+    /// Configuration for a container: the text of `APOLLO_CONFIG_TEXT`, without the peers, and that of
     /// `APOLLO_BOOTSTRAP`.
     ///
     /// # Errors
@@ -157,10 +152,10 @@ impl NodeConfig {
         Ok((toml::to_string(&config).map_err(|error| error.to_string())?, peers.join(",")))
     }
 
-    /// The token of a controlled node; none for a node that nobody controls.
+    /// Token of a controlled node; none for an uncontrolled node.
     ///
     /// # Errors
-    /// A controlled node without one: whoever reached its endpoint could end its run.
+    /// A controlled node without a token: everyone who reaches its endpoint could end its run.
     pub fn token(&self) -> Result<Option<RunToken>, UsageError> {
         if !self.controlled {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! The traffic of a node between its ports and its end: it waits for its start, keeps the schedules, goes through the trials.
+//! Traffic of a node from its start to its end: it waits for the start, keeps the schedules, goes through the trials.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,10 +6,10 @@ use tokio::{sync::mpsc, task::JoinHandle};
 use tracing::{info, warn};
 
 use super::{
+    error::Failure,
     explore::{TrialPlan, TrialTimes},
     pacer::{Pacer, Sending},
     plan::{ClassPlan, Pace, TrafficPlan},
-    run::Failure,
     schedule::Turn,
     shared::Node,
     state::{NodeState, StartOrder},
@@ -26,19 +26,19 @@ use crate::{
 /// Time after the end of the window in which a late message may still be sent, in nanoseconds.
 pub const SEND_GRACE: u64 = 1_000_000_000;
 
-/// Time from an arrival to its answer in the pacer's queue, in nanoseconds, at most.
+/// Maximum time from an arrival to its answer in the pacer's queue, in nanoseconds.
 const ANSWER_MARGIN: u64 = 10_000_000;
 
-/// Pause between two looks at a schedule that should be over by the deadline at the latest.
+/// Interval of checking a schedule that should be over by the deadline.
 const PACER_POLL: Duration = Duration::from_millis(5);
 
-/// Pause before a port that is not free yet is tried again.
+/// Pause before the next attempt to use a port that is not free yet.
 const REBUILD_RETRY: Duration = Duration::from_millis(50);
 
-/// Longest wait for the network to close at the end.
+/// Maximum time to wait for the network to close at the end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The network and the schedule of a node, as they come and go.
+/// Present network and schedule of a node.
 pub(super) struct TrafficDriver {
     node: Arc<Node>,
     network: Option<Network>,
@@ -78,8 +78,8 @@ impl TrafficDriver {
         }
     }
 
-    /// Starts the network again on the port that it has just left. QUIC holds the port until its connections are drained,
-    /// so it tries until `deadline`, in nanoseconds since the Unix epoch.
+    /// Starts the network again on the port that it has just left. QUIC holds the port until its connections are
+    /// drained, so this tries until `deadline`, in nanoseconds since the Unix epoch.
     async fn rebuild_network(&mut self, message_size: usize, deadline: u64) -> Result<mpsc::Sender<Outgoing>, Failure> {
         self.stop_network().await;
         loop {
@@ -117,7 +117,7 @@ impl TrafficDriver {
         }
     }
 
-    /// Waits for the start that is given, or else for the peers.
+    /// Waits for the start from the runner, or otherwise for the peers.
     async fn wait_for_order(&self) -> StartOrder {
         let node = &self.node;
         let mut orders = node.order.subscribe();
@@ -125,7 +125,7 @@ impl TrafficDriver {
             let order = match node.args.start_at_unix_millis {
                 Some(millis) => {
                     let start = millis.saturating_mul(1_000_000);
-                    // Clocks of several hosts agree best on an instant when they are looked at shortly before it.
+                    // Clocks of several hosts agree best on a time if they are read shortly before it.
                     sleep_until_shortly_before(start).await;
                     node.settle_clock();
                     StartOrder::at(start)
@@ -146,7 +146,7 @@ impl TrafficDriver {
         let mut readiness = self.node.life().readiness.clone();
         let limit = self.node.args.ready_timeout();
         if timeout(limit, readiness.wait_for(Readiness::is_ready)).await.is_err() {
-            warn!(readiness = %*readiness.borrow(), "not ready after {limit:?}: traffic starts all the same");
+            warn!(readiness = %*readiness.borrow(), "not ready after {limit:?}: traffic starts nevertheless");
         }
     }
 
@@ -156,11 +156,11 @@ impl TrafficDriver {
         let (from, to) = (order.from_unix_nanos(), order.to_unix_nanos());
         let deadline = to.map_or(u64::MAX, |to| to.saturating_add(SEND_GRACE));
         let (born, now) = (node.recorder.born_unix_nanos(), unix_nanos());
-        // Nodes that start on their own share nothing but the wall clock: their turns and beats follow it.
+        // Nodes that start on their own share only the wall clock: their turns and heartbeats follow it.
         let Some(plan) = node.workload.traffic_plan(order.start_unix_nanos, to, given) else { return Ok(()) };
         let plan = Arc::new(plan);
         if given {
-            // A node that comes after the start has not missed the messages of before.
+            // A node that joins after the start has not missed the earlier messages.
             let base = if order.start_unix_nanos < now { Base::LowestSeen } else { Base::Zero };
             node.recorder.begin(&MeasurementWindow {
                 base,
@@ -204,8 +204,8 @@ impl TrafficDriver {
         std::future::pending().await
     }
 
-    /// Starts to send everything that is this node's to send. A node that is `late` goes on at the place of the schedules that
-    /// belongs to that time.
+    /// Starts to send all messages of this node. A node that is `late` continues at the place of the schedules that
+    /// belongs to the present time.
     fn send(
         &mut self,
         plan: &Arc<TrafficPlan>,
@@ -264,7 +264,7 @@ impl TrafficDriver {
         for (number, plan) in trials.iter().enumerate() {
             let times = TrialTimes::new(start, number, cool_down, run);
             if times.from_unix_nanos < unix_nanos() {
-                // A node that comes after the opening takes part from the next trial on.
+                // A node that joins after the opening takes part from the next trial on.
                 warn!(trial = number, "this node was not there when the window opened, and takes no part");
                 continue;
             }
@@ -274,7 +274,7 @@ impl TrafficDriver {
             self.trial(number, *plan, times, broadcaster, outgoing.clone()).await?;
         }
         if self.node.args.controlled {
-            // Whoever gave the start collects the results before the end.
+            // The runner that sent the start collects the results before the end.
             self.node.set_phase(NodeState::Finished);
             return std::future::pending().await;
         }
@@ -294,7 +294,7 @@ impl TrafficDriver {
         let number = u32::try_from(number).unwrap_or(u32::MAX);
         let traffic = Arc::new(plan.traffic_plan(node.args.scenario.nodes.count, broadcaster, &times));
         let joined_unix_nanos = unix_nanos();
-        // Nothing of a trial is sent after its window: what is late by then is missed.
+        // No message of a trial is sent after its window: late ones are missed.
         let TrialTimes { from_unix_nanos: from, to_unix_nanos: to, .. } = times;
         node.recorder.begin(&MeasurementWindow {
             trial: number,
@@ -353,7 +353,8 @@ impl TrafficDriver {
     }
 }
 
-/// Bytes per second that a class asks of a sender while it has the turn; 0 for a class whose times are not known in advance.
+/// Bytes per second that a class offers at a sender while it has the turn; 0 for a class whose times are not known in
+/// advance.
 fn throughput(class: &ClassPlan) -> f64 {
     let Some(schedule) = class.schedule() else { return 0.0 };
     let seconds = schedule.heartbeat_nanos as f64 / 1e9;
@@ -361,7 +362,7 @@ fn throughput(class: &ClassPlan) -> f64 {
 }
 
 impl Node {
-    /// Bytes per second that a class asks of this node: its share of all turns.
+    /// Bytes per second that a class offers at this node: its share of all turns.
     fn offered(&self, plan: &TrafficPlan, class: &ClassPlan) -> f64 {
         match class.senders() {
             senders if !senders.has(self.args.id) => 0.0,

@@ -1,15 +1,15 @@
-//! The variables of Apollo's own node, which have no prefix.
+//! Environment variables of Apollo's own node, which have no prefix.
 //!
-//! `ID` or `MODE` is too easily set by something else, and a node that took one by accident would measure another workload than
-//! the one that was asked for. So they are read only where `APOLLO_BARE_ENVIRONMENT=1` asks for them, as a deployment that was
-//! written for Apollo's node can; the variable with the prefix goes first.
+//! Other programs may set `ID` or `MODE`, and a node that used such a variable by accident would measure another
+//! workload than the requested one. So they are read only with `APOLLO_BARE_ENVIRONMENT=1`, which a deployment that was
+//! written for Apollo's node can set; the variable with the prefix takes precedence.
 
 use clap::Command;
 
-/// Asks for the variables without the prefix.
+/// Variable that permits the variables without the prefix.
 const SWITCH: &str = "APOLLO_BARE_ENVIRONMENT";
 
-/// The arguments that Apollo's node takes from the environment, and their variables.
+/// Arguments that Apollo's node takes from the environment, and their variables.
 const NAMES: [(&str, &str); 18] = [
     ("id", "ID"),
     ("num_nodes", "NUM_NODES"),
@@ -31,7 +31,7 @@ const NAMES: [(&str, &str); 18] = [
     ("verbosity", "VERBOSITY"),
 ];
 
-/// The node's command, which also takes the variables without the prefix where the environment asks for it.
+/// Command of the node, which also takes the variables without the prefix if the environment permits it.
 pub fn with_bare_environment(command: Command) -> Command {
     let is_given = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     if std::env::var(SWITCH).as_deref() != Ok("1") {

@@ -1,4 +1,4 @@
-//! Explore mode: which trials there are, and when each one runs.
+//! Explore mode: its trials, and their times.
 
 use std::time::Duration;
 
@@ -6,38 +6,38 @@ use serde::{Deserialize, Serialize};
 
 use crate::message::MAX_EXPLORE_MESSAGE_SIZE;
 
-/// Paces of the trials, in milliseconds from one message to the next.
+/// Heartbeats of the trials, in milliseconds.
 const HEARTBEATS: [u64; 16] = [1, 2, 3, 4, 5, 10, 20, 30, 40, 50, 100, 150, 200, 250, 500, 1000];
 
-/// Most trials of a run: every pace with every size from 1 KiB to 4 MiB.
+/// Maximum number of trials of a run: every heartbeat with every size from 1 KiB to 4 MiB.
 pub(super) const MOST_TRIALS: usize = HEARTBEATS.len() * 13;
 
-/// Smallest message of a trial, in bytes; each further size is its double, up to [`MAX_EXPLORE_MESSAGE_SIZE`].
+/// Minimum size of a message in a trial, in bytes; each further size is its double, up to [`MAX_EXPLORE_MESSAGE_SIZE`].
 const SMALLEST: usize = 1024;
 
-/// Longest drain after a trial; the rest of the cool-down belongs to the rebuilt network.
+/// Maximum drain after a trial; the rest of the cool-down belongs to the rebuilt network.
 const LONGEST_DRAIN: Duration = Duration::from_secs(10);
 
-/// Traffic of a trial before its window opens, at most; it takes up to a quarter of the cool-down.
+/// Maximum duration of a trial's traffic before its window opens; it takes up to a quarter of the cool-down.
 const MAX_WARM_UP: Duration = Duration::from_secs(2);
 
-/// What one trial sends.
+/// Load of a trial.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrialPlan {
-    /// Whole message, in bytes.
+    /// Size of a whole message, in bytes.
     pub message_size: usize,
-    /// Milliseconds from one message to the next.
+    /// Heartbeat, in milliseconds.
     pub heartbeat_millis: u64,
 }
 
 impl TrialPlan {
-    /// Bytes per second that it asks for.
+    /// Offered bytes per second.
     pub fn throughput(&self) -> f64 {
         self.message_size as f64 * 1000.0 / self.heartbeat_millis as f64
     }
 }
 
-/// The trials with at least this message size, in bytes, and throughput, in bytes per second, by ascending throughput.
+/// Trials with at least this message size, in bytes, and throughput, in bytes per second, by ascending throughput.
 /// Trials of equal throughput keep their order: by size, then by heartbeat.
 pub fn trials(min_message_size: usize, min_throughput: f64) -> Vec<TrialPlan> {
     let sizes = std::iter::successors(Some(SMALLEST), |size| Some(size * 2))
@@ -50,22 +50,23 @@ pub fn trials(min_message_size: usize, min_throughput: f64) -> Vec<TrialPlan> {
     trials
 }
 
-/// When a trial does what, in nanoseconds since the Unix epoch. Every node finds the same times from the run's start.
+/// Times of a trial, in nanoseconds since the Unix epoch. Every node computes the same times from the run's start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrialTimes {
-    /// Traffic begins that is not measured.
+    /// Begin of the traffic that is not measured.
     pub warm_up_unix_nanos: u64,
-    /// The measured window opens.
+    /// Opening of the measured window.
     pub from_unix_nanos: u64,
-    /// It closes.
+    /// End of the measured window.
     pub to_unix_nanos: u64,
-    /// Arrivals are counted until then; after it the network is rebuilt for the next trial.
+    /// End of counting arrivals; afterwards the network is rebuilt for the next trial.
     pub drained_unix_nanos: u64,
 }
 
 impl TrialTimes {
-    /// The times of trial `number`, from 0, of a run that starts at `start`: a cool-down, whose end is the trial's warm-up,
-    /// then the window. The first half of the next cool-down, at most ten seconds, drains the network; then it is rebuilt.
+    /// Times of trial `number`, from 0, of a run that starts at `start`: a cool-down, whose end is the trial's warm-up,
+    /// then the window. The first half of the next cool-down, at most ten seconds, drains the network; then it is
+    /// rebuilt.
     pub fn new(start_unix_nanos: u64, number: usize, cool_down: Duration, run: Duration) -> Self {
         let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let drain = nanos((cool_down / 2).min(LONGEST_DRAIN));

@@ -1,4 +1,4 @@
-//! Who may ask a node for what: a request is looked at before any route sees it.
+//! Permissions of requests to a node, checked before any route sees a request.
 
 use std::sync::Arc;
 
@@ -15,17 +15,17 @@ use axum::{
 use super::{serve::Visit, shared::Node};
 use crate::access::{TOKEN_VARIABLE, host_and_port, is_address_or_named};
 
-/// Paths that stay open on a controlled node: what watches it has no token.
+/// Paths that stay open on a controlled node, because monitoring programs have no token.
 const OPEN: [&str; 3] = ["/metrics", "/healthz", "/readyz"];
 
-/// The only value of a header; none where it is missing or given twice.
+/// Only value of a header; none if it is missing or given twice.
 fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
     let mut values = headers.get_all(name).iter();
     values.next().filter(|_| values.next().is_none())
 }
 
-/// Names at which a controlled node may be asked, besides addresses and localhost: those given, the machine's own, and its
-/// own in the list of peers.
+/// Host names that requests to a controlled node may use, besides addresses and localhost: the given names, the
+/// machine's own, and the node's own in the list of peers.
 pub(super) fn host_names(node: &Node) -> Vec<String> {
     let own = crate::network::peer_id(node.args.id);
     let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
@@ -35,10 +35,11 @@ pub(super) fn host_names(node: &Node) -> Vec<String> {
     all.map(|name| name.trim().trim_end_matches('.').to_ascii_lowercase()).filter(|name| !name.is_empty()).collect()
 }
 
-/// Why a request is refused, if it is. A node that nobody controls has nothing to steer: there all may read, but pages.
+/// Reason why a request is refused, if it is. An uncontrolled node can't be steered, so everyone except a web page may
+/// read it.
 fn refuse(node: &Node, names: &[String], request: &Request) -> Option<Response> {
     let headers = request.headers();
-    // Only browsers send it, and no page has anything to ask here.
+    // Only browsers send it, and no page has a reason to call a node.
     if headers.contains_key(ORIGIN) {
         return Some((StatusCode::FORBIDDEN, "a node takes no requests of web pages\n").into_response());
     }
@@ -58,7 +59,7 @@ fn refuse(node: &Node, names: &[String], request: &Request) -> Option<Response> 
     Some((StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, "Bearer")], line).into_response())
 }
 
-/// The guard, before all routes.
+/// Guard before all routes.
 pub(super) async fn guard(
     State((node, names)): State<(Arc<Node>, Arc<[String]>)>,
     request: Request,
@@ -69,7 +70,7 @@ pub(super) async fn guard(
     }
     let visit = request.extensions().get::<Arc<Visit>>().cloned();
     let _busy = visit.map(|visit| {
-        // A token was asked for, and the request had it.
+        // The endpoint requires a token, and the request had it.
         if node.token.is_some() && !OPEN.contains(&request.uri().path()) {
             visit.trust();
         }

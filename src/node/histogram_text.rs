@@ -1,4 +1,4 @@
-//! Histograms as text. The text comes from another program: its sizes are checked before anything is made of it.
+//! Histograms as text. The text comes from another program, so its sizes are checked before it is decoded.
 
 use std::io::Read;
 
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 #[serde(transparent)]
 pub struct HistogramText(pub String);
 
-/// First bytes of HDR's encodings: deflated, and the plain one inside.
+/// First bytes of HDR's encodings: the deflated one, and the plain one inside.
 const DEFLATED: u32 = 0x1c84_9314;
 const PLAIN: u32 = 0x1c84_9313;
 
@@ -23,18 +23,19 @@ const PLAIN: u32 = 0x1c84_9313;
 const DIGITS: u32 = 3;
 const LOWEST: u64 = 1;
 
-/// Counts of the largest histogram, that over all of `u64`: 3 digits need 2048 steps for the values below 2^11, and half as
-/// many again for each of the 53 doublings from there to 2^64.
+/// Number of counts of the largest histogram, over all of `u64`: 3 digits need 2048 steps for the values below 2^11,
+/// and half as many again for each of the 53 doublings from there to 2^64.
 const MOST_COUNTS: u64 = 2048 + 53 * 1024;
 
-/// Bytes of the plain encoding's header: cookie, payload's length, offset, digits (4 each), lowest, highest, ratio (8 each).
+/// Bytes of the plain encoding's header: cookie, payload's length, offset, digits (4 each), lowest, highest, ratio (8
+/// each).
 const HEADER: usize = 40;
 
-/// Most bytes of the plain encoding: each count takes at most 9.
+/// Maximum size of the plain encoding, in bytes: each count takes at most 9.
 const MOST_BYTES: usize = HEADER + 9 * MOST_COUNTS as usize;
 
-/// Most characters of the text: what does not deflate grows by less than a thousandth, and base64 makes 4 characters of 3
-/// bytes.
+/// Maximum length of the text, in characters: incompressible data grows by less than a thousandth, and base64 makes 4
+/// characters of 3 bytes.
 const MOST_TEXT: usize = (MOST_BYTES + MOST_BYTES / 1000 + 64) * 4 / 3;
 
 /// Four bytes of a header, at `at`.
@@ -48,13 +49,13 @@ fn inflate(bytes: &[u8]) -> Result<Vec<u8>, String> {
         return Err("it is no deflated histogram".into());
     }
     let mut plain = vec![];
-    // The length that the header states is not believed: the stream has an end of its own.
+    // The length in the header is not trusted: the stream has an end of its own.
     let stream = ZlibDecoder::new(bytes.get(8..).unwrap_or_default());
     stream.take(MOST_BYTES as u64 + 1).read_to_end(&mut plain).map_err(|error| error.to_string())?;
     if plain.len() > MOST_BYTES { Err(format!("it inflates to more than {MOST_BYTES} bytes")) } else { Ok(plain) }
 }
 
-/// Checks the header of a plain encoding, and gives what follows it.
+/// Checks the header of a plain encoding, and returns the bytes after it.
 fn payload(plain: &[u8]) -> Result<&[u8], String> {
     let Some(payload) = plain.get(HEADER..).filter(|_| word(plain, 0) == Some(PLAIN)) else {
         return Err("it has no header of a histogram".into());
@@ -70,7 +71,7 @@ fn payload(plain: &[u8]) -> Result<&[u8], String> {
 }
 
 /// Checks that counts, in HDR's own variable-length integers, are no more than a histogram has and fit into a `u64`
-/// together. The decoder of the library takes both for granted.
+/// together. The decoder of the library does not check this.
 fn check_counts(mut payload: &[u8]) -> Result<(), String> {
     let (mut index, mut total) = (0_u64, 0_u64);
     while !payload.is_empty() {
@@ -79,7 +80,7 @@ fn check_counts(mut payload: &[u8]) -> Result<(), String> {
         loop {
             let Some(byte) = payload.get(length) else { return Err("its last count is cut off".into()) };
             let last = length == 8;
-            // The ninth byte has 8 bits, those before it 7 and a mark that more follow.
+            // The ninth byte has 8 bits, those before it 7 and a mark that another byte follows.
             value |= u64::from(if last { *byte } else { byte & 0x7f }) << (7 * length);
             length += 1;
             if last || byte & 0x80 == 0 {
@@ -87,7 +88,7 @@ fn check_counts(mut payload: &[u8]) -> Result<(), String> {
             }
         }
         payload = payload.get(length..).unwrap_or_default();
-        // Zigzag: odd ones are negative, and stand for so many counts of zero.
+        // Zigzag: odd numbers are negative, and mean this number of counts of zero.
         let (zeros, count) = if value & 1 == 1 { ((value >> 1).saturating_add(1), 0) } else { (1, value >> 1) };
         index = index.saturating_add(zeros);
         total = total.checked_add(count).ok_or("its counts add up to more than 2^64")?;
@@ -99,7 +100,8 @@ fn check_counts(mut payload: &[u8]) -> Result<(), String> {
 }
 
 impl HistogramText {
-    /// Encodes a histogram; an empty text for one that can't be, which no histogram made here is.
+    /// Encodes a histogram; an empty text for one that can't be encoded, which does not happen for histograms made
+    /// here.
     pub fn encode(histogram: &Histogram<u64>) -> Self {
         let mut bytes = Vec::new();
         match V2DeflateSerializer::new().serialize(histogram, &mut bytes) {
@@ -108,15 +110,15 @@ impl HistogramText {
         }
     }
 
-    /// Whether there is no histogram at all; one without values is another thing.
+    /// True if the text has no histogram at all, not even an empty one.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The histogram again. Takes no more memory than the largest histogram, whatever the text states.
+    /// Decodes the histogram. Takes no more memory than the largest histogram, independent of the text.
     ///
     /// # Errors
-    /// When the text is no base64, its bytes are no histogram, or it is not one of those that are made here.
+    /// Fails if the text is no base64, its bytes are no histogram, or it is not one of those that are made here.
     pub fn decode(&self) -> Result<Histogram<u64>, String> {
         if self.0.len() > MOST_TEXT {
             return Err(format!("it is longer than {MOST_TEXT} characters"));
@@ -172,7 +174,7 @@ mod tests {
         let mut histogram = Histogram::<u64>::new(3).unwrap();
         histogram.record(u64::MAX).unwrap();
         assert_eq!(histogram.distinct_values() as u64, MOST_COUNTS);
-        // Each value has a large count of its own, so that little deflates.
+        // Each value has a large count of its own, so that little can be compressed.
         let mut seed = 1_u64;
         for value in histogram.iter_all().map(|step| step.value_iterated_to()).collect::<Vec<_>>() {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);

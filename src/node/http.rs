@@ -1,4 +1,4 @@
-//! The node's HTTP endpoint.
+//! HTTP endpoint of the node.
 
 use std::{io, sync::Arc};
 
@@ -25,10 +25,10 @@ use crate::{
     probe::{ProbeOrder, probe},
 };
 
-/// Largest body of a request, in bytes: a start order with all its phases is below 2000.
+/// Maximum size of a request's body, in bytes: a start order with all its phases is below 2000.
 const BODY_LIMIT: usize = 4096;
 
-/// The routes. `/start` and what else steers the node are there only where it is controlled.
+/// Routes of the endpoint. `/start` and the other routes that steer the node exist only on a controlled node.
 pub(super) fn router(node: Arc<Node>) -> Router {
     let mut router = Router::new()
         .route("/metrics", get(metrics_text))
@@ -39,7 +39,7 @@ pub(super) fn router(node: Arc<Node>) -> Router {
     if node.args.controlled {
         router = router.route("/start", post(start)).route("/quiesce", post(quiesce)).route("/end", post(end));
     }
-    // A probe sends to where it is told: only for whoever controls the node.
+    // A probe sends packets to any requested address, so only a controlled node with a runner may make one.
     if node.args.controlled && node.args.probe_port.is_some() {
         router = router.route("/probe", post(measure));
     }
@@ -67,13 +67,13 @@ async fn summary(State(node): State<Arc<Node>>) -> Response {
     Json(node.summary()).into_response()
 }
 
-/// The network is closed, so that the links are quiet; counts and probes stay.
+/// Closes the network, so that the links are quiet; counts and probes stay available.
 async fn quiesce(State(node): State<Arc<Node>>) -> StatusCode {
     node.quiesce.notify_one();
     StatusCode::ACCEPTED
 }
 
-/// The node ends as by SIGTERM: with its summary written, and exit code 0.
+/// Ends the node as SIGTERM does: with its summary written, and exit code 0.
 async fn end(State(node): State<Arc<Node>>) -> StatusCode {
     node.end.notify_one();
     StatusCode::ACCEPTED
@@ -113,7 +113,7 @@ async fn start(State(node): State<Arc<Node>>, Json(order): Json<StartOrder>) -> 
     if (node.phase() != NodeState::Connecting && !order.rejoining) || !node.order(order.clone()) {
         return (StatusCode::CONFLICT, "the node has its start already\n").into_response();
     }
-    // The order is an instant of the wall clock; from here on the node goes by the monotonic one.
+    // The order is a time of the wall clock; from here on the node follows the monotonic one.
     node.settle_clock();
     (StatusCode::ACCEPTED, Json(order)).into_response()
 }

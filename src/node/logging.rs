@@ -1,4 +1,4 @@
-//! Logs to standard error, bounded; and a layer that counts what libp2p only ever says in its log.
+//! Logs to standard error, bounded; and a layer that counts errors that libp2p reports only in its log.
 
 use std::{
     io::{self, Write},
@@ -20,7 +20,7 @@ use tracing_subscriber::{
 
 use crate::{metrics::Metrics, terminal};
 
-/// Starts logging at the level of `--verbosity`, at most `limit_mib`, and counting. Does nothing the second time.
+/// Starts logging at the level of `--verbosity`, at most `limit_mib`, and counting. A second call has no effect.
 pub(super) fn start(verbosity: u8, limit_mib: u64, metrics: &Metrics) {
     let level = match verbosity {
         0 => LevelFilter::OFF,
@@ -32,7 +32,7 @@ pub(super) fn start(verbosity: u8, limit_mib: u64, metrics: &Metrics) {
     };
     let writer = BoundedWriter { left: Arc::new(AtomicU64::new(limit_mib.saturating_mul(1 << 20))) };
     let stream_errors = StreamErrors { counter: metrics.network_event_counter.of("gossipsub_stream_error") };
-    // Events with more fields than their text are not errors, and carry whole messages that must not be formatted.
+    // Events with more fields than their text are no errors, and contain whole messages that must not be formatted.
     let handler = filter_fn(|metadata| {
         metadata.target() == "libp2p_gossipsub::handler"
             && metadata.is_event()
@@ -48,7 +48,8 @@ pub(super) fn start(verbosity: u8, limit_mib: u64, metrics: &Metrics) {
     }
 }
 
-/// Writes to standard error until the limit is reached. A line that can't be written is lost: a node goes on without a log.
+/// Writes to standard error until the limit is reached. A line that can't be written is lost: a node continues without
+/// a log.
 #[derive(Clone)]
 struct BoundedWriter {
     left: Arc<AtomicU64>,
@@ -80,7 +81,8 @@ impl<'a> MakeWriter<'a> for BoundedWriter {
     }
 }
 
-/// Counts gossipsub's stream errors: libp2p closes the stream, says so at level debug, and goes on without a trace.
+/// Counts gossipsub's stream errors: libp2p closes the stream, logs it at level debug, and continues without another
+/// sign.
 struct StreamErrors {
     counter: IntCounter,
 }

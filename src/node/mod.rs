@@ -5,6 +5,7 @@ mod bounded;
 mod config;
 mod driver;
 mod environment;
+mod error;
 mod explore;
 mod guard;
 mod histogram_text;
@@ -27,15 +28,16 @@ mod summary;
 mod windows;
 mod workload;
 
-pub use config::{NodeConfig, UsageError, any_address, log_limit};
+pub use config::{NodeConfig, any_address, log_limit};
 pub use driver::SEND_GRACE;
 pub use environment::with_bare_environment;
+pub use error::{Failure, UsageError};
 pub use explore::{TrialPlan, TrialTimes, trials};
 pub use histogram_text::HistogramText;
 pub use plan::{AnswerPlan, ClassPlan, Pace, Reach, TrafficPlan};
 pub use profile::ProfileMode;
 pub use recorder::Recorder;
-pub use run::{Failure, run};
+pub use run::run;
 pub use schedule::{SendPlan, Slot, Slots, Turn};
 pub use state::{MOST_BOUNDARIES, NodeState, StartOrder};
 pub use summary::{

@@ -1,6 +1,6 @@
-//! The thread that keeps the schedules of all traffic classes, and sends answers. It sleeps on the kernel's fine timer, where
-//! tokio's would be up to a millisecond late, and it never slows a schedule down: messages that the network can't take in
-//! time become late, or missed.
+//! Thread that keeps the schedules of all traffic classes, and sends answers. It sleeps on the kernel's fine timer,
+//! because tokio's would be up to a millisecond late, and it never slows a schedule down: messages that the network
+//! can't take in time become late, or missed.
 
 use std::{
     iter::Peekable,
@@ -26,30 +26,30 @@ use crate::{
     network::Outgoing,
 };
 
-/// Pause before a full queue is tried again.
+/// Pause before the next attempt to use a full queue.
 const RETRY: Duration = Duration::from_micros(500);
 
-/// Longest sleep: the clock may be set meanwhile.
+/// Maximum time of one sleep, because the clock may be set meanwhile.
 const LONGEST_SLEEP: u64 = 1_000_000_000;
 
 /// Everything that a node sends from now on.
 #[derive(Debug)]
 pub(super) struct Sending {
-    /// This node.
+    /// Id of this node.
     pub(super) sender: u64,
-    /// The trial of explore mode.
+    /// Trial of explore mode.
     pub(super) trial: u32,
-    /// The traffic, for the sizes of the messages.
+    /// Traffic, for the sizes of the messages.
     pub(super) plan: Arc<TrafficPlan>,
-    /// The slots of each class with a schedule, by ascending class number.
+    /// Slots of each class with a schedule, by ascending class number.
     pub(super) slots: Vec<(u16, Peekable<Slots>)>,
-    /// The answers, and the end of the time in which there can be any, in nanoseconds since the Unix epoch.
+    /// Answers, and the end of the time in which they can become due, in nanoseconds since the Unix epoch.
     pub(super) answers: Option<(Arc<Answers>, u64)>,
-    /// Messages that are not queued by then are only counted as intended, in nanoseconds since the Unix epoch.
+    /// Time after which messages are only counted as intended, in nanoseconds since the Unix epoch.
     pub(super) deadline: u64,
 }
 
-/// A message that is due.
+/// A due message.
 #[derive(Clone, Copy, Debug)]
 struct Next {
     class: u16,
@@ -58,7 +58,7 @@ struct Next {
     is_answer: bool,
 }
 
-/// A running schedule; dropped or stopped, it ends.
+/// A running schedule, which ends when it is dropped or stopped.
 #[derive(Debug)]
 pub(super) struct Pacer {
     stop: Arc<AtomicBool>,
@@ -80,17 +80,17 @@ impl Pacer {
         Ok(Self { stop, over, thread: Some(thread) })
     }
 
-    /// Whether the schedule is at its end: every slot is queued, or counted and given up.
+    /// True if the schedule is at its end: every slot is queued, or counted and given up.
     pub(super) fn is_over(&self) -> bool {
         self.over.load(Ordering::Acquire) || self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
-    /// Ends the schedule now. What was due and not sent stays counted as intended.
+    /// Ends the schedule now. Messages that were due and not sent stay counted as intended.
     pub(super) fn stop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
             thread.thread().unpark();
-            // It does not panic; if it did, the counts are what they are.
+            // The thread does not panic; if it did, its counts would still be usable.
             let _ = thread.join();
         }
     }
@@ -112,7 +112,8 @@ struct Worker {
 
 impl Worker {
     fn run(mut self) {
-        // The default lets the kernel wake a thread 50 us late to save power. Where it is refused, lag grows by that.
+        // By default the kernel may wake a thread 50 us late to save power. If it refuses this setting, lag grows by
+        // that.
         let _ = nix::sys::prctl::set_timerslack(1);
         if let Some((answers, _)) = &self.sending.answers {
             answers.wake_me();
@@ -127,7 +128,8 @@ impl Worker {
         }
         self.give_up_the_rest();
         self.over.store(true, Ordering::Release);
-        // The kernel forgets how long a thread has waited for a processor when it ends, and that is asked later.
+        // The kernel forgets the time that a thread waited for a processor when the thread ends, and this time is read
+        // later.
         while !self.is_stopped() {
             thread::park();
         }
@@ -137,8 +139,7 @@ impl Worker {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// Sleeps until the next message is due, whichever class it is of; none when there is no further one, or when stopped
-    /// before.
+    /// Sleeps until the next message of any class is due; none if no further one exists, or if stopped before.
     fn wait_for_next(&mut self) -> Option<Next> {
         loop {
             let scheduled = self.next_scheduled();
@@ -161,7 +162,7 @@ impl Worker {
             if self.is_stopped() {
                 return None;
             }
-            // An answer that becomes due wakes it.
+            // An answer that becomes due wakes the thread.
             park_timeout(Duration::from_nanos((until - now).min(LONGEST_SLEEP)));
         }
     }
@@ -180,17 +181,17 @@ impl Worker {
 
     fn take_answer(&mut self) -> Option<Next> {
         let (class, index, intended_unix_nanos) = self.sending.answers.as_ref()?.0.pop()?;
-        // Nothing is known of the next answer, so that no answer is late.
+        // The time of the next answer is unknown, so no answer is late.
         let slot = Slot { index, intended_unix_nanos, next_unix_nanos: u64::MAX };
         Some(Next { class, slot, is_answer: true })
     }
 
-    /// Queues a message; `false` when nothing can be queued any more.
+    /// Queues a message; `false` if nothing can be queued any more.
     fn queue(&self, next: &Next) -> bool {
         let Sending { sender, trial, plan, deadline, .. } = &self.sending;
         let Slot { index, intended_unix_nanos, next_unix_nanos } = next.slot;
         let size = plan.message_size(next.class, *sender, index);
-        // The extension is stamped when the message is handed over.
+        // The extension is written when the message is handed over.
         let bytes = compose(*sender, index, intended_unix_nanos, size, &Extension::default());
         let (class, trial) = (next.class, *trial);
         let mut message =

@@ -8,8 +8,8 @@ const LISTS: [&str; 2] = ["/proc/self/net/tcp", "/proc/self/net/tcp6"];
 /// State of a listening socket, whose queues count connections.
 const LISTEN: u32 = 10;
 
-/// Bytes in the send and receive queues of the TCP sockets of this process, but those of the HTTP endpoint at
-/// `http_port`; none where the kernel does not show them.
+/// Bytes in the send and receive queues of the TCP sockets of this process, except those of the HTTP endpoint at
+/// `http_port`; none if the kernel does not show them.
 pub(super) fn socket_bytes(http_port: u16) -> Option<u64> {
     let own = own_sockets()?;
     let mut sum = 0_u64;

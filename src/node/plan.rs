@@ -1,5 +1,4 @@
-//! Everything about the traffic of a run that is known in advance: the schedule of each class, and the receivers of each
-//! message.
+//! Traffic of a run, as far as it is known in advance: the schedule of each class, and the receivers of each message.
 
 use std::ops::Range;
 
@@ -15,9 +14,9 @@ use crate::scenario::{DEFAULT_CLASS, MessageSize, Protocol};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reach {
-    /// All other nodes: gossipsub forwards.
+    /// All other nodes, because gossipsub forwards messages.
     Everyone,
-    /// The neighbours of the sender: a session goes no further.
+    /// The neighbours of the sender, because a session goes no further.
     Neighbours,
     /// One neighbour of the sender: message `index` goes to number `index mod degree` of them, sorted by id.
     OneNeighbour,
@@ -29,7 +28,7 @@ pub enum Reach {
 pub enum Pace {
     /// Fixed before the start.
     Schedule(SendPlan),
-    /// Each logical message is sent when another one has arrived.
+    /// Each logical message is sent after the arrival of another one.
     After(AnswerPlan),
 }
 
@@ -44,7 +43,7 @@ pub struct AnswerPlan {
     pub burst: u64,
     /// Nanoseconds from one part to the next.
     pub burst_spacing_nanos: u64,
-    /// Nothing is to be sent from here on, in nanoseconds since the Unix epoch; none for traffic without an end.
+    /// End of sending, in nanoseconds since the Unix epoch; none for traffic without an end.
     pub to_unix_nanos: Option<u64>,
 }
 
@@ -53,7 +52,7 @@ pub struct AnswerPlan {
 pub struct ClassPlan {
     /// Name.
     pub name: String,
-    /// Protocol; none for the one protocol of a network without classes.
+    /// Protocol; none for the only protocol of a network without classes.
     pub protocol: Option<Protocol>,
     /// Receivers of its messages.
     pub reach: Reach,
@@ -66,7 +65,7 @@ pub struct ClassPlan {
 }
 
 impl ClassPlan {
-    /// The class of a network with a single kind of traffic, which reaches everyone.
+    /// Class of a network with a single kind of traffic, which reaches all nodes.
     pub fn only(schedule: SendPlan, message_size: usize) -> Self {
         Self {
             name: DEFAULT_CLASS.into(),
@@ -78,7 +77,7 @@ impl ClassPlan {
         }
     }
 
-    /// Its schedule; none for a class that answers another.
+    /// Schedule of the class; none for a class that answers another.
     pub fn schedule(&self) -> Option<&SendPlan> {
         match &self.pace {
             Pace::Schedule(schedule) => Some(schedule),
@@ -86,7 +85,7 @@ impl ClassPlan {
         }
     }
 
-    /// The class that it answers.
+    /// Class that it answers.
     pub fn answer(&self) -> Option<&AnswerPlan> {
         match &self.pace {
             Pace::Schedule(_) => None,
@@ -94,7 +93,7 @@ impl ClassPlan {
         }
     }
 
-    /// Its senders.
+    /// Senders of the class.
     pub fn senders(&self) -> &Turn {
         match &self.pace {
             Pace::Schedule(schedule) => &schedule.turn,
@@ -102,7 +101,7 @@ impl ClassPlan {
         }
     }
 
-    /// Parts of a logical message.
+    /// Number of parts of a logical message.
     pub fn burst(&self) -> u64 {
         let burst = match &self.pace {
             Pace::Schedule(schedule) => schedule.burst,
@@ -124,14 +123,14 @@ pub struct TrafficPlan {
     pub num_nodes: u64,
     /// Seed of the sizes.
     pub seed: u64,
-    /// Sorted ids of the peers of each node, by id; none where every node is a peer of every other.
+    /// Sorted ids of the peers of each node, by id; none if every node is a peer of every other.
     pub neighbours: Option<Vec<Vec<u64>>>,
     /// The classes; at least one.
     pub classes: Vec<ClassPlan>,
 }
 
 impl TrafficPlan {
-    /// A single class that reaches everyone, of messages of `message_size` bytes.
+    /// A single class that reaches all nodes, with messages of `message_size` bytes.
     pub fn only(schedule: SendPlan, message_size: usize) -> Self {
         let num_nodes = schedule.num_nodes;
         Self { num_nodes, seed: 0, neighbours: None, classes: vec![ClassPlan::only(schedule, message_size)] }
@@ -179,7 +178,7 @@ impl TrafficPlan {
         }
     }
 
-    /// Deliveries that each message of `sender` makes.
+    /// Number of deliveries that each message of `sender` makes.
     pub fn receivers(&self, class: u16, sender: u64) -> u64 {
         match self.class(class).map(|class| class.reach) {
             None => 0,
@@ -189,7 +188,7 @@ impl TrafficPlan {
         }
     }
 
-    /// Number of the messages `indices` of `sender` that reach `receiver`: computed, not walked.
+    /// Number of the messages `indices` of `sender` that reach `receiver`, computed without walking through them.
     pub fn share(&self, class: u16, sender: u64, receiver: u64, indices: Range<u64>) -> u64 {
         let all = indices.end.saturating_sub(indices.start);
         match self.class(class).map(|class| class.reach) {
@@ -220,7 +219,7 @@ impl TrafficPlan {
         }
     }
 
-    /// Whether message `index` of `sender` is to reach `receiver`.
+    /// True if message `index` of `sender` should reach `receiver`.
     pub fn expects(&self, class: u16, sender: u64, receiver: u64, index: u64) -> bool {
         match self.class(class).map(|class| class.reach) {
             None => false,
@@ -237,8 +236,8 @@ impl TrafficPlan {
         index / self.destinations(class, sender)
     }
 
-    /// Sets of receivers among which the messages of a sender go round: 1, or its degree with unicast. Message `index` goes to
-    /// number `index` modulo this.
+    /// Number of sets of receivers among which the messages of a sender rotate: 1, or its degree with unicast. Message
+    /// `index` goes to number `index` modulo this.
     pub fn destinations(&self, class: u16, sender: u64) -> u64 {
         match self.class(class).map(|class| class.reach) {
             Some(Reach::OneNeighbour) => self.degree(sender).max(1),
@@ -252,11 +251,12 @@ impl TrafficPlan {
         self.numbered().filter_map(answers).collect()
     }
 
-    /// Logical messages of a class that one node has begun to send by `now`, in nanoseconds since the Unix epoch, at most.
+    /// Maximum number of logical messages of a class that one node has begun to send by `now`, in nanoseconds since the
+    /// Unix epoch.
     pub fn most_logical(&self, class: u16, now: u64) -> u64 {
         let mut factor = 1_u64;
         let mut class = class;
-        // A chain of answers is at most as long as there are classes.
+        // A chain of answers is at most as long as the number of classes.
         for _ in 0..=self.classes.len() {
             match self.class(class).map(|known| &known.pace) {
                 None => return 0,
@@ -271,29 +271,30 @@ impl TrafficPlan {
         0
     }
 
-    /// The largest index that any message of a class may have at `now`, in nanoseconds since the Unix epoch.
+    /// Largest possible index of a message of a class at `now`, in nanoseconds since the Unix epoch.
     pub fn largest_index(&self, class: u16, now: u64) -> u64 {
         let Some(known) = self.class(class) else { return 0 };
         let most = self.most_logical(class, now).saturating_mul(known.burst());
-        // A node that comes back begins behind all that it can have answered before.
+        // A rejoining node begins after all indices that it can have used for answers before.
         let first = if known.answer().is_some() { self.first_answer_after(class, now) } else { 0 };
         first.saturating_add(most).saturating_sub(1)
     }
 
-    /// Index of the first answer of a node that comes back at `now`, in nanoseconds since the Unix epoch. No node remembers how
-    /// often it answered before it was restarted, so that twice the number of all messages leaves room for answers of several
-    /// lives; indices that are skipped are no missing messages.
+    /// Index of the first answer of a node that rejoins at `now`, in nanoseconds since the Unix epoch. No node
+    /// remembers the number of its answers before a restart, so twice the number of all messages leaves room for
+    /// answers of several lives; skipped indices are no missing messages.
     pub fn first_answer_after(&self, class: u16, now: u64) -> u64 {
         let burst = self.class(class).map_or(0, ClassPlan::burst);
         self.most_logical(class, now).saturating_mul(burst).saturating_mul(2)
     }
 
-    /// Messages of a node in a span of time, in nanoseconds since the Unix epoch; none for a class that answers another.
+    /// Indices of the messages of a node in a span of time, in nanoseconds since the Unix epoch; none for a class that
+    /// answers another.
     pub fn indices(&self, class: u16, node: u64, from: u64, to: u64) -> Option<Range<u64>> {
         Some(self.class(class)?.schedule()?.indices(node, from, to))
     }
 
-    /// Their number.
+    /// Number of these messages.
     pub fn count(&self, class: u16, node: u64, from: u64, to: u64) -> Option<u64> {
         self.indices(class, node, from, to).map(|indices| indices.end.saturating_sub(indices.start))
     }
@@ -343,7 +344,8 @@ mod tests {
             let answer = AnswerPlan { class, senders, burst: 3, burst_spacing_nanos: 0, to_unix_nanos: None };
             chain.classes.push(ClassPlan { pace: Pace::After(answer), ..chain.classes[0].clone() });
         }
-        // One proposer, so each of the four nodes answers each of its 12 messages once, and each of two each of these.
+        // With one proposer, each of the four nodes answers each of its 12 messages once, and two nodes answer each of
+        // these answers.
         assert_eq!([0, 1, 2].map(|class| chain.most_logical(class, 100)), [12, 12, 48]);
         assert_eq!((chain.largest_index(0, 100), chain.largest_index(2, 100)), (11, 3 * 3 * 48 - 1));
         assert_eq!((chain.answers(0), chain.answers(1), chain.answers(2)), (vec![1], vec![2], vec![]));

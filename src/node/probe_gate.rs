@@ -1,4 +1,4 @@
-//! Which probes a node makes on order: only to its peers, and only so many.
+//! Limits on the probes that a node makes on order: only to its peers, and only a bounded number.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -15,13 +15,15 @@ use crate::{
     probe::{MAX_TRAIN_RATE, ProbeOrder},
 };
 
-/// Shortest time between two pings, in microseconds: a runner asks for one each 10 ms.
+/// Minimum interval of two pings, in microseconds: a runner orders one each 10 ms.
 const LEAST_INTERVAL_MICROS: u64 = 1000;
 
-/// Orders in a minute, besides two for each node of the network: trains that are repeated are at most 155 from one node.
+/// Permitted orders in a minute, in addition to two for each node of the network: a runner repeats at most 155 trains
+/// from one node.
 const ORDERS_PER_MINUTE: u64 = 256;
 
-/// Minutes' worth of orders in the life of a node, which has one run: both measurements of the links, and some to spare.
+/// Permitted orders in the life of a node, in minutes' worth: a node has one run, with two measurements of the links,
+/// and some reserve.
 const MINUTES_IN_ALL: u64 = 16;
 
 /// Maximum time to look up the name of a peer.
@@ -32,7 +34,7 @@ struct Taken {
     since: Option<Instant>,
     in_this_minute: u64,
     in_all: u64,
-    /// The ports at each address that were probed: no more than peers there.
+    /// Probed ports at each address: no more than peers there.
     ports: HashMap<IpAddr, BTreeSet<u16>>,
 }
 
@@ -43,22 +45,22 @@ pub(super) struct ProbeGate {
     taken: Mutex<Taken>,
 }
 
-/// Why an order is refused, in one line.
+/// Reason why an order is refused, in one line.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// The order itself is wrong.
+    /// The order itself is invalid.
     Order(String),
-    /// There were too many.
+    /// Too many orders.
     TooMany(&'static str),
 }
 
 impl ProbeGate {
-    /// For a node in a network of so many nodes.
+    /// Makes the gate of a node in a network of `num_nodes` nodes.
     pub(super) fn new(num_nodes: u64) -> Self {
         Self { per_minute: ORDERS_PER_MINUTE + 2 * num_nodes, taken: Mutex::default() }
     }
 
-    /// Takes an order of a node with these peers, or refuses it.
+    /// Accepts an order of a node with these peers, or refuses it.
     pub(super) async fn admit(&self, order: &ProbeOrder, peers: &[PeerAddress]) -> Result<(), Refusal> {
         if order.pings > 1 && order.interval_micros < LEAST_INTERVAL_MICROS {
             return Err(Refusal::Order(format!("interval_micros must be {LEAST_INTERVAL_MICROS} or more")));
@@ -86,7 +88,7 @@ impl ProbeGate {
             return Err(Refusal::TooMany("too many probes in the life of this node: restart it"));
         }
         let ports = taken.ports.entry(order.target.ip()).or_default();
-        // A peer answers at one port: an order for more of them looks for something else there.
+        // A peer answers at one port: an order for more ports looks for other services there.
         if !ports.contains(&order.target.port()) && ports.len() >= at_target {
             return Err(Refusal::Order("the peers at the target were probed at other ports".into()));
         }
@@ -97,7 +99,7 @@ impl ProbeGate {
     }
 }
 
-/// Number of peers at an address. A peer that is known by name is where its name leads now.
+/// Number of peers at an address. A peer with a name is at the present address of its name.
 async fn peers_at(target: IpAddr, peers: &[PeerAddress]) -> usize {
     let mut count = peers.iter().filter(|peer| peer.ip() == Some(target)).count();
     let names: BTreeSet<String> = peers.iter().filter_map(PeerAddress::name).collect();

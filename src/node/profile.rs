@@ -1,4 +1,4 @@
-//! Profilers inside the node. Each is a feature of the build, so that the normal one is not slower for it.
+//! Profilers inside the node. Each is a feature of the build, so that the normal build is not slowed down.
 
 use std::{
     path::{Path, PathBuf},
@@ -9,20 +9,20 @@ use std::{
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-/// What is profiled.
+/// Subject of a profile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProfileMode {
-    /// Where processor time goes, as a flame graph
+    /// Processor time, as a flame graph
     Cpu,
-    /// What is on the heap at the end of the window, as a flame graph
+    /// Heap at the end of the window, as a flame graph
     Mem,
     /// Every allocation, as a file for DHAT's viewer
     Dhat,
 }
 
 impl ProfileMode {
-    /// The feature of the build that the node needs for it.
+    /// Feature of the build that the node needs for it.
     pub fn feature(self) -> &'static str {
         match self {
             Self::Cpu => "profile-cpu",
@@ -31,7 +31,7 @@ impl ProfileMode {
         }
     }
 
-    /// Whether this build has it.
+    /// True if this build has the feature.
     pub fn is_built_in(self) -> bool {
         match self {
             Self::Cpu => cfg!(feature = "profile-cpu"),
@@ -48,7 +48,8 @@ compile_error!("profile-mem and profile-dhat each bring an allocator: choose one
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Read by jemalloc when it starts: a sample every 512 KiB costs little and still shows what matters.
+/// Settings that jemalloc reads when it starts: a sample every 512 KiB costs little and still shows the important
+/// allocations.
 #[cfg(feature = "profile-mem")]
 #[allow(non_upper_case_globals, unsafe_code, reason = "the name that jemalloc looks for")]
 #[unsafe(export_name = "malloc_conf")]
@@ -58,7 +59,7 @@ pub(super) static malloc_conf: &[u8] = b"prof:true,prof_active:true,lg_prof_samp
 #[global_allocator]
 static ALLOCATOR: dhat::Alloc = dhat::Alloc;
 
-/// Samples per second: not a divisor of any beat of the workload.
+/// Samples per second: not a divisor of any interval of the workload.
 #[cfg(feature = "profile-cpu")]
 const CPU_HZ: i32 = 197;
 
@@ -90,7 +91,7 @@ impl Profiler {
         Ok(Self { mode, output: output.into(), running, writing })
     }
 
-    /// The measured traffic is over: what the profile is of ends here. Writes it without being waited for.
+    /// Ends the profile, because the measured traffic is over. Writes it in the background.
     pub(super) fn traffic_ends(&self) {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(running) = running else { return };
@@ -105,7 +106,7 @@ impl Profiler {
     /// Waits until the profile is written.
     ///
     /// # Errors
-    /// When it is not.
+    /// Fails if the profile can't be written.
     pub(super) fn finish(&self) -> Result<(), String> {
         self.traffic_ends();
         let writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -155,7 +156,7 @@ fn write(running: Running, output: &Path) -> Result<(), String> {
             std::fs::write(output, svg).map_err(|error| error.to_string())
         }
         #[cfg(feature = "profile-dhat")]
-        // Dropping it writes its file.
+        // Dropping the profiler writes its file.
         Running::Dhat(profiler) => {
             drop(profiler);
             Ok(())

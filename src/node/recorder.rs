@@ -1,7 +1,7 @@
-//! The node's counts: every message that it sends and every one that comes.
+//! Counts of the node: every message that it sends and every one that arrives.
 //!
-//! Which window a message belongs to follows from its *intended* send time alone, which sender and receiver both know.
-//! So what was sent in a window and what was received of it are counts of the same messages, however late they come.
+//! The *intended* send time alone decides the window of a message, and sender and receiver both know it. So the sent
+//! and the received messages of a window are counts of the same messages, even if they arrive late.
 
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
@@ -24,10 +24,10 @@ use crate::{
     network::{Handover, Outgoing, Roster, Traffic},
 };
 
-/// The clocks of two hosts are less far apart than this, in nanoseconds: a runner refuses a quarter of a second.
+/// Bound of the difference between the clocks of two hosts, in nanoseconds: a runner refuses a quarter of a second.
 const CLOCK_MARGIN: u64 = 60_000_000_000;
 
-/// The most arrivals before its start that a node remembers, in case it is one that comes back: below 6 MiB.
+/// Maximum number of arrivals before its start that a node remembers, in case it is a rejoining one: below 6 MiB.
 pub(super) const MOST_EARLY: usize = 1 << 16;
 
 /// Counts of one traffic class.
@@ -37,7 +37,7 @@ struct ClassState {
     windows: Windows,
     /// Messages that this node has handed to the network since its counts began, by the set of receivers they went to.
     sent: Vec<u64>,
-    /// Logical messages that another class answers, as far as they have not come whole.
+    /// Incomplete logical messages that another class answers.
     incomplete: Incomplete,
     /// Index of the first part of the next answer.
     next_answer: u64,
@@ -48,11 +48,11 @@ pub(super) struct State {
     classes: Vec<ClassState>,
     send_deadline: u64,
     trial: u32,
-    /// The traffic as far as its times are known.
+    /// Traffic, as far as its times are known.
     plan: Option<Arc<TrafficPlan>>,
-    /// End of the time in which this node answers; none when it does not.
+    /// End of the time in which this node answers; none if it does not.
     answers_until: Option<u64>,
-    /// Messages before the start, as long as the node can be one that comes back, and the run that each named.
+    /// Messages before the start, as long as the node may be a rejoining one, and the run that each named.
     pub(super) early: Option<Vec<(Option<u64>, u16, Delivery)>>,
 }
 
@@ -86,7 +86,7 @@ impl State {
         kind
     }
 
-    /// The answers of node `id`, one of each of these classes, to a logical message that it has whole since `now`.
+    /// Answers of node `id`, one of each of these classes, to a logical message that is complete since `now`.
     fn answer(&mut self, traffic: &TrafficPlan, id: u64, classes: &[u16], now: u64) -> Vec<Due> {
         let Some(until) = self.answers_until.filter(|until| now < *until) else { return vec![] };
         let mut all = vec![];
@@ -96,7 +96,7 @@ impl State {
             let Some(state) = self.class(number) else { continue };
             let index = state.next_answer;
             state.next_answer = index.saturating_add(plan.burst());
-            // Every message that is to be sent is counted here, whether there is room for it or not.
+            // Every message that is due is counted here, with or without room for it.
             let times =
                 (0..plan.burst()).map(|part| now.saturating_add(part.saturating_mul(answer.burst_spacing_nanos)));
             let times: Vec<u64> = times.take_while(|time| *time < until).collect();
@@ -113,7 +113,7 @@ impl State {
     }
 }
 
-/// Everything that a node counts of its messages.
+/// All counts of a node's messages.
 #[derive(Debug)]
 pub struct Recorder {
     id: u64,
@@ -122,7 +122,7 @@ pub struct Recorder {
     roster: Arc<Roster>,
     pub(super) metrics: Metrics,
     born: u64,
-    /// The classes and the receivers of their messages; their times may not be known yet.
+    /// Classes and receivers of the messages; the times may not be known yet.
     traffic: Arc<TrafficPlan>,
     /// Classes that answer each class.
     answered_by: Vec<Vec<u16>>,
@@ -134,10 +134,10 @@ fn answered_by(traffic: &TrafficPlan) -> Vec<Vec<u16>> {
     traffic.numbered().map(|(class, _)| traffic.answers(class)).collect()
 }
 
-/// The messages that a recorder takes for those of its own run.
+/// Messages that a recorder accepts as those of its own run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum OwnRun {
-    /// All that do not name another run, as of nodes of other programs.
+    /// All that do not name another run, such as messages of other programs.
     NotAnother,
     /// Only those that name its run. Messages of this run that are too small to name it have this size.
     Named { small: Option<usize> },
@@ -148,7 +148,7 @@ enum OwnRun {
 pub struct Counts {
     /// The measured window.
     pub measured: WindowSummary,
-    /// The rest.
+    /// Everything outside of the measured window.
     pub outside: WindowSummary,
     /// The phases of the measured window.
     pub phases: Vec<PhaseSummary>,
@@ -156,13 +156,13 @@ pub struct Counts {
     pub pending: u64,
     /// Counts of each sender and class.
     pub senders: Vec<SenderSummary>,
-    /// Counts of each class; empty where there is one.
+    /// Counts of each class; empty if the network has one class.
     pub classes: Vec<ClassSummary>,
 }
 
 impl Recorder {
-    /// A recorder for node `id` of `roster`. Until a window is set, everything is measured, and a sender's count
-    /// starts with the lowest index seen. `run_id` 0 takes messages of any run.
+    /// Makes a recorder for node `id` of `roster`. Until a window is set, everything is measured, and a sender's count
+    /// starts with the lowest index seen. `run_id` 0 accepts messages of any run.
     pub fn new(id: u64, run_id: u64, roster: Arc<Roster>, metrics: Metrics) -> Self {
         let num_nodes = roster.peers().len() as u64;
         let traffic = Arc::new(TrafficPlan::only(SendPlan::new(num_nodes, Turn::All, 1), HEADER_SIZE));
@@ -172,30 +172,31 @@ impl Recorder {
         Self { id, run_id, own_run, roster, metrics, born: unix_nanos(), traffic, answered_by, answers, state }
     }
 
-    /// Counts by the classes of `traffic`, and expects from each sender only what its class can bring here.
+    /// Counts by the classes of `traffic`, and accepts from each sender only messages that its class can send here.
     pub fn with_traffic(self, traffic: Arc<TrafficPlan>) -> Self {
         let state = Mutex::new(State::new(&MeasurementWindow::everything(Base::LowestSeen), &traffic, self.id));
         Self { answered_by: answered_by(&traffic), traffic, state, ..self }
     }
 
-    /// Takes only messages that name its run, as soon as it has one. Where messages of `message_size` bytes are too small to
-    /// name it, those of exactly that size are taken too: they can't be told from those of another run.
+    /// Accepts only messages that name its run, as soon as it has one. If messages of `message_size` bytes are too
+    /// small to name it, those of exactly that size are accepted too: they can't be distinguished from those of another
+    /// run.
     pub fn named_run_only(self, message_size: Option<usize>) -> Self {
         let small = message_size.filter(|size| *size < HEADER_SIZE + Extension::SIZE);
         Self { own_run: OwnRun::Named { small }, ..self }
     }
 
-    /// Its run; 0 as long as it has none.
+    /// Number of the run; 0 if it has none yet.
     pub fn run_id(&self) -> u64 {
         self.run_id.load(Ordering::Relaxed)
     }
 
-    /// Gives it a run.
+    /// Sets the number of the run.
     pub fn set_run_id(&self, run_id: u64) {
         self.run_id.store(run_id, Ordering::Relaxed);
     }
 
-    /// Whether a message of `size` bytes that names this run, or none, is of another one.
+    /// True if a message of `size` bytes that names this run, or none, belongs to another one.
     fn is_of_another_run(&self, named: Option<u64>, size: usize) -> bool {
         let own = self.run_id();
         match (self.own_run, named) {
@@ -206,13 +207,13 @@ impl Recorder {
         }
     }
 
-    /// When this recorder was made, in nanoseconds since the Unix epoch.
+    /// Time at which this recorder was made, in nanoseconds since the Unix epoch.
     pub fn born_unix_nanos(&self) -> u64 {
         self.born
     }
 
-    /// Remembers what comes before the start, up to a bound: a node that comes back to a network that goes on hears it
-    /// before it is told when that network started.
+    /// Remembers arrivals before the start, up to a bound: a node that rejoins a running network receives messages
+    /// before it learns when that network started.
     pub fn remember_early(&self) {
         self.lock().early = Some(vec![]);
     }
@@ -221,14 +222,14 @@ impl Recorder {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts the counts anew, for a run or trial that all nodes start together.
+    /// Restarts the counts, for a run or trial that all nodes start together.
     pub fn begin(&self, window: &MeasurementWindow) {
         let mut state = self.lock();
         let early = state.early.take().unwrap_or_default();
         self.answers.clear();
         *state = State::new(window, &self.traffic, self.id);
         if window.rejoined_from.is_some() {
-            // Its run may have become known only with the start.
+            // The node may have learned its run only with the start.
             let own = |(named, _, message): &&(Option<u64>, u16, Delivery)| {
                 !self.is_of_another_run(*named, usize::try_from(message.size).unwrap_or(usize::MAX))
             };
@@ -238,8 +239,8 @@ impl Recorder {
         }
     }
 
-    /// From now on this node answers messages that arrive before `until`, in nanoseconds since the Unix epoch. A node that was
-    /// there before goes on behind all indices that it can have used until `now`.
+    /// Answers messages that arrive before `until`, in nanoseconds since the Unix epoch. A rejoining node continues
+    /// after all indices that it can have used until `now`.
     pub(crate) fn answer_until(&self, until: u64, rejoined_at: Option<u64>) {
         let mut state = self.lock();
         state.answers_until = Some(until);
@@ -252,21 +253,21 @@ impl Recorder {
         }
     }
 
-    /// The answers that are due.
+    /// Answers that are due.
     pub(crate) fn answers(&self) -> Arc<Answers> {
         self.answers.clone()
     }
 
-    /// A message of the schedule has become due, at `intended` nanoseconds since the Unix epoch.
+    /// Counts a message of the schedule that has become due, at `intended` nanoseconds since the Unix epoch.
     pub fn intended(&self, class: u16, intended_unix_nanos: u64) {
         if let Some(state) = self.lock().class(class) {
             state.windows.intended(intended_unix_nanos);
         }
     }
 
-    /// The counts as they are now.
+    /// Present counts.
     pub fn counts(&self) -> Counts {
-        // Encoding takes long: the network's tasks must not wait for it.
+        // Encoding takes long, and the network's tasks must not wait for it.
         let state = self.lock();
         let snapshot = |class: &ClassState| (class.windows.clone(), class.tracker.pending());
         let of_classes: Vec<(Windows, u64)> = state.classes.iter().map(snapshot).collect();
@@ -318,7 +319,7 @@ impl Recorder {
         self.lock().classes.iter().map(of_class).collect()
     }
 
-    /// Whether no window ever ends the sending.
+    /// True if no window ever ends the sending.
     pub fn sends_without_end(&self) -> bool {
         self.lock().send_deadline == u64::MAX
     }
@@ -328,7 +329,7 @@ impl Recorder {
         self.lock().classes.iter().map(|class| class.tracker.pending()).collect()
     }
 
-    /// The reason why an arrival is not a message of this run, if it is not.
+    /// Reason why an arrival does not belong to this run, if it does not.
     fn rejection_reason(
         &self,
         source: Option<PeerId>,
@@ -353,21 +354,21 @@ impl Recorder {
         (!self.traffic.expects(class, sender, self.id, message.header.index)).then_some("not_for_this_node")
     }
 
-    /// The largest index that a message may have that comes at `now`, in nanoseconds since the Unix epoch: by the schedule,
-    /// or else that of a sender that has sent every millisecond since 1970.
+    /// Largest possible index of a message that arrives at `now`, in nanoseconds since the Unix epoch: by the schedule,
+    /// or otherwise that of a sender that has sent every millisecond since 1970.
     fn largest_index(&self, plan: Option<&TrafficPlan>, class: u16, now: u64) -> u64 {
         let now = now.saturating_add(CLOCK_MARGIN);
         let of_own_start = |plan: &TrafficPlan| plan.largest_index(class, now);
         plan.map_or_else(|| (now / 1_000_000).saturating_mul(self.most_of_a_beat(class)), of_own_start)
     }
 
-    /// Messages of one sender of a class that one beat of a schedule can bring, at most.
+    /// Maximum number of messages of one sender of a class in one heartbeat of a schedule.
     fn most_of_a_beat(&self, class: u16) -> u64 {
-        // Schedules of one beat before the beginning of time, with answers to it.
+        // Schedules of one heartbeat before the beginning of time, with answers to it.
         self.traffic.most_logical(class, 0).saturating_mul(self.traffic.class(class).map_or(1, |class| class.burst()))
     }
 
-    /// Counts a message that came at `now`, in nanoseconds since the Unix epoch.
+    /// Counts a message that arrived at `now`, in nanoseconds since the Unix epoch.
     fn count(&self, class: u16, message: &Message, size: u64, now: u64) {
         let (sender, index) = (message.header.sender, message.header.index);
         let delivery = Delivery {
@@ -426,7 +427,7 @@ impl Recorder {
         self.answered_by.get(usize::from(class)).map_or(&[], Vec::as_slice)
     }
 
-    /// The answers that the first copy of a message makes due.
+    /// Answers that become due with the first copy of a message.
     fn answers_to(&self, state: &mut State, class: u16, sender: u64, index: u64, now: u64) -> Vec<Due> {
         let Some(plan) = self.traffic.class(class).filter(|_| state.answers_until.is_some()) else { return vec![] };
         let answering = self.answered_by(class);
@@ -440,14 +441,14 @@ impl Recorder {
         if whole { state.answer(&self.traffic, self.id, answering, now) } else { vec![] }
     }
 
-    /// The set of receivers that a message goes to.
+    /// Set of receivers of a message.
     fn destination(&self, message: &Outgoing) -> usize {
         let destinations = self.traffic.destinations(message.class, self.id);
         usize::try_from(message.index % destinations).unwrap_or(0)
     }
 
-    /// States in a message what the receiver must know of its sending at `now`, in nanoseconds since the Unix epoch. `false`
-    /// when it is too late to send it.
+    /// Writes the facts of the sending at `now`, in nanoseconds since the Unix epoch, into a message for its receiver.
+    /// `false` if it is too late to send it.
     pub(crate) fn stamp(&self, message: &mut Outgoing, now: u64) -> bool {
         let sent_before = {
             let state = self.lock();
@@ -470,11 +471,11 @@ impl Recorder {
         true
     }
 
-    /// Counts what came at `now`, in nanoseconds since the Unix epoch.
+    /// Counts a message that arrived at `now`, in nanoseconds since the Unix epoch.
     pub(crate) fn received_at(&self, source: Option<PeerId>, class: Option<u16>, bytes: &[u8], now: u64) {
         let refused = match Message::decode(bytes) {
             Ok(message) => {
-                // A message that has no room for an extension is one of a network with a single class.
+                // A message without room for an extension belongs to a network with a single class.
                 let class = message.extension.map(|extension| extension.class).or(class).unwrap_or(0);
                 match self.rejection_reason(source, class, &message, bytes.len()) {
                     None => return self.count(class, &message, bytes.len() as u64, now),
@@ -524,8 +525,8 @@ impl Traffic for Recorder {
         }
     }
 
-    // Runs on the network's tasks: reading the header and counting takes about as long as handing the message to
-    // another task would, so nothing is handed over (see `cargo bench --bench hot_path`).
+    // This runs on the network's tasks: reading the header and counting takes about as long as handing the message to
+    // another task would (see `cargo bench --bench hot_path`).
     fn received(&self, source: Option<PeerId>, class: Option<u16>, bytes: &[u8]) {
         self.received_at(source, class, bytes, unix_nanos());
     }

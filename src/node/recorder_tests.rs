@@ -47,7 +47,7 @@ fn a_message_counts_in_the_window_it_was_meant_for_however_late_it_comes() {
 }
 
 #[test]
-fn a_node_that_comes_back_counts_what_came_before_its_start_and_another_does_not() {
+fn only_a_rejoining_node_counts_arrivals_before_its_start() {
     for rejoined in [true, false] {
         let recorder = recorder();
         let now = unix_nanos();
@@ -71,7 +71,7 @@ fn a_node_that_comes_back_counts_what_came_before_its_start_and_another_does_not
 }
 
 #[test]
-fn what_is_remembered_before_the_start_is_bounded() {
+fn the_memory_of_arrivals_before_the_start_is_bounded() {
     let recorder = recorder();
     recorder.remember_early();
     for index in 0..MOST_EARLY as u64 + 10 {
@@ -141,7 +141,7 @@ fn messages_too_small_to_name_their_run_are_taken_where_this_run_sends_such() {
 }
 
 #[test]
-fn what_came_before_the_run_was_known_is_counted_only_if_it_is_of_that_run() {
+fn arrivals_before_the_run_is_known_count_only_if_they_belong_to_it() {
     let metrics = Metrics::register(&Registry::new()).unwrap();
     let recorder = Recorder::new(0, 0, Arc::new(Roster::new(3)), metrics).named_run_only(Some(100));
     recorder.remember_early();
@@ -188,7 +188,7 @@ fn outgoing(intended: u64) -> Outgoing {
     }
 }
 
-/// Hands a message over to queues that do with it as `handover` says; its extension, if it was not too late.
+/// Hands a message over to queues that return `handover`; returns its extension, if it was not too late.
 fn send(recorder: &Recorder, intended: u64, handover: Handover) -> Option<Extension> {
     let mut message = outgoing(intended);
     recorder.about_to_send(&mut message).then(|| {
@@ -200,7 +200,7 @@ fn send(recorder: &Recorder, intended: u64, handover: Handover) -> Option<Extens
 const TAKEN: Handover = Handover { queued: 2, dropped: 0 };
 
 #[test]
-fn what_is_sent_after_its_successor_was_due_is_late_and_after_the_deadline_not_sent() {
+fn a_message_is_late_after_its_successor_is_due_and_not_sent_after_the_deadline() {
     let recorder = recorder();
     let now = unix_nanos();
     recorder
@@ -290,7 +290,7 @@ fn a_logical_message_is_answered_once_when_all_of_its_parts_are_there() {
     receive(3);
     receive(3);
     assert_eq!(due(&recorder), [(1, 0), (1, 1)], "both parts of one answer");
-    // Part 4 is lost; the message after it is answered all the same.
+    // Part 4 is lost; the message after it is answered nevertheless.
     (5..8).for_each(receive);
     assert_eq!(due(&recorder), [(1, 2), (1, 3)]);
     assert_eq!(recorder.counts().classes[1].measured.intended, 4);
@@ -315,14 +315,14 @@ fn a_publisher_answers_its_own_message_when_it_has_handed_the_last_part_over() {
 }
 
 #[test]
-fn a_node_that_comes_back_answers_behind_all_answers_that_it_can_have_sent() {
+fn a_rejoining_node_answers_after_all_answers_that_it_can_have_sent() {
     let recorder = of_node(1);
     let plan = Some(three_classes());
     recorder.begin(&MeasurementWindow { plan, ..MeasurementWindow::everything(Base::Zero) });
     recorder.answer_until(u64::MAX, Some(10 * SECOND));
     (0..2).for_each(|index| recorder.received_at(Some(peer_id(0)), None, &of_class(0, 0, index), 11 * SECOND));
     let first = due(&recorder)[0].1;
-    // Eleven proposals at most until then, and two messages for each.
+    // At most eleven proposals until then, and two messages for each.
     assert!((22..100).contains(&first), "{first}");
 }
 
@@ -333,7 +333,10 @@ fn of_a_unicast_only_the_own_share_is_expected() {
     let refused = |reason| recorder.metrics.receive_message_malformed_count.of(reason).get();
     // Node 1 has two neighbours, so that every other message comes to node 2.
     for index in [1, 3, 7] {
-        recorder.received(Some(peer_id(1)), None, &of_class(2, 1, index));
+        // Without the sender's own count.
+        let mut message = of_class(2, 1, index);
+        message[HEADER_SIZE..].fill(0);
+        recorder.received(Some(peer_id(1)), Some(2), &message);
     }
     assert_eq!((recorder.counts().classes[2].measured.received, recorder.pending()), (3, vec![0, 0, 1]));
     recorder.received(Some(peer_id(1)), None, &of_class(2, 1, 2));
@@ -357,7 +360,7 @@ fn a_unicast_states_how_many_messages_its_receiver_was_sent_before() {
 }
 
 #[test]
-fn a_class_is_told_by_the_message_or_else_by_its_topic() {
+fn the_message_or_otherwise_its_topic_identifies_the_class() {
     let recorder = of_node(1);
     recorder.received(Some(peer_id(0)), Some(0), &of_class(1, 0, 0));
     let mut plain = of_class(0, 0, 0);

@@ -1,4 +1,4 @@
-//! A node from its first port to its last summary.
+//! Life of a node, from its first port to its last summary.
 
 use std::{
     ffi::CString,
@@ -19,8 +19,9 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
-    config::{NodeConfig, UsageError},
+    config::NodeConfig,
     driver::TrafficDriver,
+    error::{Failure, UsageError},
     http, logging,
     probe_gate::ProbeGate,
     profile::Profiler,
@@ -40,29 +41,20 @@ use crate::{
     signals::Interrupts,
 };
 
-/// Pace of the system samples and of the summary file.
+/// Interval of the system samples and of the summary file.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 const WRITE_EVERY: Duration = Duration::from_secs(5);
 
-/// Probes under way at once, each with a thread of its own.
+/// Maximum number of concurrent probes, each with a thread of its own.
 const MOST_PROBES: usize = 1024;
-
-/// Reason why a node could not run.
-#[derive(Debug)]
-pub enum Failure {
-    /// The arguments can't work here.
-    Usage(String),
-    /// Anything else.
-    Other(String),
-}
 
 /// Runs a node to its end: by itself, by `--timeout` or by a signal.
 ///
 /// # Errors
-/// When it can't run, or fails.
+/// Fails if it can't run, or fails.
 pub fn run(args: NodeConfig) -> Result<(), Failure> {
     take_name();
-    // Before anything looks at the clock.
+    // Before anything reads the clock.
     clock::adopt();
     let other = |what: &str, error: &dyn std::fmt::Display| Failure::Other(format!("{what}: {error}"));
     let usage = |error: UsageError| Failure::Usage(error.to_string());
@@ -82,7 +74,7 @@ pub fn run(args: NodeConfig) -> Result<(), Failure> {
         .nodes
         .worker_threads
         .map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
-    // The endpoint and the clockwork have a thread of their own: a network that is out of breath still answers.
+    // The endpoint and the timers have a thread of their own, so that an overloaded network still answers.
     let main = runtime::Builder::new_current_thread().enable_all().build().map_err(|error| other("runtime", &error))?;
     let p2p = P2pRuntime::new(worker_threads).map_err(|error| other("runtime", &error))?;
 
@@ -96,7 +88,7 @@ pub fn run(args: NodeConfig) -> Result<(), Failure> {
     let recorder = Recorder::new(args.id, args.run_id, roster.clone(), metrics.clone());
     let mut recorder = recorder.with_traffic(Arc::new(workload.reach()));
     if args.controlled {
-        // Nodes of other programs, which name no run, can't be given a start: they are in no controlled network.
+        // Nodes of other programs, which name no run, can't receive a start: they are in no controlled network.
         recorder = recorder.named_run_only(workload.smallest_message_size());
         recorder.remember_early();
     }
@@ -132,22 +124,22 @@ pub fn run(args: NodeConfig) -> Result<(), Failure> {
         args,
     });
     let ended = main.block_on(live(node));
-    // A probe under way is not waited for.
+    // A running probe is not waited for.
     main.shutdown_background();
     ended
 }
 
-/// Lists of processes show the program's name, however it was started: a runner starts it by a descriptor.
+/// Sets the process name, so that lists of processes show the program's name: a runner starts it by a descriptor.
 fn take_name() {
     let program = std::env::args_os().next().unwrap_or_default();
     let name = Path::new(&program).file_name().unwrap_or_default();
     if let Ok(name) = CString::new(name.as_bytes()) {
-        // The kernel cuts it after 15 bytes. Without, it is only harder to recognise.
+        // The kernel cuts it after 15 bytes. A failure only makes the process harder to recognise.
         let _ = nix::sys::prctl::set_name(&name);
     }
 }
 
-/// The runtime that carries the network: one thread, or a pool.
+/// Runtime that carries the network: one thread, or a pool.
 struct P2pRuntime {
     handle: runtime::Handle,
     _pool: Option<Runtime>,
@@ -159,7 +151,7 @@ impl P2pRuntime {
             let pool = runtime::Builder::new_multi_thread().worker_threads(worker_threads).enable_all().build()?;
             return Ok(Self { handle: pool.handle().clone(), _pool: Some(pool) });
         }
-        // A pool of one would wake its thread through a queue; this one polls in place.
+        // A pool of one would wake its thread through a queue; this runtime polls in place.
         let single = runtime::Builder::new_current_thread().enable_all().build()?;
         let handle = single.handle().clone();
         std::thread::Builder::new()
@@ -193,7 +185,7 @@ async fn live(node: Arc<Node>) -> Result<(), Failure> {
     let over = async {
         tokio::select! {
             cause = interrupts.next() => info!("{cause}"),
-            () = node.end.notified() => info!("told to end"),
+            () = node.end.notified() => info!("ending on request"),
             () = sleep(Duration::from_secs(node.args.lifetime_seconds)) => info!("timeout"),
         }
     };
@@ -206,7 +198,7 @@ async fn live(node: Arc<Node>) -> Result<(), Failure> {
     };
     driver.end().await;
     if quiet {
-        // What is on its way to this node's endpoint, and measurements of the links, go on.
+        // Requests to this node's endpoint, and measurements of the links, continue.
         info!("the network is closed");
         over.await;
     }
@@ -219,7 +211,7 @@ async fn live(node: Arc<Node>) -> Result<(), Failure> {
     ended
 }
 
-/// A listening socket that was handed down (as systemd does, in `LISTEN_FDS`), or a new one.
+/// A listening socket that was passed to this process (as systemd does, in `LISTEN_FDS`), or a new one.
 async fn listener(address: SocketAddr) -> std::io::Result<TcpListener> {
     match ListenFd::from_env().take_tcp_listener(0)? {
         Some(listener) => {
@@ -241,7 +233,7 @@ async fn watch_over(node: Arc<Node>) {
         if let Some(micros) = node.machine.sample() {
             warn!(seconds = micros as f64 / 1e6, "the wall clock was set");
         }
-        // Without a common start, nodes share nothing but the wall clock.
+        // Without a common start, nodes share only the wall clock.
         clock::follow_steps();
         if written.elapsed() >= WRITE_EVERY {
             written = Instant::now();

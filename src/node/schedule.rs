@@ -1,4 +1,4 @@
-//! The sending schedule of all nodes for one traffic class: a pure function of the run's start, fixed before anything is
+//! Sending schedule of all nodes for one traffic class: a pure function of the run's start, fixed before anything is
 //! sent.
 
 use std::{collections::BTreeSet, time::Duration};
@@ -10,9 +10,9 @@ use sha2::{Digest, Sha256};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Turn {
-    /// Every node, always.
+    /// Every node, all the time.
     All,
-    /// These nodes, always.
+    /// These nodes, all the time.
     Nodes(BTreeSet<u64>),
     /// Node `(time / round) mod num_nodes`.
     RoundRobin {
@@ -27,7 +27,7 @@ impl Turn {
         Self::Nodes([id].into())
     }
 
-    /// Whether node `id` ever sends.
+    /// True if node `id` sends at any time.
     pub fn has(&self, id: u64) -> bool {
         match self {
             Self::All | Self::RoundRobin { .. } => true,
@@ -51,12 +51,13 @@ pub struct Slot {
     pub index: u64,
     /// Intended send time, in nanoseconds since the Unix epoch.
     pub intended_unix_nanos: u64,
-    /// Time of the next beat of this pace, in nanoseconds since the Unix epoch: a message sent later than that is late.
+    /// Next heartbeat of this schedule, in nanoseconds since the Unix epoch: a message that is sent later than that is
+    /// late.
     pub next_unix_nanos: u64,
 }
 
-/// The schedule of a whole network: at `origin + offset(i) + k * heartbeat` node `i` begins to send the parts of its logical
-/// message `k`, as far as it has the turn.
+/// Schedule of a whole network: at `origin + offset(i) + k * heartbeat` node `i` begins to send the parts of its
+/// logical message `k`, if it has the turn.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SendPlan {
     /// Number of nodes of the network.
@@ -65,24 +66,24 @@ pub struct SendPlan {
     pub turn: Turn,
     /// Number of the traffic class, which decides the offsets along with the seed.
     pub class: u16,
-    /// Nanoseconds from one logical message of a sender to its next; at least 1.
+    /// Nanoseconds between the logical messages of a sender; at least 1.
     pub heartbeat_nanos: u64,
     /// Number of parts of a logical message, each a message of its own; at least 1.
     pub burst: u64,
-    /// Nanoseconds from one part to the next. All parts are sent before the next heartbeat.
+    /// Nanoseconds between the parts. All parts are sent before the next heartbeat.
     pub burst_spacing_nanos: u64,
-    /// Beat 0, in nanoseconds since the Unix epoch. Turns are counted from it.
+    /// Heartbeat 0, in nanoseconds since the Unix epoch. Turns are counted from it.
     pub origin_unix_nanos: u64,
-    /// Index 0 of every node is the first part of its first logical message at or after this, in nanoseconds since the Unix
-    /// epoch.
+    /// Index 0 of every node is the first part of its first logical message at or after this, in nanoseconds since the
+    /// Unix epoch.
     pub from_unix_nanos: u64,
-    /// Nothing is to be sent from here on; none for a schedule without an end.
+    /// End of sending; none for a schedule without an end.
     pub to_unix_nanos: Option<u64>,
-    /// Seed of the nodes' offsets within the heartbeat; none when all send at the same instant.
+    /// Seed of the nodes' offsets within the heartbeat; none if all send at the same instant.
     pub spread_seed: Option<u64>,
 }
 
-/// The messages of one node, in order; without end unless the plan has one.
+/// Messages of one node, in order; without end unless the plan has one.
 #[derive(Clone, Debug)]
 pub struct Slots {
     plan: SendPlan,
@@ -98,8 +99,9 @@ pub(super) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX).max(1)
 }
 
-/// The sum of `floor((a * i + b) / m)` for `i` in `0..n`, in logarithmic time (the sum of a lattice's points under a line,
-/// by Euclid's algorithm; see the AtCoder Library's `floor_sum`). No overflow for values below 2^64 whose result is.
+/// Sum of `floor((a * i + b) / m)` for `i` in `0..n`, in logarithmic time (the sum of a lattice's points under a line,
+/// by Euclid's algorithm; see the AtCoder Library's `floor_sum`). No overflow for values below 2^64 with a result below
+/// 2^64.
 fn floor_sum(mut n: u128, mut m: u128, mut a: u128, mut b: u128) -> u128 {
     let mut sum: u128 = 0;
     loop {
@@ -131,8 +133,8 @@ impl SendPlan {
         }
     }
 
-    /// Offset of a node within the heartbeat, in nanoseconds: the first 64 bits of SHA-256(seed, id, class) as a fraction of
-    /// the heartbeat, where class 0 adds nothing. Nodes that never send at the same time are not spread.
+    /// Offset of a node within the heartbeat, in nanoseconds: the first 64 bits of SHA-256(seed, id, class) as a
+    /// fraction of the heartbeat; class 0 adds nothing. Nodes that never send at the same time have no offsets.
     pub fn offset_nanos(&self, id: u64) -> u64 {
         let alone = match &self.turn {
             Turn::All => false,
@@ -145,7 +147,7 @@ impl SendPlan {
             digest.update(self.class.to_be_bytes());
         }
         let fraction = digest.finalize().first_chunk().map_or(0, |first| u64::from_be_bytes(*first));
-        // Below the heartbeat, since the fraction is below 2^64.
+        // Below the heartbeat, because the fraction is below 2^64.
         ((u128::from(fraction) * u128::from(self.heartbeat_nanos)) >> 64) as u64
     }
 
@@ -157,13 +159,13 @@ impl SendPlan {
         self.burst.max(1)
     }
 
-    /// The first beat of a node at or after `time`.
+    /// First heartbeat of a node at or after `time`.
     fn first_beat(&self, id: u64, time: u64) -> u64 {
         let from = self.origin_unix_nanos.saturating_add(self.offset_nanos(id));
         time.saturating_sub(from).div_ceil(self.heartbeat())
     }
 
-    /// Beats before beat `end` at which node `id` has the turn.
+    /// Number of heartbeats before `end` at which node `id` has the turn.
     fn turns_before(&self, id: u64, end: u64) -> u64 {
         if id >= self.num_nodes {
             return 0;
@@ -178,14 +180,15 @@ impl SendPlan {
                 }
             }
             Turn::RoundRobin { round } => {
-                // Turn t has the beats from ceil(t * round / heartbeat) on; node id has the turns id + i * num_nodes.
+                // Turn t has the heartbeats from ceil(t * round / heartbeat) on; node id has the turns id + i *
+                // num_nodes.
                 let (round, beat) = (u128::from(nanos(*round)), u128::from(self.heartbeat()));
                 let (nodes, own) = (u128::from(self.num_nodes), u128::from(id));
                 let current = u128::from(end) * beat / round;
                 let cycles = (current + nodes - own) / nodes;
                 let starts = |turn: u128| floor_sum(cycles, beat, nodes * round, turn * round + beat - 1);
                 let whole = starts(own + 1).saturating_sub(starts(own));
-                // The turn under way has more beats than those before the end.
+                // The present turn has more heartbeats than those before the end.
                 let over = match cycles.checked_sub(1) {
                     Some(last) => {
                         let turn = own + last * nodes;
@@ -198,7 +201,7 @@ impl SendPlan {
         }
     }
 
-    /// Whether node `id` has the turn at a beat.
+    /// True if node `id` has the turn at a heartbeat.
     fn has_turn(&self, id: u64, beat: u64) -> bool {
         id < self.num_nodes
             && match &self.turn {
@@ -211,7 +214,7 @@ impl SendPlan {
             }
     }
 
-    /// Index of the first message of a node at or after `time`: computed, not walked.
+    /// Index of the first message of a node at or after `time`, computed without walking.
     fn index_at(&self, id: u64, time: u64) -> u64 {
         let parts = self.parts();
         // No part of a logical message from before the schedule is sent.
@@ -219,7 +222,7 @@ impl SendPlan {
         let next = self.first_beat(id, time);
         let mut whole = self.turns_before(id, next).saturating_sub(skipped);
         let mut begun = 0;
-        // Only the last beat before the time can have parts after it.
+        // Only the last heartbeat before the time can have parts after it.
         if let Some(last) = next.checked_sub(1).filter(|last| whole > 0 && self.has_turn(id, *last)) {
             let start = self.origin_unix_nanos.saturating_add(self.offset_nanos(id));
             let start = start.saturating_add(last.saturating_mul(self.heartbeat()));
@@ -232,51 +235,51 @@ impl SendPlan {
         whole.saturating_mul(parts).saturating_add(begun)
     }
 
-    /// Indices of the messages of a node that are due from `from` on and before `to`, both in nanoseconds since the Unix
-    /// epoch; computed, not walked.
+    /// Indices of the messages of a node that are due from `from` on and before `to`, both in nanoseconds since the
+    /// Unix epoch; computed without walking.
     pub fn indices(&self, id: u64, from: u64, to: u64) -> std::ops::Range<u64> {
         let from = from.max(self.from_unix_nanos);
         let to = self.to_unix_nanos.map_or(to, |end| end.min(to)).max(from);
         self.index_at(id, from)..self.index_at(id, to)
     }
 
-    /// Messages of a node that are due from `from` on and before `to`, both in nanoseconds since the Unix epoch; computed,
-    /// not walked.
+    /// Number of messages of a node that are due from `from` on and before `to`, both in nanoseconds since the Unix
+    /// epoch; computed without walking.
     pub fn count(&self, id: u64, from: u64, to: u64) -> u64 {
         let indices = self.indices(id, from, to);
         indices.end.saturating_sub(indices.start)
     }
 
-    /// The messages of a node from its first one at or after `time`, in nanoseconds since the Unix epoch. Index 0 stays
+    /// Messages of a node from its first one at or after `time`, in nanoseconds since the Unix epoch. Index 0 stays
     /// that of [`Self::from_unix_nanos`].
     pub fn slots(&self, id: u64, time: u64) -> Slots {
         let time = time.max(self.from_unix_nanos);
         let index = self.index_at(id, time);
         let (next, part) = (self.first_beat(id, time), index % self.parts());
-        // A burst under way began at the beat before.
+        // A burst in progress began at the previous heartbeat.
         let beat = if part > 0 { next.saturating_sub(1) } else { next };
         Slots { offset: self.offset_nanos(id), beat, part, index, id, plan: self.clone() }
     }
 
-    /// Number of logical messages of the most active node up to `now`, in nanoseconds since the Unix epoch, at most.
+    /// Maximum number of logical messages of the most active node up to `now`, in nanoseconds since the Unix epoch.
     pub fn most_beats(&self, now: u64) -> u64 {
         (now.saturating_sub(self.origin_unix_nanos) / self.heartbeat()).saturating_add(2)
     }
 
-    /// The largest index that any message may have at `now`, in nanoseconds since the Unix epoch.
+    /// Largest possible index of a message at `now`, in nanoseconds since the Unix epoch.
     pub fn largest_index(&self, now: u64) -> u64 {
         self.most_beats(now).saturating_mul(self.parts()).saturating_sub(1)
     }
 }
 
 impl Slots {
-    /// The first beat at or after `self.beat` at which this node has the turn.
+    /// First heartbeat at or after `self.beat` at which this node has the turn.
     fn next_beat(&self) -> Option<u64> {
         let heartbeat = self.plan.heartbeat();
         match &self.plan.turn {
             Turn::All => Some(self.beat),
             Turn::Nodes(ids) => ids.contains(&self.id).then_some(self.beat),
-            // The rest of a burst, whoever has the turn meanwhile.
+            // The rest of a burst is sent even if another node has the turn meanwhile.
             Turn::RoundRobin { .. } if self.part > 0 => Some(self.beat),
             Turn::RoundRobin { round } => {
                 let round = nanos(*round);
@@ -330,7 +333,7 @@ mod tests {
 
     const MS: u64 = 1_000_000;
 
-    /// A schedule of 3 nodes in step, from `from` milliseconds on, with its origin and end there too.
+    /// A schedule of 3 nodes that send together, from `from` milliseconds on, with its origin and end there too.
     fn plan(turn: Turn, origin: u64, from: u64, to: u64) -> SendPlan {
         SendPlan {
             origin_unix_nanos: origin * MS,
@@ -423,7 +426,7 @@ mod tests {
     }
 
     proptest! {
-        /// Every beat belongs to exactly one node: no silent slot, no overlap.
+        /// Every heartbeat belongs to exactly one node: no silent slot, no overlap.
         #[test]
         fn turns_share_out_all_beats(
             num_nodes in 1..8_u64, heartbeat in 1..50_u64, factor in 1..20_u64, odd in 0..50_u64, origin in 0..1_000_u64,
@@ -444,7 +447,7 @@ mod tests {
             seed in prop::option::of(any::<u64>()), cuts in (0..1_500_u64, 0..1_500_u64),
             burst in 1..5_u64, spacing in 0..100_u64, class in 0..3_u16,
         ) {
-            // All parts are sent before the next beat.
+            // All parts are sent before the next heartbeat.
             let spacing = (heartbeat * MS - 1) * spacing / 100 / burst.saturating_sub(1).max(1);
             let plan = SendPlan {
                 num_nodes,

@@ -1,4 +1,4 @@
-//! The server of the node's HTTP endpoint. Its connections are bounded, and those of strangers never keep the runner out.
+//! Server of the node's HTTP endpoint. Its connections are bounded, and those of strangers never keep the runner out.
 
 use std::{
     collections::HashMap,
@@ -23,7 +23,8 @@ use tracing::debug;
 
 use crate::clock::{Instant, sleep};
 
-/// Most open connections: runner, Prometheus and probes need a handful; beyond that the oldest idle one is closed.
+/// Maximum number of open connections: runner, Prometheus and probes need a handful; beyond that the oldest idle one is
+/// closed.
 const MOST_CONNECTIONS: usize = 256;
 
 /// Part of the open files that connections of the endpoint may take; the rest is for the p2p network.
@@ -32,17 +33,17 @@ const SHARE_OF_FILES: usize = 4;
 /// Maximum time for the head of a request, and between two requests. A runner asks each second.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Largest head of a request, in bytes: a token, and what browsers and proxies add.
+/// Maximum size of a request's head, in bytes: a token, and the headers that browsers and proxies add.
 const HEAD_LIMIT: usize = 16 << 10;
 
 /// Pause after a connection could not be accepted, so that a full table of files makes no busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
-/// The state of one connection, which decides whether it goes when others want its place.
+/// State of one connection, which decides if it is closed when others need its place.
 pub(super) struct Visit {
-    /// A request on it had the token.
+    /// True after a request on it had the token.
     trusted: AtomicBool,
-    /// Requests whose handler runs.
+    /// Number of requests whose handler runs.
     busy: AtomicUsize,
     since: Mutex<Instant>,
 }
@@ -52,25 +53,25 @@ impl Visit {
         Self { trusted: AtomicBool::new(false), busy: AtomicUsize::new(0), since: Mutex::new(Instant::now()) }
     }
 
-    /// Takes note that a request on it had the token.
+    /// Records that a request on it had the token.
     pub(super) fn trust(&self) {
         self.trusted.store(true, Ordering::Relaxed);
     }
 
-    /// A request is handled from now on, until the result is dropped.
+    /// Counts a request as running until the result is dropped.
     pub(super) fn begin(self: &Arc<Self>) -> Busy {
         self.busy.fetch_add(1, Ordering::Relaxed);
         *self.since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         Busy(self.clone())
     }
 
-    /// The order in which connections are closed: strangers before those that had the token, the oldest first.
+    /// Order in which connections are closed: strangers before those that had the token, the oldest first.
     fn rank(&self) -> (bool, Instant) {
         (self.trusted.load(Ordering::Relaxed), *self.since.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-/// A request that is handled.
+/// A running request.
 pub(super) struct Busy(Arc<Visit>);
 
 impl Drop for Busy {
@@ -79,7 +80,7 @@ impl Drop for Busy {
     }
 }
 
-/// The open connections.
+/// Open connections.
 #[derive(Default)]
 struct Visits(Mutex<HashMap<u64, (Arc<Visit>, AbortHandle)>>);
 
@@ -88,7 +89,7 @@ impl Visits {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes room for one more of at most `most`; `false` where every connection is busy.
+    /// Makes room for one more of at most `most` connections; `false` if every connection is busy.
     fn make_room(&self, most: usize) -> bool {
         let mut visits = self.lock();
         if visits.len() < most {
@@ -103,7 +104,7 @@ impl Visits {
     }
 }
 
-/// Serves the routes to whoever connects, for ever.
+/// Serves the routes to all clients, for ever.
 pub(super) async fn serve(listener: TcpListener, router: Router, open_files: u64) {
     let share = usize::try_from(open_files).unwrap_or(usize::MAX) / SHARE_OF_FILES;
     let most = MOST_CONNECTIONS.min(share).max(1);
@@ -123,7 +124,7 @@ pub(super) async fn serve(listener: TcpListener, router: Router, open_files: u64
         }
         let visit = Arc::new(Visit::new());
         let (router, inside, all) = (router.clone(), visit.clone(), visits.clone());
-        // The task can't end before it is entered: they share the lock.
+        // The task can't end before it is entered, because both need the lock.
         let mut open = visits.lock();
         let task = tokio::spawn(async move {
             serve_one(stream, router, inside).await;

@@ -25,9 +25,10 @@ use crate::{
     machine::Machine,
     metrics::{DROP_REASONS, Labelled, MALFORMED_REASONS, Metrics, NETWORK_EVENTS, usage},
     network::{Backlog, NetworkConfig, Outgoing, PeerAddress, Readiness, Roster, UnreachedPeer, peer_id},
+    scenario::{Protocol, TrafficClass},
 };
 
-/// What all parts of a node share.
+/// State that all parts of a node share.
 pub(super) struct Node {
     pub(super) args: NodeConfig,
     pub(super) registry: Registry,
@@ -39,15 +40,15 @@ pub(super) struct Node {
     pub(super) worker_threads: usize,
     pub(super) order: watch::Sender<Option<StartOrder>>,
     pub(super) profiler: Option<Profiler>,
-    /// Told when the network is to be closed while the node lives on.
+    /// Notified when the network is to be closed while the node lives on.
     pub(super) quiesce: Notify,
-    /// Told when the node is to end.
+    /// Notified when the node is to end.
     pub(super) end: Notify,
     pub(super) machine: Machine,
-    /// One for each probe under way.
+    /// One permit for each running probe.
     pub(super) probes: Semaphore,
     pub(super) probe_gate: ProbeGate,
-    /// The secret of a controlled node's runner; it stays here, and is in no argument, log or summary.
+    /// Secret of a controlled node's runner; it stays here, and is in no argument, log or summary.
     pub(super) token: Option<RunToken>,
     pub(super) open_files: u64,
     pub(super) life: Mutex<Life>,
@@ -56,7 +57,7 @@ pub(super) struct Node {
     pub(super) libp2p_registry: Mutex<Option<prometheus_client::registry::Registry>>,
 }
 
-/// What changes over a node's life.
+/// State that changes over a node's life.
 pub(super) struct Life {
     pub(super) phase: NodeState,
     pub(super) readiness: watch::Receiver<Readiness>,
@@ -67,7 +68,7 @@ pub(super) struct Life {
 }
 
 impl Life {
-    /// What was used while the window was open, up to `now` when it still is.
+    /// Resources used while the window was open, up to `now` if it is still open.
     pub(super) fn used_in_window(&self, now: WindowUsage) -> Option<WindowUsage> {
         Some(self.usage_at_end.unwrap_or(now).since(&self.usage_at_start?))
     }
@@ -87,12 +88,12 @@ impl Node {
         self.life().phase = phase;
     }
 
-    /// How ready the network is.
+    /// Readiness of the network.
     pub(super) fn readiness(&self) -> Readiness {
         *self.life().readiness.borrow()
     }
 
-    /// The run begins: the clock follows the wall clock no more, and what it did before is no part of the run.
+    /// Begins the run: the clock no longer follows the wall clock, and its earlier movements are no part of the run.
     pub(super) fn settle_clock(&self) {
         if clock::settled_base().is_none() {
             clock::settle();
@@ -100,16 +101,16 @@ impl Node {
         }
     }
 
-    /// Peers that could not be reached, and why.
+    /// Peers that could not be reached, with the causes.
     pub(super) fn unreached(&self) -> Vec<UnreachedPeer> {
         self.life().unreached.borrow().clone()
     }
 
-    /// Gives the node its start; `false` if it has another.
+    /// Accepts the start; `false` if the node has another one.
     pub(super) fn order(&self, order: StartOrder) -> bool {
         let mut taken = false;
         self.order.send_if_modified(|current| {
-            // A node that comes back may get its start twice, when it was slow to take the first.
+            // A rejoining node may receive its start twice, if it was slow to answer the first time.
             taken = current.is_none() || (order.rejoining && current.as_ref() == Some(&order));
             let first = current.is_none();
             if first {
@@ -123,7 +124,7 @@ impl Node {
         taken
     }
 
-    /// Brings those metrics up to date that are only looked at when asked for.
+    /// Updates the metrics that are read only on request.
     pub(super) fn refresh(&self) {
         for (class, pending) in (0..).zip(self.recorder.pending()) {
             let gauge = self.metrics.receive_message_pending_count.of(class);
@@ -142,34 +143,33 @@ impl Node {
         }
     }
 
-    /// libp2p's own metrics, if they are asked for.
+    /// libp2p's own metrics, if requested.
     pub(super) fn libp2p_registry(&self) -> MutexGuard<'_, Option<prometheus_client::registry::Registry>> {
         self.libp2p_registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The machine, looked at once.
+    /// Environment of the machine, read once.
     fn environment(&self) -> &'static Environment {
         static ENVIRONMENT: OnceLock<Environment> = OnceLock::new();
         ENVIRONMENT.get_or_init(|| {
             let own = self.args.p2p_address;
             let peer = self.args.bootstrap.iter().filter_map(PeerAddress::ip).find(|ip| *ip != own);
             let environment = Environment::of_this_process();
-            // QUIC controls its congestion itself.
+            // QUIC has a congestion control of its own.
             let of_tcp = || peer.and_then(congestion_control_to).or(environment.congestion_control.clone());
             Environment { congestion_control: if self.args.is_quic() { None } else { of_tcp() }, ..environment }
         })
     }
 
-    /// Everything counted so far.
+    /// Summary of everything counted so far.
     pub(super) fn summary(&self) -> NodeSummary {
         let (readiness, unreached) = (self.readiness(), self.unreached());
-        // Taken before the counts, so that none of them is younger.
+        // Read before the counts, so that none of them is newer.
         let (phase, counted_unix_nanos) = (self.phase(), unix_nanos());
         let counts = self.recorder.counts();
-        let mut configuration = serde_json::to_value(&self.args).unwrap_or_default();
-        if let Some(fields) = configuration.as_object_mut() {
-            fields.insert("effective_worker_threads".into(), self.worker_threads.into());
-        }
+        let mut configuration = self.args.clone();
+        configuration.scenario.nodes.worker_threads = u16::try_from(self.worker_threads).ok();
+        let configuration = serde_json::to_value(configuration).unwrap_or_default();
         let used = self.usage_now();
         let life = self.life();
         let by_label = |counter: &Labelled, labels: &[&str]| {
@@ -191,7 +191,7 @@ impl Node {
             start: self.order.borrow().clone(),
             measured: counts.measured,
             outside: counts.outside,
-            // Trials are explore mode's phases.
+            // In explore mode the trials replace the phases.
             phases: if matches!(self.workload.load, Load::Explore { .. }) { vec![] } else { counts.phases },
             pending: counts.pending,
             senders: counts.senders,
@@ -206,14 +206,27 @@ impl Node {
         }
     }
 
-    /// Writes the summary file whole or not at all.
+    /// Writes the summary file completely or not at all.
     pub(super) fn write_summary(&self) -> Result<(), String> {
         let Some(path) = &self.args.summary else { return Ok(()) };
-        // A node that waits for the next run leaves what the last one was.
+        // A node that waits for the next run keeps the file of the last one.
         if self.args.controlled && self.order.borrow().is_none() && path.exists() {
             return Ok(());
         }
         write_json(path, &self.summary()).map_err(|error| format!("--summary {}: {error}", path.display()))
+    }
+
+    /// True if a class goes over gossipsub, signed: copies of messages without a source can't be told from own ones.
+    fn gossips(&self) -> bool {
+        let scenario = &self.args.scenario;
+        if !scenario.network.gossipsub.signing {
+            return false;
+        }
+        let of_class = |class: &TrafficClass| class.protocol.unwrap_or(scenario.network.protocol);
+        match &scenario.explore {
+            Some(_) => scenario.network.protocol == Protocol::Gossipsub,
+            None => scenario.traffic.iter().any(|class| of_class(class) == Protocol::Gossipsub),
+        }
     }
 
     pub(super) fn usage_now(&self) -> WindowUsage {
@@ -222,10 +235,11 @@ impl Node {
             cpu_seconds: usage().cpu_seconds,
             socket_bytes_sent: tcp.then(|| self.metrics.network_socket_bytes_sent_total.get()),
             socket_bytes_received: tcp.then(|| self.metrics.network_socket_bytes_received_total.get()),
+            gossip_copies: self.gossips().then(|| self.metrics.gossipsub_message_copies_received_total.get()),
         }
     }
 
-    /// Adds what the window that is over did not send to the metric of missed messages.
+    /// Adds the unsent messages of the ended window to the metric of missed messages.
     pub(super) fn count_missed(&self) {
         for (class, unsent) in (0..).zip(self.recorder.unsent()) {
             self.metrics.broadcast_message_missed_count.of(class).inc_by(unsent);
@@ -236,7 +250,7 @@ impl Node {
         self.window_opened(self.usage_now());
     }
 
-    /// Where the window was open when the process began, all that it used was used inside.
+    /// Used if the window was open when the process began: then all its usage was inside.
     pub(super) fn window_opened_before_birth(&self) {
         let tcp = !self.args.is_quic();
         let nothing = tcp.then_some(0);
@@ -244,6 +258,7 @@ impl Node {
             cpu_seconds: 0.0,
             socket_bytes_sent: nothing,
             socket_bytes_received: nothing,
+            gossip_copies: self.gossips().then_some(0),
         });
     }
 
@@ -281,7 +296,7 @@ impl Node {
         }
     }
 
-    /// What this node has taken and not got rid of.
+    /// Work of this node that is not finished.
     fn pending_work(&self) -> PendingWork {
         let queue = self.outgoing().as_ref().and_then(mpsc::WeakSender::upgrade);
         let waiting = queue.map_or(0, |queue| queue.max_capacity() - queue.capacity());
@@ -291,7 +306,7 @@ impl Node {
         }
     }
 
-    /// The queue between the schedule and the network, while there is one.
+    /// Queue between the schedule and the network, while it exists.
     pub(super) fn outgoing(&self) -> MutexGuard<'_, Option<mpsc::WeakSender<Outgoing>>> {
         self.outgoing.lock().unwrap_or_else(PoisonError::into_inner)
     }

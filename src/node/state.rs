@@ -1,38 +1,39 @@
-//! Where a node is in its life, and the order that starts its traffic.
+//! Phases of a node's life, and the order that starts its traffic.
 
 use serde::{Deserialize, Serialize};
 
-/// Where a node is in its life.
+/// Phase of a node's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NodeState {
     /// Connecting to its peers.
     Connecting,
-    /// Waiting for the start that it was given.
+    /// Waiting for the time of its start.
     Waiting,
     /// Sending or receiving, before the measured window.
     WarmUp,
     /// Inside the measured window, or without one.
     Measuring,
-    /// Sends no more; what is under way still arrives.
+    /// Sends no more; messages under way still arrive.
     Draining,
     /// Explore mode: between two trials.
     CoolDown,
-    /// All is done.
+    /// Everything is done.
     Finished,
 }
 
-/// The most boundaries between phases.
+/// Maximum number of boundaries between phases.
 pub const MOST_BOUNDARIES: usize = 64;
 
-/// A start is less far away than this, before or after, in nanoseconds: no run is longer. A start of a clock that was never
-/// set would be a window in another century.
+/// Maximum distance of a start, before or after the present, in nanoseconds: no run is longer. A start from a clock
+/// that was never set would give a window in another century.
 const MAX_DISTANCE: u64 = 366 * 24 * 3600 * 1_000_000_000;
 
-/// Says in one line why a start is absurd, for a node whose clock shows `now`, both in nanoseconds since the Unix epoch.
+/// Returns in one line the reason why a start is absurd, for a node whose clock shows `now`, both in nanoseconds since
+/// the Unix epoch.
 ///
 /// # Errors
-/// When it is more than a year away.
+/// Fails if it is more than a year away.
 pub(super) fn check_distance(name: &str, start: u64, now: u64) -> Result<(), String> {
     let days = start.abs_diff(now) / (24 * 3600 * 1_000_000_000);
     let side = if start < now { "ago" } else { "ahead" };
@@ -42,30 +43,32 @@ pub(super) fn check_distance(name: &str, start: u64, now: u64) -> Result<(), Str
     Err(format!("{name} is {days} days {side} by the clock of this node: give a start within a year"))
 }
 
-/// When traffic starts, and which part of it is measured.
+/// Start of the traffic, and the part of it that is measured.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StartOrder {
-    /// The instant at which all nodes start, in nanoseconds since the Unix epoch.
+    /// Time at which all nodes start, in nanoseconds since the Unix epoch.
     pub start_unix_nanos: u64,
     /// Milliseconds after the start that are not counted.
     #[serde(default)]
     pub warm_up_millis: u64,
-    /// Milliseconds after the warm-up that are; without it, all until the node stops. Explore mode has its own windows.
+    /// Length of the measured window after the warm-up, in milliseconds; without it, the window lasts until the node
+    /// stops. Explore mode has its own windows.
     #[serde(default)]
     pub measure_millis: Option<u64>,
-    /// Where the measured window is cut into phases, in milliseconds after its opening, ascending. The counts are given
-    /// for each phase too; `n` boundaries make `n + 1` phases.
+    /// Boundaries of the phases in the measured window, in milliseconds after its opening, ascending. Each phase has
+    /// its own counts; `n` boundaries make `n + 1` phases.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub phase_millis: Vec<u64>,
-    /// Number of the run, which every message of it names; 0 leaves the node the one that it was started with.
+    /// Number of the run, which every message of it names; 0 keeps the number that the node was started with.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub run_id: u64,
-    /// This node was there before and comes back: the start may be in the past.
+    /// True for a node that existed before and rejoins: the start may be in the past.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub rejoining: bool,
-    /// Since when a node that comes back was gone, in nanoseconds since the Unix epoch. What was intended before belongs
-    /// to its life before, which may have counted it: it is not counted again. Without it, since this process runs.
+    /// Time since which a rejoining node was gone, in nanoseconds since the Unix epoch. Messages intended before belong
+    /// to its earlier life, which may have counted them, so they are not counted again. By default the start of this
+    /// process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gone_since_unix_nanos: Option<u64>,
 }
@@ -99,17 +102,17 @@ impl StartOrder {
         Some(self.from_unix_nanos().saturating_add(measure))
     }
 
-    /// The boundaries between phases, in nanoseconds since the Unix epoch.
+    /// Boundaries between phases, in nanoseconds since the Unix epoch.
     pub fn boundaries_unix_nanos(&self) -> Vec<u64> {
         let from = self.from_unix_nanos();
         self.phase_millis.iter().map(|millis| from.saturating_add(millis.saturating_mul(1_000_000))).collect()
     }
 
-    /// Says in one line what is wrong with the order, for a node that gets it at `now`, in nanoseconds since the Unix
+    /// Returns in one line the error of the order, for a node that receives it at `now`, in nanoseconds since the Unix
     /// epoch.
     ///
     /// # Errors
-    /// When it can't be followed.
+    /// Fails if the order can't be followed.
     pub fn check(&self, now: u64, explore: bool) -> Result<(), String> {
         if self.start_unix_nanos <= now && !self.rejoining {
             return Err("start_unix_nanos is in the past".into());
@@ -169,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_node_that_comes_back_may_be_late() {
+    fn only_a_rejoining_node_may_be_late() {
         let back = StartOrder { rejoining: true, ..StartOrder::at(10) };
         assert_eq!(back.check(20, false), Ok(()));
         let gone = |gone_since| StartOrder { gone_since_unix_nanos: Some(gone_since), ..back.clone() };

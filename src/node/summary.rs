@@ -1,4 +1,4 @@
-//! What a node says of itself at `/summary` and at its end. The schema is documented in `docs/schema.md`.
+//! Report of a node at `/summary` and at its end. The schema is documented in `docs/schema.md`.
 
 use std::{collections::BTreeMap, fs, io, path::Path};
 
@@ -18,87 +18,87 @@ use crate::{
     scenario::MAX_CLASSES,
 };
 
-/// Most phases of a window, and most nodes, in lists.
+/// Maximum number of phases of a window, and of nodes, in lists.
 const MOST_PHASES: usize = MOST_BOUNDARIES + 1;
 const MOST_NODES: usize = MAX_NODES as usize;
 const MOST_SENDERS: usize = MOST_NODES * MAX_CLASSES;
 
-/// Version of [`NodeSummary`]'s JSON; raised when a field changes its meaning or goes.
+/// Version of [`NodeSummary`]'s JSON; raised when a field changes its meaning or is removed.
 pub const NODE_SCHEMA_VERSION: u32 = 3;
 
-/// Equal parts of the measured window, by intended time, in which deliveries are counted: the age of a message that
-/// never came is known to one part. A multiple of [`THIRDS`].
+/// Number of equal parts of the measured window, by intended time, in which deliveries are counted: the age of a
+/// message that never arrived is known to one part. A multiple of [`THIRDS`].
 pub const WINDOW_PARTS: usize = 120;
 
-/// Parts of the measured window between which a growing backlog is looked for.
+/// Number of parts of the measured window between which a growing backlog is detected.
 pub const THIRDS: usize = 3;
 
-/// First copies of any message that came while the measured window was open, by their time of arrival.
+/// First copies of any message that arrived while the measured window was open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArrivalSummary {
     /// Deliveries.
     pub count: u64,
-    /// Bytes of these, headers included.
+    /// Bytes of these deliveries, headers included.
     pub bytes: u64,
 }
 
-/// The counts of a window: a span of *intended* send times, the same one at senders and receivers. Every message of the
+/// Counts of a window: a span of *intended* send times, the same one at senders and receivers. Every message of the
 /// schedule is sent, dropped, or missed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct WindowSummary {
     /// Messages of this node's schedule that were due.
     pub intended: u64,
-    /// Of these, handed to the network: at least one copy was queued for a peer.
+    /// Intended messages that were handed to the network: at least one copy was queued for a peer.
     pub sent: u64,
-    /// Of these, dropped by the node's own queues before the wire: no copy was queued.
+    /// Intended messages that the node's own queues dropped before the wire: no copy was queued.
     #[serde(default)]
     pub dropped: u64,
     /// Copies for single peers that the node's own queues dropped, of messages that count as sent.
     #[serde(default)]
     pub dropped_copies: u64,
-    /// Of those sent, sent after the next one was due.
+    /// Sent messages that were sent after the next one was due.
     pub late: u64,
     /// Bytes of the messages sent, headers included.
     pub sent_bytes: u64,
-    /// Different messages that came from other nodes.
+    /// Different messages that arrived from other nodes.
     pub received: u64,
-    /// Bytes of these.
+    /// Bytes of these messages.
     pub received_bytes: u64,
-    /// Of these, messages that came after the window's end.
+    /// Received messages that arrived after the window's end.
     #[serde(default)]
     pub received_after_end: u64,
-    /// Arrivals of a message that had come before.
+    /// Arrivals of a message that had arrived before.
     pub duplicates: u64,
-    /// Different messages that came after a later one of their sender.
+    /// Different messages that arrived after a later one of their sender.
     pub reordered: u64,
-    /// Arrivals too late to be told from duplicates.
+    /// Arrivals too late to be distinguished from duplicates.
     pub undecided: u64,
-    /// Delays that were negative and counted as 0.
+    /// Negative delays, which are counted as 0.
     pub negative_delays: u64,
-    /// Of `received`, messages that took longer than the deadline of their class; 0 without one.
+    /// Received messages that took longer than the deadline of their class; 0 without one.
     #[serde(default)]
     pub after_deadline: u64,
-    /// All first copies that came while the window was open.
+    /// All first copies that arrived while the window was open.
     #[serde(default)]
     pub arrivals: ArrivalSummary,
-    /// Of `received`, by the [`WINDOW_PARTS`] equal parts of the window that they were intended in; empty for a window
-    /// without an end.
+    /// Received messages, by the [`WINDOW_PARTS`] equal parts of the window that they were intended in; empty for a
+    /// window without an end.
     #[serde(default, deserialize_with = "bounded::list::<_, _, WINDOW_PARTS>")]
     pub received_by_part: Vec<u64>,
-    /// Of `sent`, by the same parts.
+    /// Sent messages, by the same parts.
     #[serde(default, deserialize_with = "bounded::list::<_, _, WINDOW_PARTS>")]
     pub sent_by_part: Vec<u64>,
-    /// For each third of the window, the time that this node's messages of the whole run so far would have been under way
-    /// to one receiver if none had arrived, in microseconds added up.
+    /// For each third of the window, the time that this node's messages of the whole run so far would have been under
+    /// way to one receiver if none had arrived, in microseconds, added up.
     #[serde(default)]
     pub offered_micros: [u64; THIRDS],
     /// For each third of the window, the part of that time that remained when messages arrived at this node, in
-    /// microseconds added up. Offered less arrived time, divided by the third's length, is the mean backlog.
+    /// microseconds, added up. Offered less arrived time, divided by the third's length, is the mean backlog.
     #[serde(default)]
     pub arrived_micros: [u64; THIRDS],
     /// Delay of each received message from its intended send time, in microseconds.
     pub delay_micros: HistogramText,
-    /// Delay of each received message from when it was really sent, in microseconds; only of senders that tell.
+    /// Delay of each received message from its real send time, in microseconds; only of senders that state it.
     pub network_delay_micros: HistogramText,
     /// Send lag of each sent message, in microseconds.
     pub send_lag_micros: HistogramText,
@@ -161,62 +161,66 @@ impl WindowSummary {
     }
 }
 
-/// What a receiver had of one sender in one phase.
+/// Counts of one sender in one phase, as a receiver sees them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PhaseSender {
     /// Node id of the sender.
     pub sender: u64,
-    /// Different messages that came.
+    /// Different messages that arrived.
     pub received: u64,
-    /// Of these, came after the end of the phase they were intended in.
+    /// Received messages that arrived after the end of the phase they were intended in.
     pub received_after_end: u64,
 }
 
-/// The counts of one phase of the measured window: a span of *intended* send times, like the window itself.
+/// Counts of one phase of the measured window: a span of *intended* send times, like the window itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PhaseSummary {
-    /// Its start, in nanoseconds since the Unix epoch.
+    /// Start of the phase, in nanoseconds since the Unix epoch.
     pub from_unix_nanos: u64,
-    /// Its end; the largest u64 where there is none.
+    /// End of the phase; the largest u64 without an end.
     pub to_unix_nanos: u64,
     /// Messages of this node's schedule that were due.
     pub intended: u64,
-    /// Of these, handed to the network.
+    /// Intended messages that were handed to the network.
     pub sent: u64,
-    /// Of these, dropped by the node's own queues before the wire.
+    /// Intended messages that the node's own queues dropped before the wire.
     #[serde(default)]
     pub dropped: u64,
-    /// Different messages that came from other nodes.
+    /// Different messages that arrived from other nodes.
     pub received: u64,
-    /// Of these, came after the phase's end.
+    /// Received messages that arrived after the phase's end.
     pub received_after_end: u64,
-    /// Delay of each received message from its intended send time, in microseconds. Empty if none came, and where the
+    /// Delay of each received message from its intended send time, in microseconds. Empty without arrivals, and if the
     /// phase is the whole window, which has the same.
     pub delay_micros: HistogramText,
-    /// Of each sender that was heard.
+    /// Counts of each sender of which a message arrived.
     #[serde(deserialize_with = "bounded::list::<_, _, MOST_NODES>")]
     pub by_sender: Vec<PhaseSender>,
 }
 
-/// What the node used while a window was open.
+/// Resources that the node used while a window was open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct WindowUsage {
     /// Processor time, user and system, in seconds, between the window's opening and its end.
     pub cpu_seconds: f64,
     /// Bytes written to TCP sockets of the network in that time; none over QUIC, which does not show them.
     pub socket_bytes_sent: Option<u64>,
-    /// Bytes read from them in that time.
+    /// Bytes read from these sockets in that time.
     pub socket_bytes_received: Option<u64>,
+    /// Copies of gossipsub messages of other nodes that arrived in that time, duplicates included; none without gossipsub.
+    #[serde(default)]
+    pub gossip_copies: Option<u64>,
 }
 
 impl WindowUsage {
-    /// What was used from `earlier` to now.
+    /// Growth from `earlier` to now.
     pub(super) fn since(&self, earlier: &Self) -> Self {
         let growth = |now: Option<u64>, before: Option<u64>| Some(now?.saturating_sub(before?));
         Self {
             cpu_seconds: (self.cpu_seconds - earlier.cpu_seconds).max(0.0),
             socket_bytes_sent: growth(self.socket_bytes_sent, earlier.socket_bytes_sent),
             socket_bytes_received: growth(self.socket_bytes_received, earlier.socket_bytes_received),
+            gossip_copies: growth(self.gossip_copies, earlier.gossip_copies),
         }
     }
 }
@@ -229,16 +233,16 @@ pub struct ClassSummary {
     pub name: String,
     /// The measured window.
     pub measured: WindowSummary,
-    /// All before and after it.
+    /// Everything before and after the measured window.
     pub outside: WindowSummary,
     /// The phases of the measured window.
     #[serde(default, deserialize_with = "bounded::list::<_, _, MOST_PHASES>")]
     pub phases: Vec<PhaseSummary>,
-    /// Messages below the highest of their sender that have not come.
+    /// Messages below the highest of their sender that have not arrived.
     pub pending: u64,
 }
 
-/// What was heard of one sender, over the whole run or trial.
+/// Counts of one sender, over the whole run or trial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SenderSummary {
     /// Node id of the sender.
@@ -248,51 +252,51 @@ pub struct SenderSummary {
     pub class: u16,
     /// Different messages.
     pub unique: u64,
-    /// Arrivals of a message that had come before.
+    /// Arrivals of a message that had arrived before.
     pub duplicates: u64,
-    /// Different messages that came after a later one.
+    /// Different messages that arrived after a later one.
     pub reordered: u64,
-    /// Times an arrival skipped over messages.
+    /// Number of arrivals that skipped over messages.
     pub gaps: u64,
-    /// Messages below the highest that have not come.
+    /// Messages below the highest that have not arrived.
     pub pending: u64,
     /// Highest index.
     pub highest: Option<u64>,
 }
 
-/// The result of one trial of explore mode.
+/// Result of one trial of explore mode.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrialSummary {
     /// Number of the trial, from 0.
     pub trial: u32,
-    /// What it sent.
+    /// Load of the trial.
     pub plan: TrialPlan,
-    /// When.
+    /// Times of the trial.
     pub times: TrialTimes,
-    /// How ready the rebuilt network was when the window opened.
+    /// Readiness of the rebuilt network when the window opened.
     pub readiness: Readiness,
-    /// When this node's rebuilt network and its counts were there, in nanoseconds since the Unix epoch. Later than the
-    /// opening of the window, and the node has not taken part in all of the trial.
+    /// Time at which this node's rebuilt network and its counts existed, in nanoseconds since the Unix epoch. If it is
+    /// after the opening of the window, the node has not taken part in the whole trial.
     #[serde(default)]
     pub joined_unix_nanos: u64,
-    /// When its counts were taken, in nanoseconds since the Unix epoch.
+    /// Time at which its counts were read, in nanoseconds since the Unix epoch.
     #[serde(default)]
     pub counted_unix_nanos: u64,
-    /// Its counts.
+    /// Counts of the trial.
     pub measured: WindowSummary,
-    /// Messages below the highest that had not come by its end.
+    /// Messages below the highest that had not arrived by its end.
     pub pending: u64,
-    /// What was used inside the window.
+    /// Resources used in the window.
     pub usage: WindowUsage,
 }
 
-/// Messages that a node has not got rid of, or not read.
+/// Unfinished messages of a node, and unread ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PendingWork {
     /// Messages, and copies of messages for single peers, in the node's queues and open sessions.
     pub queued: u64,
-    /// Bytes in the kernel's queues of the node's p2p sockets: sent and not acknowledged, or received and not read. None
-    /// over QUIC, or where the kernel does not show them.
+    /// Bytes in the kernel's queues of the node's p2p sockets: sent and not acknowledged, or received and not read.
+    /// None over QUIC, or if the kernel does not show them.
     pub socket_bytes: Option<u64>,
 }
 
@@ -313,46 +317,46 @@ pub struct NodeSummary {
     pub process: u32,
     /// All arguments in effect, gossipsub's settings and the worker threads among them.
     pub configuration: serde_json::Value,
-    /// The machine that it runs on, with the congestion control of a connection to a peer.
+    /// Machine of the node, with the congestion control of a connection to a peer.
     #[serde(default)]
     pub environment: Option<Environment>,
-    /// Where it is in its life.
+    /// Phase of its life.
     pub phase: NodeState,
-    /// How far it is from being ready.
+    /// Progress towards readiness.
     pub readiness: Readiness,
-    /// When this summary was made, in nanoseconds since the Unix epoch.
+    /// Time of this summary, in nanoseconds since the Unix epoch.
     #[serde(default)]
     pub counted_unix_nanos: u64,
-    /// What is still under way at this node, once it has stopped sending; none before.
+    /// Unfinished work of this node after it has stopped sending; none before.
     #[serde(default)]
     pub pending_work: Option<PendingWork>,
-    /// Peers that could not be reached when this was written, with the last cause; a bounded part of them.
+    /// Peers that could not be reached at the time of writing, with the last cause; a bounded part of them.
     #[serde(default)]
     pub unreached: Vec<UnreachedPeer>,
-    /// When traffic starts; none before that is known.
+    /// Start of the traffic; none before it is known.
     pub start: Option<StartOrder>,
-    /// The measured window; in explore mode that of the trial under way.
+    /// The measured window; in explore mode that of the present trial.
     pub measured: WindowSummary,
-    /// All before and after it.
+    /// Everything before and after the measured window.
     pub outside: WindowSummary,
     /// The phases of the measured window, at least one; none in explore mode.
     #[serde(default, deserialize_with = "bounded::list::<_, _, MOST_PHASES>")]
     pub phases: Vec<PhaseSummary>,
-    /// Messages below the highest of their sender that have not come.
+    /// Messages below the highest of their sender that have not arrived.
     pub pending: u64,
-    /// Counts of each sender and class that was heard.
+    /// Counts of each sender and class of which a message arrived.
     #[serde(deserialize_with = "bounded::list::<_, _, MOST_SENDERS>")]
     pub senders: Vec<SenderSummary>,
-    /// Counts of each traffic class, by class number; the others are their sums. Empty where there is one class, and in
+    /// Counts of each traffic class, by class number; the others are their sums. Empty if the run has one class, and in
     /// explore mode.
     #[serde(default, deserialize_with = "bounded::list::<_, _, MAX_CLASSES>")]
     pub classes: Vec<ClassSummary>,
-    /// Trials of explore mode that are over.
+    /// Finished trials of explore mode.
     #[serde(deserialize_with = "bounded::list::<_, _, MOST_TRIALS>")]
     pub trials: Vec<TrialSummary>,
-    /// What was used inside the measured window, so far; none before it opens.
+    /// Resources used in the measured window so far; none before it opens.
     pub window_usage: Option<WindowUsage>,
-    /// What was used since the process started.
+    /// Resources used since the process started.
     pub usage: Usage,
     /// Broadcasts, or copies for one peer, that were not sent, by reason; of the whole run.
     #[serde(deserialize_with = "bounded::labels")]
@@ -360,7 +364,7 @@ pub struct NodeSummary {
     /// Arrivals that were not counted, by reason; of the whole run.
     #[serde(deserialize_with = "bounded::labels")]
     pub malformed: BTreeMap<String, u64>,
-    /// The clocks and processors of its machine, as it saw them.
+    /// Clocks and processors of its machine, as the node saw them.
     #[serde(default)]
     pub machine: Option<MachineReport>,
     /// Events of the network, by type; of the whole run.
@@ -368,10 +372,11 @@ pub struct NodeSummary {
     pub events: BTreeMap<String, u64>,
 }
 
-/// Writes a value as JSON beside `path`, then renames: neither a reader nor a crash meets half of it.
+/// Writes a value as JSON beside `path`, then renames the file, so that neither a reader nor a crash meets a partial
+/// one.
 ///
 /// # Errors
-/// Those of the file system.
+/// Errors of the file system.
 pub fn write_json(path: &Path, value: &impl Serialize) -> io::Result<()> {
     let mut partial = path.as_os_str().to_owned();
     partial.push(".partial");

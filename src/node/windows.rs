@@ -1,4 +1,4 @@
-//! Counts by window and by phase: a message belongs where its *intended* send time is.
+//! Counts by window and by phase: the *intended* send time decides the place of a message.
 
 use std::sync::Arc;
 
@@ -11,30 +11,30 @@ use super::{
 };
 use crate::message::{Base, Claim, DeliveryKind};
 
-/// The messages that are counted from now on, and their window. All times are in nanoseconds since the Unix epoch.
+/// Messages that are counted from now on, and their window. All times are in nanoseconds since the Unix epoch.
 #[derive(Clone, Debug)]
 pub struct MeasurementWindow {
-    /// Which index a sender's count starts from.
+    /// Index from which a sender is counted.
     pub base: Base,
-    /// The trial of explore mode; messages of others are strays.
+    /// Trial of explore mode; messages of other trials are stray.
     pub trial: u32,
-    /// Messages intended from here on are measured.
+    /// Begin of the intended times that are measured.
     pub from_unix_nanos: u64,
-    /// Messages intended from here on are not.
+    /// End of the intended times that are measured.
     pub to_unix_nanos: u64,
-    /// After this nothing is sent any more, due or not.
+    /// Time after which nothing is sent any more, due or not.
     pub send_deadline: u64,
-    /// Where one phase of the measured window ends and the next begins, ascending, inside of the window.
+    /// Boundaries between the phases of the measured window, ascending, inside of the window.
     pub boundaries: Vec<u64>,
-    /// The traffic of all senders, where this node knows its start: no index lies beyond it.
+    /// Traffic of all senders, if this node knows its start: no index lies beyond it.
     pub plan: Option<Arc<TrafficPlan>>,
-    /// For a node that was there before: only messages intended from here on are measured, and those that came before
-    /// it was given its start are among them.
+    /// For a rejoining node: only messages intended from here on are measured, and messages that arrived before it
+    /// received its start are among them.
     pub rejoined_from: Option<u64>,
 }
 
 impl MeasurementWindow {
-    /// All of time, as it is before anything else is known.
+    /// All of time, used before anything else is known.
     pub fn everything(base: Base) -> Self {
         Self {
             base,
@@ -57,20 +57,20 @@ struct Stretch {
 }
 
 impl Stretch {
-    /// The window, if it has an end.
+    /// The window as a stretch, if it has an end.
     fn new(span: &MeasurementWindow) -> Option<Self> {
         let (from, to) = (span.from_unix_nanos, span.to_unix_nanos);
         (to != u64::MAX && from < to).then_some(Self { from, to })
     }
 
-    /// End of part `number` of `count`; parts are as long as they can be equal.
+    /// End of part `number` of `count`; the parts are as equal as possible.
     fn end_of(self, number: usize, count: usize) -> u64 {
         let length = u128::from(self.to - self.from) * (number as u128 + 1) / count as u128;
         // It is at most the window's length.
         self.from + length as u64
     }
 
-    /// The part of a time inside.
+    /// Part that contains a time.
     fn part(self, time: u64) -> usize {
         let number =
             u128::from(time.saturating_sub(self.from)) * WINDOW_PARTS as u128 / u128::from(self.to - self.from);
@@ -95,7 +95,7 @@ fn count_part(parts: &mut [u64], stretch: Option<Stretch>, intended: u64) {
     }
 }
 
-/// Counts of a window, with the histograms whole.
+/// Counts of a window, with complete histograms.
 #[derive(Clone, Debug)]
 pub(super) struct Window {
     pub(super) counts: WindowSummary,
@@ -104,7 +104,7 @@ pub(super) struct Window {
     send_lag: Histogram<u64>,
 }
 
-// It grows with the largest value, to half a MiB at most.
+// It grows with the largest value, to at most half a MiB.
 #[allow(clippy::expect_used, reason = "3 significant digits are always a valid precision")]
 fn histogram() -> Histogram<u64> {
     Histogram::new(3).expect("precision")
@@ -137,14 +137,14 @@ impl Window {
     }
 }
 
-/// Adds another histogram's values; they fit, since a histogram grows to every u64.
+/// Adds another histogram's values; they always fit, because a histogram grows to every u64.
 fn add(histogram: &mut Histogram<u64>, other: &Histogram<u64>) {
     let _ = histogram.add(other);
 }
 
 /// Records a time, in microseconds. `saturating_record` would clamp it to the histogram's present range and hide it.
 fn record(histogram: &mut Histogram<u64>, micros: u64) {
-    // The range grows to every u64 where a usize has 64 bits, so this can't fail.
+    // The range grows to every u64 if a usize has 64 bits, so this can't fail.
     let _ = histogram.record(micros);
 }
 
@@ -156,9 +156,9 @@ struct Phase {
     dropped: u64,
     received: u64,
     received_after_end: u64,
-    /// None before the first arrival, and where the phase is the whole window, which has the same delays.
+    /// None before the first arrival, and if the phase is the whole window, which has the same delays.
     delay: Option<Histogram<u64>>,
-    /// By node id: received, and of these after the end. The roster bounds its length.
+    /// By node id: received messages, and those of them after the end. The roster bounds its length.
     by_sender: Vec<(u64, u64)>,
 }
 
@@ -199,18 +199,18 @@ impl Phase {
     }
 }
 
-/// A copy of a message, as it came in.
+/// A copy of a message, as it arrived.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Delivery {
     /// Node id, one of the roster.
     pub(super) sender: u64,
-    /// Its number among the messages of its sender and class that come to this node.
+    /// Number among the messages of its sender and class for this node.
     pub(super) index: u64,
     pub(super) intended: u64,
     pub(super) now: u64,
     pub(super) size: u64,
     pub(super) send_lag: Option<u64>,
-    /// The sender's own count, where it states one.
+    /// The sender's own count, if it states one.
     pub(super) claim: Option<Claim>,
 }
 
@@ -235,10 +235,10 @@ pub(super) struct Windows {
     deadline: Option<u64>,
     stretch: Option<Stretch>,
     rejoined_from: u64,
-    /// Start of what is measured here: `from`, or later in a node that has come back.
+    /// Begin of the counted times: `from`, or later in a rejoining node.
     counted_from: u64,
     boundaries: Vec<u64>,
-    /// One more than boundaries. Shared with a snapshot while it is read, so that taking one copies nothing.
+    /// One more than the boundaries. Shared with a snapshot while it is read, so that taking a snapshot copies nothing.
     phases: Vec<Arc<Phase>>,
 }
 
@@ -265,7 +265,7 @@ impl Windows {
         }
     }
 
-    /// The window of a message and, inside of the measured one, its phase with the phase's end.
+    /// Window of a message and, inside of the measured one, its phase with the phase's end.
     fn place(&mut self, intended: u64) -> (&mut Window, Option<(&mut Arc<Phase>, u64)>) {
         if !(self.counted_from..self.to).contains(&intended) {
             return (&mut self.outside, None);
@@ -310,7 +310,7 @@ impl Windows {
 
     /// Counts a first copy by its time of arrival.
     fn arrived(&mut self, message: &Delivery) {
-        // The life of this node before may have counted it.
+        // The earlier life of this node may have counted it.
         if message.intended < self.rejoined_from {
             return;
         }
@@ -426,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn rates_are_of_what_arrived_in_the_window_whenever_it_was_meant_to_be_sent() {
+    fn rates_count_arrivals_in_the_window_for_any_intended_time() {
         let mut windows = Windows::new(&span(vec![]), None);
         for (intended, now) in [(900, 999), (900, 1_000), (1_500, 1_999), (1_999, 2_000)] {
             windows.received(&arrived(1, intended, now), DeliveryKind::InOrder);
@@ -459,7 +459,8 @@ mod tests {
             ..MeasurementWindow::everything(Base::Zero)
         };
         let mut windows = Windows::new(&window, None);
-        // One from the warm-up that takes 1.5 s, one of the second third that never comes, one of a tenth of a second.
+        // One from the warm-up that takes 1.5 s, one of the second third that never arrives, one of a tenth of a
+        // second.
         for intended in [2_000, 4_200, 5_500] {
             windows.intended(intended * ms);
         }
@@ -492,7 +493,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_come_back_does_not_count_what_the_life_before_may_have_counted() {
+    fn a_rejoined_node_does_not_count_messages_of_its_earlier_life() {
         let back = MeasurementWindow { rejoined_from: Some(1_400), ..span(vec![1_300, 1_600]) };
         let mut windows = Windows::new(&back, None);
         windows.received(&arrived(1, 1_399, 1_450), DeliveryKind::InOrder);

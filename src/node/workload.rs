@@ -1,18 +1,18 @@
-//! The traffic of a run: the classes of a scenario made into one consistent plan.
+//! Traffic of a run: the classes of a scenario made into one consistent plan.
 
 use std::{collections::BTreeSet, time::Duration};
 
 use clap::ValueEnum;
 
 use super::{
-    config::UsageError,
+    error::UsageError,
     explore::{TrialPlan, TrialTimes, trials},
     plan::{AnswerPlan, ClassPlan, Pace, Reach, TrafficPlan},
     schedule::{SendPlan, Turn, nanos},
 };
 use crate::{
     message::{Extension, HEADER_SIZE, MAX_MESSAGE_SIZE},
-    network::{Broadcasters, Channel, DEFAULT_TOPIC},
+    network::{Broadcasters, BufferLimits, Channel, DEFAULT_TOPIC},
     scenario::{
         self, DEFAULT_CLASS, Explore, MAX_CLASSES, Measurement, MessageSize, Protocol, Scenario, Senders, TrafficClass,
     },
@@ -30,11 +30,11 @@ pub enum Load {
     },
     /// Trials one after the other, each after a cool-down.
     Explore {
-        /// Who sends.
+        /// Node that sends.
         broadcaster: u64,
         /// Time before each trial in which the network is rebuilt.
         cool_down: Duration,
-        /// Time in which each trial sends.
+        /// Length of the window of each trial.
         run: Duration,
         /// The trials, in their order.
         trials: Vec<TrialPlan>,
@@ -48,7 +48,7 @@ pub struct Workload {
     pub num_nodes: u64,
     /// Their traffic.
     pub load: Load,
-    /// Sorted ids of the peers of each node, by id; none where every node is a peer of every other.
+    /// Sorted ids of the peers of each node, by id; none if every node is a peer of every other.
     pub neighbours: Option<Vec<Vec<u64>>>,
 }
 
@@ -56,7 +56,7 @@ impl Workload {
     /// The workload of a resolved scenario.
     ///
     /// # Errors
-    /// One line that says why it is none.
+    /// One line with the reason why it is none.
     pub fn of(scenario: &Scenario) -> Result<Self, UsageError> {
         let num_nodes = scenario.nodes.count;
         let neighbours = scenario.neighbours().map_err(|error| UsageError(error.to_string()))?;
@@ -101,8 +101,8 @@ impl Workload {
         }
     }
 
-    /// The workload of the classes of a resolved scenario: with a protocol each, no groups among the senders, and a heartbeat
-    /// unless a class answers another. `neighbours` has the peers of each node, by id.
+    /// Workload of the classes of a resolved scenario: with a protocol each, no groups among the senders, and a
+    /// heartbeat unless a class answers another. `neighbours` has the peers of each node, by id.
     ///
     /// # Errors
     /// One line that names the class, where a class is not resolved or its bursts don't fit its heartbeat.
@@ -122,8 +122,8 @@ impl Workload {
         Ok(Self { num_nodes, load: Load::Steady { classes, seed }, neighbours })
     }
 
-    /// The traffic of a steady load that starts at `start` and ends at `to`, in nanoseconds since the Unix epoch. Where nodes
-    /// have no `common_start`, turns follow the wall clock. None in mode explore.
+    /// Traffic of a steady load that starts at `start` and ends at `to`, in nanoseconds since the Unix epoch. If the
+    /// nodes have no `common_start`, turns follow the wall clock. None in mode explore.
     pub fn traffic_plan(&self, start: u64, to: Option<u64>, common_start: bool) -> Option<TrafficPlan> {
         let Load::Steady { classes, seed } = &self.load else { return None };
         let plan = |(number, class): (u16, &TrafficClass)| {
@@ -167,7 +167,7 @@ impl Workload {
         Some(TrafficPlan { num_nodes: self.num_nodes, seed: *seed, neighbours: self.neighbours.clone(), classes })
     }
 
-    /// The classes and the receivers of their messages; the times are those of no run.
+    /// Classes and receivers of the messages; the times belong to no run.
     pub fn reach(&self) -> TrafficPlan {
         let only = || TrafficPlan::only(SendPlan::new(self.num_nodes, Turn::All, 1), HEADER_SIZE);
         self.traffic_plan(0, None, true).unwrap_or_else(only)
@@ -185,7 +185,7 @@ impl Workload {
         }
     }
 
-    /// The traffic classes, by class number; none in mode explore.
+    /// Traffic classes, by class number; none in mode explore.
     pub fn classes(&self) -> &[TrafficClass] {
         match &self.load {
             Load::Steady { classes, .. } => classes,
@@ -201,7 +201,7 @@ impl Workload {
         }
     }
 
-    /// Size, in bytes, and heartbeat, in milliseconds, of a load with one class of one size; none of each otherwise.
+    /// Size, in bytes, and heartbeat, in milliseconds, of a load with one class of one size; otherwise none of each.
     pub fn single_pace(&self) -> (Option<usize>, Option<u64>) {
         match self.classes() {
             [TrafficClass { message_size_bytes: MessageSize::Fixed(bytes), heartbeat_millis, .. }] => {
@@ -211,7 +211,24 @@ impl Workload {
         }
     }
 
-    /// The way of each class through a network, by class number, of classes that name no protocol over `protocol`. In mode
+    /// Maximum number of bytes in the buffers of one node of a resolved scenario.
+    pub fn buffer_bytes(&self, scenario: &Scenario) -> u64 {
+        let size = match &self.load {
+            Load::Steady { .. } => self.first_message_size(),
+            Load::Explore { trials, .. } => trials.iter().map(|trial| trial.message_size).max().unwrap_or(HEADER_SIZE),
+        };
+        let peers = self.neighbours.as_ref().map_or(self.num_nodes.saturating_sub(1), |neighbours| {
+            neighbours.iter().map(|peers| peers.len() as u64).max().unwrap_or(0)
+        });
+        let limits = BufferLimits {
+            channels: &self.channels(scenario.network.protocol, size),
+            queue_bytes: usize::try_from(scenario.network.queue_bytes).unwrap_or(usize::MAX),
+            queue_messages: usize::try_from(scenario.nodes.buffer_size).unwrap_or(usize::MAX),
+        };
+        limits.buffer_bytes(usize::try_from(peers).unwrap_or(usize::MAX))
+    }
+
+    /// Channel of each class in a network, by class number; classes that name no protocol use `protocol`. In mode
     /// explore the messages have `message_size` bytes.
     pub(super) fn channels(&self, protocol: Protocol, message_size: usize) -> Vec<Channel> {
         let Load::Steady { classes, .. } = &self.load else {
@@ -228,7 +245,7 @@ impl Workload {
             unicast: class.unicast,
             broadcasters: self.broadcasters(number),
             message_size: class.message_size_bytes.largest(),
-            // A ratio of rates beyond this says nothing of queues.
+            // A ratio of rates beyond this has no meaning for queues.
             weight: (rates.get(usize::from(number)).map_or(1.0, |rate| rate / slowest).clamp(1.0, 1e6)) as u32,
         };
         (0..).zip(classes).map(channel).collect()
@@ -251,7 +268,7 @@ impl Workload {
         senders as f64 * beats * f64::from(class.burst.max(1))
     }
 
-    /// The nodes that ever broadcast messages of a class.
+    /// Nodes that broadcast messages of a class at any time.
     fn broadcasters(&self, class: u16) -> Broadcasters {
         let senders = match &self.load {
             Load::Steady { classes, .. } => classes.get(usize::from(class)).map_or(Turn::All, |class| self.turn(class)),
@@ -266,7 +283,7 @@ impl Workload {
         }
     }
 
-    /// Largest size of the first messages, in bytes.
+    /// Maximum size of the first messages, in bytes.
     pub fn first_message_size(&self) -> usize {
         match &self.load {
             Load::Steady { classes, .. } => {
@@ -276,7 +293,7 @@ impl Workload {
         }
     }
 
-    /// Smallest size of all messages, in bytes.
+    /// Minimum size of all messages, in bytes.
     pub fn smallest_message_size(&self) -> Option<usize> {
         match &self.load {
             Load::Steady { classes, .. } => classes.iter().flat_map(|class| sizes(&class.message_size_bytes)).min(),
@@ -301,7 +318,7 @@ fn sizes(size: &MessageSize) -> Vec<usize> {
     }
 }
 
-/// The reason why a class of a scenario can't be sent.
+/// Reason why a class of a scenario can't be sent.
 fn check(class: &TrafficClass, classes: &[TrafficClass], num_nodes: u64) -> Result<(), String> {
     let sizes = sizes(&class.message_size_bytes);
     if sizes.is_empty() || sizes.iter().any(|size| !(HEADER_SIZE..=MAX_MESSAGE_SIZE).contains(size)) {
@@ -339,14 +356,14 @@ fn check(class: &TrafficClass, classes: &[TrafficClass], num_nodes: u64) -> Resu
 }
 
 impl TrialPlan {
-    /// The traffic of a trial, its warm-up included, in a network of `num_nodes`.
+    /// Traffic of a trial, its warm-up included, in a network of `num_nodes`.
     pub fn traffic_plan(&self, num_nodes: u64, broadcaster: u64, times: &TrialTimes) -> TrafficPlan {
         TrafficPlan::only(self.send_plan(num_nodes, broadcaster, times), self.message_size)
     }
 
     fn send_plan(&self, num_nodes: u64, broadcaster: u64, times: &TrialTimes) -> SendPlan {
         SendPlan {
-            // A beat falls on the opening of the window whatever the length of the warm-up.
+            // A heartbeat falls on the opening of the window for any length of the warm-up.
             origin_unix_nanos: times
                 .from_unix_nanos
                 .saturating_sub(self.warm_up_beats(times).saturating_mul(self.heartbeat_nanos())),
@@ -360,13 +377,13 @@ impl TrialPlan {
         times.from_unix_nanos.saturating_sub(times.warm_up_unix_nanos) / self.heartbeat_nanos()
     }
 
-    /// The heartbeat of a trial that another program may have reported: neither 0 nor an overflow.
+    /// Heartbeat of a trial that another program may have reported: neither 0 nor an overflow.
     fn heartbeat_nanos(&self) -> u64 {
         self.heartbeat_millis.max(1).saturating_mul(1_000_000)
     }
 }
 
-/// The peers of each node, unless every node is a peer of every other.
+/// Peers of each node; none if every node is a peer of every other.
 fn incomplete(num_nodes: u64, neighbours: &[BTreeSet<u64>]) -> Option<Vec<Vec<u64>>> {
     let full = neighbours.iter().all(|peers| peers.len() as u64 == num_nodes.saturating_sub(1));
     (!full).then(|| neighbours.iter().map(|peers| peers.iter().copied().collect()).collect())

@@ -1,4 +1,4 @@
-//! The end that asks.
+//! Asking end of a probe.
 #![allow(clippy::disallowed_methods, reason = "the kernel stamps the packets, so time is that of the machine")]
 
 use std::{
@@ -17,31 +17,38 @@ use super::{
         REPORT_WAIT, Times, TrainOrder, TrainResult, message_bytes,
     },
     packet::{Kind, LENGTH, Packet, TRAIN_LENGTH},
-    socket::{Received, receive, stamp},
+    socket::{Received, make_room, receive, stamp},
 };
 use crate::clock::wall_nanos;
 
-/// Bounds of an order: ten minutes of a ping a millisecond, and as much of a train.
+/// Bounds of an order: ten minutes with a ping a millisecond, and as much of a train.
 const MOST_PINGS: u64 = 600_000;
 const LONGEST: Duration = Duration::from_secs(600);
 
-/// How often counts are asked for where nothing has ever come back.
+/// Number of requests for counts if no answer has ever returned.
 const SILENT_TRIES: u32 = 5;
 
-/// Time within which a packet is given to the kernel, in nanoseconds: when it took longer, this thread was stopped on the way,
-/// and the time of sending is not known.
+/// Maximum time for passing a packet to the kernel, in nanoseconds: beyond it this thread was interrupted, and the time
+/// of sending is unknown.
 const SENDING: u64 = 1_000_000;
 
-/// Pace at which a train's packets are sent together.
+/// Interval at which the packets of a train are sent together.
 const TRAIN_BEAT: Duration = Duration::from_millis(1);
 
-/// Longest time of sending without a look at the clock.
+/// Sending time of the packets that may wait in the socket, in milliseconds: on a busy host this thread may stand still
+/// for this time, and the link would have nothing to carry.
+const WAITING_MILLIS: u64 = 20;
+
+/// Maximum number of bytes that may wait in the socket.
+const MOST_WAITING: u64 = 4 << 20;
+
+/// Maximum time of sending without a check of the clock.
 const LONGEST_BEAT: Duration = Duration::from_millis(5);
 
-/// Measures a link from `source`; takes as long as the order says.
+/// Measures a link from `source`; takes as long as the order requires.
 ///
 /// # Errors
-/// When the order can't be carried out, or the socket fails. A link that carries nothing is no error.
+/// Fails if the order can't be carried out, or the socket fails. A link that carries nothing is no error.
 pub fn probe(source: IpAddr, order: &ProbeOrder) -> io::Result<ProbeResult> {
     let refused = |words: &str| Err(io::Error::new(io::ErrorKind::InvalidInput, words));
     let wait = Duration::from_millis(order.wait_millis);
@@ -66,7 +73,7 @@ pub fn probe(source: IpAddr, order: &ProbeOrder) -> io::Result<ProbeResult> {
     Ok(ProbeResult { message, ..prober.finish(wait, sent_rate) })
 }
 
-/// Time on the way there and on the way back, in nanoseconds: without the time that the other end took to answer.
+/// Time of the way there and of the way back, in nanoseconds, without the processing time of the other end.
 fn round_trip(answer: &Packet, now: u64) -> u64 {
     let answering = answer.answered.saturating_sub(answer.received);
     now.saturating_sub(answer.sent).saturating_sub(answering)
@@ -78,11 +85,11 @@ struct Prober {
     headers: usize,
     answered: Vec<bool>,
     back: u64,
-    /// The furthest counts that the other end has told.
+    /// Latest counts that the other end has reported.
     told: Option<Packet>,
-    /// The last ping whose sending was interrupted: its times are not known.
+    /// Last ping whose sending was interrupted: its times are unknown.
     interrupted: Option<u64>,
-    /// The message that has come as a whole last, and when the answer was here.
+    /// Last message that arrived completely, and the time at which its answer returned.
     arrived: Option<(Packet, u64)>,
     round_trip: Histogram<u64>,
     there: Histogram<u64>,
@@ -128,7 +135,7 @@ impl Prober {
         Ok(())
     }
 
-    /// Takes what comes until `deadline`, and at least looks once.
+    /// Receives packets until `deadline`, at least once.
     fn listen_until(&mut self, deadline: Instant) -> io::Result<()> {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -142,7 +149,7 @@ impl Prober {
             match receive(&self.socket, &mut buffer) {
                 Ok(Received { length, at, .. }) => self.take(&buffer[..length], at),
                 Err(_) if left.is_zero() => return Ok(()),
-                // The time-out, or the network's answer to a packet sent before.
+                // The time-out, or the network's answer to an earlier packet.
                 Err(_) => {}
             }
         }
@@ -175,7 +182,7 @@ impl Prober {
         }
     }
 
-    /// Sends messages, each when the one before has come, and gives the median of their times.
+    /// Sends messages, each after the arrival of the previous one, and returns the median of their times.
     fn messages(&mut self, order: &MessageOrder) -> io::Result<MessageResult> {
         let parts = order.parts();
         let wait = Duration::from_millis(order.wait_millis);
@@ -189,7 +196,7 @@ impl Prober {
                     Packet { sequence, sent, pings: place, packets: parts, ..Packet::new(Kind::Part, self.session) };
                 let mut bytes = part.encode().to_vec();
                 bytes.resize(TRAIN_LENGTH, 0);
-                // One that can't be sent is lost, and the message with it.
+                // A packet that can't be sent is lost, and its message with it.
                 let _ = self.socket.send(&bytes);
             }
             let deadline = Instant::now() + wait;
@@ -215,7 +222,7 @@ impl Prober {
         })
     }
 
-    /// Sends a train, and says how fast it really was.
+    /// Sends a train, and returns its actual rate.
     fn train(&mut self, order: &TrainOrder) -> io::Result<f64> {
         let frame = (TRAIN_LENGTH + self.headers) as f64;
         let per_second = order.bytes_per_second as f64 / frame;
@@ -227,6 +234,8 @@ impl Prober {
             bytes
         };
         let (warm, counted) = (packet(Kind::Uncounted), packet(Kind::Counted));
+        let waiting = order.bytes_per_second.saturating_mul(WAITING_MILLIS) / 1000;
+        make_room(&self.socket, usize::try_from(waiting.min(MOST_WAITING)).unwrap_or(0));
         self.socket.set_nonblocking(true)?;
         let begun = Instant::now();
         let (mut due, mut sent_counted) = (0.0, 0_u64);
@@ -237,18 +246,18 @@ impl Prober {
             if elapsed >= length {
                 break;
             }
-            // What could not be sent in its beat is not sent in a burst later.
+            // Packets that could not be sent in their interval are not sent in a burst later.
             due = (due + (now - last).as_secs_f64() * per_second).min(per_second * 0.02 + 2.0);
             last = now;
             let bytes = if elapsed < uncounted { &warm } else { &counted };
             while due >= 1.0 {
                 due -= 1.0;
-                // The socket's queue is full when the link is slower than the train.
+                // The socket's queue is full if the link is slower than the train.
                 if self.socket.send(bytes).is_err() {
                     break;
                 }
                 sent_counted += u64::from(elapsed >= uncounted);
-                // A rate beyond this host's is sent as fast as it goes, and still ends in time.
+                // A rate beyond this host's capacity is sent at the possible rate, and still ends in time.
                 if now.elapsed() > LONGEST_BEAT {
                     break;
                 }
@@ -259,7 +268,7 @@ impl Prober {
         Ok(sent_counted as f64 * frame / counted.max(1e-9))
     }
 
-    /// Asks for the counts, until they are there and stay as they are.
+    /// Requests the counts until they have arrived and no longer change.
     fn finish(mut self, wait: Duration, sent_rate: Option<f64>) -> ProbeResult {
         let mut counts: Option<Packet> = None;
         for attempt in 0..REPORT_TRIES {
@@ -328,7 +337,7 @@ mod tests {
             assert!(there.p50_micros <= round_trip.max_micros);
             let message = result.message.unwrap();
             assert_eq!((message.sent, message.came), (3, 3));
-            assert_eq!(message.bytes, 7 * (1200 + if address.starts_with('[') { 62 } else { 42 }));
+            assert_eq!(message.bytes, 7 * (1200 + if address.starts_with('[') { 86 } else { 66 }));
             assert!(message.one_way_micros <= message.round_trip_micros);
             let train = result.train.unwrap();
             assert!(train.received_bytes_per_second > 0.0, "{train:?}");
@@ -365,7 +374,7 @@ mod tests {
         let micros = u64::try_from(late.as_micros()).unwrap();
         assert_eq!(result.back, 3);
         assert!(result.one_way_back.unwrap().p50_micros < micros, "{result:?}");
-        // The ping that follows waits for the answer to the one before: only the first one is on the way alone.
+        // The next ping waits for the answer to the previous one: only the first one is alone under way.
         assert!(result.round_trip.unwrap().min_micros < micros, "{result:?}");
     }
 

@@ -1,9 +1,10 @@
-//! Measuring a link between two nodes, over a UDP socket of its own.
+//! Measurement of a link between two nodes, over a UDP socket of its own.
 //!
-//! A [`Responder`] answers at one end. The other end ([`probe`]) sends pings at a steady pace, from which come round trip
-//! time, the one-way delays (where both ends share a clock) and the loss of each direction; then, if asked to, single
-//! messages, each of some packets sent at once over an idle link, until the last of them has come; then, if asked to, a
-//! train: packets at a given rate for a given time, of which the responder counts what comes through, and how fast.
+//! A [`Responder`] answers at one end. The other end ([`probe`]) sends pings at a steady interval, which give the round
+//! trip time, the one-way delays (if both ends share a clock) and the loss of each direction. On request it then sends
+//! single messages, each of several packets sent at once over an idle link, and waits for the last of them. On request
+//! it then sends a train: packets at a given rate for a given time, of which the responder counts the received ones and
+//! their rate.
 //!
 //! ```text
 //! ping:    A --ping(seq, sent)--> B --pong(seq, sent, received, answered, pings so far)--> A
@@ -11,10 +12,10 @@
 //! train:   A --packet, packet, packet ...--> B;  then A --report?--> B --counts--> A
 //! ```
 //!
-//! Four times belong to an answer, as in NTP: sent, received, answered, and its arrival. The time from received to answered
-//! is the other end's, which may have waited for a processor, and is left out. Times of arrival are the kernel's.
+//! An answer has four times, as in NTP: sent, received, answered, and its arrival. The time from received to answered
+//! belongs to the other end, which may have waited for a processor, so it is left out. Arrival times are the kernel's.
 //!
-//! No answer is longer than its question, and nothing is kept of an address that has not asked.
+//! No answer is longer than its request, and nothing is stored of an address that has not asked.
 
 mod measure;
 mod order;

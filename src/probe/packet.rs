@@ -1,57 +1,57 @@
-//! What is sent, big endian.
+//! Format of the packets, big endian.
 
 /// First bytes of every packet.
 const MAGIC: [u8; 4] = *b"ANBP";
 
-/// Length of all packets but those of a train, in bytes.
+/// Length of all packets except those of a train, in bytes.
 pub(super) const LENGTH: usize = 80;
 
 /// Length of a train's packets: with all headers they stay below the 1280 bytes that every IPv6 link carries.
 pub(super) const TRAIN_LENGTH: usize = 1200;
 
-/// What a packet is.
+/// Kind of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Asks for an answer at once.
+    /// Requests an answer at once.
     Ping = 1,
-    /// That answer.
+    /// Answer to a ping.
     Pong = 2,
-    /// One of a train; those that are not counted yet fill the token buckets' allowance.
+    /// Packet of a train before counting begins, which fills the token buckets' allowance.
     Uncounted = 3,
-    /// One of a train that counts.
+    /// Counted packet of a train.
     Counted = 4,
-    /// Asks for the counts of a session.
+    /// Requests the counts of a session.
     Report = 5,
-    /// Those counts.
+    /// Counts of a session.
     Counts = 6,
     /// One of the packets of a message.
     Part = 7,
-    /// The message has come as a whole.
+    /// Confirms that a message has arrived completely.
     Arrived = 8,
 }
 
-/// A packet; what the fields are depends on the kind.
+/// A packet; the meaning of the fields depends on the kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Packet {
     pub(super) kind: Kind,
-    /// A number that the asking end has made up.
+    /// A number that the asking end has chosen.
     pub(super) session: u64,
     /// Ping, pong: number of the ping. Part, arrived: number of the message.
     pub(super) sequence: u64,
-    /// Ping, pong: when the ping was sent, in nanoseconds since the Unix epoch. Part, arrived: when the message was.
+    /// Ping, pong: send time of the ping, in nanoseconds since the Unix epoch. Part, arrived: send time of the message.
     pub(super) sent: u64,
-    /// Pong: when the ping came. Arrived: when the last part did. Counts: time from the first to the last counted packet, in
-    /// nanoseconds.
+    /// Pong: arrival of the ping. Arrived: arrival of the last part. Counts: time from the first to the last counted
+    /// packet, in nanoseconds.
     pub(super) received: u64,
-    /// Pong, arrived: when the answer was sent.
+    /// Pong, arrived: send time of the answer.
     pub(super) answered: u64,
-    /// Pong, counts: different pings that have come in this session. Part: its place in the message.
+    /// Pong, counts: different pings that have arrived in this session. Part: its place in the message.
     pub(super) pings: u64,
     /// Counts: counted packets of the train. Part: parts of the message.
     pub(super) packets: u64,
-    /// Pong, counts: pings that came again.
+    /// Pong, counts: pings that arrived again.
     pub(super) duplicates: u64,
-    /// Pong, counts: pings that came after a later one.
+    /// Pong, counts: pings that arrived after a later one.
     pub(super) reordered: u64,
 }
 
@@ -92,7 +92,7 @@ impl Packet {
         bytes
     }
 
-    /// Reads a packet; none for anything else. A train's packets carry more bytes, without meaning.
+    /// Reads a packet; none for anything else. A train's packets have more bytes, without meaning.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         let (header, rest) = bytes.split_at_checked(8)?;
         let kind = match header[4] {

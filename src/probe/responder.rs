@@ -1,4 +1,4 @@
-//! The end that answers.
+//! Answering end of a probe.
 #![allow(clippy::disallowed_methods, reason = "the kernel stamps the packets, so time is that of the machine")]
 
 use std::{
@@ -21,16 +21,17 @@ use super::{
 };
 use crate::clock::wall_nanos;
 
-/// Sessions that are remembered: one for each other node of a large network, twice. The oldest is forgotten first.
+/// Maximum number of remembered sessions: one for each other node of a large network, twice. The oldest is forgotten
+/// first.
 const MOST_SESSIONS: usize = 2048;
 
-/// Bytes that may wait while this thread does not run: what a gigabit brings in 30 ms.
+/// Bytes that may wait while this thread does not run: 30 ms of a gigabit per second.
 const RECEIVE_BUFFER: usize = 4 << 20;
 
-/// How often the thread looks whether it is to end.
+/// Interval at which the thread checks if it has to end.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// What came in one session.
+/// Counts of one session.
 struct Session {
     last: Instant,
     pings: u64,
@@ -41,10 +42,10 @@ struct Session {
     /// Bit `k` is ping `next - 1 - k`.
     seen: u128,
     packets: u64,
-    /// When the first and the last counted packet came, in nanoseconds since the Unix epoch.
+    /// Arrivals of the first and the last counted packet, in nanoseconds since the Unix epoch.
     first_counted: Option<u64>,
     last_counted: Option<u64>,
-    /// Number of the message that is coming, and bit `k` for its part `k`.
+    /// Number of the arriving message, and bit `k` for its part `k`.
     message: u64,
     parts: u128,
 }
@@ -66,7 +67,7 @@ impl Session {
         }
     }
 
-    /// Takes a part of a message, and says whether it was the last one that was missing.
+    /// Takes a part of a message, and returns true if it was the last missing one.
     fn part(&mut self, packet: &Packet) -> bool {
         if packet.sequence != self.message {
             (self.message, self.parts) = (packet.sequence, 0);
@@ -81,7 +82,7 @@ impl Session {
     }
 
     fn ping(&mut self, sequence: u64) {
-        // The last number there is has none after it, and nobody gets there by counting.
+        // The largest number has no successor, and counting does not reach it.
         let Some(after) = sequence.checked_add(1) else { return };
         if sequence >= self.next {
             let ahead = after - self.next;
@@ -90,7 +91,8 @@ impl Session {
             self.pings += 1;
             return;
         }
-        // One from before the bits is so late that it can't be told from a duplicate; pings come in no such disorder.
+        // A ping older than the bits is too late to be distinguished from a duplicate; pings do not arrive in such
+        // disorder.
         let bit = u32::try_from(self.next - 1 - sequence).ok().and_then(|by| 1_u128.checked_shl(by));
         if bit.is_some_and(|bit| self.seen & bit == 0) {
             self.seen |= bit.unwrap_or(0);
@@ -105,7 +107,7 @@ impl Session {
         if self.first_counted.is_none() {
             self.first_counted = Some(now);
         } else {
-            // The first one starts the clock, and is not itself carried in that time.
+            // The first packet starts the clock, and its own transmission is outside of that time.
             self.packets += 1;
         }
         self.last_counted = Some(now);
@@ -128,11 +130,11 @@ impl Responder {
     /// Starts to answer at `address` (UDP).
     ///
     /// # Errors
-    /// When the address can't be listened on.
+    /// Fails if the address can't be listened on.
     pub fn start(address: SocketAddr) -> io::Result<Self> {
         let socket = UdpSocket::bind(address)?;
         socket.set_read_timeout(Some(LOOK_EVERY))?;
-        // Refused to a user without privileges, who gets as much as the system gives to all.
+        // The kernel refuses this to a user without privileges, who gets the system's maximum for all users.
         if setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
             let _ = setsockopt(&socket, sockopt::RcvBuf, &RECEIVE_BUFFER);
         }
@@ -144,7 +146,7 @@ impl Responder {
         Ok(Self { stop, thread: Some(thread), address })
     }
 
-    /// Where it answers.
+    /// Address at which it answers.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -163,7 +165,7 @@ fn answer(socket: &UdpSocket, stop: &AtomicBool) {
     let mut sessions: HashMap<(SocketAddr, u64), Session> = HashMap::new();
     let mut buffer = [0; TRAIN_LENGTH + 1];
     while !stop.load(Ordering::Relaxed) {
-        // An error is the time-out, or an earlier answer that a peer has refused: there is always a next packet.
+        // An error is the time-out, or an earlier answer that a peer has refused: the next packet follows in any case.
         let Ok(Received { length, from: Some(from), at: received }) = receive(socket, &mut buffer) else { continue };
         let now = Instant::now();
         let Some(packet) = Packet::decode(&buffer[..length]) else { continue };
@@ -195,9 +197,9 @@ fn answer(socket: &UdpSocket, stop: &AtomicBool) {
         let received = if kind == Kind::Counts { session.span() } else { received };
         let Session { pings, packets, duplicates, reordered, .. } = *session;
         let mut answer = Packet { kind, received, pings, packets, duplicates, reordered, ..packet };
-        // Last of all: how long this thread has waited for a processor is not the link's time.
+        // Set last, because the time that this thread waited for a processor does not belong to the link.
         answer.answered = wall_nanos();
-        // One that can't be sent is lost, as any packet may be.
+        // An answer that can't be sent is lost, as any packet may be.
         let _ = socket.send_to(&answer.encode(), from);
     }
 }
@@ -216,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn pings_are_told_from_duplicates_and_late_ones() {
+    fn pings_are_distinguished_from_duplicates_and_late_ones() {
         let mut session = Session::new(Instant::now());
         for sequence in [0, 1, 3, 2, 2, 5, 400, 399, 0, u64::MAX, u64::MAX] {
             session.ping(sequence);

@@ -1,4 +1,4 @@
-//! Receiving with the time at which the kernel had the packet: a thread that runs late does not count as the link's delay.
+//! Receiving with the kernel's time of arrival, so that a late thread does not count as the link's delay.
 
 use std::{
     io::{self, IoSliceMut},
@@ -9,28 +9,39 @@ use std::{
 use nix::{
     cmsg_space,
     sys::{
-        socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt},
+        socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, getsockopt, recvmsg, setsockopt, sockopt},
         time::TimeSpec,
     },
 };
 
 use crate::clock::wall_nanos;
 
-/// A packet that came.
+/// A received packet.
 pub(super) struct Received {
     pub(super) length: usize,
-    /// Where it came from, if the kernel says so.
+    /// Sender's address, if the kernel reports it.
     pub(super) from: Option<SocketAddr>,
-    /// When, in nanoseconds since the Unix epoch.
+    /// Time of arrival, in nanoseconds since the Unix epoch.
     pub(super) at: u64,
 }
 
-/// Asks the kernel for the times of packets.
+/// Requests arrival times from the kernel.
 pub(super) fn stamp(socket: &UdpSocket) -> io::Result<()> {
     Ok(setsockopt(socket, sockopt::ReceiveTimestampns, &true)?)
 }
 
-/// Takes the next packet; blocks, or not, and times out as the socket is set.
+/// Lets `bytes` wait in the socket for being sent, if its limit is lower; above the system's limit only with
+/// privileges.
+pub(super) fn make_room(socket: &UdpSocket, bytes: usize) {
+    // The kernel doubles the given value, for its own use.
+    let now = getsockopt(socket, sockopt::SndBuf).map_or(0, |now| now / 2);
+    if now < bytes && setsockopt(socket, sockopt::SndBufForce, &bytes).is_err() {
+        // With less room a busy host may be too slow, which the measurement shows.
+        let _ = setsockopt(socket, sockopt::SndBuf, &bytes);
+    }
+}
+
+/// Receives the next packet; the settings of the socket decide if it blocks and times out.
 pub(super) fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<Received> {
     let mut parts = [IoSliceMut::new(buffer)];
     let mut control = cmsg_space!(TimeSpec);

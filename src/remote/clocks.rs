@@ -1,5 +1,5 @@
-//! How far the nodes' clocks are from this host's, asked over HTTP as NTP asks: a node's answer was made at some time
-//! between the question and its arrival.
+//! Offsets of the nodes' clocks from this host's, measured over HTTP as NTP does: a node made its answer at some time
+//! between the request and the arrival of the answer.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -11,22 +11,22 @@ use crate::{
     report::ClockOffset,
 };
 
-/// Questions to each node, of which the quickest counts.
+/// Number of requests to each node, of which the quickest is used.
 const QUESTIONS: usize = 8;
-/// Nodes asked at once: with more, this host would be what is measured.
+/// Number of nodes that are asked at once: with more, this host's own delays would dominate.
 const AT_ONCE: usize = 8;
 
-/// Most by which a node's clock may be off this host's: less than what the start is given ahead of its time.
+/// Maximum offset of a node's clock from this host's: less than the time between the order to start and the start.
 const BOUND: Duration = Duration::from_millis(250);
 
-/// What a node's clock shows.
+/// Clock of a node.
 #[derive(Clone, Debug)]
 pub(super) struct Clock {
     pub(super) offset: ClockOffset,
     boot_id: Option<String>,
 }
 
-/// Asks each node for its clock; an error for one that does not tell.
+/// Measures the clock of each node; an error for a node that does not report it.
 pub(super) async fn measure(clients: &[NodeClient]) -> BTreeMap<u64, Result<Clock, String>> {
     let questions = clients.iter().map(async |client| (client.id, ask(client).await));
     stream::iter(questions).buffer_unordered(AT_ONCE).collect().await
@@ -48,19 +48,19 @@ async fn ask(client: &NodeClient) -> Result<Clock, String> {
             best = Some(Clock { offset, boot_id: reading.boot_id });
         }
     }
-    best.ok_or_else(|| "it does not tell its clock".into())
+    best.ok_or_else(|| "it does not report its clock".into())
 }
 
-/// For each node the lowest one that has the same clock.
+/// For each node, the lowest node with the same clock.
 pub(super) fn groups(clocks: &BTreeMap<u64, Clock>) -> BTreeMap<u64, u64> {
     let mut first: BTreeMap<&str, (u64, ClockOffset)> = BTreeMap::new();
     let mut groups = BTreeMap::new();
     for (node, clock) in clocks {
-        // Not known to be another's, a clock is one of its own.
+        // A clock that is not known to be another node's counts as separate.
         let mut of = *node;
         if let Some(boot) = clock.boot_id.as_deref() {
             let (other, offset) = *first.entry(boot).or_insert((*node, clock.offset));
-            // Copies of a machine that was saved while it ran have one name and a clock each.
+            // Copies of a machine that was saved while it ran have one name and separate clocks.
             let apart = offset.offset_micros.abs_diff(clock.offset.offset_micros);
             if apart <= offset.error_micros.saturating_add(clock.offset.error_micros) {
                 of = other;
@@ -71,7 +71,7 @@ pub(super) fn groups(clocks: &BTreeMap<u64, Clock>) -> BTreeMap<u64, u64> {
     groups
 }
 
-/// Why no start can be given to nodes with these clocks.
+/// Reason why nodes with these clocks can't receive a start.
 pub(super) fn rejection_reason(clocks: &BTreeMap<u64, Clock>) -> Option<String> {
     let bound = u64::try_from(BOUND.as_micros()).unwrap_or(u64::MAX);
     let off = |clock: &Clock| clock.offset.offset_micros.unsigned_abs().saturating_sub(clock.offset.error_micros);
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_surely_off_is_named_with_the_way_out() {
+    fn a_clock_with_a_certain_offset_is_named_with_the_fix() {
         let near = [(0, clock(-200_000, 0, None)), (1, clock(400_000, 150_000, None))];
         assert_eq!(rejection_reason(&near.into()), None);
         let line = rejection_reason(&[(0, clock(0, 9, None)), (3, clock(-2_500_000, 900, None))].into()).unwrap();

@@ -1,4 +1,4 @@
-//! Which nodes answer, and whether they make one network.
+//! Finding the nodes that answer, and checking that they make one network.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,10 +17,11 @@ use crate::{
     node::{NodeConfig, NodeSummary, StartOrder},
 };
 
-/// Pace at which nodes that do not answer yet are asked.
+/// Interval of asking nodes that do not answer yet.
 const POLL: Duration = Duration::from_millis(200);
 
-/// Values that must be the same in all nodes, as paths in their configuration; objects and lists are compared part by part.
+/// Values that must be the same in all nodes, as paths in their configuration; objects and lists are compared part by
+/// part.
 const SAME: [&str; 9] = [
     "/scenario/nodes/count",
     "/scenario/seed",
@@ -47,13 +48,13 @@ pub(super) struct DiscoveredNode {
 /// All nodes of a network.
 #[derive(Debug, Default)]
 pub(super) struct Discovery {
-    /// By id.
+    /// Nodes by id.
     pub(super) nodes: BTreeMap<u64, DiscoveredNode>,
-    /// The start that they have, if the run has begun.
+    /// Start that they have, if the run has begun.
     pub(super) start: Option<StartOrder>,
-    /// Why a run that has begun is not valid: nodes that it has lost.
+    /// Reason why a started run is invalid: nodes that it has lost.
     pub(super) lost: Option<String>,
-    /// What differs between nodes and may.
+    /// Permitted differences between nodes.
     pub(super) warnings: Vec<String>,
 }
 
@@ -79,7 +80,7 @@ pub(super) async fn discover(
         for (endpoint, answer) in waiting.into_iter().zip(answers) {
             match answer {
                 Ok(summary) => found.push(read(endpoint, summary)?),
-                // Waiting does not give the right token.
+                // Waiting does not provide the right token.
                 Err(error @ AskError::Token) => return Err(format!("{endpoint} {error}")),
                 Err(AskError::Other(error)) => silent.push((endpoint, error)),
             }
@@ -111,7 +112,7 @@ pub(super) async fn discover(
     complete(found)
 }
 
-/// A node from what it says.
+/// A node from its summary.
 fn read(endpoint: &Endpoint, summary: NodeSummary) -> Result<DiscoveredNode, String> {
     let id = summary.node;
     let args: NodeConfig = serde_json::from_value(summary.configuration.clone())
@@ -122,13 +123,13 @@ fn read(endpoint: &Endpoint, summary: NodeSummary) -> Result<DiscoveredNode, Str
     }
     if !args.controlled {
         return Err(format!(
-            "node {id} ({endpoint}) starts by itself: run it with --controlled (APOLLO_CONTROLLED=true) to give it a start"
+            "node {id} ({endpoint}) starts by itself: run it with --controlled (APOLLO_CONTROLLED=true) so that it can receive a start"
         ));
     }
     Ok(DiscoveredNode { endpoint: endpoint.clone(), args, summary })
 }
 
-/// Whether what answers so far can be one network.
+/// Checks that the nodes that have answered so far can be one network.
 fn check(found: &[DiscoveredNode]) -> Result<(), String> {
     let mut by_id: BTreeMap<u64, &DiscoveredNode> = BTreeMap::new();
     for node in found {
@@ -139,7 +140,7 @@ fn check(found: &[DiscoveredNode]) -> Result<(), String> {
             ));
         }
     }
-    // By id, so that the line does not depend on who answers first.
+    // Ordered by id, so that the line does not depend on the order of the answers.
     let Some(first) = by_id.values().next() else { return Ok(()) };
     for node in by_id.values() {
         if let Some(line) = difference(first, node, &SAME).into_iter().next() {
@@ -162,7 +163,7 @@ fn difference(one: &DiscoveredNode, two: &DiscoveredNode, paths: &[&str]) -> Vec
     found.into_iter().map(line).collect()
 }
 
-/// Parts of two values that differ: name of the part, and both values.
+/// Different parts of two values: name of the part, and both values.
 fn differences(name: &str, one: &Value, two: &Value, found: &mut Vec<(String, String, String)>) {
     match (one, two) {
         (Value::Object(first), Value::Object(second)) => {
@@ -184,14 +185,14 @@ fn differences(name: &str, one: &Value, two: &Value, found: &mut Vec<(String, St
     }
 }
 
-/// Nodes of the network that nobody has answered for.
+/// Nodes of the network that no endpoint has answered for.
 fn missing(found: &[DiscoveredNode]) -> Vec<u64> {
     let there: BTreeSet<u64> = found.iter().map(|node| node.args.id).collect();
     let num_nodes = found.first().map_or(0, |node| node.args.scenario.nodes.count);
     (0..num_nodes).filter(|id| !there.contains(id)).collect()
 }
 
-/// Some do not answer: nothing can begin, but of a run that has begun the others' counts are kept.
+/// Handles nodes that do not answer: a new run can't begin, but of a started run the others' counts are kept.
 fn incomplete(found: Vec<DiscoveredNode>, line: String) -> Result<Discovery, String> {
     if found.iter().all(|node| node.summary.start.is_none()) {
         return Err(line);

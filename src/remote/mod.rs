@@ -1,8 +1,9 @@
-//! A run over existing nodes, wherever they are: found by their endpoints, given one start, collected.
+//! A run over existing nodes of any deployment: found by their endpoints, started together, collected.
 //!
-//! Whoever has endpoints, from flags or as the ports that lead to the pods of a cluster, makes a [`RemoteSpec`] and goes on from
-//! there: [`RemoteSpec::attach`], [`RemoteNetwork::begin`], [`RemoteNetwork::collect`], [`RemoteNetwork::end`]. One program may
-//! begin a run and another collect it, also when it is long over: the nodes keep their counts until they end.
+//! A caller with endpoints, from flags or as the ports that lead to the pods of a cluster, makes a [`RemoteSpec`] and
+//! continues with [`RemoteSpec::attach`], [`RemoteNetwork::begin`], [`RemoteNetwork::collect`] and
+//! [`RemoteNetwork::end`]. One program may begin a run and another collect it, even a long time after its end: the
+//! nodes keep their counts until they end.
 
 mod clocks;
 mod discovery;

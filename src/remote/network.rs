@@ -18,28 +18,28 @@ use crate::{
     monitoring::Observers,
     node::{NodeSummary, StartOrder, UsageError},
     paths::read_text,
-    report::{ClockRow, Clocks, FolderError, Observations, RunFolder, RunSummary},
+    report::{ClockRow, Clocks, FolderError, Observations, RunFolder, RunSummary, clock_warning},
     signals::Interrupts,
     terminal::tell,
 };
 
-/// Largest file of a start, in bytes: every link of a network of 100 nodes is a tenth of it.
+/// Maximum size of a start file, in bytes: with every link of a network of 100 nodes, it is a tenth of it.
 const START_LIMIT: u64 = 64 << 20;
 
-/// Longest wait for a node that was told to end: it closes its connections and writes its summary first.
+/// Maximum time to wait for a node that was requested to end: it closes its connections and writes its summary first.
 const END_PATIENCE: Duration = Duration::from_secs(10);
 const END_POLL: Duration = Duration::from_millis(50);
 
-/// Why there is no result of a whole run.
+/// Reason why a whole run has no result.
 #[derive(Debug, Error)]
 pub(crate) enum RemoteError {
-    /// It can't be done with these nodes, or here; nothing was begun, and nothing was written.
+    /// The request can't be done with these nodes, or here; nothing was begun, and nothing was written.
     #[error("{0}")]
     Refused(String),
-    /// Ctrl-C, SIGTERM or SIGHUP. The nodes go on, and what was written stays.
+    /// Ctrl-C, SIGTERM or SIGHUP. The nodes continue, and written files stay.
     #[error("interrupted")]
     Interrupted,
-    /// It went wrong before the start was given; the result that says so is in the folder.
+    /// The run failed before the start was sent; the result with the reason is in the folder.
     #[error("the run is not valid")]
     Invalid(Box<RunSummary>),
 }
@@ -75,25 +75,25 @@ pub(crate) struct RemoteNetwork {
 }
 
 impl RemoteNetwork {
-    /// The start that the nodes have, if their run has begun.
+    /// Start that the nodes have, if their run has begun.
     pub(crate) fn start(&self) -> Option<&StartOrder> {
         self.start.as_ref()
     }
 
-    /// The folder of the run.
+    /// Run folder.
     pub(crate) fn folder(&self) -> &RunFolder {
         &self.plan.folder
     }
 
-    /// Nodes of the network.
+    /// Number of nodes of the network.
     pub(crate) fn num_nodes(&self) -> u64 {
         self.plan.num_nodes
     }
 
-    /// Shows the run on its page and starts Prometheus and Grafana, as far as [`super::RemoteRun`] asks for them.
+    /// Shows the run on its page and starts Prometheus and Grafana, if [`super::RemoteRun`] requests them.
     ///
     /// # Errors
-    /// When one does not start.
+    /// Fails if one does not start.
     pub(crate) async fn watch(&mut self) -> Result<(), RemoteError> {
         self.live = start_live(&self.plan, &[]).map_err(refused)?;
         if let Some(live) = &self.live {
@@ -104,12 +104,12 @@ impl RemoteNetwork {
         unless_interrupted(monitor(plan, observers, &mut progress)).await?.map_err(refused)
     }
 
-    /// Begins the run: waits until the nodes are ready, measures the links, gives all of them one start. Writes
+    /// Begins the run: waits until the nodes are ready, measures the links, and sends all of them one start. Writes
     /// `manifest.json` and `start.json`.
     ///
     /// # Errors
-    /// [`RemoteError::Refused`] where the nodes have a start already or a clock is off; [`RemoteError::Invalid`] with what
-    /// there is of a result, also in the folder. Nodes that may have been given a start then are ended, if they answer.
+    /// [`RemoteError::Refused`] if the nodes have a start already or a clock is off; [`RemoteError::Invalid`] with the
+    /// result so far, which is also in the folder. Nodes that may have received a start are then ended, if they answer.
     pub(crate) async fn begin(&mut self) -> Result<StartedRun, RemoteError> {
         if self.start.is_some() {
             return Err(RemoteError::Refused("the nodes have a start already: collect their run first".into()));
@@ -131,7 +131,7 @@ impl RemoteNetwork {
             Err(BeginError::Interrupted) => Err(RemoteError::Interrupted),
             Err(BeginError::Invalid(mut run, given)) => {
                 if given {
-                    // Some wait for a start that others don't know: afresh, they can be given another.
+                    // Some nodes wait for a start that others don't know: after a restart, they can receive another.
                     self.end().await;
                 }
                 run.verdict.warnings.append(&mut self.warnings);
@@ -141,13 +141,13 @@ impl RemoteNetwork {
         }
     }
 
-    /// Collects the run that the nodes are in, or were in: waits for the end of its window and for what is under way, and
-    /// writes the folder. `started` is what [`Self::begin`] gave; without it, the folder's `start.json` is taken if there is
-    /// one, or else what the nodes say. The nodes go on: see [`Self::end`].
+    /// Collects the run that the nodes are in, or were in: waits for the end of its window and for pending messages,
+    /// and writes the folder. `started` is the result of [`Self::begin`]; without it, the folder's `start.json` is used
+    /// if it exists, otherwise the nodes' reports. The nodes continue: see [`Self::end`].
     ///
     /// # Errors
-    /// [`RemoteError::Refused`] where there is no run, or another one; [`RemoteError::Interrupted`]. A run that is not
-    /// valid is no error.
+    /// [`RemoteError::Refused`] if the nodes have no run, or another one; [`RemoteError::Interrupted`]. An invalid run
+    /// is no error.
     pub(crate) async fn collect(&mut self, started: Option<StartedRun>) -> Result<RunSummary, RemoteError> {
         let Some(start) = self.start.clone() else {
             return Err(RemoteError::Refused("the nodes have no start yet: there is no run to collect".into()));
@@ -164,21 +164,19 @@ impl RemoteNetwork {
         };
         if started.start != start {
             return Err(RemoteError::Refused(format!(
-                "{} is of another run than the one that the nodes are in: give another --output",
+                "{} belongs to another run than the present one of the nodes: give another --output",
                 self.plan.folder.root().display()
             )));
         }
         match (started.links.is_empty(), self.plan.links.is_unshaped()) {
             (true, false) if self.plan.num_nodes > 1 => {
                 return Err(refused(
-                    "the links were not measured before the window: leave out the flags that say what they should be, or \
-                     give the --output of whoever began the run",
+                    "the links were not measured before the window: leave out the flags that set their shapes, or \
+                     give the --output of the program that began the run",
                 ));
             }
             (false, true) => {
-                return Err(refused(
-                    "the links were measured before the window: give the flags that say what they should be",
-                ));
+                return Err(refused("the links were measured before the window: give the flags that set their shapes"));
             }
             _ => {}
         }
@@ -186,7 +184,7 @@ impl RemoteNetwork {
             self.write_manifest()?;
         }
         if !file.is_file() {
-            // Whoever takes this folder again goes on with the same run.
+            // Another program with this folder continues the same run.
             self.plan.folder.write_json(&file, &started).map_err(refused)?;
         }
         let mut nodes = RemoteNodes::new(self.died.clone());
@@ -197,14 +195,14 @@ impl RemoteNetwork {
         let clocks = self.clocks_of(&started).await;
         let warnings = std::mem::take(&mut self.warnings);
         run.verdict.warnings.extend(warnings.iter().cloned());
-        run.verdict.warnings.extend(clocks.warning(&run));
+        run.verdict.warnings.extend(clock_warning(&clocks, &run));
         run.clocks = Some(clocks);
         self.complete_observations(&run, warnings).map_err(refused)?;
         self.write_summary(&mut run);
         Ok(run)
     }
 
-    /// Adds to the observations what became known after the run's end.
+    /// Adds facts to the observations that became known after the run's end.
     fn complete_observations(&self, run: &RunSummary, warnings: Vec<String>) -> Result<(), FolderError> {
         let folder = &self.plan.folder;
         if !folder.observations().is_file() {
@@ -241,8 +239,8 @@ impl RemoteNetwork {
         }
     }
 
-    /// Ends all nodes in order, with exit code 0: their service manager may start them afresh, for the next run. Says which
-    /// ones could not be told.
+    /// Ends all nodes in order, with exit code 0: their service manager may restart them for the next run. Reports the
+    /// nodes that could not be reached.
     pub(crate) async fn end(&self) -> Vec<String> {
         join_all(self.clients.iter().map(async |client| self.end_one(client).await))
             .await
@@ -251,7 +249,7 @@ impl RemoteNetwork {
             .collect()
     }
 
-    /// Ends a node, and waits until it is gone or lives anew: the next run must not meet this one in it.
+    /// Ends a node, and waits until it has ended or lives again: the next run must not meet this life in it.
     async fn end_one(&self, client: &NodeClient) -> Option<String> {
         if let Err(error) = client.end().await {
             return Some(format!("node {} can't be ended: {error}", client.id));
@@ -259,14 +257,14 @@ impl RemoteNetwork {
         let since = Instant::now();
         while client.summary().await.is_ok_and(|summary| summary.start.is_some() && summary.start == self.start) {
             if since.elapsed() > END_PATIENCE {
-                return Some(format!("node {} was told to end, and still lives", client.id));
+                return Some(format!("node {} was requested to end, and still lives", client.id));
             }
             sleep(END_POLL).await;
         }
         None
     }
 
-    /// Shows the result where the run is watched, leaves that up until Ctrl-C if it is asked for, and ends it.
+    /// Shows the result on the page and in the monitoring, leaves them up until Ctrl-C if requested, and ends them.
     pub(crate) async fn close(mut self, run: Option<&RunSummary>) {
         if let (Some(live), Some(run)) = (&self.live, run) {
             live.end(run);
@@ -274,7 +272,7 @@ impl RemoteNetwork {
         self.observers.end(run.is_some() && self.plan.keep_open).await;
         let Some(live) = self.live else { return };
         if let (true, Some(_), Ok(mut interrupt)) = (self.plan.keep_open, run, Interrupts::new()) {
-            tell(&format!("The page stays at {live} until Ctrl-C"));
+            tell(&format!("The page stays open at {live} until Ctrl-C"));
             interrupt.next().await;
         }
         live.close();

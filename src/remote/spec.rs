@@ -1,4 +1,4 @@
-//! What a run over existing nodes is made of, up to a plan.
+//! Specification of a run over existing nodes, up to a plan.
 
 use std::{
     collections::BTreeMap,
@@ -28,7 +28,7 @@ use crate::{
     scenario::{FaultSchedule, Group, Links, Measurement, Scenario, to_toml},
 };
 
-/// The course of a run over existing nodes. Their traffic is their own.
+/// Parameters of a run over existing nodes. The nodes decide their own traffic.
 #[derive(Clone, Debug)]
 pub(crate) struct RemoteRun {
     /// Lengths of the phases.
@@ -41,9 +41,9 @@ pub(crate) struct RemoteRun {
     pub(crate) expected: Option<Box<Scenario>>,
     /// Port of the live page, if there is one.
     pub(crate) live_port: Option<u16>,
-    /// Whether the live page and the monitoring stay up after the run.
+    /// True if the live page and the monitoring stay up after the run.
     pub(crate) keep_open: bool,
-    /// Whether Prometheus and Grafana watch it.
+    /// Monitoring by Prometheus and Grafana.
     pub(crate) observe: ObserveArgs,
 }
 
@@ -54,31 +54,31 @@ impl RemoteRun {
     }
 }
 
-/// What a run over existing nodes is made of.
+/// Specification of a run over existing nodes.
 pub(crate) struct RemoteSpec {
-    /// Who runs the nodes: `backend` of the manifest.
+    /// Operator of the nodes: `backend` of the manifest.
     pub(crate) backend: String,
-    /// Every node's endpoint, in any order: they say themselves who they are.
+    /// Every node's endpoint, in any order: the nodes report their ids.
     pub(crate) endpoints: Vec<Endpoint>,
-    /// The secret that the nodes were started with.
+    /// Secret that the nodes were started with.
     pub(crate) token: Option<RunToken>,
-    /// How the run goes.
+    /// Parameters of the run.
     pub(crate) run: RemoteRun,
-    /// Where it is written; logs of the nodes are for the caller to write there.
+    /// Run folder; the caller writes the nodes' logs into it.
     pub(crate) folder: RunFolder,
-    /// What the user asked for: `arguments` of the manifest.
+    /// Arguments of the user: `arguments` of the manifest.
     pub(crate) arguments: Value,
     /// More fields of the manifest.
     pub(crate) more: Map<String, Value>,
-    /// What a reader of the result must know, from the caller.
+    /// Warnings of the caller for a reader of the result.
     pub(crate) warnings: Vec<String>,
-    /// Says which node has died and how, in one line, where somebody looks after them; that ends the run. Without it, a node
-    /// that is gone is one that does not answer.
+    /// Reports a dead node and its reason in one line, if a watcher exists; that ends the run. Without it, an ended
+    /// node is a node that does not answer.
     pub(crate) died: Option<watch::Receiver<Option<String>>>,
 }
 
 impl RemoteSpec {
-    /// Finds every node, and checks that they make one network that this program can give a start to, or that has one.
+    /// Finds every node, and checks that they make one network that has a start or can receive one from this program.
     ///
     /// # Errors
     /// [`RemoteError::Refused`] in one line that names the nodes; [`RemoteError::Interrupted`].
@@ -99,7 +99,7 @@ impl RemoteSpec {
             match clock {
                 Ok(clock) => drop(clocks.insert(id, clock)),
                 Err(error) if found.start.is_none() => {
-                    return Err(RemoteError::Refused(format!("node {id} does not tell its clock: {error}")));
+                    return Err(RemoteError::Refused(format!("node {id} does not report its clock: {error}")));
                 }
                 Err(_) => {}
             }
@@ -134,7 +134,7 @@ impl RemoteSpec {
         if !run.groups.is_empty() {
             scenario.groups = run.groups;
         }
-        // The nodes' own threads and logs are their own affair.
+        // The nodes' own threads and logs do not matter here.
         let scenario = scenario.resolve().map_err(|error| RemoteError::Refused(error.to_string()))?;
         let workload = Workload::of(&scenario)?;
         let window = match start.and_then(|start| start.measure_millis) {
@@ -181,7 +181,7 @@ impl RemoteSpec {
     }
 }
 
-/// Where each node answers measurements of its links.
+/// Addresses at which the nodes answer measurements of their links.
 async fn probe_targets(nodes: &BTreeMap<u64, DiscoveredNode>) -> Result<BTreeMap<u64, SocketAddr>, RemoteError> {
     let mut targets = BTreeMap::new();
     for (id, node) in nodes {
@@ -203,7 +203,7 @@ async fn probe_targets(nodes: &BTreeMap<u64, DiscoveredNode>) -> Result<BTreeMap
     Ok(targets)
 }
 
-/// A node's address as its peers know it.
+/// Address of a node as its peers know it.
 async fn peer_ip(nodes: &BTreeMap<u64, DiscoveredNode>, node: &DiscoveredNode) -> Option<IpAddr> {
     let own = node.args.p2p_address;
     if !own.is_unspecified() {

@@ -1,8 +1,9 @@
-//! Reports of nodes that contradict themselves or what the run knows: a node is another program, on another host, and is
-//! believed only as far as its numbers can be true. Its list lengths were bounded when it was read.
+//! Checks of the nodes' reports against themselves and against the facts of the run. A node is another program on
+//! another host, so a report is believed only as far as its numbers can be true. The lengths of its lists were bounded
+//! when it was read.
 //!
-//! Every bound here holds for a node that was killed, restarted, paused or late, and for one that was asked while traffic
-//! flowed: its counts are a snapshot, taken at one moment.
+//! Every bound here holds for a node that was killed, restarted, paused or late, and for a node that was asked while
+//! traffic flowed: its counts are a snapshot, taken at one moment.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,27 +22,27 @@ use crate::{
     },
 };
 
-/// The clocks of two hosts are less far apart than this, in nanoseconds, and a window is left less late: a runner refuses a
-/// quarter of a second, and asks for an answer for two.
+/// Bound of the distance of two hosts' clocks and of the delay of a window's end, in nanoseconds: a runner refuses a
+/// difference of a quarter of a second, and waits two seconds for an answer.
 const MARGIN: u64 = 60_000_000_000;
 
 /// Processors of the largest machine that Linux runs on.
 const MOST_PROCESSORS: f64 = 8192.0;
-/// No machine sends or receives faster, in bytes per second: a terabit.
+/// Bound of a machine's traffic in one direction, in bytes per second: a terabit per second.
 const MOST_BANDWIDTH: f64 = 125e9;
-/// No machine has more memory, in bytes: physical addresses have 52 bits.
+/// Bound of a machine's memory, in bytes: physical addresses have 52 bits.
 const MOST_MEMORY: u64 = 1 << 52;
-/// No window is longer, in seconds: a year, as for the start of a run.
+/// Bound of a window's length, in seconds: a year, as for the start of a run.
 const LONGEST: f64 = 366.0 * 86_400.0;
 
-/// Messages that the nodes were to send in a span of time, of answers as many as there can be.
+/// Messages that the nodes were scheduled to send in a span of time; for answers, the maximum possible number.
 struct Scheduled<'a> {
     plan: &'a TrafficPlan,
     from: u64,
     to: u64,
-    /// By class and node.
+    /// Messages by class and node.
     by_node: Vec<Vec<u64>>,
-    /// By class.
+    /// Messages by class.
     all: Vec<u64>,
 }
 
@@ -65,7 +66,7 @@ impl<'a> Scheduled<'a> {
         nodes.and_then(|nodes| nodes.get(usize::try_from(node).ok()?)).copied().unwrap_or(0)
     }
 
-    /// Messages of `sender` that `receiver` was to receive.
+    /// Messages of `sender` that `receiver` was scheduled to receive.
     fn share(&self, class: u16, sender: u64, receiver: u64) -> u64 {
         match self.plan.indices(class, sender, self.from, self.to) {
             Some(indices) => self.plan.share(class, sender, receiver, indices),
@@ -73,7 +74,7 @@ impl<'a> Scheduled<'a> {
         }
     }
 
-    /// Messages of all others that `receiver` was to receive.
+    /// Messages of all other nodes that `receiver` was scheduled to receive.
     fn to(&self, class: u16, receiver: u64) -> u64 {
         match self.plan.class(class).map(|class| class.reach) {
             None => 0,
@@ -88,7 +89,7 @@ impl<'a> Scheduled<'a> {
     }
 }
 
-/// Everything that the run knows without its nodes.
+/// Facts that the run knows without its nodes.
 pub(super) struct Known<'a> {
     num_nodes: u64,
     broadcaster: Option<u64>,
@@ -101,15 +102,15 @@ pub(super) struct Known<'a> {
 struct Bounds {
     num_nodes: u64,
     message_size: usize,
-    /// Messages that the node was to send in it, and the others.
+    /// Messages that this node, and all others, were scheduled to send in the window.
     own: u64,
     others: u64,
-    /// Length of a third, and the largest delay that can have been seen, in microseconds.
+    /// Length of a third of the window, and the largest possible delay, in microseconds.
     third_micros: u64,
     longest_micros: u64,
 }
 
-/// The words, if `count` is above `most`.
+/// Returns an error text if `count` is above `most`.
 fn at_most(count: u64, what: &str, most: u64, of: &str) -> Result<(), String> {
     if count > most { Err(format!("{count} {what}, of {most} {of}")) } else { Ok(()) }
 }
@@ -139,7 +140,7 @@ impl<'a> Known<'a> {
         self.planned.as_ref().map_or(1, |(planned, ..)| planned.plan.classes.len())
     }
 
-    /// Bounds of the measured window of a node, for one class.
+    /// Bounds of a node's measured window, for one class.
     fn bounds(&self, node: &NodeSummary, class: u16) -> Bounds {
         let unbounded = Bounds {
             num_nodes: self.num_nodes,
@@ -152,7 +153,7 @@ impl<'a> Known<'a> {
         let Some((planned, window, whole)) = &self.planned else { return unbounded };
         let message_size = planned.plan.class(class).map_or(MAX_MESSAGE_SIZE, |class| class.message_size.largest());
         let unbounded = Bounds { message_size, own: window.of(class, node.node), ..unbounded };
-        // A node that was never given its start takes all of the run for the window.
+        // A node that never received its start reports the whole run as its window.
         if node.start.is_none() {
             return Bounds { others: whole.to(class, node.node), ..unbounded };
         }
@@ -161,10 +162,10 @@ impl<'a> Known<'a> {
         Bounds { others, ..unbounded }.in_window(from, to, node.counted_unix_nanos)
     }
 
-    /// Says in one line why a node, or one life of it, can't be believed.
+    /// Returns in one line the reason why the report of a node, or of one life of it, can't be true.
     ///
     /// # Errors
-    /// When it can't.
+    /// Fails if the report can't be true.
     pub(super) fn check(&self, node: &NodeSummary) -> Result<(), String> {
         let id = node.node;
         let line = |words: String| {
@@ -200,14 +201,15 @@ impl<'a> Known<'a> {
             let bounds = self.bounds(node, class);
             bounds.window(node.node, measured)?;
             bounds.thirds(measured, both(|w| w.intended), both(|w| w.received))?;
-            // Nothing of it is in the result but by its histograms, and a message of the network before may be among it.
+            // The result contains only the histograms of these messages, and a message of the previous network may be
+            // among them.
             bounds.histograms(node.node, outside, u64::MAX)?;
             self.phases(node, class)?;
         }
         Ok(())
     }
 
-    /// Checks that a node knows all classes, and that its counts of all together are their sums.
+    /// Checks that a node knows all classes, and that its total counts are the sums of the classes.
     fn classes_add_up(&self, node: &NodeSummary) -> Result<(), String> {
         let (found, run) = (node.classes.len(), self.classes());
         if found != run {
@@ -249,7 +251,7 @@ impl<'a> Known<'a> {
         for phase in phases {
             at_most(phase.sent.saturating_add(phase.dropped), "messages of a phase", phase.intended, "intended")?;
             at_most(phase.received_after_end, "deliveries after a phase's end", phase.received, "received")?;
-            // A phase that is the whole window does not repeat its delays; one in which nothing came has none.
+            // A phase that is the whole window does not repeat its delays; a phase without arrivals has none.
             if phases.len() > 1 && (phase.received > 0 || !phase.delay_micros.is_empty()) {
                 same_length(node.node, &phase.delay_micros, "delays of a phase", phase.received, "received")?;
             }
@@ -315,7 +317,7 @@ impl<'a> Known<'a> {
         let bounds = bounds.in_window(times.from_unix_nanos, times.to_unix_nanos, trial.counted_unix_nanos);
         let measured = &trial.measured;
         bounds.window(node, measured)?;
-        // The messages of the warm-up, which have no counts of their own, are among the arrivals.
+        // The messages of the warm-up have no counts of their own and are among the arrivals.
         let (own, others) = (sends(is_sender, 0), sends(!is_sender, 0));
         at_most(measured.arrivals.count, "arrivals in the window", others, "that were to be sent")?;
         let bytes = measured.arrivals.count.saturating_mul(MAX_MESSAGE_SIZE as u64);
@@ -325,11 +327,11 @@ impl<'a> Known<'a> {
 }
 
 impl Bounds {
-    /// The same for a window of this time, counted at `counted`, all in nanoseconds since the Unix epoch.
+    /// The same bounds for the window between two times, counted at `counted`, all in nanoseconds since the Unix epoch.
     fn in_window(self, from: u64, to: u64, counted: u64) -> Self {
         let longest = counted.saturating_add(MARGIN).saturating_sub(from) / 1000;
         Self {
-            // Each part of a microsecond is cut off, and the parts are as equal as they can be.
+            // Fractions of a microsecond are cut off, and the parts are as equal as possible.
             third_micros: to.saturating_sub(from) / THIRDS as u64 / 1000 + 1,
             // The largest value of a histogram is known to 3 digits.
             longest_micros: longest.saturating_add(longest / 500),
@@ -340,9 +342,9 @@ impl Bounds {
     fn window(&self, node: u64, window: &WindowSummary) -> Result<(), String> {
         let WindowSummary { intended, sent, received, .. } = *window;
         let own_bytes = sent.saturating_mul(self.message_size as u64);
-        // A message of another program may be larger than those of this run.
+        // A message of another program may be larger than the messages of this run.
         let any_bytes = received.saturating_mul(MAX_MESSAGE_SIZE as u64);
-        // A query of a peer that was opened again may count with the one before it.
+        // A query of a peer that was opened again may count together with the earlier one.
         let copies = sent.saturating_mul(self.num_nodes).saturating_mul(2);
         for (count, what, most, of) in [
             (sent.saturating_add(window.dropped), "messages sent and dropped", intended, "intended"),
@@ -370,11 +372,11 @@ impl Bounds {
         self.histograms(node, window, self.longest_micros)
     }
 
-    /// Checks that each message has its times, of at most `longest_micros`.
+    /// Checks that each message has its times, and that no time is above `longest_micros`.
     fn histograms(&self, node: u64, window: &WindowSummary, longest_micros: u64) -> Result<(), String> {
         let delays = same_length(node, &window.delay_micros, "delays", window.received, "received")?;
         let lags = same_length(node, &window.send_lag_micros, "send lags", window.sent, "sent")?;
-        // A sender of another program does not state when it sent.
+        // A message of another program does not state its send time.
         let network_delays = decoded(&window.network_delay_micros, node)?;
         at_most(network_delays.len(), "network delays", window.received, "messages received")?;
         for (times, what) in [(&delays, "a delay"), (&lags, "a send lag"), (&network_delays, "a network delay")] {
@@ -385,7 +387,7 @@ impl Bounds {
         Ok(())
     }
 
-    /// Checks the time under way in each third of the window, of so many messages intended and received in all.
+    /// Checks the time under way in each third of the window, for these totals of intended and received messages.
     fn thirds(&self, window: &WindowSummary, intended: u64, received: u64) -> Result<(), String> {
         let most = |messages: u64| messages.saturating_mul(self.third_micros);
         for (times, what, most) in [
@@ -398,7 +400,7 @@ impl Bounds {
     }
 }
 
-/// Checks the arrivals while the window was open, of all that the node counted.
+/// Checks the arrivals while the window was open against all arrivals that the node counted.
 fn arrivals(measured: &WindowSummary, outside: &WindowSummary) -> Result<(), String> {
     let both = |field: fn(&WindowSummary) -> u64| field(measured).saturating_add(field(outside));
     let arrivals = measured.arrivals;
@@ -406,7 +408,7 @@ fn arrivals(measured: &WindowSummary, outside: &WindowSummary) -> Result<(), Str
     at_most(arrivals.bytes, "bytes of arrivals", both(|w| w.received_bytes), "received in all")
 }
 
-/// The histogram, if it has a value for each of `count` messages.
+/// Returns the histogram if it has one value for each of `count` messages.
 fn same_length(node: u64, text: &HistogramText, what: &str, count: u64, of: &str) -> Result<Histogram<u64>, String> {
     let histogram = decoded(text, node)?;
     match histogram.len() == count {
@@ -419,7 +421,7 @@ fn seconds(planned: &PlannedWindow) -> f64 {
     planned.to_unix_nanos.saturating_sub(planned.from_unix_nanos) as f64 / 1e9
 }
 
-/// Checks what was used in a window of `seconds`.
+/// Checks the resources that a node used in a window of `seconds`.
 fn usage(usage: &WindowUsage, seconds: f64) -> Result<(), String> {
     let seconds = seconds + MARGIN as f64 / 1e9;
     if !(0.0..=seconds * MOST_PROCESSORS).contains(&usage.cpu_seconds) {

@@ -1,4 +1,4 @@
-//! Reports that real recorders make are believed, and one number of them that is raised changes no count of the result.
+//! Reports of real recorders are believed, and a report in which one number was raised changes no count of the result.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -26,7 +26,7 @@ const NODES: u64 = 3;
 const SIZE: usize = 1024;
 const HEARTBEAT: u64 = SECOND / 10;
 
-/// What becomes of one message of the schedule, at its sender and at each receiver.
+/// Fate of one message of the schedule, at its sender and at each receiver.
 #[derive(Clone, Copy, Debug)]
 enum Fate {
     Missed,
@@ -45,7 +45,7 @@ fn fates() -> impl Strategy<Value = Vec<Fate>> {
     prop::collection::vec(prop_oneof![1 => Just(Fate::Missed), 1 => Just(Fate::Dropped), 6 => sent], 1..40)
 }
 
-/// A run under way: its window opened two seconds ago, after a second of warm-up, and ends in one.
+/// A run in progress: its window opened two seconds ago, after a second of warm-up, and ends in one second.
 struct Run {
     recorders: Vec<Recorder>,
     plan: Arc<TrafficPlan>,
@@ -76,7 +76,7 @@ impl Run {
         Self { recorders: recorders.collect(), plan, from, to, now }
     }
 
-    /// All that is due by now, in its order.
+    /// Carries all messages that are due by now, in their order.
     fn carry(&self, fates: &[Fate]) {
         let mut fates = fates.iter().cycle();
         for sender in 0..NODES {
@@ -112,7 +112,7 @@ impl Run {
                 if lost == u64::MAX {
                     continue;
                 }
-                // What arrives may be of another program: without the extension, and of another size.
+                // An arriving message may come from another program: without the extension, and of another size.
                 let arrives = if stated {
                     message.bytes
                 } else {
@@ -165,6 +165,7 @@ impl Run {
     fn observations(&self, explore: bool, phases: usize) -> Observations {
         Observations {
             workload: WorkloadSummary {
+                scenario: None,
                 num_nodes: NODES,
                 message_size_bytes: (!explore).then_some(SIZE),
                 ..WorkloadSummary::default()
@@ -183,10 +184,15 @@ impl Run {
 }
 
 fn used() -> WindowUsage {
-    WindowUsage { cpu_seconds: 0.5, socket_bytes_sent: Some(10_000), socket_bytes_received: Some(10_000) }
+    WindowUsage {
+        cpu_seconds: 0.5,
+        socket_bytes_sent: Some(10_000),
+        socket_bytes_received: Some(10_000),
+        gossip_copies: Some(10),
+    }
 }
 
-/// Reports of a steady run, and what the run knows.
+/// Reports of a steady run, and the observations of the runner.
 fn steady(fates: &[Fate], phases: bool, rejoined: Option<u64>) -> (Vec<NodeSummary>, Observations) {
     let schedule = |start, to| SendPlan {
         origin_unix_nanos: start,
@@ -242,7 +248,7 @@ fn numbers(value: &Value, at: &str, found: &mut Vec<String>) {
     }
 }
 
-/// Results of one kind, which are compared and bounded.
+/// Results of one kind, whose counts are compared and bounded.
 fn all_totals(run: &RunSummary) -> Vec<&Totals> {
     run.totals
         .iter()
@@ -250,7 +256,8 @@ fn all_totals(run: &RunSummary) -> Vec<&Totals> {
         .collect()
 }
 
-/// Counts that no single number changes. Of a trial, which has no phases, only the sender knows what it dropped.
+/// Counts that no single number of a report changes. A trial has no phases, so only the sender knows the messages that
+/// it dropped.
 fn counts(totals: &Totals) -> [u64; 7] {
     let Totals { intended, sent, expected, delivered, lost, .. } = *totals;
     [intended, sent, expected, delivered, lost, totals.delay.count, totals.send_lag.count]
@@ -260,7 +267,7 @@ fn refused(run: &RunSummary) -> bool {
     run.verdict.reasons.iter().any(|reason| reason.ends_with("its counts are left out"))
 }
 
-/// Raises one number of one report after the other; none may be believed that changes a count.
+/// Raises the numbers of all reports, one at a time; a report that changes a count must not be believed.
 fn raise_all(nodes: &[NodeSummary], observed: &Observations, raised: u64) {
     let honest = merge(Collected { nodes, observed });
     let liar = serde_json::to_value(&nodes[0]).unwrap();
@@ -274,7 +281,7 @@ fn raise_all(nodes: &[NodeSummary], observed: &Observations, raised: u64) {
             Some(before) => before.saturating_add(raised).into(),
             None => (number.as_f64().unwrap() + raised as f64).into(),
         };
-        // Some do not even have the form of a report.
+        // Some changed values do not even have the form of a report.
         let Ok(liar) = serde_json::from_value::<NodeSummary>(value) else { continue };
         let nodes = [vec![liar], nodes[1..].to_vec()].concat();
         let run = catch_unwind(AssertUnwindSafe(|| merge(Collected { nodes: &nodes, observed })));
@@ -300,14 +307,14 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
 
     #[test]
-    fn what_real_recorders_report_is_believed(
+    fn reports_of_real_recorders_are_believed(
         fates in fates(), phases in any::<bool>(), rejoined in prop::option::of(0..NODES),
     ) {
         for (nodes, observed) in [steady(&fates, phases, rejoined), explore(&fates)] {
             let run = merge(Collected { nodes: &nodes, observed: &observed });
             prop_assert!(!refused(&run), "{:?}", run.verdict.reasons);
             prop_assert_eq!(run.nodes.len() as u64, NODES);
-            // A node that was never told when the run starts has counted all of it.
+            // A node that never received its start has counted the whole run.
             let unstarted: Vec<_> =
                 nodes.iter().map(|node| NodeSummary { phases: vec![], start: None, ..node.clone() }).collect();
             let run = merge(Collected { nodes: &unstarted, observed: &observed });

@@ -1,61 +1,57 @@
-//! How far the clocks of a run's hosts may have been apart: every delay from one host to another is off by as much.
+//! Differences between the clocks of a run's hosts: every delay from one host to another is wrong by the difference of
+//! their clocks.
 
 use serde::{Deserialize, Serialize};
 
-use super::summary::RunSummary;
-
-/// Share of the median delay above which a difference of clocks must be told.
-const MATTERS: f64 = 0.1;
-
-/// How far a node's clock was ahead of the runner's, by the midpoint of the quickest of some questions over HTTP.
+/// Offset of a node's clock from the runner's, by the midpoint of the quickest of several questions over HTTP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClockOffset {
-    /// Microseconds; below 0 it was behind.
+    /// Microseconds; negative if the node's clock was behind.
     pub offset_micros: i64,
-    /// By how much that may be wrong either way: half of the round trip.
+    /// Maximum error of the offset in either direction: half of the round trip.
     pub error_micros: u64,
 }
 
-/// A node's clock.
+/// Offsets of a node's clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClockRow {
-    /// The node.
+    /// Node id.
     pub node: u64,
-    /// The lowest node on the same host, and so with the same clock.
+    /// Lowest node on the same host, which therefore has the same clock.
     pub clock_of: u64,
-    /// Before the start; none if it was not asked then.
+    /// Offset before the start; none if it was not measured then.
     pub before: Option<ClockOffset>,
-    /// After the window.
+    /// Offset after the window.
     pub after: Option<ClockOffset>,
 }
 
-/// Two clocks.
+/// Difference of two clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClockDifference {
-    /// Nodes that have them.
+    /// Nodes that have these clocks.
     pub nodes: (u64, u64),
-    /// What was measured between them.
+    /// Measured difference.
     pub difference_micros: u64,
-    /// By how much that may be wrong either way.
+    /// Maximum error of the difference in either direction.
     pub error_micros: u64,
 }
 
-/// The clocks of all nodes.
+/// Clocks of all nodes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Clocks {
-    /// Of each node that told.
+    /// One row for each node that answered.
     pub nodes: Vec<ClockRow>,
-    /// The two that may have been furthest apart; none where all nodes have one clock.
+    /// The pair of clocks with the largest possible difference; none if all nodes have one clock.
     pub worst: Option<ClockDifference>,
 }
 
 impl Clocks {
-    /// Finds the two clocks that may have been furthest apart, before the start or after the window.
+    /// Finds the pair of clocks with the largest possible difference, before the start or after the window.
     pub fn new(nodes: Vec<ClockRow>) -> Self {
         let differences = [|row: &ClockRow| row.before, |row: &ClockRow| row.after].into_iter().filter_map(|when| {
             let mut known: Vec<(u64, ClockOffset)> =
                 nodes.iter().filter_map(|row| Some((row.clock_of, when(row)?))).collect();
-            // Of each clock, what is known best.
+            // For each clock, its most exact offset.
             known.sort_by_key(|(clock, offset)| (*clock, offset.error_micros));
             known.dedup_by_key(|(clock, _)| *clock);
             let pairs =
@@ -65,31 +61,11 @@ impl Clocks {
         let worst = differences.max_by_key(ClockDifference::most);
         Self { nodes, worst }
     }
-
-    /// What a reader of the delays of `run` must know.
-    pub fn warning(&self, run: &RunSummary) -> Option<String> {
-        let worst = self.worst?;
-        let medians = run.trials.iter().map(|trial| &trial.totals).chain(&run.totals);
-        let median = medians.filter_map(|totals| totals.delay.p50_micros).min()?;
-        let millis = |micros: u64| micros as f64 / 1000.0;
-        (worst.most() as f64 > MATTERS * median as f64).then(|| {
-            format!(
-                "the clocks of nodes {} and {} were {:.2} ms apart (known to +-{:.2} ms): a delay between hosts may be \
-                 off by {:.2} ms, and the median is {:.2} ms",
-                worst.nodes.0,
-                worst.nodes.1,
-                millis(worst.difference_micros),
-                millis(worst.error_micros),
-                millis(worst.most()),
-                millis(median)
-            )
-        })
-    }
 }
 
 impl ClockDifference {
-    /// How far they may have been apart, in microseconds.
-    fn most(&self) -> u64 {
+    /// Largest possible difference, in microseconds.
+    pub(super) fn most(&self) -> u64 {
         self.difference_micros.saturating_add(self.error_micros)
     }
 }
@@ -111,26 +87,14 @@ mod tests {
     }
 
     #[test]
-    fn nodes_of_one_host_have_no_difference_whatever_the_questions_took() {
+    fn nodes_of_one_host_have_no_difference_for_any_round_trip() {
         assert_eq!(Clocks::new(vec![row(0, 0, -900, 1000), row(1, 0, 900, 1000)]).worst, None);
     }
 
     #[test]
-    fn the_pair_that_may_be_furthest_apart_is_told() {
+    fn the_pair_with_the_largest_possible_difference_is_reported() {
         let clocks = Clocks::new(vec![row(0, 0, 0, 100), row(1, 1, 300, 100), row(2, 2, 100, 900)]);
         let worst = ClockDifference { nodes: (1, 2), difference_micros: 200, error_micros: 1000 };
         assert_eq!(clocks.worst, Some(worst));
-    }
-
-    #[test]
-    fn a_difference_is_told_where_it_matters() {
-        let clocks = Clocks::new(vec![row(0, 0, 0, 100), row(1, 1, 800, 100)]);
-        let mut run = RunSummary::failed(Default::default(), String::new());
-        assert_eq!(clocks.warning(&run), None, "nothing was delivered");
-        run.totals.as_mut().unwrap().delay.p50_micros = Some(10_000);
-        assert_eq!(clocks.warning(&run), None);
-        run.totals.as_mut().unwrap().delay.p50_micros = Some(9_000);
-        let warning = clocks.warning(&run).unwrap();
-        assert!(warning.contains("nodes 0 and 1 were 0.80 ms apart (known to +-0.20 ms)"), "{warning}");
     }
 }

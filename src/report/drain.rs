@@ -6,19 +6,19 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DrainEnd {
-    /// Every delivery came that could come.
+    /// Every possible delivery arrived.
     Complete,
-    /// Nothing came for the quiet time, and nothing was pending at any node.
+    /// Nothing arrived for the quiet time, and nothing was pending at any node.
     Quiet,
     /// The whole of `--drain-seconds` passed.
     Limit,
 }
 
-/// How the wait went.
+/// Length and end of the wait for late messages.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DrainSummary {
-    /// Its length, in seconds.
+    /// Length, in seconds.
     pub seconds: f64,
-    /// Why it ended.
+    /// Reason of the end.
     pub ended: DrainEnd,
 }

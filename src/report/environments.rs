@@ -1,4 +1,4 @@
-//! The machines of a run, as far as they decide its numbers.
+//! Machines of a run, as far as they decide its numbers.
 
 use std::borrow::Cow;
 
@@ -10,14 +10,14 @@ use crate::{environment::Environment, node::NodeSummary};
 /// A machine, and the nodes that report it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MachineRow {
-    /// Nodes, by id.
+    /// Node ids.
     pub nodes: Vec<u64>,
-    /// What they report.
+    /// Environment that they report.
     #[serde(flatten)]
     pub environment: Environment,
 }
 
-/// The machines that the nodes report; those that are alike are one.
+/// Machines that the nodes report; equal machines are merged into one row.
 pub(super) fn machines(nodes: &[Cow<'_, NodeSummary>]) -> Vec<MachineRow> {
     let mut machines: Vec<MachineRow> = vec![];
     for node in nodes {
@@ -30,7 +30,7 @@ pub(super) fn machines(nodes: &[Cow<'_, NodeSummary>]) -> Vec<MachineRow> {
     machines
 }
 
-/// The machines in one line: the first one, and how many others; with the buckets of the links.
+/// The machines in one line: the first one, and the number of the others; with the buckets of the links.
 pub(super) fn machine_line(machines: &[MachineRow], certificate: &Certificate) -> Option<String> {
     let MachineRow { environment, .. } = machines.first()?;
     let processor = environment.processor.as_deref().unwrap_or("unknown processor");
@@ -41,7 +41,7 @@ pub(super) fn machine_line(machines: &[MachineRow], certificate: &Certificate) -
     parts.extend(environment.cgroup_processors.map(|limit| format!("at most {limit:.2} processors")));
     let bursts = || certificate.links.iter().filter_map(|link| link.burst_bytes);
     if let (Some(low), Some(high)) = (bursts().min(), bursts().max()) {
-        parts.push(if low == high { format!("tbf burst {low} B") } else { format!("tbf burst {low} to {high} B") });
+        parts.push(if low == high { format!("htb burst {low} B") } else { format!("htb burst {low} to {high} B") });
     }
     if machines.len() > 1 {
         parts.push(format!("and {} more kinds of machine", machines.len() - 1));

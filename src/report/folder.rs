@@ -1,4 +1,4 @@
-//! The folder that a run leaves behind, written as the run goes.
+//! Run folder, written while the run goes on.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,54 +18,54 @@ use crate::{
     secret::private_folder,
 };
 
-/// Tries to take a folder that another run removes meanwhile.
+/// Attempts to take a folder that another run removes meanwhile.
 const TRIES: usize = 100;
 
-/// The folder can't be used.
+/// Reasons why a folder can't be used.
 #[derive(Debug, Error)]
 pub enum FolderError {
-    /// It holds something already.
+    /// The folder is not empty.
     #[error("{0} is not empty: give another --output, or empty it")]
     NotEmpty(PathBuf),
-    /// No run has ended in it.
+    /// The folder has no result of a run.
     #[error("{0} is not the folder of a run that has ended: it has no observations.json")]
     NoRun(PathBuf),
-    /// A file is not what it should be.
+    /// A file does not have the expected content.
     #[error("{path}: {error}")]
     Unreadable {
-        /// What was read.
+        /// Path of the file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Error in its content.
         error: serde_json::Error,
     },
-    /// Another program writes into it now.
+    /// Another program writes into the folder now.
     #[error("{0} is in use by another run: give another --output")]
     InUse(PathBuf),
     /// The system refuses.
     #[error("{path}: {error}")]
     Io {
-        /// What was written.
+        /// Path of the file or folder.
         path: PathBuf,
-        /// What the system says.
+        /// Error of the system.
         error: io::Error,
     },
 }
 
-/// Names of the files of a run. While this or a clone of it is there, no other program takes the folder.
+/// Names of the files of a run. As long as this value or a clone of it exists, no other program takes the folder.
 #[derive(Clone, Debug)]
 pub struct RunFolder {
     root: PathBuf,
-    /// It was there before this program ran.
+    /// True if the folder existed before this program started.
     resumed: bool,
     /// None for a folder that is only read.
     held: Option<Arc<Held>>,
 }
 
-/// A folder that is taken.
+/// A folder that this process has locked.
 #[derive(Debug)]
 struct Held {
     root: PathBuf,
-    /// The folder itself, locked. The kernel unlocks it when this process ends, however it ends; no child inherits it.
+    /// The folder itself, locked. The kernel removes the lock when this process ends in any way; no child inherits it.
     _lock: File,
     /// Folders that were made for it, the outermost first.
     made: Vec<PathBuf>,
@@ -73,7 +73,7 @@ struct Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        // A writer that was killed has left them.
+        // A writer that was killed has left these files.
         for folder in [self.root.clone(), self.root.join("nodes")] {
             let files = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
             for partial in files.filter(|path| path.extension().is_some_and(|extension| extension == "partial")) {
@@ -97,11 +97,11 @@ impl Held {
                 return Ok(held);
             }
         }
-        // A link that leads nowhere, most likely.
+        // A symbolic link without a target, most likely.
         Err(failed(root, io::ErrorKind::NotFound.into()))
     }
 
-    /// None if the folder was removed meanwhile.
+    /// Locks a folder. Returns none if the folder was removed meanwhile.
     fn lock(root: &Path, made: Vec<PathBuf>) -> Result<Option<Self>, FolderError> {
         let failed = |error| FolderError::Io { path: root.into(), error };
         let lock = match File::open(root) {
@@ -109,7 +109,7 @@ impl Held {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed(error)),
         };
-        // On a file system without locks, only one can make the folders in it.
+        // On a file system without locks, only one run can make the folders in it.
         if matches!(lock.try_lock(), Err(TryLockError::WouldBlock)) {
             return Err(FolderError::InUse(root.into()));
         }
@@ -118,14 +118,14 @@ impl Held {
         if !there {
             return Ok(None);
         }
-        // Relative paths would change their meaning in a node that runs elsewhere.
+        // A relative path would mean something else in a node that runs on another host.
         let path = fs::canonicalize(root).map_err(failed)?;
         let made = made.iter().filter_map(|folder| fs::canonicalize(folder).ok()).collect();
         Ok(Some(Self { root: path, _lock: lock, made }))
     }
 }
 
-/// Makes a folder and what is missing above it. Gives what was made, the outermost first.
+/// Makes a folder and its missing parents. Returns the folders that were made, the outermost first.
 fn make(root: &Path) -> Result<Vec<PathBuf>, (PathBuf, io::Error)> {
     let mut missing: Vec<&Path> =
         root.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists()).collect();
@@ -133,7 +133,7 @@ fn make(root: &Path) -> Result<Vec<PathBuf>, (PathBuf, io::Error)> {
     while let Some(folder) = missing.pop() {
         match fs::create_dir(folder) {
             Ok(()) => made.push(folder.to_owned()),
-            // Another run has made it just now.
+            // Another run has made the folder just now.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => {
                 made.iter().rev().for_each(|folder| drop(fs::remove_dir(folder)));
@@ -145,11 +145,11 @@ fn make(root: &Path) -> Result<Vec<PathBuf>, (PathBuf, io::Error)> {
 }
 
 impl RunFolder {
-    /// Takes an empty folder, or makes it, with its sub-folders; without `output` a new one among the temporary files,
-    /// which only this user can enter.
+    /// Takes or makes an empty folder, and makes its sub-folders; without `output`, a new folder among the temporary
+    /// files that only this user can enter.
     ///
     /// # Errors
-    /// When it is not empty, in use, or can't be written.
+    /// Fails if it is not empty, in use, or can't be written.
     pub fn create(output: Option<&Path>) -> Result<Self, FolderError> {
         Self::fill(Held::take(output)?)
     }
@@ -170,10 +170,10 @@ impl RunFolder {
         Ok(folder)
     }
 
-    /// The folder of a run that was begun and has no result yet; a new one otherwise.
+    /// Folder of a run that was started and has no result yet; otherwise a new folder.
     ///
     /// # Errors
-    /// When it holds something else, is in use, or can't be written.
+    /// Fails if it holds something else, is in use, or can't be written.
     pub fn resume(output: Option<&Path>) -> Result<Self, FolderError> {
         let held = Held::take(output)?;
         let (start, summary) = (held.root.join("start.json"), held.root.join("summary.json"));
@@ -183,19 +183,20 @@ impl RunFolder {
         Self::fill(held)
     }
 
-    /// Takes away what [`Self::create`] has made, and what was written before a run that never started; anything else in
-    /// it stays, and so does a run that was begun before.
+    /// Removes the folders that [`Self::create`] has made, and the files that were written before a run that never
+    /// started. Anything else stays, and so does a run that was started before.
     pub fn discard(&self) {
         if self.resumed {
             return;
         }
         let _ = fs::remove_file(self.manifest());
+        let _ = fs::remove_file(self.scenario());
         let _ = fs::remove_dir_all(self.observe());
         for program in ["prometheus", "grafana"] {
             let _ = fs::remove_file(self.log(program));
         }
         for path in [self.root.join("logs"), self.root.join("nodes"), self.profiles()] {
-            // One that holds something is not removed.
+            // A folder that is not empty is not removed.
             let _ = fs::remove_dir(path);
         }
         let made = self.held.iter().flat_map(|held| held.made.iter().rev());
@@ -207,12 +208,12 @@ impl RunFolder {
         &self.root
     }
 
-    /// What was asked for, where, and by which program.
+    /// Request of the run, its place, and the program.
     pub fn manifest(&self) -> PathBuf {
         self.root.join("manifest.json")
     }
 
-    /// What whoever collects a run must know of its beginning, if the nodes run elsewhere.
+    /// Facts about the start of a run over remote nodes, which the program that collects it needs.
     pub fn start(&self) -> PathBuf {
         self.root.join("start.json")
     }
@@ -222,7 +223,7 @@ impl RunFolder {
         self.root.join("summary.json")
     }
 
-    /// One line a second while the run goes.
+    /// Time series: one line a second during the run.
     pub fn time_series(&self) -> PathBuf {
         self.root.join("timeseries.jsonl")
     }
@@ -232,12 +233,12 @@ impl RunFolder {
         self.root.join("trials.jsonl")
     }
 
-    /// Observations of the runner, which make the result together with the summaries of the nodes.
+    /// Observations of the runner, which give the result together with the summaries of the nodes.
     pub fn observations(&self) -> PathBuf {
         self.root.join("observations.json")
     }
 
-    /// The resolved scenario, which alone repeats the run.
+    /// The resolved scenario, which is sufficient to repeat the run.
     pub fn scenario(&self) -> PathBuf {
         self.root.join("scenario.toml")
     }
@@ -245,32 +246,32 @@ impl RunFolder {
     /// Writes the resolved scenario.
     ///
     /// # Errors
-    /// When the system refuses.
+    /// Fails if the system refuses.
     pub fn write_scenario(&self, text: &str) -> Result<(), FolderError> {
         let path = self.scenario();
         fs::write(&path, text).map_err(|error| FolderError::Io { path, error })
     }
 
-    /// Configuration that a node of this machine was started with.
+    /// Configuration of a node that was started on this machine.
     pub fn node_config(&self, node: u64) -> PathBuf {
         self.root.join(format!("nodes/node-{node}.toml"))
     }
 
-    /// Summary of a node, of its last life.
+    /// Summary of a node's last life.
     pub fn node_summary(&self, node: u64) -> PathBuf {
         self.root.join(format!("nodes/node-{node}.json"))
     }
 
-    /// Summary of a life of a node that was killed, from 1.
+    /// Summary of an earlier life of a node that was killed; lives are numbered from 1.
     pub fn life_summary(&self, node: u64, life: usize) -> PathBuf {
         self.root.join(format!("nodes/node-{node}.{life}.json"))
     }
 
-    /// Writes the summaries that the result is made of: those of `lives` that ended, in their order, and the `latest` of
-    /// nodes that were there at the end. A file of a node that was not is removed: it is that of an ended life.
+    /// Writes the summaries that give the result: those of ended `lives`, in their order, and the `latest` of the nodes
+    /// that existed at the end. The file of any other node is removed, because it belongs to an ended life.
     ///
     /// # Errors
-    /// When the system refuses.
+    /// Fails if the system refuses.
     pub fn write_nodes<'a>(
         &self,
         lives: &[NodeSummary],
@@ -293,10 +294,10 @@ impl RunFolder {
         Ok(())
     }
 
-    /// The summaries of [`Self::write_nodes`], of each node in the order of its lives.
+    /// Summaries that [`Self::write_nodes`] has written, for each node in the order of its lives.
     ///
     /// # Errors
-    /// When a file can't be read, or holds something else.
+    /// Fails if a file can't be read, or holds something else.
     pub fn read_nodes(&self) -> Result<Vec<NodeSummary>, FolderError> {
         let nodes = self.root.join("nodes");
         let entries = fs::read_dir(&nodes).map_err(|error| FolderError::Io { path: nodes, error })?;
@@ -315,7 +316,7 @@ impl RunFolder {
     /// Reads a value that was written as JSON.
     ///
     /// # Errors
-    /// When the file can't be read, or holds something else.
+    /// Fails if the file can't be read, or holds something else.
     pub fn read_json<T: DeserializeOwned>(&self, path: &Path) -> Result<T, FolderError> {
         let text = fs::read(path).map_err(|error| FolderError::Io { path: path.into(), error })?;
         serde_json::from_slice(&text).map_err(|error| FolderError::Unreadable { path: path.into(), error })
@@ -324,13 +325,13 @@ impl RunFolder {
     /// The folder of a run that has ended.
     ///
     /// # Errors
-    /// When it is none.
+    /// Fails if the folder has no result of a run.
     pub fn open(root: &Path) -> Result<Self, FolderError> {
         let folder = Self { root: root.into(), resumed: true, held: None };
         if folder.observations().is_file() { Ok(folder) } else { Err(FolderError::NoRun(root.into())) }
     }
 
-    /// The profiles that were made, relative to the folder, in the order of their names.
+    /// Names of the profiles, relative to the folder, in alphabetical order.
     pub fn profile_names(&self) -> Vec<String> {
         let entries = fs::read_dir(self.profiles()).into_iter().flatten().flatten();
         let names = entries.map(|entry| format!("profiles/{}", entry.file_name().to_string_lossy()));
@@ -349,20 +350,20 @@ impl RunFolder {
         self.root.join(format!("logs/node-{node}.log"))
     }
 
-    /// The log of a program that watches the run.
+    /// Log of a monitoring program.
     pub fn log(&self, program: &str) -> PathBuf {
         self.root.join(format!("logs/{program}.log"))
     }
 
-    /// What Prometheus and Grafana are told, and what they keep.
+    /// Configuration and data of Prometheus and Grafana.
     pub fn observe(&self) -> PathBuf {
         self.root.join("observe")
     }
 
-    /// Writes a value as JSON, whole or not at all.
+    /// Writes a value as JSON, completely or not at all.
     ///
     /// # Errors
-    /// When the system refuses.
+    /// Fails if the system refuses.
     pub fn write_json(&self, path: &Path, value: &impl Serialize) -> Result<(), FolderError> {
         write_json(path, value).map_err(|error| FolderError::Io { path: path.into(), error })
     }
@@ -370,14 +371,14 @@ impl RunFolder {
     /// Appends a value as one line of JSON.
     ///
     /// # Errors
-    /// When the system refuses.
+    /// Fails if the system refuses.
     pub fn append_json(&self, path: &Path, value: &impl Serialize) -> Result<(), FolderError> {
         let append = || -> io::Result<()> {
             let mut line = serde_json::to_vec(value)?;
             line.push(b'\n');
             let mut file = OpenOptions::new().create(true).append(true).open(path)?;
             let before = file.metadata()?.len();
-            // Half a line would spoil the next one.
+            // A partial line would spoil the next one.
             file.write_all(&line).inspect_err(|_| drop(file.set_len(before)))
         };
         append().map_err(|error| FolderError::Io { path: path.into(), error })

@@ -3,11 +3,12 @@
 use comfy_table::Table;
 
 use super::{
+    layout::{align_numbers, empty_table},
     links::{Certificate, LinkMeasured, LinkRow},
-    table::{align_numbers, empty_table, time},
+    units::time,
 };
 
-/// Lowest and highest of some values, as text of one number where they are nearly the same.
+/// Minimum and maximum of some values, as one number if they are nearly equal.
 fn range(values: impl Iterator<Item = f64> + Clone, unit: &str) -> Option<String> {
     let (low, high) = (values.clone().reduce(f64::min)?, values.reduce(f64::max)?);
     let text = |value: f64| if value < 100.0 { format!("{value:.2}") } else { format!("{value:.0}") };
@@ -15,7 +16,7 @@ fn range(values: impl Iterator<Item = f64> + Clone, unit: &str) -> Option<String
     Some(if low == high { format!("{low} {unit}") } else { format!("{low} to {high} {unit}") })
 }
 
-/// All links in one line: how many took their shape, and what was measured.
+/// All links in one line: the number of links that have their shape, and the measurements.
 pub(super) fn links_line(certificate: &Certificate) -> String {
     let measured = certificate.links.iter().flat_map(|link| [&link.before, &link.after]).flatten();
     let latency = range(measured.clone().filter_map(|one| Some(one.one_way?.p50_micros as f64 / 1000.0)), "ms one way");
@@ -23,7 +24,7 @@ pub(super) fn links_line(certificate: &Certificate) -> String {
     let throughput = range(rates, "KB/s");
     let loss = certificate.loss.as_ref().map(|loss| format!("{} of {} lost", loss.lost, loss.packets));
     let good = certificate.links.iter().filter(|link| link.problems.is_empty()).count();
-    let mut parts = vec![format!("{good} of {} as asked", certificate.links.len())];
+    let mut parts = vec![format!("{good} of {} as configured", certificate.links.len())];
     parts.extend([latency, loss, throughput].into_iter().flatten());
     parts.join(", ")
 }
@@ -56,10 +57,10 @@ fn cells(link: &LinkRow, when: &str, measured: &LinkMeasured, asked: bool) -> Ve
     ]
 }
 
-/// A line for each link and measurement: what was asked for, what was measured.
+/// A line for each link and measurement, with the configured and the measured value.
 pub fn link_table(certificate: &Certificate) -> String {
     let mut table: Table = empty_table();
-    let header = ["link", "asked for", "when", "one way", "p1 .. p99", "round trip", "lost", "KB/s", "message"];
+    let header = ["link", "configured", "when", "one way", "p1 .. p99", "round trip", "lost", "KB/s", "message"];
     table.set_header(header);
     for link in &certificate.links {
         let measured = [("before", &link.before), ("after", &link.after)];
@@ -78,7 +79,7 @@ pub fn link_table(certificate: &Certificate) -> String {
     if let Some(loss) = &certificate.loss {
         let (low, high) = loss.interval_99;
         text.push_str(&format!(
-            "loss of all links: {} of {} packets, {:.2} % of {} % asked for (99 % of cases: {low} to {high})\n",
+            "loss of all links: {} of {} packets, {:.2} % of {} % configured (99 % of cases: {low} to {high})\n",
             loss.lost, loss.packets, loss.measured_percent, loss.configured_percent
         ));
     }

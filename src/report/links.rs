@@ -1,67 +1,56 @@
-//! The link certificate: what each link was asked to be beside what it was measured to be.
+//! Link certificate: the configured shape of each link beside its measured one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{Binomial, DiscreteCDF};
 
-use super::message::{self, MessageMeasured, message_problem};
+use super::{
+    message::{MessageMeasured, message_problem},
+    tolerance::Tolerance,
+};
 use crate::{probe::Times, scenario::Shape, shaping::QdiscCounters};
 
-/// Chance that a run on perfect links is called invalid for a loss that was only chance; shared out to all its tests.
+/// Probability that a run on perfect links is called invalid because of random loss; shared among all its tests.
 const FALSE_ALARM: f64 = 1e-3;
 
-/// Loss that is let pass on a link that should lose nothing, as a share: a loaded host drops a packet now and then.
+/// Tolerated loss on a link that should lose nothing, as a share: a loaded host drops a packet now and then.
 const STRAY_LOSS: f64 = 1e-3;
 
-/// Standard errors by which a median of few packets may be off by chance: beyond, one in 100,000 is.
+/// Standard errors by which the median of a few packets may differ by chance: one in 100,000 differs by more.
 const STANDARD_ERRORS: f64 = 4.5;
 
-/// Part of an even spread that lies between its 10th and its 90th percentile.
+/// Part of an even spread between its 10th and its 90th percentile.
 const JITTER_PART: f64 = 0.8;
 
-/// Fewest packets whose percentiles tell of jitter.
+/// Minimum number of packets whose percentiles show jitter.
 const JITTER_PACKETS: u64 = 100;
 
-/// A link's jitter may differ by this share of it, beyond the tolerance of its latency: percentiles of some hundred packets
-/// are no more exact.
+/// Share by which a link's jitter may differ, in addition to the tolerance of its latency: percentiles of some hundred
+/// packets are no more exact.
 const JITTER_TOLERANCE: f64 = 0.15;
 
-/// How far from its shape a link may be.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Tolerance {
-    /// Of the latency, in percent.
-    pub latency_percent: f64,
-    /// Of the latency, in milliseconds more.
-    pub latency_millis: f64,
-    /// Of the throughput, in percent.
-    pub throughput_percent: f64,
-    /// Of the time of a single message, in percent, beside `latency_millis`.
-    #[serde(default = "message::usual_percent")]
-    pub message_percent: f64,
-}
-
-/// What was measured of one direction of a link.
+/// Measurements of one direction of a link.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LinkMeasured {
-    /// There and back again.
+    /// Round-trip times.
     pub round_trip: Option<Times>,
-    /// This direction alone, by the one clock of both ends.
+    /// Times of this direction alone, by the common clock of both ends.
     pub one_way: Option<Times>,
     /// Packets sent in this direction.
     pub packets: u64,
-    /// Of these, lost.
+    /// Lost packets among them.
     pub lost: u64,
-    /// Packets that came twice.
+    /// Packets that arrived twice.
     pub duplicates: Option<u64>,
-    /// Packets that came after a later one.
+    /// Packets that arrived after a later one.
     pub reordered: Option<u64>,
-    /// What came through of more than the link's throughput, headers included, in bytes per second; none where no
-    /// throughput was asked for, or where it was measured at other links of the same interfaces.
+    /// Received bytes per second, as frames on Ethernet's wire, of an offer above the link's throughput; none if no
+    /// throughput was configured, or if it was measured at other links of the same interfaces.
     pub throughput_bytes_per_second: Option<f64>,
     /// The same without headers.
     pub goodput_bytes_per_second: Option<f64>,
-    /// A single message; none where no throughput was asked for, or where it was measured at other links of the same
+    /// Time of a single message; none if no throughput was configured, or if it was measured at other links of the same
     /// interfaces.
     #[serde(default)]
     pub message: Option<MessageMeasured>,
@@ -74,51 +63,52 @@ pub struct LinkRow {
     pub from: u64,
     /// Receiver.
     pub to: u64,
-    /// What was asked for, the ends' interfaces included.
+    /// Configured shape, the ends' interfaces included.
     pub configured: Shape,
-    /// Bytes that the bucket of the link's throughput may send at once, as the kernel has it; none where that is not known.
+    /// Bytes that the token bucket of the link's throughput holds, as the kernel reports; none if unknown. A message
+    /// arrives earlier than its computed time by these bytes and by its last frame.
     #[serde(default)]
     pub burst_bytes: Option<u64>,
-    /// What was measured before the window.
+    /// Measurements before the window.
     pub before: Option<LinkMeasured>,
-    /// And after it.
+    /// Measurements after the window.
     pub after: Option<LinkMeasured>,
-    /// How it is out of tolerance.
+    /// Differences beyond the tolerance.
     pub problems: Vec<String>,
 }
 
-/// Losses of all links together, where all were asked to lose the same.
+/// Losses of all links together, if all were configured with the same loss.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PooledLoss {
     /// Packets sent.
     pub packets: u64,
-    /// Of these, lost.
+    /// Lost packets among them.
     pub lost: u64,
-    /// Lost of sent, in percent.
+    /// Share of lost packets, in percent.
     pub measured_percent: f64,
-    /// Asked for.
+    /// Configured loss, in percent.
     pub configured_percent: f64,
-    /// Fewest and most packets that so many lose in 99 of 100 cases (binomial).
+    /// Minimum and maximum number of lost packets in 99 of 100 cases (binomial).
     pub interval_99: (u64, u64),
 }
 
 /// Counters of the qdiscs at a node's interface.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InterfaceRow {
-    /// The node.
+    /// Node id.
     pub node: u64,
-    /// Before the window, after the first measurement.
+    /// Counters before the window, after the first measurement.
     pub before: Vec<QdiscCounters>,
-    /// After the window and before the last measurement: the difference is the traffic's.
+    /// Counters after the window and before the last measurement: the difference belongs to the traffic.
     pub after: Vec<QdiscCounters>,
 }
 
-/// What was asked for and what was measured, of all links.
+/// Configured and measured shapes of all links.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Certificate {
-    /// Whether every link took its shape, both times.
+    /// True if every link had its shape in both measurements.
     pub valid: bool,
-    /// How far from its shape a link might be.
+    /// Permitted differences between a link and its shape.
     pub tolerance: Tolerance,
     /// Every direction of every link.
     pub links: Vec<LinkRow>,
@@ -131,7 +121,7 @@ pub struct Certificate {
 impl Certificate {
     /// Judges the rows.
     ///
-    /// The links of nodes in `gone` need not have been measured after the window: faults had taken these away.
+    /// The links of nodes in `gone` need no measurement after the window, because faults had removed these nodes.
     pub fn judge(
         mut links: Vec<LinkRow>,
         interfaces: Vec<InterfaceRow>,
@@ -159,7 +149,7 @@ impl Certificate {
         Self { valid, tolerance, links, loss, interfaces }
     }
 
-    /// Why a run on these links is not valid.
+    /// Reason why a run on these links is invalid.
     pub fn reason(&self) -> Option<String> {
         let bad: Vec<&LinkRow> = self.links.iter().filter(|link| !link.problems.is_empty()).collect();
         let first = bad.first()?;
@@ -169,16 +159,16 @@ impl Certificate {
     }
 }
 
-/// How a link is out of tolerance; the way back should take `back` milliseconds.
+/// Differences of a link beyond its tolerance; the opposite direction should take `back` milliseconds.
 fn judge(configured: &Shape, back: f64, measured: &LinkMeasured, tolerance: Tolerance, alarm: f64) -> Vec<String> {
     let mut problems = vec![];
     let millis = |micros: u64| micros as f64 / 1000.0;
     let slack = configured.latency_millis * tolerance.latency_percent / 100.0 + tolerance.latency_millis;
     let received = measured.packets.saturating_sub(measured.lost);
     if let Some(one_way) = measured.one_way {
-        // The median of n evenly spread values is off by spread / sqrt(n), one standard error.
+        // The median of n evenly spread values has a standard error of spread / sqrt(n).
         let slack = slack + STANDARD_ERRORS * configured.jitter_millis / (received.max(1) as f64).sqrt();
-        // What is sent ahead has no latency; the slowest have all of it.
+        // Reordered packets are sent ahead without latency; the slowest packets have all of it.
         let (found, asked) = if configured.reorder_percent > 0.0 {
             (millis(one_way.p99_micros), configured.latency_millis + configured.jitter_millis)
         } else {
@@ -187,7 +177,7 @@ fn judge(configured: &Shape, back: f64, measured: &LinkMeasured, tolerance: Tole
         if (found - asked).abs() > slack {
             problems.push(format!("its latency was {found:.2} ms, not {asked} ms (tolerance {slack:.2} ms)"));
         }
-        // From the middle of the distribution: the ends are those of the host's own hiccups too.
+        // From the middle of the distribution, because its ends contain the host's own delays too.
         let jitter = (millis(one_way.p90_micros) - millis(one_way.p10_micros)) / 2.0 / JITTER_PART;
         let asked = configured.jitter_millis;
         let slack = slack + JITTER_TOLERANCE * asked;
@@ -196,21 +186,21 @@ fn judge(configured: &Shape, back: f64, measured: &LinkMeasured, tolerance: Tole
             problems.push(format!("its jitter was {jitter:.2} ms, not {asked} ms (tolerance {slack:.2} ms)"));
         }
     } else if let Some(round_trip) = measured.round_trip {
-        // The ends have different clocks: only there and back again can be told, by the tolerances of both ways.
+        // The ends have different clocks, so only the round trip can be judged, by the tolerances of both directions.
         let jitter = STANDARD_ERRORS * configured.jitter_millis * 2.0 / (received.max(1) as f64).sqrt();
         let asked = configured.latency_millis + back;
         let slack = asked * tolerance.latency_percent / 100.0 + 2.0 * tolerance.latency_millis + jitter;
         let found = millis(round_trip.p50_micros);
-        // Of packets that are sent ahead, the median tells nothing.
+        // If packets are sent ahead, the median means nothing.
         if configured.reorder_percent == 0.0 && (found - asked).abs() > slack {
             problems.push(format!("its round trip was {found:.2} ms, not {asked} ms (tolerance {slack:.2} ms)"));
         }
     } else if configured.loss_percent < 100.0 && measured.packets > 0 {
-        problems.push("nothing came through".to_owned());
+        problems.push("nothing arrived".to_owned());
     }
     // netem takes a loss from one of two copies only.
     let asked = configured.loss_percent / 100.0 * (1.0 - configured.duplicate_percent / 100.0);
-    // Of duplicated pings, the answers are duplicated too: what is lost on the way back hides behind its copies.
+    // Duplicated pings have duplicated answers, so a loss on the way back is hidden by the copies.
     let answers_hide_loss = configured.duplicate_percent > 0.0 && measured.duplicates.is_none();
     if !answers_hide_loss && !loss_is_plausible(measured.packets, measured.lost, asked, alarm) {
         let found = 100.0 * measured.lost as f64 / measured.packets.max(1) as f64;
@@ -236,7 +226,7 @@ fn judge(configured: &Shape, back: f64, measured: &LinkMeasured, tolerance: Tole
     problems
 }
 
-/// Whether `lost` of `packets` may be chance, when each is lost with the chance `asked`: a two-sided binomial test.
+/// True if `lost` of `packets` may be chance, when each is lost with the chance `asked`: a two-sided binomial test.
 fn loss_is_plausible(packets: u64, lost: u64, asked: f64, alarm: f64) -> bool {
     let fits = |chance: f64, too_many: bool| {
         let Ok(binomial) = Binomial::new(chance.clamp(0.0, 1.0), packets) else { return true };
@@ -341,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn duplicates_and_packets_sent_ahead_are_judged_as_what_they_are() {
+    fn duplicates_and_reordered_packets_are_judged_by_their_own_rules() {
         let lossy = LinkMeasured {
             one_way: around(50, 9),
             packets: 1000,
@@ -388,7 +378,7 @@ mod tests {
         let silent = LinkMeasured { one_way: None, lost: 1000, ..good };
         let certificate = Certificate::judge(vec![row("latency=50", silent)], vec![], TOLERANCE, &BTreeSet::new());
         assert!(
-            certificate.reason().unwrap().contains("0 -> 1 did not take its shape: before the window nothing came")
+            certificate.reason().unwrap().contains("0 -> 1 did not take its shape: before the window nothing arrived")
         );
     }
 
@@ -415,7 +405,7 @@ mod tests {
             "before and after the window: {fast:?}"
         );
         assert!(!problems("throughput=100", measured(Some(97_000))).is_empty());
-        assert!(problems("throughput=100", measured(None))[0].contains("no message of 8694 bytes came as a whole"));
+        assert!(problems("throughput=100", measured(None))[0].contains("no message of 8694 bytes arrived completely"));
     }
 
     #[test]

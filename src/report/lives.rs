@@ -1,5 +1,5 @@
-//! One summary of a node that was there several times, and the sums that all merging is made of.
-//! The counts come from other programs: no sum may overflow.
+//! Sum of a node's lives, and the sums that all merging consists of. The counts come from other programs, so no sum may
+//! overflow.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -13,14 +13,18 @@ use crate::{
     },
 };
 
-/// A sum that stops at the largest number.
+/// A sum that saturates at the largest number.
 pub(super) fn sum(counts: impl Iterator<Item = u64>) -> u64 {
     counts.fold(0, u64::saturating_add)
 }
 
-/// The same; none when one of them is.
+/// The same sum; none if one of the counts is none.
 pub(super) fn sum_if_all(counts: impl Iterator<Item = Option<u64>>) -> Option<u64> {
     counts.into_iter().try_fold(0, |sum: u64, count| Some(sum.saturating_add(count?)))
+}
+
+pub(super) fn ratio(part: u64, whole: u64) -> Option<f64> {
+    (whole > 0).then(|| part as f64 / whole as f64)
 }
 
 pub(super) fn add_all(into: &mut BTreeMap<String, u64>, from: &BTreeMap<String, u64>) {
@@ -30,7 +34,7 @@ pub(super) fn add_all(into: &mut BTreeMap<String, u64>, from: &BTreeMap<String, 
     }
 }
 
-/// A histogram that a node sent could not be read.
+/// Problem text for a histogram of a node that can't be read.
 pub(super) fn unreadable(node: u64, error: &str) -> String {
     format!("a histogram of node {node} can't be read: {error}")
 }
@@ -40,7 +44,7 @@ pub(super) fn empty_histogram() -> Histogram<u64> {
     Histogram::new(3).expect("precision")
 }
 
-/// Adds another histogram's values; they fit, since a histogram grows to every u64.
+/// Adds another histogram's values; they always fit, because a histogram grows to every u64.
 pub(super) fn add_histogram(histogram: &mut Histogram<u64>, other: &Histogram<u64>) {
     let _ = histogram.add(other);
 }
@@ -63,7 +67,7 @@ pub(super) fn merge_histograms<'a>(
     merged
 }
 
-/// One counted window out of several, histograms and all.
+/// Joins several counted windows into one, with their histograms.
 pub(super) fn join_windows(windows: &[&WindowSummary], node: u64, problems: &mut Vec<String>) -> WindowSummary {
     let sum = |field: fn(&WindowSummary) -> u64| sum(windows.iter().map(|window| field(window)));
     let parts = |field: fn(&WindowSummary) -> &Vec<u64>| add_parts(windows.iter().map(|window| field(window)));
@@ -97,7 +101,7 @@ pub(super) fn join_windows(windows: &[&WindowSummary], node: u64, problems: &mut
     }
 }
 
-/// The sums of counts by part of the window. A list that is too long is cut, since it came from another program.
+/// Sums of counts by part of the window. A list that is too long is cut, because it came from another program.
 pub(super) fn add_parts<'a>(lists: impl Iterator<Item = &'a Vec<u64>>) -> Vec<u64> {
     let mut sums = vec![];
     for list in lists {
@@ -112,12 +116,12 @@ pub(super) fn add_parts<'a>(lists: impl Iterator<Item = &'a Vec<u64>>) -> Vec<u6
     sums
 }
 
-/// The sums of times by third of the window.
+/// Sums of times by third of the window.
 pub(super) fn add_thirds(lists: impl Iterator<Item = [u64; THIRDS]>) -> [u64; THIRDS] {
     lists.fold([0; THIRDS], |sums, list| std::array::from_fn(|third| sums[third].saturating_add(list[third])))
 }
 
-/// Whether two summaries cut the window into the same phases.
+/// True if two summaries cut the window into the same phases.
 pub(super) fn same_phases(one: &[PhaseSummary], other: &[PhaseSummary]) -> bool {
     let spans = |phases: &[PhaseSummary]| -> Vec<(u64, u64)> {
         phases.iter().map(|phase| (phase.from_unix_nanos, phase.to_unix_nanos)).collect()
@@ -125,7 +129,7 @@ pub(super) fn same_phases(one: &[PhaseSummary], other: &[PhaseSummary]) -> bool 
     spans(one) == spans(other)
 }
 
-/// One phase out of the same one of several lives. There is at least one.
+/// Joins the same phase of several lives. The list of lives is not empty.
 fn join_phase(lives: &[&PhaseSummary], node: u64, problems: &mut Vec<String>) -> PhaseSummary {
     let Some(first) = lives.first() else { return PhaseSummary::default() };
     let count = |field: fn(&PhaseSummary) -> u64| sum(lives.iter().map(|phase| field(phase)));
@@ -155,10 +159,10 @@ fn join_phase(lives: &[&PhaseSummary], node: u64, problems: &mut Vec<String>) ->
     }
 }
 
-/// The phases of several lives, as far as they cut the window alike.
+/// Joins the phases of several lives, if they cut the window in the same way.
 fn join_phases(lives: &[&[PhaseSummary]], node: u64, problems: &mut Vec<String>) -> Vec<PhaseSummary> {
     let first = lives.first().copied().unwrap_or_default();
-    // Phases that differ are left out here, and then do not add up to the window.
+    // Different phases are left out here, and then do not add up to the window.
     let alike: Vec<_> = lives.iter().filter(|phases| same_phases(phases, first)).collect();
     (0..first.len())
         .map(|number| {
@@ -168,7 +172,7 @@ fn join_phases(lives: &[&[PhaseSummary]], node: u64, problems: &mut Vec<String>)
         .collect()
 }
 
-/// One class out of the same one of several lives.
+/// Joins the same class of several lives.
 fn join_class(lives: &[&ClassSummary], node: u64, problems: &mut Vec<String>) -> ClassSummary {
     let windows = |field: fn(&ClassSummary) -> &WindowSummary| lives.iter().map(|life| field(life)).collect::<Vec<_>>();
     let phases: Vec<&[PhaseSummary]> = lives.iter().map(|life| life.phases.as_slice()).collect();
@@ -182,19 +186,20 @@ fn join_class(lives: &[&ClassSummary], node: u64, problems: &mut Vec<String>) ->
 }
 
 fn join_usage(lives: &[&NodeSummary]) -> Option<WindowUsage> {
-    // A life that ended before the window opened used nothing inside.
+    // A life that ended before the window opened used nothing in it.
     let used: Vec<WindowUsage> = lives.iter().filter_map(|life| life.window_usage).collect();
     (!used.is_empty()).then(|| WindowUsage {
         cpu_seconds: used.iter().map(|usage| usage.cpu_seconds).sum(),
         socket_bytes_sent: sum_if_all(used.iter().map(|usage| usage.socket_bytes_sent)),
         socket_bytes_received: sum_if_all(used.iter().map(|usage| usage.socket_bytes_received)),
+        gossip_copies: sum_if_all(used.iter().map(|usage| usage.gossip_copies)),
     })
 }
 
-/// One node out of its lives. What a result has no part of (`pending`, `senders`) is that of the last.
+/// Joins the lives of a node. Fields that the result does not contain (`pending`, `senders`) come from the last life.
 fn join_node(lives: &[&NodeSummary], last: &NodeSummary, problems: &mut Vec<String>) -> NodeSummary {
     let node = last.node;
-    // Who was never told when the run starts has counted by no window of it.
+    // A life that never received its start did not count by the window of the run.
     let started: Vec<&NodeSummary> = lives.iter().copied().filter(|life| life.start.is_some()).collect();
     let counted = if started.is_empty() { vec![last] } else { started };
     let windows =
@@ -232,7 +237,7 @@ fn join_node(lives: &[&NodeSummary], last: &NodeSummary, problems: &mut Vec<Stri
     }
 }
 
-/// The nodes by id, each once: the lives of one that was restarted are added up.
+/// Nodes by id, each once: the lives of a restarted node are added up.
 pub(super) fn join_lives<'a>(
     nodes: impl Iterator<Item = &'a NodeSummary>,
     problems: &mut Vec<String>,

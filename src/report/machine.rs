@@ -1,4 +1,5 @@
-//! The machine under suspicion: clocks that were set and processors that others had, as reasons against a run and warnings.
+//! Effects of the machines on the result: clocks that were set, and processors that other programs used, as reasons
+//! against a run and as warnings.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -9,36 +10,37 @@ use crate::{
     node::NodeSummary,
 };
 
-/// A machine that was suspended for longer.
+/// Minimum suspension of a machine that is reported.
 const SUSPENDED: Duration = Duration::from_secs(1);
-/// The wall clock against the processor's counter: crystals are off by less than 100 ppm, which a time service corrects
-/// all the time; one that catches up goes 500 ppm fast or more.
+/// Maximum normal rate of the wall clock against the processor's counter: crystals are off by less than 100 ppm, which
+/// a time service corrects all the time; a clock that catches up runs 500 ppm fast or more.
 const SLEW_PPM: f64 = 250.0;
-/// Share of the window that a thread of a node waited for a processor from which on it explains late messages, or without
-/// any is a part of the delays that must be known. Nodes that wake each other on an idle machine wait less.
+/// Share of the window that a thread of a node waited for a processor, above which the wait explains late messages or,
+/// without late messages, is a part of the delays that a reader has to know. Nodes that wake each other on an idle
+/// machine wait less.
 const WAIT_WITH_LATE: f64 = 0.01;
 const WAIT_ALONE: f64 = 0.10;
-/// Share of all processors that other programs had, from which on they are named as the cause of a wait.
+/// Share of all processors used by other programs, above which they are named as the cause of a wait.
 const OTHERS: f64 = 0.05;
-/// Share of all processors in use from which on there was none left.
+/// Share of all processors in use above which none was free.
 const FULL: f64 = 0.9;
-/// Share of all processors that the hypervisor gave to others: below it, ticks are counted too coarsely to say anything.
+/// Share of all processors that the hypervisor gave to others: below it, ticks are counted too coarsely.
 const STOLEN: f64 = 0.02;
-/// Threads that a quota stopped for less lost no more than one tick of the kernel.
+/// Seconds below which threads stopped by a quota lost no more than one tick of the kernel.
 const THROTTLED_SECONDS: f64 = 0.01;
-/// Names in a line; of more only the number is told.
+/// Maximum number of names in a line; of more names only the number is given.
 const MOST_NAMES: usize = 8;
 
 /// A node, or the runner.
 struct Witness<'a> {
-    /// None is the runner.
+    /// Node id; none for the runner.
     node: Option<u64>,
     report: &'a MachineReport,
     /// Messages that it sent late or not at all.
     late: u64,
 }
 
-/// Adds to the verdict what speaks against the machines of a run: of all lives of its nodes, and of the runner.
+/// Adds to the verdict the problems of the machines of a run: of all lives of its nodes, and of the runner.
 pub(super) fn judge(nodes: &[&NodeSummary], runner: Option<&MachineReport>, verdict: &mut Verdict) {
     let witnesses: Vec<Witness<'_>> = nodes
         .iter()
@@ -59,7 +61,7 @@ pub(super) fn judge(nodes: &[&NodeSummary], runner: Option<&MachineReport>, verd
     for witness in &witnesses {
         match witness.report.machine.as_deref() {
             Some(name) => machines.entry(Some(name)).or_default().push(witness),
-            // Not known to share a machine, it has one of its own.
+            // A node that is not known to share a machine has one of its own.
             None => alone.push(vec![witness]),
         }
     }
@@ -76,7 +78,7 @@ fn late(node: &NodeSummary) -> u64 {
     })
 }
 
-/// Each thing that is said, with the names of all who say it.
+/// Each distinct statement, with the names of all witnesses that make it.
 fn said_by(witnesses: &[Witness<'_>], say: impl Fn(&Witness<'_>) -> Option<String>) -> Vec<(String, String)> {
     let mut said: BTreeMap<String, Vec<Option<u64>>> = BTreeMap::new();
     for witness in witnesses {
@@ -109,7 +111,7 @@ fn names(who: Vec<Option<u64>>) -> String {
 }
 
 fn was_set(clock: &ClockReport) -> Option<String> {
-    // To the millisecond, since all processes of a machine are to say the same.
+    // Rounded to milliseconds, so that all processes of a machine report the same.
     let steps = clock.steps_micros.iter().take(MOST_NAMES).map(|step| format!("{:+.3} s", *step as f64 / 1e6));
     let steps: Vec<String> = steps.collect();
     let more = clock.steps.saturating_sub(steps.len() as u64);
@@ -161,7 +163,7 @@ fn other_base(witnesses: &[Witness<'_>]) -> Option<String> {
     })
 }
 
-/// The longest wait of a thread that messages go through, in seconds, and its share of the window.
+/// Longest wait of a thread in the path of messages, in seconds, and its share of the window.
 fn wait(report: &ProcessorReport) -> Option<(f64, f64)> {
     let waits = [report.schedule_waited_seconds, report.network_waited_seconds];
     let longest = waits
@@ -171,12 +173,12 @@ fn wait(report: &ProcessorReport) -> Option<(f64, f64)> {
     (report.window_seconds > 0.0).then(|| (longest, longest / report.window_seconds))
 }
 
-/// Whether a quota stopped it for long enough to matter.
+/// True if a quota stopped it for long enough to matter.
 fn throttled(report: &ProcessorReport) -> bool {
     report.throttled_seconds.is_some_and(|seconds| seconds > THROTTLED_SECONDS)
 }
 
-/// The processors of one machine.
+/// Warnings about the processors of one machine.
 fn processors(machine: &[&Witness<'_>]) -> Vec<String> {
     let mut warnings = vec![];
     let seen: Vec<(&Witness<'_>, &ProcessorReport)> =
@@ -200,7 +202,7 @@ fn processors(machine: &[&Witness<'_>]) -> Vec<String> {
         let late = waiting.iter().any(|(witness, ..)| witness.late > 0);
         let means = if late { "its late and missed messages are" } else { "a part of its delays is" };
         let means = if waiting.len() > 1 { means.replace("its", "their") } else { means.to_owned() };
-        // Whoever is stopped by a quota waits though processors are free: that has a line of its own.
+        // A process that a quota stops waits although processors are free; it has a line of its own.
         let by_quota =
             |(witness, ..): &(&Witness<'_>, f64, f64)| witness.report.processors.as_ref().is_some_and(throttled);
         let others = others.filter(|_| !waiting.iter().any(by_quota));
@@ -239,18 +241,18 @@ fn processors(machine: &[&Witness<'_>]) -> Vec<String> {
     warnings
 }
 
-/// Who had the processors of a machine.
+/// Users of a machine's processors beside the nodes.
 #[derive(Clone, Copy)]
 struct Others {
     processors: f64,
-    /// On average over the window, in processors.
+    /// Average over the window, in processors.
     others: f64,
     own: f64,
 }
 
 impl Others {
     fn of(seen: &[(&Witness<'_>, &ProcessorReport)]) -> Option<Self> {
-        // One that saw the whole window: a node that was restarted saw a part.
+        // A process that saw the whole window: a restarted node saw a part of it.
         let (_, whole) = seen.iter().max_by(|one, two| one.1.window_seconds.total_cmp(&two.1.window_seconds))?;
         let window = Some(whole.window_seconds).filter(|window| *window > 0.0)?;
         let own = seen.iter().map(|(_, report)| report.cpu_seconds).sum::<f64>() / window;
@@ -292,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_was_set_is_named_once_with_all_who_saw_it() {
+    fn a_clock_that_was_set_is_reported_once_with_all_witnesses() {
         let (ahead, as_it_was) = (with(clock(&[2_000_000])), with(clock(&[])));
         let all = [witness(Some(0), &ahead, 0), witness(Some(1), &ahead, 0), witness(None, &ahead, 0)];
         let say = |witnesses: &[Witness<'_>]| said_by(witnesses, |witness| was_set(&witness.report.clock));
@@ -312,7 +314,7 @@ mod tests {
         let mut verdict = Verdict::default();
         judge(&[], Some(&with(ClockReport { drift_micros: 5000, ..clock(&[]) })), &mut verdict);
         judge(&[], Some(&with(ClockReport { slew_micros: -10_000, ..clock(&[]) })), &mut verdict);
-        // What a crystal is off.
+        // Normal error of a crystal.
         judge(&[], Some(&with(ClockReport { slew_micros: 1500, drift_micros: 900, ..clock(&[]) })), &mut verdict);
         assert_eq!(verdict.reasons, Vec::<String>::new());
         assert_eq!(verdict.warnings.len(), 2, "{verdict:?}");
@@ -348,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_waited_for_a_processor_is_named_and_so_is_who_had_it() {
+    fn a_wait_for_a_processor_is_reported_with_the_users_of_the_processors() {
         let foreign = (busy(1.0, 1.8, 14.0), busy(1.0, 0.05, 14.0));
         let warnings = processors(&[&witness(Some(0), &foreign.0, 3), &witness(Some(1), &foreign.1, 3)]);
         let says = "node 0 waited for a processor inside the window, 1.80 s (18 %): its late and missed messages are the \

@@ -1,4 +1,5 @@
-//! Many nodes' counts into one. Percentiles come from the merged distributions, never from other percentiles.
+//! Merges the counts of many nodes into one result. Percentiles come from the merged distributions, never from other
+//! percentiles.
 
 use std::{
     borrow::{Borrow, Cow},
@@ -7,39 +8,36 @@ use std::{
 
 use super::{
     checks::Known,
+    clock_warning::clock_warning,
     environments::machines,
     frame::{Frame, Part, unplanned_traffic, window_of},
+    frontier,
     lives::{add_all, add_histogram, empty_histogram, join_lives, merge_histograms, sum},
     machine,
     observed::{Observations, PlannedWindow},
     phases::Phases,
     quantiles::{DelaySummary, Missing},
     summary::{NodeRow, RUN_SCHEMA_VERSION, RunSummary, Totals, TrialRow, Verdict, WorkloadSummary},
-    sustained,
     totals::Accounts,
 };
 use crate::node::{NodeState, NodeSummary, TrialSummary, WindowSummary, WindowUsage};
 
-pub(super) fn ratio(part: u64, whole: u64) -> Option<f64> {
-    (whole > 0).then(|| part as f64 / whole as f64)
-}
-
-/// Trials of a run: what is needed to make a row of each.
+/// Facts about the trials of a run that are needed to make a row of each.
 #[derive(Clone, Copy, Debug)]
 pub struct Trials {
-    /// Nodes of the network.
+    /// Number of nodes of the network.
     pub num_nodes: u64,
-    /// The sender.
+    /// Node that sends.
     pub broadcaster: u64,
 }
 
-/// Whether a node has nothing more to report of a trial.
+/// True if a node has nothing more to report of a trial.
 fn has_passed(node: &NodeSummary, trial: u32) -> bool {
     node.phase == NodeState::Finished || node.trials.iter().any(|known| known.trial >= trial)
 }
 
-/// The trials that every node of `nodes` has behind it, matched by their number; problems with the nodes' data are added to
-/// `problems`. A trial that a node did not take part in is not valid, by the node's name.
+/// Rows of the trials that every node of `nodes` has finished, matched by their number; problems with the nodes' data
+/// are added to `problems`. A trial that a node did not take part in is invalid, and the reason names the node.
 pub fn merge_trials<N: Borrow<NodeSummary>>(nodes: &[N], trials: Trials, problems: &mut Vec<String>) -> Vec<TrialRow> {
     let nodes: Vec<&NodeSummary> = nodes.iter().map(N::borrow).collect();
     let mut by_number: BTreeMap<u32, BTreeMap<u64, &TrialSummary>> = BTreeMap::new();
@@ -83,7 +81,7 @@ fn trial_row(
         }
         if trial.joined_unix_nanos > times.from_unix_nanos {
             let late = (trial.joined_unix_nanos - times.from_unix_nanos) as f64 / 1e9;
-            own_problems.push(format!("node {node} came {late:.2} s after the window opened"));
+            own_problems.push(format!("node {node} joined {late:.2} s after the window opened"));
         }
         if !trial.readiness.is_ready() {
             own_problems.push(format!("node {node} was not ready: {}", trial.readiness));
@@ -111,16 +109,16 @@ fn trial_row(
     })
 }
 
-/// All that is known of a run at its end.
+/// All facts that are known of a run at its end.
 #[derive(Clone, Copy, Debug)]
 pub struct Collected<'a> {
-    /// What the nodes reported last. A node that was restarted has one of each life, in their order.
+    /// Last reports of the nodes. A restarted node has one for each life, in their order.
     pub nodes: &'a [NodeSummary],
-    /// What the runner knows.
+    /// Observations of the runner.
     pub observed: &'a Observations,
 }
 
-/// The result of a run from all that is known of it.
+/// Computes the result of a run from all that is known of it.
 pub fn merge(collected: Collected<'_>) -> RunSummary {
     let Collected { nodes, observed } = collected;
     let mut verdict = observed.verdict.clone();
@@ -129,7 +127,7 @@ pub fn merge(collected: Collected<'_>) -> RunSummary {
     let explore = observed.explore_broadcaster.is_some();
     let mut problems = vec![];
     let known = Known::new(observed);
-    // One report that can't be true is left out whole: no part of it is known to be better than the rest.
+    // A report that can't be true is left out completely, because no part of it is known to be better than the rest.
     let believed: Vec<&NodeSummary> =
         nodes.iter().filter(|node| known.check(node).map_err(|line| problems.push(line)).is_ok()).collect();
     machine::judge(&believed, observed.runner.as_ref(), &mut verdict);
@@ -189,7 +187,7 @@ pub fn merge(collected: Collected<'_>) -> RunSummary {
     verdict.warnings.extend(warnings(totals.as_ref(), observed.drain.is_some(), &trials, &malformed));
     verdict.warnings.extend(by_phase.warnings());
     verdict.warnings.extend(event_warnings(&events, explore));
-    let frontier = sustained::frontier(&trials);
+    let frontier = frontier::frontier(&trials);
     let mut run = RunSummary {
         schema_version: RUN_SCHEMA_VERSION,
         version: env!("CARGO_PKG_VERSION").into(),
@@ -210,18 +208,18 @@ pub fn merge(collected: Collected<'_>) -> RunSummary {
         nodes: rows,
         phases,
         trials,
-        best_trial: sustained::best(&frontier),
+        best_trial: frontier::best(&frontier),
         frontier,
         dropped,
         malformed,
         events,
     };
-    let of_clocks = observed.clocks.as_ref().and_then(|clocks| clocks.warning(&run));
+    let of_clocks = observed.clocks.as_ref().and_then(|clocks| clock_warning(clocks, &run));
     run.verdict.warnings.extend(of_clocks);
     run
 }
 
-/// The row of one node. A run of trials has no figures of all trials together.
+/// Row of one node. A run of trials has no figures of all trials together.
 fn row(
     node: &NodeSummary,
     (windows, usage): &Part<'_>,
@@ -274,13 +272,13 @@ fn row(
     row
 }
 
-/// Whether a window has seen no message at all. Under a load that is far too high the messages of the warm-up may take all of
-/// it, which is a result.
+/// True if a window has seen no message at all. Under a load that is far too high, the messages of the warm-up may take
+/// all of the window, which is a result.
 fn is_idle(totals: &Totals) -> bool {
     totals.sent == 0 && totals.delivered_in_window == 0
 }
 
-/// Why a run that went well has measured nothing all the same.
+/// Reason why a run without errors has measured nothing.
 fn nothing_measured(totals: Option<&Totals>, trials: &[TrialRow]) -> Option<String> {
     match totals {
         Some(totals) if totals.intended == 0 => Some(
@@ -298,17 +296,17 @@ fn nothing_measured(totals: Option<&Totals>, trials: &[TrialRow]) -> Option<Stri
 }
 
 impl RunSummary {
-    /// The result of a run that came to nothing, for this reason.
+    /// Result of a run that failed for this reason.
     pub fn failed(workload: WorkloadSummary, reason: String) -> Self {
         let verdict = Verdict { reasons: vec![reason], ..Verdict::default() };
         merge(Collected { nodes: &[], observed: &Observations { workload, verdict, ..Observations::default() } })
     }
 }
 
-/// Events of the network that explain losses and delays.
+/// Warnings about events of the network that explain losses and delays.
 fn event_warnings(events: &BTreeMap<String, u64>, explore: bool) -> Vec<String> {
     let mut told = vec![
-        ("gossipsub_stream_error", "gossipsub streams broke, with all that was under way in them"),
+        ("gossipsub_stream_error", "gossipsub streams broke, with all messages under way in them"),
         ("gossipsub_slow_peer", "times gossipsub found a peer's queue full or a message too old to send"),
         ("session_failed", "inbound SQMR sessions failed"),
     ];
@@ -321,7 +319,7 @@ fn event_warnings(events: &BTreeMap<String, u64>, explore: bool) -> Vec<String> 
     told.iter().filter_map(|(event, meaning)| Some(format!("{} {meaning}", events.get(*event)?))).collect()
 }
 
-/// Facts that a reader must know before she believes the numbers.
+/// Facts that a reader needs before using the numbers.
 fn warnings(
     totals: Option<&Totals>,
     drained: bool,
@@ -342,20 +340,20 @@ fn window_warnings(totals: &Totals, drained: bool) -> Vec<String> {
     let Totals { intended, sent, late, missed, dropped, dropped_copies, expected, delivered, lost, .. } = *totals;
     let mut warnings = vec![];
     if lost > 0 {
-        let fate = if drained { "were lost" } else { "had not come when the run ended" };
+        let fate = if drained { "were lost" } else { "had not arrived when the run ended" };
         warnings.push(format!(
             "{lost} of {expected} expected deliveries {fate}: in the delays they are later than all others"
         ));
     }
     if delivered > expected {
-        warnings.push("more was delivered than the schedules asked for: the senders' counts are incomplete".into());
+        warnings.push("more was delivered than the schedules intended: the senders' counts are incomplete".into());
     }
     for (count, line) in [
         (missed, format!("{missed} of {intended} intended messages were never sent: the offered load was not reached")),
         (dropped, format!("{dropped} of {intended} intended messages were dropped by the senders' own queues")),
         (dropped_copies, format!("{dropped_copies} copies for single peers were dropped by the senders' own queues")),
         (late, format!("{late} of {sent} messages were sent after the next one was due")),
-        (totals.undecided, format!("{} arrivals were too late to be told from duplicates", totals.undecided)),
+        (totals.undecided, format!("{} arrivals were too late to be distinguished from duplicates", totals.undecided)),
         (
             totals.negative_delays,
             format!("{} delays were negative and count as 0: the clocks differ", totals.negative_delays),

@@ -1,32 +1,27 @@
-//! The time of a single message over an idle link, beside its arithmetic.
+//! Time of a single message over an idle link, measured and computed: all its bytes at the link's throughput. A limited
+//! link sends the last frame and the content of its bucket ahead, which is within the tolerance for the measured
+//! messages.
 
 use serde::{Deserialize, Serialize};
 
-use super::links::Tolerance;
+use super::tolerance::Tolerance;
 use crate::shaping::Shape;
 
-/// How far the time of a single message may be off, in percent.
-pub(crate) const MESSAGE_PERCENT: f64 = 10.0;
-
-/// The tolerance of results that do not say it.
-pub(super) fn usual_percent() -> f64 {
-    MESSAGE_PERCENT
-}
-
-/// How long a single message took over the idle link.
+/// Time of a single message over the idle link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MessageMeasured {
-    /// Its bytes, with the headers of all its packets.
+    /// Bytes of the message, with everything that its packets take on Ethernet's wire.
     pub bytes: u64,
-    /// Configured: its bytes at the link's throughput, and the latency.
+    /// Configured time: the bytes at the link's throughput, and the latency.
     pub expected_micros: u64,
-    /// From its sending to the arrival of its last packet, by the one clock of both ends; the median.
+    /// Time from the sending to the arrival of the last packet, by the common clock of both ends; median.
     pub one_way_micros: Option<u64>,
-    /// Where the ends have different clocks: until an answer was back, by the latencies of both ways.
+    /// Time until the answer returned, by the latencies of both directions; used if the ends have different clocks.
     pub round_trip_micros: Option<u64>,
 }
 
-/// How the time of a single message is out of tolerance; the way back should take `back` milliseconds.
+/// Difference of the time of a single message beyond the tolerance; the opposite direction should take `back`
+/// milliseconds.
 pub(crate) fn message_problem(
     configured: &Shape,
     back: f64,
@@ -35,7 +30,7 @@ pub(crate) fn message_problem(
 ) -> Option<String> {
     let millis = |micros: u64| micros as f64 / 1000.0;
     let mut asked = millis(message.expected_micros);
-    // The last packet to come is the latest of all.
+    // The message is as late as its latest packet.
     let mut slack = tolerance.latency_millis + configured.jitter_millis;
     let found = match (message.one_way_micros, message.round_trip_micros) {
         (Some(one_way), _) => millis(one_way),
@@ -44,9 +39,9 @@ pub(crate) fn message_problem(
             slack *= 2.0;
             millis(round_trip)
         }
-        // With a packet that is lost, a message is not whole.
+        // A message that lost a packet is incomplete.
         (None, None) if configured.loss_percent > 0.0 => return None,
-        (None, None) => return Some(format!("no message of {} bytes came as a whole", message.bytes)),
+        (None, None) => return Some(format!("no message of {} bytes arrived completely", message.bytes)),
     };
     slack += asked * tolerance.message_percent / 100.0;
     ((found - asked).abs() > slack).then(|| {

@@ -1,13 +1,16 @@
-//! Results: many nodes' summaries merged into one, and how a person reads it. Knows no backend.
+//! Results: merges the nodes' summaries into one, and renders it for people. Knows no deployment.
 
 mod checks;
 #[cfg(test)]
 mod checks_tests;
+mod clock_warning;
 mod clocks;
 mod drain;
 mod environments;
 mod folder;
 mod frame;
+mod frontier;
+mod layout;
 mod link_table;
 mod links;
 mod lives;
@@ -26,23 +29,27 @@ mod sustained;
 mod table;
 #[cfg(test)]
 mod tests;
+mod tolerance;
 mod totals;
+mod units;
 
+pub use clock_warning::clock_warning;
 pub use clocks::{ClockDifference, ClockOffset, ClockRow, Clocks};
 pub use drain::{DrainEnd, DrainSummary};
 pub use environments::MachineRow;
 pub use folder::{FolderError, RunFolder};
 pub use link_table::link_table;
-pub use links::{Certificate, InterfaceRow, LinkMeasured, LinkRow, PooledLoss, Tolerance};
+pub use links::{Certificate, InterfaceRow, LinkMeasured, LinkRow, PooledLoss};
 pub use merge::{Collected, Trials, merge, merge_trials};
 pub use message::MessageMeasured;
-pub(crate) use message::{MESSAGE_PERCENT, message_problem};
-pub use observed::{Observations, PlannedWindow};
-pub use phases::PhaseInput;
+pub(crate) use message::message_problem;
+pub use observed::{Observations, PhaseInput, PlannedWindow};
 pub use quantiles::{DelaySummary, Quantile};
 pub use summary::{
-    ClassRow, Deliveries, FaultRow, GroupDeliveries, NodeRow, PhaseRow, RUN_SCHEMA_VERSION, RunSummary, Totals,
-    TrialRow, Verdict, WorkloadSummary,
+    ClassRow, Deliveries, FaultRow, FrontierRow, GroupDeliveries, NodeRow, PhaseRow, RUN_SCHEMA_VERSION, RunSummary,
+    Totals, TrialRow, Verdict, WorkloadSummary,
 };
-pub use sustained::{FrontierRow, Sustained};
+pub use sustained::Sustained;
 pub use table::{frontier_table, per_node_table, phase_table, run_table, trial_line, trial_table};
+pub(crate) use tolerance::MESSAGE_PERCENT;
+pub use tolerance::Tolerance;

@@ -1,5 +1,5 @@
-//! A network in which chance decides what becomes of each message, and the test knows it. The nodes count with their own
-//! code: schedule, recorder, tracker and windows are the real ones, the time is the model's.
+//! A network in which random numbers decide the fate of each message, and the test knows this fate. The nodes count
+//! with the real schedule, recorder, tracker and windows; only the time is the model's.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -30,7 +30,7 @@ const OPENING: u64 = START + WARM_UP_MILLIS * MS;
 const END: u64 = OPENING + MEASURE_MILLIS * MS;
 const DEADLINE: u64 = END + SEND_GRACE;
 
-/// Numbers of a seed, by SplitMix64.
+/// Random numbers of a seed, by SplitMix64.
 struct Dice(u64);
 
 impl Dice {
@@ -50,17 +50,17 @@ impl Dice {
     }
 }
 
-/// A process of a node.
+/// Life of a node: one process.
 struct Life {
     born: u64,
-    /// When it is given its start; later than its end for a process that is killed before.
+    /// Time of its start; later than its end for a process that is killed before.
     start: u64,
-    /// When it is killed.
+    /// Time at which it is killed.
     end: Option<u64>,
-    /// When it reports last.
+    /// Time of its last report.
     report: u64,
     pauses: Vec<Range<u64>>,
-    /// End of the report of the life before.
+    /// End of the report of the previous life.
     gone_since: Option<u64>,
     recorder: Recorder,
     begun: bool,
@@ -68,7 +68,7 @@ struct Life {
 }
 
 impl Life {
-    /// When it does what it is to do at `time`; none if it does not live to it.
+    /// Time at which it does an action that is due at `time`; none if it does not live until then.
     fn awake(&self, time: u64) -> Option<u64> {
         let pause = self.pauses.iter().find(|pause| pause.contains(&time));
         let time = pause.map_or(time, |pause| pause.end);
@@ -84,7 +84,7 @@ enum Event {
     Report,
 }
 
-/// A message at a node: class, receiver, sender and index.
+/// Message at a node: class, receiver, sender and index.
 pub(super) type At = (u16, u64, u64, u64);
 
 /// Facts about a run that no node reports.
@@ -93,17 +93,17 @@ pub(super) struct Truth {
     /// Messages of the window by class and sender: handed to the network, and dropped by its own queues.
     pub(super) sent: BTreeMap<(u16, u64), u64>,
     pub(super) dropped: BTreeMap<(u16, u64), u64>,
-    /// Messages of the window that came before the receiver's last report.
+    /// Messages of the window that arrived before the receiver's last report.
     pub(super) came: BTreeSet<At>,
-    /// Any messages that came while the window was open.
+    /// All messages that arrived while the window was open.
     pub(super) came_in_window: BTreeSet<At>,
-    /// First arrival of each message at each node; a sender has its own when it hands it over.
+    /// First arrival of each message at each node; for the sender, the time at which it hands the message over.
     pub(super) first: BTreeMap<At, u64>,
     /// Nodes that were never killed, and whose last report is of the end of the run.
     pub(super) whole: BTreeSet<u64>,
 }
 
-/// A run of the model, and all that is reported of it.
+/// A run of the model, and all reports of it.
 pub(super) struct Run {
     pub(super) nodes: Vec<NodeSummary>,
     pub(super) observed: Observations,
@@ -179,13 +179,13 @@ fn traffic(dice: &mut Dice) -> TrafficPlan {
         let number = classes.len() as u16;
         classes.push(ClassPlan { pace: Pace::After(answer), ..class(dice, number, num_nodes) });
     }
-    // A line, or everyone beside everyone.
+    // A line, or a full mesh.
     let line = |node: u64| [node.checked_sub(1), Some(node + 1).filter(|next| *next < num_nodes)].into_iter().flatten();
     let neighbours = dice.percent(50).then(|| (0..num_nodes).map(|node| line(node).collect()).collect());
     TrafficPlan { num_nodes, seed: dice.next(), neighbours, classes }
 }
 
-/// The run of a seed. A recorder is as expensive as its metrics, so these are shared.
+/// Runs the model of a seed. The metrics make a recorder expensive, so they are shared.
 pub(super) fn run(seed: u64, roster: &Arc<Roster>, metrics: &Metrics) -> Run {
     let mut dice = Dice(seed);
     let plan = Arc::new(traffic(&mut dice));
@@ -212,7 +212,7 @@ impl Model<'_> {
         let recorder = Recorder::new(node, RUN_ID, self.roster.clone(), self.metrics.clone());
         let recorder = recorder.with_traffic(self.plan.clone());
         recorder.remember_early();
-        // A node that comes back is given its start a little later.
+        // A node that returns receives its start a little later.
         let start = if gone_since.is_some() { born + self.dice.of(0..300 * MS) } else { born };
         Life {
             born,
@@ -227,7 +227,7 @@ impl Model<'_> {
         }
     }
 
-    /// Faults of a node: it is killed and started again, or paused for a while, or left alone.
+    /// Adds faults of a node: it is killed and restarted, or paused for a while, or left alone.
     fn add_lives(&mut self, node: u64) {
         let mut lives = vec![];
         let mut life = self.life(node, START - 100 * MS, None);
@@ -240,11 +240,11 @@ impl Model<'_> {
             let until = time + self.dice.of(MS..1_200 * MS);
             self.boundaries.push(time);
             if self.dice.percent(50) && time >= life.start {
-                // Paused to the end of the window it is woken after the deadline.
+                // A node that is paused to the end of the window is resumed after the deadline.
                 life.pauses.push(time..if until < END { until } else { DEADLINE + 1 });
                 time = until;
             } else {
-                // The last words come before the kill, at an instant in which the node is awake.
+                // The last report comes before the kill, at a time at which the node is awake.
                 let awake_since = life.pauses.last().map_or(life.born, |pause| pause.end);
                 life.end = Some(time);
                 life.report = (time - self.dice.of(0..200 * MS)).max(awake_since);
@@ -299,7 +299,7 @@ impl Model<'_> {
         self.boundaries.sort_unstable();
         self.boundaries.dedup();
         self.schedule(over);
-        // A node reports a little before the runner stops to look.
+        // A node reports shortly before the runner stops waiting.
         let ended = over + 5 * MS;
         while let Some(((time, _), (node, life, event))) = self.queue.pop_first() {
             if time > ended {
@@ -310,13 +310,13 @@ impl Model<'_> {
         self.collect(ended, over > END)
     }
 
-    /// Starts, reports and the schedule of each life.
+    /// Schedules the starts, reports and messages of each life.
     fn schedule(&mut self, over: u64) {
         let mut events = vec![];
         for (node, lives) in &mut self.lives {
             for (number, life) in lives.iter_mut().enumerate() {
                 if life.end.is_none_or(|end| end > over) {
-                    // A paused node does not answer: its last report is of before.
+                    // A paused node does not answer, so its last report is from before the pause.
                     let at = over + self.dice.of(0..5 * MS);
                     let paused = life.pauses.iter().find(|pause| pause.contains(&at));
                     life.report = paused.map_or(at, |pause| pause.start);
@@ -409,7 +409,7 @@ impl Model<'_> {
         }
     }
 
-    /// Sends the answers that have become due, like the pacer.
+    /// Sends the answers that have become due, as the pacer does.
     fn answer(&mut self, node: u64, number: usize) {
         let answers = self.lives[&node][number].recorder.answers();
         while let Some((class, index, intended_unix_nanos)) = answers.pop() {
@@ -451,14 +451,14 @@ impl Model<'_> {
         let bytes = Arc::from(message.bytes);
         for receiver in receivers.into_iter().skip(full) {
             self.send(now, node, receiver, &bytes);
-            // A second way through the mesh.
+            // A second path through the mesh.
             if self.dice.percent(15) {
                 self.send(now, node, receiver, &bytes);
             }
         }
     }
 
-    /// A copy is lost, or arrives: late when the link is cut or the receiver is paused or away.
+    /// A copy is lost, or arrives: late if the link is cut, or the receiver is paused or away.
     fn send(&mut self, now: u64, sender: u64, receiver: u64, bytes: &Arc<[u8]>) {
         let delay = if self.dice.percent(90) { MS / 10..40 * MS } else { MS..900 * MS };
         let (delay, lost) = (self.dice.of(delay), self.dice.percent(50));
@@ -487,7 +487,7 @@ impl Model<'_> {
         }
     }
 
-    /// What the runner has at the end: the lives that are over, in their order, and then the last reports.
+    /// Reports that the runner has at the end: those of ended lives, in their order, and then the last reports.
     fn collect(self, ended: u64, whole: bool) -> Run {
         let (mut over, mut latest, mut killed) = (vec![], vec![], BTreeSet::new());
         for (node, lives) in self.lives {

@@ -1,5 +1,5 @@
-//! The accounts of many random runs: no message and no delivery is without its place, and none is counted twice. All is
-//! computed from the parts in numbers with a sign, where the result itself stops at 0.
+//! Accounts of many random runs: every message and every delivery has its place, and none is counted twice. The test
+//! computes with signed numbers, whereas the result itself saturates at 0.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,7 +17,7 @@ use crate::{
     scenario::MessageSize,
 };
 
-/// Random runs; with fewer, some kinds of faults would not meet.
+/// Number of random runs; with fewer, some kinds of faults would not meet.
 const RUNS: u64 = 250;
 
 fn plan(run: &Run) -> &TrafficPlan {
@@ -28,7 +28,7 @@ fn classes(run: &Run) -> impl Iterator<Item = u16> {
     0..plan(run).classes.len() as u16
 }
 
-/// The window of a class in a node's report.
+/// Window of a class in a node's report.
 fn window(run: &Run, node: &NodeSummary, class: u16) -> WindowSummary {
     match plan(run).classes.len() {
         1 => node.measured.clone(),
@@ -36,13 +36,14 @@ fn window(run: &Run, node: &NodeSummary, class: u16) -> WindowSummary {
     }
 }
 
-/// The sum of all reports of a node, over its lives that were given their start, for one class.
+/// Sum of a node's reports for one class, over its lives that received their start.
 fn reported(run: &Run, id: u64, class: u16, field: fn(&WindowSummary) -> u64) -> i128 {
     let lives = run.nodes.iter().filter(|life| life.node == id && life.start.is_some());
     lives.map(|life| i128::from(field(&window(run, life, class)))).sum()
 }
 
-/// Indices of the messages of a class and node in a span of the window, walked and not computed; none for answers.
+/// Indices of the messages of a class and node in a span of the window, found by walking through the schedule; none for
+/// answers.
 fn scheduled(run: &Run, class: u16, node: u64, from: u64, to: u64) -> Option<Vec<u64>> {
     let window = run.observed.window.as_ref().unwrap();
     let ended = run.observed.ended_unix_nanos.unwrap();
@@ -51,7 +52,7 @@ fn scheduled(run: &Run, class: u16, node: u64, from: u64, to: u64) -> Option<Vec
     Some(slots.filter(|slot| times.contains(&slot.intended_unix_nanos)).map(|slot| slot.index).collect())
 }
 
-/// Counts that a result has of its whole window and of each phase, for each class and for all.
+/// Counts of the whole window and of each phase in a result, for each class and for all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Account {
     intended: i128,
@@ -87,14 +88,14 @@ impl Account {
         [self.intended, self.sent, self.dropped, self.missed, self.expected, self.delivered, self.lost]
     }
 
-    /// Whatever is missed and lost is what is left over, and that is never less than nothing.
+    /// Checks that missed and lost messages are exactly the remaining ones, and never fewer than none.
     fn check(&self, at: &str) {
         assert_eq!(self.missed, self.intended - self.sent - self.dropped, "{at}");
         assert_eq!(self.lost, self.expected - self.delivered, "{at}");
         assert!(self.counts().iter().all(|count| *count >= 0), "{at}: {self:?}");
     }
 
-    /// The same, of one class.
+    /// Checks the same for one class.
     fn check_class(&self, run: &Run, class: u16, (from, to): (u64, u64), at: &str) {
         self.check(at);
         let nodes = 0..plan(run).num_nodes;
@@ -114,7 +115,7 @@ impl Account {
     }
 }
 
-/// Checks the sums of the accounts of all classes.
+/// Checks that the account of all classes is the sum of the classes.
 fn check_sums(all: Account, of_classes: impl Iterator<Item = Account>, at: &str) {
     let mut sums = [0; 7];
     for class in of_classes {
@@ -154,7 +155,8 @@ fn check_totals(run: &Run, result: &RunSummary, at: &str) {
     assert!(totals.delivered_in_window <= run.truth.came_in_window.len() as u64, "{at}");
 }
 
-/// Answers in the window that a node owes, by the arrivals at it: each logical message is answered once its last part is there.
+/// Answers in the window that a node owes, by the arrivals at it: each logical message is answered once its last part
+/// has arrived.
 fn answers_owed(run: &Run, class: u16, node: u64) -> i128 {
     let window = run.observed.window.as_ref().unwrap();
     let plan = &window.plan;
@@ -172,7 +174,7 @@ fn answers_owed(run: &Run, class: u16, node: u64) -> i128 {
     let complete = |((sender, number), came): (&(u64, u64), &Vec<(u64, u64)>)| {
         let parts = number * burst..(number + 1) * burst;
         if *sender == node {
-            // A publisher answers when it has handed over the last part, whatever became of the others.
+            // A publisher answers when it has handed over the last part, even if other parts were dropped.
             return came.iter().find(|(index, _)| *index + 1 == parts.end).map(|(_, time)| *time);
         }
         let wanted = parts.filter(|index| plan.expects(answer.class, *sender, node, *index)).count();
@@ -226,7 +228,8 @@ fn check_nodes(run: &Run, result: &RunSummary, at: &str) {
         assert!(due.is_none_or(|due| intended == due), "{at}: {due:?} and {intended}");
         assert_eq!(missed, intended - sent - dropped, "{at}");
         assert!(missed >= 0, "{at}");
-        // Of a killed node, a message that came somewhere was sent; another that it did not report may have been.
+        // A message of a killed node that arrived anywhere was sent; another message that it did not report may have
+        // been sent.
         let known: i128 =
             classes(run).map(|class| i128::from(run.truth.sent.get(&(class, id)).copied().unwrap_or(0))).sum();
         assert!((sent_in_all..=known).contains(&sent), "{at}: {sent_in_all} <= {sent} <= {known}");
@@ -250,7 +253,7 @@ fn check_groups(row: &PhaseRow, at: &str) {
     }
 }
 
-/// The rows of all phases of one class, or of all, are the window.
+/// Checks that the rows of all phases of one class, or of all, add up to the window.
 fn check_rows(rows: &[PhaseRow], whole: Account, at: &str) {
     let mut sums = [0; 7];
     for row in rows {
@@ -281,13 +284,14 @@ fn check_phases(run: &Run, result: &RunSummary, at: &str) {
     }
 }
 
-/// Begin and end of each phase, as a node that was started reports it.
+/// Begin and end of each phase, as a started node reports it.
 fn spans(run: &Run) -> Vec<(u64, u64)> {
     let model = run.nodes.iter().find(|node| node.start.is_some()).unwrap();
     model.phases.iter().map(|phase| (phase.from_unix_nanos, phase.to_unix_nanos)).collect()
 }
 
-/// No more time under way is credited at arrivals than was offered, as long as every node reports all that it intended.
+/// Checks that the time under way credited at arrivals is at most the offered time, if every node reports all messages
+/// that it intended.
 fn check_backlog(run: &Run, result: &RunSummary, at: &str) {
     if !run.observed.killed.is_empty() || run.observed.drain.is_none() {
         return;
@@ -310,14 +314,14 @@ fn check_backlog(run: &Run, result: &RunSummary, at: &str) {
     assert_eq!(sustained == Some(false), refused, "{at}: all are sustained if each is");
 }
 
-/// Answers whose trigger was an answer.
+/// True if a class answers another class of answers.
 fn has_chain(run: &Run) -> bool {
     let answered = |class: u16| plan(run).class(class).and_then(|class| class.answer()).map(|answer| answer.class);
     classes(run).any(|class| answered(class).and_then(answered).is_some())
 }
 
 #[test]
-fn whatever_happens_to_the_nodes_every_message_and_every_delivery_has_its_account() {
+fn every_message_and_every_delivery_has_its_account_after_any_fault() {
     let roster = Arc::new(Roster::new(4));
     let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
     let mut seen: BTreeMap<&str, u64> = BTreeMap::new();
@@ -325,7 +329,7 @@ fn whatever_happens_to_the_nodes_every_message_and_every_delivery_has_its_accoun
         let at = format!("run {seed}");
         let run = run(seed, &roster, &metrics);
         let result = merge(Collected { nodes: &run.nodes, observed: &run.observed });
-        // Numbers can be all zeros, which is a reason of its own.
+        // All numbers can be zero, which is a reason of its own.
         let bad: Vec<&String> =
             result.verdict.reasons.iter().filter(|reason| !reason.starts_with("no message was")).collect();
         assert_eq!(bad, Vec::<&String>::new(), "{at}");

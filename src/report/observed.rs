@@ -1,4 +1,4 @@
-//! Observations of the runner: all that the result holds beside the counts of the nodes.
+//! Observations of the runner: the facts in the result that do not come from the nodes' counts.
 
 use std::collections::BTreeSet;
 
@@ -8,53 +8,63 @@ use super::{
     clocks::Clocks,
     drain::DrainSummary,
     links::Certificate,
-    phases::PhaseInput,
     summary::{FaultRow, Verdict, WorkloadSummary},
 };
 use crate::{machine::MachineReport, node::TrafficPlan};
 
-/// `observations.json`: with the summaries of the nodes it makes the result again.
+/// Content of `observations.json`, which gives the result again together with the summaries of the nodes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Observations {
-    /// The workload.
+    /// Workload.
     pub workload: WorkloadSummary,
-    /// The broadcaster of a run of trials; none for a steady workload.
+    /// Broadcaster of a run of trials; none for a steady workload.
     pub explore_broadcaster: Option<u64>,
-    /// The schedule of a steady workload and its window, once the start was given.
+    /// Schedule and window of a steady workload, once the start was sent.
     pub window: Option<PlannedWindow>,
-    /// When the runner stopped to look, in nanoseconds since the Unix epoch; none if the start was never given.
+    /// Time at which the runner stopped observing, in nanoseconds since the Unix epoch; none if the start was never
+    /// sent.
     pub ended_unix_nanos: Option<u64>,
-    /// Nodes that were killed, restarted or not: of their last messages only the receivers know.
+    /// Nodes that were killed, restarted or not: only the receivers know their last messages.
     pub killed: BTreeSet<u64>,
-    /// The phases of the measured window, in their order; none if it was not cut into phases.
+    /// Phases of the measured window, in their order; empty if it was not cut into phases.
     pub phases: Vec<PhaseInput>,
-    /// Seconds from the first process to the last node ready; none if that never was.
+    /// Seconds from the first process to the last node ready; none if some node was never ready.
     pub ready_seconds: Option<f64>,
-    /// How the wait for late messages went; none if the run did not come to its end.
+    /// Wait for late messages; none if the run did not reach its end.
     pub drain: Option<DrainSummary>,
-    /// What the links were asked to be, and what they were measured to be; none where none was shaped.
+    /// Configured and measured shapes of the links; none if no link was shaped.
     pub links: Option<Certificate>,
-    /// Distances of the clocks, where the nodes ran elsewhere.
+    /// Differences of the clocks, if the nodes ran on other hosts.
     pub clocks: Option<Clocks>,
-    /// What was done to the network, by time.
+    /// Faults of the run, by time.
     pub faults: Vec<FaultRow>,
-    /// Processor time of the runner inside the window, in percent of one core.
+    /// Processor time of the runner during the window, in percent of one core.
     pub runner_cpu_percent: Option<f64>,
-    /// The machine as the runner saw it.
+    /// Machine as the runner saw it.
     pub runner: Option<MachineReport>,
-    /// Profiles of the nodes, in the folder of the run.
+    /// Profiles of the nodes, in the run folder.
     pub profiles: Vec<String>,
     /// Reasons and warnings of the runner.
     pub verdict: Verdict,
 }
 
-/// The traffic of a run, and the part of it that is measured.
+/// Traffic of a run, and the part of it that is measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlannedWindow {
-    /// The traffic of all nodes.
+    /// Traffic of all nodes.
     pub plan: TrafficPlan,
     /// Opening of the measured window, in nanoseconds since the Unix epoch.
     pub from_unix_nanos: u64,
-    /// Its end.
+    /// End of the measured window, in nanoseconds since the Unix epoch.
     pub to_unix_nanos: u64,
+}
+
+/// Facts about a phase that the runner knows and the nodes don't.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PhaseInput {
+    /// Events at its start.
+    pub events: Vec<String>,
+    /// Groups that the network was cut into, by node id; none while it was whole. Nodes in none of the groups form one
+    /// more group together.
+    pub groups: Option<Vec<Vec<u64>>>,
 }

@@ -1,4 +1,4 @@
-//! What got through in each phase of the measured window, and what the receivers know of nodes that were killed.
+//! Deliveries in each phase of the measured window, and the messages of killed nodes that only the receivers know.
 
 use std::{
     borrow::Borrow,
@@ -6,46 +6,35 @@ use std::{
 };
 
 use hdrhistogram::Histogram;
-use serde::{Deserialize, Serialize};
 
 use super::{
     frame::{Frame, Sending, phases_of, window_of},
-    lives::{add_histogram, empty_histogram, merge_histograms, same_phases, sum},
-    merge::ratio,
+    lives::{add_histogram, empty_histogram, merge_histograms, ratio, same_phases, sum},
+    observed::PhaseInput,
     quantiles::{DelaySummary, Missing},
     summary::{Deliveries, GroupDeliveries, PhaseRow},
 };
 use crate::node::{NodeSummary, PhaseSummary, Reach, TrafficPlan, WindowSummary};
 
-/// What the runner knows of a phase, and the nodes don't.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PhaseInput {
-    /// What happened at its start.
-    pub events: Vec<String>,
-    /// The groups that the network was cut into, by node id; none while it was whole. Nodes that are in none of them
-    /// form one more together.
-    pub groups: Option<Vec<Vec<u64>>>,
-}
-
-/// The phases as all nodes report them.
+/// Phases as all nodes report them.
 pub(super) struct Phases<'a> {
-    /// Those that cut the window as the run did.
+    /// Nodes that cut the window in the same way as the run.
     nodes: Vec<&'a NodeSummary>,
     traffic: &'a TrafficPlan,
-    /// Messages that killed nodes have not reported, by class and node, of each phase.
+    /// Messages that killed nodes have not reported, by class, node and phase.
     corrections: BTreeMap<(u16, u64), Vec<SentCorrection>>,
 }
 
 /// Messages of one phase that a killed node has not reported.
 #[derive(Clone, Copy, Debug, Default)]
 struct SentCorrection {
-    /// Sent, as its receivers know.
+    /// Sent messages, as the receivers know.
     sent: u64,
-    /// Intended: answers were due that it sent after its last report.
+    /// Intended messages: answers that became due and were sent after its last report.
     intended: u64,
 }
 
-/// The reason why a node's report of its phases, which add up, can't be used.
+/// Reason why a node's report of its phases can't be used. Its phases add up.
 fn rejection_reason(node: &NodeSummary, phases: &[PhaseSummary], classes: usize) -> Option<String> {
     let (id, run) = (node.node, phases.len());
     for class in (0..).take(classes) {
@@ -53,17 +42,17 @@ fn rejection_reason(node: &NodeSummary, phases: &[PhaseSummary], classes: usize)
         if own.len() != run {
             let found = own.len();
             return Some(format!(
-                "node {id} tells of {found} phases and the run has {run}: what it counted in them is left out"
+                "node {id} reports {found} phases and the run has {run}: its counts of phases are left out"
             ));
         }
         if !same_phases(own, phases) {
-            return Some(format!("node {id} tells of phases at other times: what it counted in them is left out"));
+            return Some(format!("node {id} reports phases at other times: its counts of phases are left out"));
         }
     }
     None
 }
 
-/// The account of one phase, of one class or of several together.
+/// Account of one phase, for one class or for several together.
 #[derive(Clone, Debug)]
 struct PhaseAccount {
     intended: u64,
@@ -132,8 +121,8 @@ impl PhaseAccount {
 }
 
 impl<'a> Phases<'a> {
-    /// The reports of `nodes`, each of which is there once, of the `count` phases of the run, of which none need to be
-    /// reported. Problems with their data are added to `problems`.
+    /// Phases from the reports of `nodes`, each of which occurs once. The run has `count` phases; a node need not
+    /// report any. Problems with their data are added to `problems`.
     pub(super) fn new<N: Borrow<NodeSummary>>(
         nodes: &'a [N],
         killed: &BTreeSet<u64>,
@@ -145,10 +134,10 @@ impl<'a> Phases<'a> {
         if count == 0 && killed.is_empty() {
             return phases;
         }
-        // Who was never told when the run starts knows nothing of phases.
+        // A node that never received its start knows nothing of phases.
         let started = || nodes.iter().map(N::borrow).filter(|node| node.start.is_some());
         let Some(model) = started().find(|node| count == 0 || node.phases.len() == count) else {
-            problems.extend((started().count() > 0).then(|| format!("no node tells of the {count} phases of the run")));
+            problems.extend((started().count() > 0).then(|| format!("no node reports the {count} phases of the run")));
             return phases;
         };
         for node in started() {
@@ -167,8 +156,8 @@ impl<'a> Phases<'a> {
         phases_of(node, class, self.traffic.classes.len())
     }
 
-    /// Every node that receives a message knows that it was sent: of a killed node, as many were sent as anyone got, or as all
-    /// got together where each message goes to one of them.
+    /// Every node that receives a message shows that it was sent. So a killed node has sent at least the highest number
+    /// that any receiver got, or the sum over all receivers if each message goes to one of them.
     fn correct_killed(&mut self, class: u16, killed: &BTreeSet<u64>) {
         let one_each = self.traffic.class(class).is_some_and(|class| class.reach == Reach::OneNeighbour);
         let mut heard: BTreeMap<(u64, usize), u64> = BTreeMap::new();
@@ -207,7 +196,7 @@ impl<'a> Phases<'a> {
         }
     }
 
-    /// Adds to a node's window of a class the messages that only its receivers know of, with the mean size of the class.
+    /// Adds to a node's window of a class the messages that only its receivers know, with the mean size of the class.
     pub(super) fn correct(&self, class: u16, node: u64, window: &mut WindowSummary) {
         let SentCorrection { sent: more, intended } = self.correction_in_all(class, node);
         window.sent = window.sent.saturating_add(more);
@@ -216,7 +205,7 @@ impl<'a> Phases<'a> {
         window.sent_bytes = window.sent_bytes.saturating_add(more.saturating_mul(size));
     }
 
-    /// Facts that a reader must know of the corrections.
+    /// Warnings about the corrections.
     pub(super) fn warnings(&self) -> Vec<String> {
         let mut by_node: BTreeMap<u64, u64> = BTreeMap::new();
         for (class, node) in self.corrections.keys() {
@@ -232,7 +221,7 @@ impl<'a> Phases<'a> {
             .collect()
     }
 
-    /// The messages of each node in a phase: by the schedule also those of nodes that were away.
+    /// Messages of each node in a phase, those of absent nodes included, by the schedule.
     fn sendings(&self, class: u16, number: usize, span: &PhaseSummary, frame: &Frame<'_>) -> BTreeMap<u64, Sending> {
         let mut sendings = BTreeMap::new();
         let scheduled = |node| frame.scheduled(class, node, span.from_unix_nanos, span.to_unix_nanos);
@@ -305,7 +294,7 @@ impl<'a> Phases<'a> {
             for (rows, account) in of_classes.iter_mut().zip(&accounts) {
                 rows.push(account.row(number, times, &input.events, lost(account)));
             }
-            // Where one class has more than was expected, the losses of another remain.
+            // If one class has more deliveries than expected, the losses of another class remain.
             let all_lost = sum(accounts.iter().map(lost));
             rows.push(PhaseAccount::of_all(&accounts).row(number, times, &input.events, all_lost));
         }
@@ -315,7 +304,7 @@ impl<'a> Phases<'a> {
     fn delays(&self, class: u16, told: &[(&NodeSummary, &PhaseSummary)], problems: &mut Vec<String>) -> Histogram<u64> {
         let classes = self.traffic.classes.len();
         let texts = told.iter().filter_map(|(node, phase)| {
-            // A phase that is the whole window does not repeat its delays; one in which nothing came has none.
+            // A phase that is the whole window does not repeat its delays; a phase without arrivals has none.
             let only = phases_of(node, class, classes).len() == 1;
             let text = if only { &window_of(node, class, classes)?.delay_micros } else { &phase.delay_micros };
             (phase.received > 0 || !text.is_empty()).then_some((node.node, text))
@@ -324,7 +313,7 @@ impl<'a> Phases<'a> {
     }
 }
 
-/// The groups that a network is cut into. Nodes that are in none of them form one more together.
+/// Groups that a network is cut into. Nodes in none of the groups form one more group together.
 struct Groups {
     of_node: BTreeMap<u64, usize>,
     sizes: BTreeMap<usize, u64>,
@@ -350,7 +339,7 @@ impl Groups {
         self.of_node.get(&node).copied().unwrap_or(self.count)
     }
 
-    /// Deliveries to nodes in the sender's own group, of `intended` messages of a class.
+    /// Deliveries of `intended` messages of a class to nodes in the sender's own group.
     fn within(&self, class: u16, sender: u64, intended: u64, frame: &Frame<'_>) -> u64 {
         let group = self.of(sender);
         match frame.traffic.class(class).map(|class| class.reach) {
@@ -360,7 +349,7 @@ impl Groups {
             }
             Some(Reach::Neighbours | Reach::OneNeighbour) => {
                 let neighbours = frame.traffic.neighbours_of(sender).into_iter().filter(|node| self.of(*node) == group);
-                // With unicast the messages are taken to begin with the first neighbour.
+                // With unicast, the messages are assumed to begin with the first neighbour.
                 sum(neighbours.map(|receiver| frame.traffic.share(class, sender, receiver, 0..intended)))
             }
         }

@@ -1,39 +1,39 @@
-//! Percentiles of a distribution in which some values never came: they are later than everything.
+//! Percentiles of a distribution with missing values, which are later than all others.
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use crate::node::HistogramText;
 
-/// The reported quantiles.
+/// Reported quantiles.
 const QUANTILES: [f64; 5] = [0.5, 0.9, 0.99, 0.999, 1.0];
 
-/// A percentile with fewer values beyond it hangs on a few accidents.
+/// Minimum number of values beyond a supported percentile: with fewer, it depends on a few accidents.
 const MIN_BEYOND: u64 = 10;
 
 /// A quantile of a distribution of times.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Quantile {
-    /// The part of all values that is not above it, 0 to 1.
+    /// Share of the values that are not above it, 0 to 1.
     pub quantile: f64,
-    /// The value, in microseconds; none when it is that of something that never came.
+    /// Value, in microseconds; none if the quantile lies among missing values.
     pub value_micros: Option<u64>,
-    /// Of something that never came: the value is larger than this, in microseconds. The age that it had when the run
-    /// stopped to wait for it, and at least the largest value that did come.
+    /// Lower bound of a missing value, in microseconds: its age when the run stopped waiting for it, and at least the
+    /// largest value that arrived.
     pub at_least_micros: Option<u64>,
-    /// Whether at least ten values lie beyond it; the largest value is what it is.
+    /// True if at least ten values lie beyond it. The largest value is exact, so it is always supported.
     pub supported: bool,
 }
 
-/// Percentiles of a distribution of times, in microseconds, beside the distribution itself.
+/// Percentiles of a distribution of times, in microseconds, and the distribution itself.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct DelaySummary {
-    /// Values that came.
+    /// Number of values that arrived.
     pub count: u64,
-    /// Values that never came and are later than all others.
+    /// Number of missing values, which are later than all others.
     pub missing: u64,
-    /// Median; this and the other percentiles are none when they are those of something that never came, and when there
-    /// are no values at all.
+    /// Median. This and the other percentiles are none if they lie among missing values, and if the distribution is
+    /// empty.
     pub p50_micros: Option<u64>,
     /// 90th percentile.
     pub p90_micros: Option<u64>,
@@ -43,15 +43,15 @@ pub struct DelaySummary {
     pub p999_micros: Option<u64>,
     /// Largest value, to 3 significant digits.
     pub max_micros: Option<u64>,
-    /// Mean; none when something never came.
+    /// Mean; none if a value is missing.
     pub mean_micros: Option<f64>,
     /// The same quantiles with their bounds and their support.
     pub quantiles: Vec<Quantile>,
-    /// All values that came, in HDR's own encoding.
+    /// All values that arrived, in HDR's own encoding.
     pub histogram: HistogramText,
 }
 
-/// Values that never came, by the age that they had when the run stopped to wait, in microseconds.
+/// Missing values, by their age when the run stopped waiting, in microseconds.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Missing {
     /// Age and count, by ascending age.
@@ -60,10 +60,10 @@ pub(super) struct Missing {
 }
 
 impl Missing {
-    /// `total` values; of those whose age is known `ages` has the age and the count. The others have none.
+    /// Makes `total` missing values; `ages` has the age and the count of those with a known age. The others have none.
     pub(super) fn new(total: u64, ages: impl IntoIterator<Item = (u64, u64)>) -> Self {
         let mut ages: Vec<(u64, u64)> = ages.into_iter().filter(|(_, count)| *count > 0).collect();
-        // The oldest are most certainly among those that never came.
+        // The oldest values are most certainly among the missing ones.
         ages.sort_unstable_by_key(|(age, _)| std::cmp::Reverse(*age));
         let mut left = total;
         for (_, count) in &mut ages {
@@ -76,7 +76,7 @@ impl Missing {
         Self { ages, total }
     }
 
-    /// The missing values of several distributions together.
+    /// Missing values of several distributions together.
     pub(super) fn of_all<'a>(all: impl Iterator<Item = &'a Self>) -> Self {
         let mut merged = Self::default();
         for one in all {
@@ -87,7 +87,7 @@ impl Missing {
         merged
     }
 
-    /// Values that are older than `micros`.
+    /// Number of values that are older than `micros`.
     pub(super) fn older_than(&self, micros: u64) -> u64 {
         self.ages.iter().filter(|(age, _)| *age > micros).fold(0, |sum, (_, count)| sum.saturating_add(*count))
     }
@@ -107,7 +107,7 @@ impl Quantile {
     fn of(histogram: &Histogram<u64>, missing: &Missing, quantile: f64) -> Self {
         let came = histogram.len();
         let all = came.saturating_add(missing.total);
-        // Its rank among all values, from 1.
+        // Rank among all values, from 1.
         let rank = ((quantile * all as f64).ceil() as u64).clamp(1, all);
         let (value_micros, at_least_micros) = if missing.total == 0 {
             (Some(histogram.value_at_quantile(quantile)), None)
@@ -122,7 +122,7 @@ impl Quantile {
 }
 
 impl DelaySummary {
-    /// Sums up a histogram of microseconds, and the values that never came.
+    /// Summarizes a histogram of microseconds and the missing values.
     pub(super) fn of(histogram: &Histogram<u64>, missing: &Missing) -> Self {
         let any = !histogram.is_empty() || missing.total > 0;
         let quantiles = QUANTILES.map(|quantile| any.then(|| Quantile::of(histogram, missing, quantile)));
@@ -162,7 +162,7 @@ mod tests {
     #[test]
     fn a_value_that_never_came_is_later_than_all_others() {
         let came: Vec<u64> = (0..300).map(|_| 1_000).collect();
-        // 500 messages of five seconds never came, and the run waited two seconds more.
+        // 500 messages, sent over five seconds, never arrived, and the run waited two more seconds.
         let ages = (0..5).map(|second| ((second + 2) * 1_000_000, 100));
         let delay = DelaySummary::of(&histogram(&came), &Missing::new(500, ages));
         assert_eq!((delay.count, delay.missing, delay.p50_micros, delay.max_micros), (300, 500, None, None));
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn few_losses_leave_the_median_what_it_is() {
+    fn few_losses_do_not_change_the_median() {
         let came: Vec<u64> = (1..=99).collect();
         let delay = DelaySummary::of(&histogram(&came), &Missing::new(1, []));
         assert_eq!((delay.p50_micros, delay.p99_micros, delay.p999_micros), (Some(50), Some(99), None));
@@ -198,7 +198,7 @@ mod tests {
     }
 
     proptest! {
-        /// Against a sorted list in which each missing value stands with its age behind all that came.
+        /// Compares with a sorted list in which each missing value follows all arrived values, by its age.
         #[test]
         fn quantiles_are_those_of_a_sorted_list(
             mut came in prop::collection::vec(0..900_u64, 0..200), mut ages in prop::collection::vec(0..5_000_u64, 0..50),
@@ -212,7 +212,7 @@ mod tests {
                 let all = came.len() + ages.len();
                 let rank = ((quantile.quantile * all as f64).ceil() as usize).clamp(1, all);
                 match came.get(rank - 1) {
-                    // Up to 2047 a histogram of three digits is exact. The quantile of a rank may be rounded up.
+                    // Up to 2047, a histogram of three digits is exact. The quantile of a rank may be rounded up.
                     Some(value) => {
                         let next = came.get(rank).unwrap_or(value);
                         let found = quantile.value_micros.unwrap();

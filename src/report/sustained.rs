@@ -1,12 +1,12 @@
-//! Whether a network carried the load that it was offered, and the highest load that it carried.
+//! Verdict on the offered load of a network.
 
 use serde::{Deserialize, Serialize};
 
-use super::{quantiles::Missing, summary::TrialRow, table::bytes};
-use crate::node::{THIRDS, TrialPlan};
+use super::{quantiles::Missing, units::bytes};
+use crate::node::THIRDS;
 
-/// A backlog has grown if it has grown by more than this part of the deliveries offered meanwhile. A network that carries
-/// 98 % of its load is at its limit; less would make of a single hiccup of a short window a load that was not sustained.
+/// Share of the deliveries offered meanwhile above which a backlog counts as grown. A network that carries 98 % of its
+/// load is at its limit; with a lower share, a single hiccup of a short window would make its load unsustained.
 const GROWTH_LIMIT: f64 = 0.02;
 
 /// Reason of a window in which nothing was to be delivered.
@@ -15,19 +15,19 @@ const NOTHING: &str = "nothing was to be delivered";
 /// Verdict on the load of a window.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Sustained {
-    /// Whether the backlog did not grow over the window and no message was missed, dropped or lost; none when that is not
-    /// known.
+    /// True if the backlog did not grow over the window and no message was missed, dropped or lost; none if that is
+    /// unknown.
     pub sustained: Option<bool>,
-    /// Why not; empty for a load that was sustained.
+    /// Reason of the verdict; empty for a sustained load.
     pub reason: String,
-    /// Mean number of deliveries under way in each third of the window, messages of the warm-up among them; none when
-    /// that is not known.
+    /// Mean number of deliveries under way in each third of the window, messages of the warm-up included; none if
+    /// unknown.
     pub backlog_by_third: Option<[f64; THIRDS]>,
 }
 
 impl Sustained {
-    /// The verdict on several classes: their loads are sustained together if each of them is. A class that was to deliver
-    /// nothing has none.
+    /// Verdict on several classes: their loads are sustained together if each of them is. A class without expected
+    /// deliveries has no verdict.
     pub(super) fn of_all<'a>(
         classes: impl Iterator<Item = (&'a str, Self)>,
         backlog_by_third: Option<[f64; THIRDS]>,
@@ -51,23 +51,25 @@ impl Sustained {
     }
 }
 
-/// The counts that decide.
+/// Counts that decide the verdict.
 pub(super) struct Load<'a> {
-    /// The window that was planned passed whole.
+    /// True if the planned window passed completely.
     pub(super) whole: bool,
     pub(super) window_seconds: f64,
     pub(super) expected: u64,
+    /// Deliveries that begin at one instant, and whose different delays alone are no backlog; 0 for schedules.
+    pub(super) wave: u64,
     pub(super) dropped: u64,
     pub(super) dropped_copies: u64,
     pub(super) missed: u64,
-    /// Deliveries that never came, of messages sent or not.
+    /// Deliveries that never arrived, of messages sent or not.
     pub(super) missing: &'a Missing,
     pub(super) lost: u64,
-    /// Largest delay that came, in microseconds.
+    /// Largest delay of an arrival, in microseconds.
     pub(super) max_micros: u64,
-    /// The wait for late messages was as long as it was to be.
+    /// True if the wait for late messages had its full length.
     pub(super) drained: bool,
-    /// Time under way that was offered, over all receivers, and the part of it that remained at arrivals, in microseconds.
+    /// Offered time under way, over all receivers, and the part of it that remained at the arrivals, in microseconds.
     pub(super) offered_micros: [u64; THIRDS],
     pub(super) arrived_micros: [u64; THIRDS],
     pub(super) offered_bytes_per_second: Option<f64>,
@@ -88,26 +90,26 @@ impl Load<'_> {
         Some(backlog)
     }
 
-    /// Messages that were sent and are certainly lost: where the wait was cut short, only those that are twice as old as
-    /// any that came.
+    /// Sent messages that are certainly lost: after a shortened wait, only messages that are twice as old as any that
+    /// arrived.
     fn lost_on_the_way(&self) -> u64 {
         if self.drained { self.lost } else { self.missing.older_than(self.max_micros.saturating_mul(2)).min(self.lost) }
     }
 
-    /// The verdict.
+    /// Judges the load.
     pub(super) fn judge(&self) -> Sustained {
         let backlog_by_third = self.backlog();
         let Some([first, .., last]) = backlog_by_third else {
-            let reason = "the window did not pass whole".to_owned();
+            let reason = "the window did not pass completely".to_owned();
             return Sustained { sustained: None, reason, backlog_by_third };
         };
         if self.expected == 0 {
             return Sustained { sustained: None, reason: NOTHING.into(), backlog_by_third };
         }
         let mut reasons = vec![];
-        // From the middle of the first third to the middle of the last one pass two thirds of the window.
+        // From the middle of the first third to the middle of the last one, two thirds of the window pass.
         let meanwhile = self.expected as f64 * (THIRDS - 1) as f64 / THIRDS as f64;
-        if last - first > GROWTH_LIMIT * meanwhile {
+        if last - first > (GROWTH_LIMIT * meanwhile).max(self.wave as f64) {
             let rates = self.offered_bytes_per_second.map(|offered| {
                 let arrived = bytes(self.delivered_bytes_per_second);
                 format!(": {arrived}/s of {}/s arrived", bytes(offered))
@@ -122,57 +124,13 @@ impl Load<'_> {
         ] {
             reasons.extend((count > 0).then(|| format!("{count} {reason}")));
         }
-        // The deliveries of messages that were never sent are named by their messages.
+        // Deliveries of messages that were never sent are reported as missed or dropped messages.
         if self.missed == 0 && self.dropped == 0 && self.dropped_copies == 0 {
             let lost = self.lost_on_the_way();
             reasons.extend((lost > 0).then(|| format!("{lost} deliveries were lost")));
         }
         Sustained { sustained: Some(reasons.is_empty()), reason: reasons.join("; "), backlog_by_third }
     }
-}
-
-/// The highest sustained load of one message size.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct FrontierRow {
-    /// Number of the trial.
-    pub trial: u32,
-    /// Its load.
-    pub plan: TrialPlan,
-    /// Bytes of messages that its broadcaster offered per second.
-    pub throughput_bytes_per_second: f64,
-    /// 99th percentile of the delay, in microseconds.
-    pub p99_micros: Option<u64>,
-}
-
-/// The valid trial with the highest sustained throughput of each message size, by size.
-pub(super) fn frontier(trials: &[TrialRow]) -> Vec<FrontierRow> {
-    let mut rows: Vec<FrontierRow> = vec![];
-    let sustained =
-        trials.iter().filter(|trial| trial.problems.is_empty() && trial.totals.sustained.sustained == Some(true));
-    for trial in sustained {
-        let row = FrontierRow {
-            trial: trial.trial,
-            plan: trial.plan,
-            throughput_bytes_per_second: trial.plan.throughput(),
-            p99_micros: trial.totals.delay.p99_micros,
-        };
-        match rows.iter_mut().find(|known| known.plan.message_size == row.plan.message_size) {
-            Some(known) if known.throughput_bytes_per_second >= row.throughput_bytes_per_second => {}
-            Some(known) => *known = row,
-            None => rows.push(row),
-        }
-    }
-    rows.sort_by_key(|row| row.plan.message_size);
-    rows
-}
-
-/// The row of the frontier with the highest throughput; of equal ones the lowest p99.
-pub(super) fn best(frontier: &[FrontierRow]) -> Option<u32> {
-    let best = frontier.iter().max_by(|one, other| {
-        let throughput = one.throughput_bytes_per_second.total_cmp(&other.throughput_bytes_per_second);
-        throughput.then(other.p99_micros.unwrap_or(u64::MAX).cmp(&one.p99_micros.unwrap_or(u64::MAX)))
-    });
-    best.map(|row| row.trial)
 }
 
 #[cfg(test)]
@@ -184,6 +142,7 @@ mod tests {
             whole: true,
             window_seconds: 30.0,
             expected: 3_000,
+            wave: 0,
             dropped: 0,
             dropped_copies: 0,
             missed: 0,

@@ -1,43 +1,19 @@
-//! Results for the terminal.
+//! Tables of the results for the terminal.
 
-use comfy_table::{
-    CellAlignment, ColumnConstraint, ContentArrangement, LineStyle, Table, presets::UTF8_HORIZONTAL_ONLY,
-};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement};
 
 use super::link_table::links_line;
 use super::{
     drain::DrainEnd,
     environments::machine_line,
+    layout::{align_numbers, empty_table},
     quantiles::{DelaySummary, Quantile},
-    summary::{ClassRow, Deliveries, NodeRow, PhaseRow, RunSummary, Totals, TrialRow},
-    sustained::{FrontierRow, Sustained},
+    summary::{ClassRow, Deliveries, FrontierRow, NodeRow, PhaseRow, RunSummary, Totals, TrialRow},
+    sustained::Sustained,
+    units::{NONE, bytes, time},
 };
 
-const NONE: &str = "-";
-
-/// Microseconds as a person reads them.
-pub(super) fn time(micros: Option<u64>) -> String {
-    match micros {
-        None => NONE.into(),
-        Some(micros) if micros < 1_000 => format!("{micros} us"),
-        Some(micros) if micros < 1_000_000 => format!("{:.2} ms", micros as f64 / 1e3),
-        Some(micros) => format!("{:.3} s", micros as f64 / 1e6),
-    }
-}
-
-/// Bytes as a person reads them, in powers of 1024.
-pub(super) fn bytes(count: f64) -> String {
-    let mut count = count;
-    for unit in ["B", "KiB", "MiB", "GiB"] {
-        if count < 1024.0 {
-            return if unit == "B" { format!("{count:.0} B") } else { format!("{count:.1} {unit}") };
-        }
-        count /= 1024.0;
-    }
-    format!("{count:.1} TiB")
-}
-
-/// A ratio that is 1 only when every expected delivery was made: a loss is never rounded away.
+/// A ratio that is 1 only if every expected delivery was made: a loss is never rounded away.
 fn delivery(delivered: u64, expected: u64) -> String {
     match (delivered, expected) {
         (_, 0) => NONE.into(),
@@ -49,7 +25,7 @@ fn delivery(delivered: u64, expected: u64) -> String {
     }
 }
 
-/// Mark of a percentile that lies among what never came.
+/// Mark of a percentile that lies among missing values.
 const NEVER_CAME: &str = "*";
 /// Mark of a percentile with fewer than ten values beyond it.
 const FEW_BEYOND: &str = "~";
@@ -72,10 +48,10 @@ fn cell(delay: &DelaySummary, quantile: f64) -> String {
 /// Explanations of the marks that a text contains.
 fn legend(text: &str) -> String {
     let mut lines = String::new();
-    // The mark of a time follows its unit; a star elsewhere is none.
+    // The mark of a time follows its unit; other stars are no marks.
     if text.contains(&format!("s{NEVER_CAME}")) {
         lines.push_str(&format!(
-            "{NEVER_CAME} this percentile lies among what never came, and is larger than the value\n"
+            "{NEVER_CAME} this percentile lies among missing values, and is larger than the printed value\n"
         ));
     }
     if text.contains(&format!("s{FEW_BEYOND}")) || text.contains(&format!("{NEVER_CAME}{FEW_BEYOND}")) {
@@ -96,18 +72,15 @@ fn optional(value: Option<f64>, digits: usize) -> String {
     value.map_or_else(|| NONE.into(), |value| format!("{value:.digits$}"))
 }
 
-pub(super) fn empty_table() -> Table {
-    let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()));
-    table
-}
+/// Width of the table of a run, in characters; longer reasons are wrapped over several lines.
+const RUN_TABLE_WIDTH: u16 = 118;
 
 fn percentiles(delay: &DelaySummary) -> String {
     let cell = |quantile| cell(delay, quantile);
     format!("p50 {}   p90 {}   p99 {}   p99.9 {}   max {}", cell(0.5), cell(0.9), cell(0.99), cell(0.999), cell(1.0))
 }
 
-/// The rows of one window: what got through, how fast, at what cost.
+/// Rows of one window: deliveries, delays and costs.
 fn window_rows(run: &RunSummary, totals: &Totals, row: &mut impl FnMut(&str, String)) {
     row(
         "sent",
@@ -125,14 +98,14 @@ fn window_rows(run: &RunSummary, totals: &Totals, row: &mut impl FnMut(&str, Str
     if totals.lost > 0 {
         let fate = match run.drain.map(|drain| drain.ended) {
             Some(DrainEnd::Limit) => "lost (not there when --drain-seconds had passed)",
-            Some(_) => "lost (nothing more was under way)",
-            None => "had not come when the run ended",
+            Some(_) => "lost (nothing was under way any more)",
+            None => "had not arrived when the run ended",
         };
         row("not delivered", format!("{} {fate}", totals.lost));
     }
     row("delivery ratio", delivery(totals.delivered, totals.expected));
     if let Some(misses) = totals.deadline_misses {
-        row("deadline", format!("{misses} deliveries came too late for their deadline, or never"));
+        row("deadline", format!("{misses} deliveries arrived after their deadline, or never"));
     }
     row("sustained", sustained(&totals.sustained));
     if totals.backlog_at_end > 0 {
@@ -173,12 +146,18 @@ fn window_rows(run: &RunSummary, totals: &Totals, row: &mut impl FnMut(&str, Str
             optional(totals.socket_bytes_per_delivered_byte, 3)
         ),
     );
+    if let Some(copies) = totals.gossip_copies_per_delivery {
+        row("gossip copies", format!("{copies:.2} arrived per delivery over gossipsub, both in the window"));
+    }
 }
+
+/// Maximum width of the table of classes, in characters.
+const WIDEST_CLASSES: u16 = 100;
 
 /// A line for each traffic class.
 pub(super) fn class_table(classes: &[ClassRow]) -> String {
     let mut table = empty_table();
-    let header = ["class", "sent", "not sent", "delivered", "ratio", "too late", "p50", "p99", "per s", "sustained"];
+    let header = ["class", "sent", "not sent", "delivery", "too late", "p50", "p99", "per s", "sustained"];
     table.set_header(header);
     for class in classes {
         let sustained = match class.sustained.sustained {
@@ -190,7 +169,6 @@ pub(super) fn class_table(classes: &[ClassRow]) -> String {
             class.name.clone(),
             class.sent.to_string(),
             class.missed.saturating_add(class.dropped).to_string(),
-            class.delivered.to_string(),
             delivery(class.delivered, class.expected),
             class.deadline_misses.map_or_else(|| NONE.into(), |misses| misses.to_string()),
             cell(&class.delay, 0.5),
@@ -200,27 +178,32 @@ pub(super) fn class_table(classes: &[ClassRow]) -> String {
         ]);
     }
     align_numbers(&mut table, header.len());
+    // A long name is wrapped over several lines; numbers are never broken.
+    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDEST_CLASSES);
     for (number, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, 1));
         if number == 0 {
             column.set_cell_alignment(CellAlignment::Left);
+        } else {
+            column.set_constraint(ColumnConstraint::ContentWidth);
         }
     }
     format!("{table}\n")
 }
 
-/// The whole result: what got through, how fast, at what cost; then the verdict.
+/// The whole result: deliveries, delays and costs; then the verdict.
 pub fn run_table(run: &RunSummary) -> String {
     let workload = &run.workload;
     let several = run.classes.len() > 1;
     let mut table = empty_table();
+    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(RUN_TABLE_WIDTH);
     let mut row = |name: &str, value: String| {
         table.add_row([name.to_owned(), value]);
     };
-    let mut what = format!(
-        "{} nodes, mode {}, {} over {}",
-        workload.num_nodes, workload.mode, workload.network_protocol, workload.transport
-    );
+    let name = workload.scenario.as_ref().map_or_else(String::new, |name| format!("{name}: "));
+    let mode = if several { String::new() } else { format!("mode {}, ", workload.mode) };
+    let mut what =
+        format!("{name}{} nodes, {mode}{} over {}", workload.num_nodes, workload.network_protocol, workload.transport);
     if let (Some(size), Some(heartbeat)) = (workload.message_size_bytes, workload.heartbeat_millis) {
         what.push_str(&format!(", {size} B every {heartbeat} ms"));
     }
@@ -257,7 +240,7 @@ pub fn run_table(run: &RunSummary) -> String {
     text
 }
 
-/// A trial's setting in a few words.
+/// Setting of a trial, shortened.
 fn setting(row: &FrontierRow) -> String {
     format!(
         "{} every {} ms, {}/s, p99 {} (trial {})",
@@ -269,7 +252,7 @@ fn setting(row: &FrontierRow) -> String {
     )
 }
 
-/// The highest sustained load of each message size; empty without any.
+/// Highest sustained load of each message size; empty if no load was sustained.
 pub fn frontier_table(frontier: &[FrontierRow]) -> String {
     if frontier.is_empty() {
         return String::new();
@@ -288,14 +271,6 @@ pub fn frontier_table(frontier: &[FrontierRow]) -> String {
     }
     align_numbers(&mut table, header.len());
     format!("{table}\n")
-}
-
-pub(super) fn align_numbers(table: &mut Table, columns: usize) {
-    for column in 0..columns {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
 }
 
 /// A line for each node.
@@ -327,19 +302,19 @@ pub fn per_node_table(nodes: &[NodeRow]) -> String {
     format!("{table}\n")
 }
 
-/// Columns of text in the table of phases, and where the longest one is.
+/// Columns of text in the table of phases, and the place of the longest one.
 const PHASE_TEXTS: usize = 3;
 const PHASE_EVENTS: usize = 2;
 
-/// Widest table of phases, in characters.
+/// Maximum width of the table of phases, in characters.
 const WIDEST: u16 = 120;
 
-/// Seconds as short as they can be said.
+/// Seconds with as few digits as possible.
 fn seconds(value: f64) -> String {
     format!("{}", (value * 1e3).round() / 1e3)
 }
 
-/// A line for each phase of the measured window; below it, where the network was cut into groups, two more.
+/// A line for each phase of the measured window; two more below it if the network was cut into groups.
 pub fn phase_table(phases: &[PhaseRow]) -> String {
     let mut table = empty_table();
     let header =
@@ -369,7 +344,7 @@ pub fn phase_table(phases: &[PhaseRow]) -> String {
         part("within groups", &groups.within);
         part("across the cut", &groups.across);
     }
-    // What happened takes the lines that it needs; numbers are never broken.
+    // Events are wrapped over several lines; numbers are never broken.
     table.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDEST);
     for (number, column) in table.column_iter_mut().enumerate() {
         if number != PHASE_EVENTS {
@@ -385,7 +360,7 @@ pub fn phase_table(phases: &[PhaseRow]) -> String {
     text + &legend
 }
 
-/// A trial in one line, for while the run goes on.
+/// A trial in one line, for printing during the run.
 pub fn trial_line(trial: &TrialRow) -> String {
     let totals = &trial.totals;
     let verdict = match trial.problems.first() {
@@ -451,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_of_phases_fits_120_characters_whatever_happened() {
+    fn the_table_of_phases_fits_120_characters_for_any_events() {
         let quantile = |quantile, micros| Quantile { quantile, at_least_micros: Some(micros), ..Quantile::default() };
         let quantiles = vec![quantile(0.5, 123_450), quantile(0.99, 987_650), quantile(1.0, 12_345_678)];
         let delay = DelaySummary { count: 1, quantiles, ..DelaySummary::default() };
@@ -492,7 +467,7 @@ mod tests {
             delivered_bytes_per_second: 1e8,
             ..ClassRow::default()
         };
-        let text = class_table(&[class("proposals"), class("prevotes")]);
+        let text = class_table(&[class("proposals"), class("prevotes-of-a-long-name")]);
         assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
         assert_eq!(text.lines().filter(|line| line.starts_with("p")).count(), 2, "{text}");
         assert!(text.contains("0.999945") && text.contains("12345"), "{text}");
@@ -507,11 +482,5 @@ mod tests {
         let never = Quantile { quantile: 0.99, at_least_micros: Some(1_440_000), supported: true, value_micros: None };
         assert_eq!(quantile_text(Some(&never)), "> 1.440 s*");
         assert_eq!(quantile_text(None), "-");
-    }
-
-    #[test]
-    fn times_and_sizes_have_fitting_units() {
-        assert_eq!([time(Some(999)), time(Some(1500)), time(Some(3_000_000))], ["999 us", "1.50 ms", "3.000 s"]);
-        assert_eq!([bytes(1023.0), bytes(1536.0), bytes(4.0 * 1024.0 * 1024.0)], ["1023 B", "1.5 KiB", "4.0 MiB"]);
     }
 }

@@ -1,4 +1,4 @@
-//! Merging: phases, lives of a node that was restarted, messages of one that was killed, and nodes that lie.
+//! Merging: phases, lives of a restarted node, messages of a killed node, and nodes with false reports.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,8 @@ use crate::{
 const SECOND: u64 = 1_000_000_000;
 const OPENING: u64 = 100 * SECOND;
 
-/// A message of `sender` in `phase`, and who got it, by a delay in microseconds and whether after the phase's end.
+/// A message of `sender` in `phase`, and its receivers: the delay in microseconds, and true for an arrival after the
+/// phase's end.
 #[derive(Clone, Debug)]
 struct Sent {
     sender: u64,
@@ -35,7 +36,7 @@ fn histogram(delays: impl IntoIterator<Item = u64>) -> HistogramText {
     HistogramText::encode(&histogram)
 }
 
-/// Send lags of so many messages.
+/// Send lags of `count` messages.
 fn lags(count: u64) -> HistogramText {
     histogram((0..count).map(|_| 1))
 }
@@ -78,7 +79,12 @@ pub(super) fn node(id: u64, phases: Vec<PhaseSummary>, delays: &[u64]) -> NodeSu
         senders: vec![],
         classes: vec![],
         trials: vec![],
-        window_usage: Some(WindowUsage { cpu_seconds: 0.5, socket_bytes_sent: Some(10), socket_bytes_received: None }),
+        window_usage: Some(WindowUsage {
+            cpu_seconds: 0.5,
+            socket_bytes_sent: Some(10),
+            socket_bytes_received: None,
+            gossip_copies: None,
+        }),
         usage: Usage { cpu_seconds: 1.0, peak_memory_bytes: 1000 + id },
         dropped: BTreeMap::from([("queue_full".to_owned(), 1)]),
         malformed: BTreeMap::new(),
@@ -87,7 +93,7 @@ pub(super) fn node(id: u64, phases: Vec<PhaseSummary>, delays: &[u64]) -> NodeSu
     }
 }
 
-/// What a node counts of all messages.
+/// Counts that a node makes of all messages.
 fn count(id: u64, phases: usize, messages: &[Sent]) -> NodeSummary {
     let mut all = vec![];
     let summaries = (0..phases).map(|number| {
@@ -138,7 +144,7 @@ fn observations(num_nodes: u64, killed: &[u64], phases: &[PhaseInput]) -> Observ
 fn merged(nodes: &[NodeSummary], num_nodes: u64, killed: &[u64], phases: &[PhaseInput]) -> RunSummary {
     let run = merge(Collected { nodes, observed: &observations(num_nodes, killed, phases) });
     let empty = run.totals.as_ref().is_some_and(|totals| totals.sent == 0);
-    // Random messages may be none at all, which is a reason of its own and not that of these tests.
+    // A random list of messages may be empty, which is a reason of its own and not the subject of these tests.
     let reasons = run.verdict.reasons.iter().filter(|reason| !(empty && reason.contains("no message was"))).cloned();
     let mut verdict = super::Verdict { reasons: reasons.collect(), ..run.verdict.clone() };
     verdict.valid = verdict.reasons.is_empty();
@@ -174,7 +180,7 @@ proptest! {
         (phases, messages) in (1..6_usize).prop_flat_map(|phases| (Just(phases), messages(5, phases))),
         of_node in prop::collection::vec(0..4_usize, 5),
     ) {
-        // Group 3 is not told: its nodes are those that are in none.
+        // Group 3 is not listed: it consists of the nodes in no other group.
         let mut groups = vec![vec![]; 3];
         for (node, group) in (0..).zip(of_node) {
             groups.get_mut(group).into_iter().for_each(|members: &mut Vec<u64>| members.push(node));
@@ -202,7 +208,7 @@ proptest! {
     }
 
     #[test]
-    fn the_lives_of_a_node_count_together_what_one_life_would_have_counted(
+    fn the_lives_of_a_node_add_up_to_the_counts_of_one_life(
         messages in messages(4, 3), cut in 0..60_usize, restarted in 0..4_u64,
     ) {
         let whole = merged(&counts(4, 3, &messages), 4, &[], &inputs(3, &[vec![0, 1]]));
@@ -210,7 +216,7 @@ proptest! {
         let mut nodes = counts(4, 3, &messages);
         nodes.retain(|node| node.node != restarted);
         nodes.insert(0, count(restarted, 3, before));
-        // Restarted once more, and killed before it was told when the run started.
+        // Restarted a second time, and killed before it received its start.
         let unstarted = NodeSummary { start: None, phases: vec![], ..count(restarted, 3, &messages) };
         nodes.push(NodeSummary { window_usage: None, ..unstarted });
         nodes.push(count(restarted, 3, after));
@@ -231,7 +237,7 @@ proptest! {
     fn of_a_killed_node_as_many_were_sent_as_any_one_receiver_got(messages in messages(4, 3), told in 0..20_u64) {
         let whole = counts(4, 3, &messages);
         let mut nodes = whole.clone();
-        // What it last told was an early state.
+        // Its last report was of an earlier state.
         for phase in &mut nodes[2].phases {
             phase.sent = phase.sent.min(told);
             phase.intended = phase.sent;
@@ -262,7 +268,7 @@ proptest! {
         let line = format!("node 2 was killed: {raised} of its messages are known from their receivers only");
         prop_assert_eq!(run.verdict.warnings.contains(&line), raised > 0);
 
-        // Of one that was not killed, its own word counts; and phases need not be asked for to correct a window.
+        // The report of a node that was not killed counts; and a correction of the window does not need phases.
         prop_assert_eq!(merged(&nodes, 4, &[], &inputs(3, &[])).nodes[2].sent, known_before);
         prop_assert_eq!(merged(&nodes, 4, &[2], &[]).totals, run.totals.clone());
     }
@@ -274,7 +280,7 @@ fn two_phases() -> Vec<NodeSummary> {
 }
 
 #[test]
-fn a_run_without_phases_is_what_it_was_before_there_were_any() {
+fn a_run_without_phases_has_the_same_result_as_before_phases_existed() {
     let nodes = two_phases();
     let before: Vec<_> = nodes.iter().map(|node| NodeSummary { phases: vec![], ..node.clone() }).collect();
     let run = merged(&nodes, 2, &[], &[]);
@@ -304,7 +310,7 @@ fn phases_that_can_not_be_used_are_a_reason_and_no_panic() {
         run.verdict.reasons.join("\n")
     };
     let reasons = with(|node| node.phases.push(PhaseSummary::default()));
-    assert_eq!(reasons, "node 1 tells of 3 phases and the run has 2: what it counted in them is left out");
+    assert_eq!(reasons, "node 1 reports 3 phases and the run has 2: its counts of phases are left out");
     assert!(with(|node| node.phases.truncate(1)).contains("do not add up"));
     assert!(with(|node| node.phases[1].from_unix_nanos += 1).contains("at other times"));
     assert!(with(|node| node.phases[1].sent = u64::MAX).contains("do not add up"));
@@ -318,7 +324,7 @@ fn phases_that_can_not_be_used_are_a_reason_and_no_panic() {
 }
 
 #[test]
-fn the_last_life_says_where_a_node_is() {
+fn the_last_life_decides_the_phase_of_a_node() {
     let mut nodes = two_phases();
     nodes.push(NodeSummary { phase: NodeState::Connecting, start: None, phases: vec![], ..nodes[1].clone() });
     nodes[2].usage.peak_memory_bytes = 5;
@@ -346,8 +352,8 @@ fn window_of(schedule: SendPlan) -> PlannedWindow {
 }
 
 #[test]
-fn the_schedule_of_a_node_that_is_away_goes_on_in_the_accounts() {
-    // Node 0 was heard once, a second into the window; node 3 never.
+fn the_schedule_of_an_absent_node_continues_in_the_accounts() {
+    // Node 0 reported once, a second into the window; node 3 never.
     let mut nodes = counts(3, 3, &[]);
     for phase in &mut nodes[0].phases[..1] {
         (phase.intended, phase.sent) = (10, 9);

@@ -1,4 +1,4 @@
-//! The counts of all nodes in one window, with the messages that nobody reports: those of nodes that were away.
+//! Counts of all nodes in one window, with the messages that nobody reports: those of absent nodes.
 
 use std::collections::BTreeMap;
 
@@ -6,21 +6,23 @@ use hdrhistogram::Histogram;
 
 use super::{
     frame::{Frame, Part, Sending},
-    lives::{add_histogram, add_parts, add_thirds, empty_histogram, merge_histograms, sum, sum_if_all},
-    merge::ratio,
+    lives::{add_histogram, add_parts, add_thirds, empty_histogram, merge_histograms, ratio, sum, sum_if_all},
     quantiles::{DelaySummary, Missing},
     summary::{ClassRow, Totals},
     sustained::{self, Sustained},
 };
-use crate::node::{ClassPlan, HistogramText, THIRDS, WindowSummary, WindowUsage};
+use crate::{
+    node::{ClassPlan, HistogramText, THIRDS, WindowSummary, WindowUsage},
+    scenario::Protocol,
+};
 
-/// The account of one traffic class, or of several together: every intended message is sent, dropped or missed, and every
+/// Account of one traffic class, or of several together: every intended message is sent, dropped or missed, and every
 /// expected delivery is delivered or lost.
 #[derive(Clone, Debug)]
 pub(super) struct Account {
-    /// Messages by sender; of several classes those of all.
+    /// Messages by sender; for several classes, those of all classes.
     pub(super) sendings: BTreeMap<u64, Sending>,
-    /// Messages that each sender was to send in each part of the window; empty of several classes.
+    /// Messages that each sender was scheduled to send in each part of the window; empty for several classes.
     pub(super) messages_by_part: BTreeMap<u64, Vec<u64>>,
     pub(super) intended: u64,
     sent: u64,
@@ -40,14 +42,14 @@ pub(super) struct Account {
     sent_bytes: u64,
     arrived: u64,
     arrived_bytes: u64,
-    /// Bytes of all expected deliveries, by the mean size; none where no size is known.
+    /// Bytes of all expected deliveries, by the mean size; none if no size is known.
     offered_bytes: Option<f64>,
-    /// Deliveries after the deadline and those that never came; none without a deadline.
+    /// Deliveries after the deadline and those that never arrived; none without a deadline.
     deadline_misses: Option<u64>,
     delays: Histogram<u64>,
     network_delays: Histogram<u64>,
     send_lags: Histogram<u64>,
-    /// Deliveries that never came, and messages that were never sent.
+    /// Deliveries that never arrived, and messages that were never sent.
     missing: Missing,
     missing_on_network: Missing,
     never_sent: Missing,
@@ -80,7 +82,8 @@ impl Account {
         let intended = of_all(|one| one.intended);
         let receivers = |sender: u64| frame.traffic.receivers(class, sender);
         let expected = sum(sendings.iter().map(|(node, one)| one.intended.saturating_mul(receivers(*node))));
-        // More than expected came only of a network whose senders do not report all that they sent.
+        // More deliveries than expected arrive only in a network whose senders do not report all messages that they
+        // sent.
         let delivered = sum_of(|w| w.received);
         let lost = expected.saturating_sub(delivered);
         let messages_by_part: BTreeMap<u64, Vec<u64>> =
@@ -135,7 +138,7 @@ impl Account {
         }
     }
 
-    /// The account of several classes: counts are added, and distributions are merged.
+    /// Account of several classes: counts are added, and distributions are merged.
     pub(super) fn of_all(classes: &[Self]) -> Self {
         let count = |field: fn(&Self) -> u64| sum(classes.iter().map(field));
         let missing = |field: fn(&Self) -> &Missing| Missing::of_all(classes.iter().map(field));
@@ -191,13 +194,14 @@ impl Account {
         }
     }
 
-    /// Whether the network carried this load.
-    fn sustained(&self, frame: &Frame<'_>, window_seconds: f64) -> Sustained {
+    /// Verdict on the load.
+    fn sustained(&self, frame: &Frame<'_>, window_seconds: f64, wave: u64) -> Sustained {
         let per_second = |count: f64| if window_seconds > 0.0 { count / window_seconds } else { 0.0 };
         let load = sustained::Load {
             whole: frame.planned.is_some_and(|planned| frame.passed_unix_nanos >= planned.to_unix_nanos),
             window_seconds,
             expected: self.expected,
+            wave,
             dropped: self.dropped,
             dropped_copies: self.dropped_copies,
             missed: self.missed,
@@ -233,7 +237,7 @@ impl Account {
             delivery_ratio: ratio(self.delivered, self.expected),
             deadline_misses: self.deadline_misses,
             backlog_at_end: self.expected.saturating_sub(self.in_time),
-            sustained: self.sustained(frame, window_seconds),
+            sustained: self.sustained(frame, window_seconds, wave(plan, frame.traffic.num_nodes)),
             duplicates: self.duplicates,
             reordered: self.reordered,
             undecided: self.undecided,
@@ -251,7 +255,7 @@ impl Account {
 
     fn totals(&self, frame: &Frame<'_>, window_seconds: f64, usages: &[WindowUsage]) -> Totals {
         let per_second = |count: f64| if window_seconds > 0.0 { count / window_seconds } else { 0.0 };
-        // A sum of nothing is -0.0.
+        // An empty sum is -0.0.
         let cpu_seconds = usages.iter().map(|usage| usage.cpu_seconds).sum::<f64>() + 0.0;
         let socket_bytes = sum_if_all(usages.iter().map(|usage| usage.socket_bytes_sent));
         Totals {
@@ -268,7 +272,7 @@ impl Account {
             delivery_ratio: ratio(self.delivered, self.expected),
             deadline_misses: self.deadline_misses,
             backlog_at_end: self.expected.saturating_sub(self.in_time),
-            sustained: self.sustained(frame, window_seconds),
+            sustained: self.sustained(frame, window_seconds, 0),
             duplicates: self.duplicates,
             reordered: self.reordered,
             undecided: self.undecided,
@@ -284,11 +288,12 @@ impl Account {
             cpu_seconds,
             cpu_seconds_per_million_deliveries: (self.arrived > 0).then(|| cpu_seconds * 1e6 / self.arrived as f64),
             socket_bytes_per_delivered_byte: socket_bytes.and_then(|bytes| ratio(bytes, self.arrived_bytes)),
+            gossip_copies_per_delivery: None,
         }
     }
 }
 
-/// The accounts of a window: of each class, and of all together.
+/// Accounts of a window: of each class, and of all together.
 pub(super) struct Accounts {
     pub(super) classes: Vec<Account>,
     pub(super) all: Account,
@@ -303,21 +308,39 @@ impl Accounts {
         Self { classes, all }
     }
 
+    /// Deliveries over gossipsub while the window was open.
+    fn gossip_arrivals(&self, frame: &Frame<'_>) -> u64 {
+        let classes = frame.traffic.classes.iter().zip(&self.classes);
+        let gossips = |plan: &ClassPlan| matches!(plan.protocol, None | Some(Protocol::Gossipsub));
+        classes.filter(|(plan, _)| gossips(plan)).map(|(_, class)| class.arrived).sum()
+    }
+
     /// A row for each class.
     pub(super) fn rows(&self, frame: &Frame<'_>, window_seconds: f64) -> Vec<ClassRow> {
         let classes = frame.traffic.classes.iter().zip(&self.classes);
         classes.map(|(plan, account)| account.row(plan, frame, window_seconds)).collect()
     }
 
-    /// The result of all classes together; the load of several is sustained if that of each is.
+    /// Result of all classes together; the load of several classes is sustained if that of each is.
     pub(super) fn totals(&self, parts: &BTreeMap<u64, Part<'_>>, frame: &Frame<'_>, window_seconds: f64) -> Totals {
         let usages: Vec<WindowUsage> = parts.values().map(|(_, usage)| *usage).collect();
         let mut totals = self.all.totals(frame, window_seconds, &usages);
         if self.classes.len() > 1 {
             let named = frame.traffic.classes.iter().zip(&self.classes);
-            let verdicts = named.map(|(plan, class)| (plan.name.as_str(), class.sustained(frame, window_seconds)));
+            let verdicts = named.map(|(plan, class)| {
+                (plan.name.as_str(), class.sustained(frame, window_seconds, wave(plan, frame.traffic.num_nodes)))
+            });
             totals.sustained = Sustained::of_all(verdicts, totals.sustained.backlog_by_third);
         }
+        let copies = sum_if_all(usages.iter().map(|usage| usage.gossip_copies));
+        totals.gossip_copies_per_delivery = copies.and_then(|copies| ratio(copies, self.gossip_arrivals(frame)));
         totals
     }
+}
+
+/// Deliveries of the answers to one message: all nodes answer at once, and the delays of a few such waves differ by
+/// chance.
+fn wave(plan: &ClassPlan, num_nodes: u64) -> u64 {
+    let answers = plan.answer().map_or(0, |answer| answer.senders.count(num_nodes));
+    answers.saturating_mul(plan.burst()).saturating_mul(num_nodes.saturating_sub(1))
 }

@@ -1,18 +1,18 @@
-//! Values that are one of a few names, with the same names in files and on command lines.
+//! Values with a few names, which are the same in files and on command lines.
 
 use serde::de::DeserializeOwned;
 
-/// A value that is one of a few names.
+/// A value with a few names.
 pub trait Choice: DeserializeOwned + Sized + 'static {
     /// All values.
     const VALUES: &'static [Self];
     /// Their names, in the same order.
     const NAMES: &'static [&'static str];
-    /// A sentence about each, for help texts.
+    /// A sentence about each value, for help texts.
     const HELP: &'static [&'static str];
 }
 
-/// The value of a name.
+/// Value with this name.
 ///
 /// # Errors
 /// One line with the names that exist.

@@ -4,12 +4,12 @@ use std::fmt;
 
 use thiserror::Error;
 
-/// A step on the way from the root of a scenario to a value.
+/// A step on the path from the root of a scenario to a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// A key of a table.
     Key(String),
-    /// A place of a list, from 0.
+    /// An index in a list, from 0.
     Index(usize),
 }
 
@@ -25,14 +25,14 @@ impl From<usize> for Step {
     }
 }
 
-/// A scenario that can't be: the value at fault, and one line that says why and how to fix it.
+/// Reason why a scenario is invalid: the wrong value, and one line that contains the reason and the fix.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub struct ScenarioError {
-    /// Way to the value.
+    /// Path to the value.
     pub at: Vec<Step>,
-    /// The value, where a message should show it.
+    /// The value, if a message should show it.
     pub value: Option<String>,
-    /// Reason, and the way out.
+    /// Reason and fix.
     pub message: String,
 }
 
@@ -47,9 +47,11 @@ impl ScenarioError {
         Self { at: vec![], value: Some(value.to_string()), message: message.into() }
     }
 
-    /// The message behind a name of the value: its place, or the flag that gave it.
+    /// Message with a name of the value: its place, or the flag that set it.
     pub fn named(&self, name: &str) -> String {
         match &self.value {
+            // A message that continues the sentence of the value needs no colon.
+            Some(value) if self.message.starts_with("is ") => format!("{name} {value} {}", self.message),
             Some(value) => format!("{name} {value}: {}", self.message),
             None if name.is_empty() => self.message.clone(),
             None => format!("{name}: {}", self.message),
@@ -63,7 +65,7 @@ impl ScenarioError {
         self
     }
 
-    /// The place as it is written in messages, such as `traffic[1].after`.
+    /// Place as messages write it, such as `traffic[1].after`.
     pub fn place(&self) -> String {
         let mut place = String::new();
         for step in &self.at {
@@ -93,6 +95,6 @@ pub struct FileError {
     pub line: usize,
     /// Column, in characters.
     pub column: usize,
-    /// Reason, and the way out.
+    /// Reason and fix.
     pub message: String,
 }

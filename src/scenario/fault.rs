@@ -1,5 +1,5 @@
-//! A fault as it is written: a time, and an action on nodes or links. Only the ends of ranges are kept, because a short text
-//! can name more nodes than memory holds; the schedule makes sets of those that are in the network.
+//! A fault as people write it: a time, and an action on nodes or links. Only the ends of ranges are stored, because a
+//! short text can name more nodes than memory holds; the schedule makes sets of the nodes that are in the network.
 //!
 //! ```text
 //! 5s kill 2                          as kill -9 does
@@ -22,17 +22,17 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::{nodes::Nodes, shape::ShapePatch};
 
-/// Time for which a node that churn restarts is away when none is given.
+/// Default time for which churn keeps a node away before it restarts it.
 const DEFAULT_DOWN: Duration = Duration::from_secs(1);
 
-/// Nodes of a fault: named, or picked by the seed.
+/// Nodes of a fault: named, or chosen by the seed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Pick {
     /// These nodes.
     Nodes(Nodes),
-    /// So many nodes.
+    /// This number of nodes.
     Count(u64),
-    /// So many percent of all nodes, at least one.
+    /// This percentage of all nodes, at least one.
     Percent(f64),
 }
 
@@ -43,7 +43,7 @@ pub struct FaultLink {
     pub from: Nodes,
     /// Nodes at the other end.
     pub to: Nodes,
-    /// Whether both directions are meant.
+    /// True if the fault applies to both directions.
     pub both: bool,
 }
 
@@ -52,19 +52,19 @@ pub struct FaultLink {
 pub enum FaultAction {
     /// Kills nodes.
     Kill(Pick),
-    /// Starts killed nodes again; repeated, it kills them and starts them again after `down`.
+    /// Restarts killed nodes; if repeated, it kills nodes and restarts them after `down`.
     Restart(Pick, Option<Duration>),
-    /// Stops nodes where they are.
+    /// Pauses nodes.
     Pause(Pick),
-    /// Lets paused nodes go on.
+    /// Resumes paused nodes.
     Resume(Pick),
-    /// Keeps groups of nodes apart.
+    /// Separates groups of nodes.
     Partition(Vec<Nodes>),
     /// Ends the partition.
     Heal,
     /// Changes the shape of links.
     Degrade(FaultLink, ShapePatch),
-    /// Gives links back the shape that they had.
+    /// Restores the former shape of links.
     Restore(FaultLink),
     /// Pauses nodes for `down` after every `up`.
     Flaky {
@@ -80,9 +80,9 @@ pub enum FaultAction {
 /// Time of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Repeat {
-    /// Once, so long after the opening of the measured window.
+    /// Once, at this time after the opening of the measured window.
     At(Duration),
-    /// Again and again, the first time after one such period.
+    /// Repeatedly with this period, the first time after one period.
     Every(Duration),
 }
 
@@ -122,7 +122,7 @@ fn time(text: &str) -> Option<Duration> {
         None => (text.strip_suffix('s')?, 1.0),
     };
     let seconds = number.parse::<f64>().ok()? * unit;
-    // The nodes cut their counts by whole milliseconds.
+    // The nodes separate their counts at whole milliseconds.
     let millis = (seconds * 1000.0).round();
     (millis >= 1.0 && seconds < 1e8).then(|| Duration::from_millis(millis as u64))
 }
@@ -154,7 +154,7 @@ fn link(text: &str) -> Result<FaultLink, String> {
     Ok(FaultLink { from: nodes(from)?, to: nodes(to)?, both })
 }
 
-/// Takes the values of words such as `down=2s` out of an action's words.
+/// Removes words such as `down=2s` from an action's words, and returns their values.
 fn take_times<'a, const N: usize>(
     words: &[&'a str],
     keys: [&str; N],

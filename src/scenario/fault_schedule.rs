@@ -1,4 +1,4 @@
-//! The faults of a run, checked against its network, in the order of their times.
+//! Faults of a run, checked against its network, in the order of their times.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,11 +18,11 @@ use super::{
     shape::{Shape, ShapePatch},
 };
 
-/// Maximum number of links that all faults of a run may name, one way: all of a thousand nodes. Each costs memory, and a fault
-/// of a few letters can name all.
+/// Maximum number of link directions that all faults of a run may name: all links of a thousand nodes. Each costs
+/// memory, and a fault of a few letters can name all of them.
 const MAX_LINKS: u64 = 1_000_000;
 
-/// Maximum number of different times at which faults happen: every node keeps counts for the phase after each.
+/// Maximum number of different times of faults: every node keeps counts for the phase after each.
 pub const MAX_FAULT_TIMES: usize = 64;
 
 /// Groups of nodes that can't reach one another.
@@ -36,19 +36,19 @@ pub type Directions = BTreeSet<(u64, u64)>;
 pub enum Action {
     /// Kills nodes.
     Kill(BTreeSet<u64>),
-    /// Starts killed nodes again.
+    /// Restarts killed nodes.
     Restart(BTreeSet<u64>),
-    /// Stops nodes where they are.
+    /// Pauses nodes.
     Pause(BTreeSet<u64>),
-    /// Lets paused nodes go on.
+    /// Resumes paused nodes.
     Resume(BTreeSet<u64>),
-    /// Keeps groups of nodes apart.
+    /// Separates groups of nodes.
     Partition(NodeGroups),
     /// Ends the partition.
     Heal,
     /// Changes the shape of links.
     Degrade(Directions, ShapePatch),
-    /// Gives links back the shape that they had.
+    /// Restores the former shape of links.
     Restore(Directions),
 }
 
@@ -59,7 +59,7 @@ pub struct PlannedFault {
     pub at: Duration,
     /// Action.
     pub action: Action,
-    /// The fault as people read it.
+    /// Text of the fault for people.
     pub text: String,
 }
 
@@ -82,12 +82,12 @@ pub struct FaultSchedule {
     faults: Vec<PlannedFault>,
 }
 
-/// A fault at one time, before nodes that are not named are picked.
+/// A fault at one time, before the seed chooses nodes that are not named.
 struct Event {
     at: Duration,
     fault: usize,
     action: FaultAction,
-    /// Whether the text of the fault names the nodes.
+    /// True if the text of the fault names the nodes.
     named: bool,
 }
 
@@ -99,7 +99,7 @@ struct Ground {
 }
 
 impl Ground {
-    /// Nodes of a fault. Those that the seed picks are among `from`.
+    /// Nodes of a fault. The seed chooses unnamed nodes among `from`.
     fn pick(&self, pick: &Pick, fault: usize, at: Duration, from: &BTreeSet<u64>) -> Result<BTreeSet<u64>, String> {
         let count = match pick {
             Pick::Nodes(nodes) => return nodes.within(self.num_nodes),
@@ -110,7 +110,7 @@ impl Ground {
             return Err(format!("it picks {count} nodes, and only {} run then", from.len()));
         }
         let mut random = ChaCha8Rng::seed_from_u64(self.seed);
-        // Every fault and every time has random numbers of its own.
+        // Every fault and every time has its own random numbers.
         random.set_stream((fault as u64) << 40 ^ u64::try_from(at.as_millis()).unwrap_or(u64::MAX));
         let mut nodes: Vec<u64> = from.iter().copied().collect();
         nodes.shuffle(&mut random);
@@ -136,7 +136,7 @@ fn events(number: usize, fault: &Fault, window: Duration) -> Vec<Event> {
         (Repeat::Every(period), FaultAction::Restart(nodes, down)) => {
             let down = down.unwrap_or_default();
             let times = (1..).map(|number| period * number).take_while(|at| *at + down < window);
-            // One time more than can be told apart is enough for the error.
+            // One time more than the permitted number is enough for the error.
             times
                 .take(MAX_FAULT_TIMES + 1)
                 .flat_map(|at| {
@@ -164,7 +164,7 @@ fn events(number: usize, fault: &Fault, window: Duration) -> Vec<Event> {
 }
 
 impl FaultSchedule {
-    /// The faults of a run, checked against its network. `window` is none in mode explore.
+    /// Checks the faults of a run against its network. `window` is none in mode explore.
     ///
     /// # Errors
     /// The fault at fault.
@@ -188,7 +188,7 @@ impl FaultSchedule {
             }
             all.extend(events);
         }
-        // Stable: faults of one time stay in the order in which they were given.
+        // The sort is stable: faults of one time stay in the given order.
         all.sort_by_key(|event| event.at);
         let mut ground = Ground { num_nodes, seed, links_left: MAX_LINKS };
         let mut state = State { picked: BTreeMap::new(), ..State::default() };
@@ -205,14 +205,14 @@ impl FaultSchedule {
         let times = schedule.boundaries_millis().len();
         if times > MAX_FAULT_TIMES {
             return Err(ScenarioError::new(format!(
-                "faults happen at {times} different times or more: at most {MAX_FAULT_TIMES} can be told apart"
+                "faults happen at {times} different times or more: at most {MAX_FAULT_TIMES} are supported"
             ))
             .below("faults"));
         }
         Ok(schedule)
     }
 
-    /// Whether no fault is planned.
+    /// True if no fault is planned.
     pub fn is_empty(&self) -> bool {
         self.faults.is_empty()
     }
@@ -222,12 +222,12 @@ impl FaultSchedule {
         &self.faults
     }
 
-    /// Whether the network is ever cut.
+    /// True if a fault cuts the network.
     pub fn cuts(&self) -> bool {
         self.faults.iter().any(|fault| matches!(fault.action, Action::Partition(_)))
     }
 
-    /// The changes that links are degraded by.
+    /// Shapes that faults give to degraded links.
     pub fn degradations(&self) -> impl Iterator<Item = &ShapePatch> + '_ {
         self.faults.iter().filter_map(|fault| match &fault.action {
             Action::Degrade(_, patch) => Some(patch),
@@ -235,7 +235,7 @@ impl FaultSchedule {
         })
     }
 
-    /// The times at which faults happen, in milliseconds after the opening of the window.
+    /// Times of the faults, in milliseconds after the opening of the window.
     pub fn boundaries_millis(&self) -> Vec<u64> {
         let times: BTreeSet<u64> =
             self.faults.iter().map(|fault| u64::try_from(fault.at.as_millis()).unwrap_or(u64::MAX)).collect();
@@ -243,7 +243,7 @@ impl FaultSchedule {
     }
 }
 
-/// Checks that every degraded link has a shape that can be, and that no packets are to be duplicated where links differ.
+/// Checks that every degraded link has a valid shape, and that no packets are duplicated if links differ.
 ///
 /// # Errors
 /// The fault or the links at fault.
@@ -296,7 +296,7 @@ struct State {
     paused: BTreeSet<u64>,
     cut: bool,
     degraded: Directions,
-    /// Nodes that the seed picked for a fault that gives them back.
+    /// Nodes that the seed chose for a fault that returns them.
     picked: BTreeMap<usize, BTreeSet<u64>>,
 }
 
@@ -305,7 +305,7 @@ impl State {
         (0..num_nodes).filter(|node| !self.dead.contains(node) && !self.paused.contains(node)).collect()
     }
 
-    /// Nodes of an event: a fault that gives nodes back means those that it took.
+    /// Nodes of an event: a fault that returns nodes means those that it took.
     fn nodes(&mut self, pick: &Pick, event: &Event, ground: &Ground, takes: bool) -> Result<BTreeSet<u64>, String> {
         if !takes && let Some(nodes) = self.picked.remove(&event.fault) {
             return Ok(nodes);
@@ -325,7 +325,7 @@ impl State {
         Ok(nodes)
     }
 
-    /// The action of an event, checked to hit something.
+    /// Action of an event; checks that it affects something.
     fn follow(&mut self, event: &Event, ground: &mut Ground) -> Result<Action, String> {
         Ok(match &event.action {
             FaultAction::Kill(pick) => {
@@ -381,7 +381,7 @@ impl State {
     }
 }
 
-/// The groups of a partition; nodes that are not named are one.
+/// Groups of a partition; nodes that are not named form one more group.
 fn groups(named: &[Nodes], num_nodes: u64) -> Result<NodeGroups, String> {
     let mut seen = BTreeSet::new();
     let mut groups = NodeGroups::new();

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::nodes::Nodes;
 
 /// Nodes with a region, a link class, a weight or a validation delay of their own. Exactly one of `nodes`, `count` and
-/// `share` says which nodes belong to it.
+/// `share` selects the nodes of the group.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Group {
@@ -15,10 +15,10 @@ pub struct Group {
     /// Nodes by id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nodes: Option<Nodes>,
-    /// Number of nodes, taken in order of id from those that no earlier group has.
+    /// Number of nodes, taken in order of id from those in no earlier group.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,
-    /// Share of all nodes, from 0 to 1, taken in order of id from those that no earlier group has.
+    /// Share of all nodes, from 0 to 1, taken in order of id from those in no earlier group.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub share: Option<f64>,
     /// Region of the links' matrix.

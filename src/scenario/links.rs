@@ -1,4 +1,4 @@
-//! The links of a whole network, each direction with its shape.
+//! Links of a whole network, each direction with its shape.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,8 +13,8 @@ use super::{
     shape::{Shape, ShapePatch},
 };
 
-/// Every direction (sender, receiver) from one set of nodes to another, and back again too if `both`; none leads from a
-/// node to itself.
+/// All directions (sender, receiver) from one set of nodes to another, and the opposite ones if `both`; none leads from
+/// a node to itself.
 pub fn links_between(from: &BTreeSet<u64>, to: &BTreeSet<u64>, both: bool) -> BTreeSet<(u64, u64)> {
     let pairs = from.iter().flat_map(|a| to.iter().map(move |b| (*a, *b))).filter(|(a, b)| a != b);
     pairs.flat_map(|(a, b)| [Some((a, b)), both.then_some((b, a))]).flatten().collect()
@@ -128,18 +128,18 @@ pub struct InterfaceRule {
     pub throughput: u64,
 }
 
-/// Throughputs of an interface whose two directions differ, in kilobytes (1000 bytes) per second.
+/// Throughputs of an interface with different directions, in kilobytes (1000 bytes) per second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LinkClass {
-    /// Throughput of arriving packets.
+    /// Throughput of incoming packets.
     pub down_kilobytes_per_second: u64,
-    /// Throughput of leaving packets.
+    /// Throughput of outgoing packets.
     pub up_kilobytes_per_second: u64,
 }
 
-/// Link classes that every scenario knows, from EIP-7870 ("Hardware and Bandwidth Recommendations"): full node 50/15,
-/// attester 50/25, local block builder 100/50 Mbit/s down/up.
+/// Built-in link classes, from EIP-7870 ("Hardware and Bandwidth Recommendations"): full node 50/15, attester 50/25,
+/// local block builder 100/50 Mbit/s down/up.
 const BUILT_IN: [(&str, LinkClass); 3] = [
     ("eip7870-full", LinkClass { down_kilobytes_per_second: 6250, up_kilobytes_per_second: 1875 }),
     ("eip7870-attester", LinkClass { down_kilobytes_per_second: 6250, up_kilobytes_per_second: 3125 }),
@@ -180,23 +180,23 @@ pub struct Links {
     pub congestion_control: Option<String>,
     /// Use IPv6 between the nodes.
     pub ipv6: bool,
-    /// Shape of every link that nothing else shapes; its throughput is that of each interface.
+    /// Shape of every link without another rule; its throughput applies to each interface.
     pub default: Shape,
     /// Measurement of the links.
     pub certificate: Certificate,
     /// Nodes of each region; groups name regions too.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub regions: BTreeMap<String, Nodes>,
-    /// Latencies between regions, or the name of a CSV file that holds them.
+    /// Latencies between regions, or the name of a CSV file that contains them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub matrix: Option<MatrixSource>,
     /// Link classes beside the built-in ones.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub class: BTreeMap<String, LinkClass>,
-    /// Links that differ; later rules change what earlier ones say.
+    /// Rules for single links; later rules change the effect of earlier ones.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub link: Vec<LinkRule>,
-    /// Interfaces that differ.
+    /// Rules for single interfaces.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub interface: Vec<InterfaceRule>,
 }
@@ -208,12 +208,12 @@ struct Rates {
     down: Option<u64>,
 }
 
-/// The shape of every direction of every link, and the throughput of every interface.
+/// Shape of every direction of every link, and throughput of every interface.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct LinkPlan {
-    /// Shape of every link that is not in `links`; its throughput is that of each interface.
+    /// Shape of every link that is not in `links`; its throughput applies to each interface.
     pub default: Shape,
-    /// Shapes of (sender, receiver) that differ.
+    /// Different shapes, by (sender, receiver).
     #[serde(skip)]
     links: BTreeMap<(u64, u64), Shape>,
     /// Throughputs of single interfaces.
@@ -279,7 +279,7 @@ impl Names {
 }
 
 impl Links {
-    /// The shape of every link in a network of so many nodes. `groups` are resolved, and so is the matrix.
+    /// Shapes of all links in a network of `num_nodes` nodes. `groups` are resolved, and so is the matrix.
     ///
     /// # Errors
     /// The value at fault.
@@ -324,7 +324,7 @@ impl Links {
 }
 
 impl LinkPlan {
-    /// Every link alike.
+    /// A plan in which all links have the same shape.
     pub fn uniform(shape: Shape) -> Self {
         Self { default: shape, ..Self::default() }
     }
@@ -338,7 +338,7 @@ impl LinkPlan {
         Ok(())
     }
 
-    /// Every node must be in a region of the matrix: the links of one that was forgotten would go unshaped.
+    /// Every node must be in a region of the matrix, because the links of a forgotten node would stay unshaped.
     fn take_matrix(&mut self, matrix: &Matrix, names: &Names) -> Result<(), ScenarioError> {
         matrix.check()?;
         let nodes: Vec<BTreeSet<u64>> =
@@ -364,18 +364,18 @@ impl LinkPlan {
         Ok(())
     }
 
-    /// The shape of a link, one way; without the throughput of the interfaces at its ends.
+    /// Shape of a link in one direction, without the throughput of the interfaces at its ends.
     pub fn link(&self, from: u64, to: u64) -> Shape {
         let all = Shape { throughput_kilobytes_per_second: None, ..self.default };
         self.links.get(&(from, to)).copied().unwrap_or(all)
     }
 
-    /// Throughput of what leaves a node's interface, in kilobytes per second.
+    /// Throughput of a node's outgoing traffic, in kilobytes per second.
     pub fn upload(&self, node: u64) -> Option<u64> {
         self.rate(node, |rates| rates.up)
     }
 
-    /// Throughput of what arrives at a node's interface, in kilobytes per second.
+    /// Throughput of a node's incoming traffic, in kilobytes per second.
     pub fn download(&self, node: u64) -> Option<u64> {
         self.rate(node, |rates| rates.down)
     }
@@ -384,7 +384,7 @@ impl LinkPlan {
         self.interfaces.get(&node).and_then(of).or(self.default.throughput_kilobytes_per_second)
     }
 
-    /// Whether links differ from one another by more than their interfaces.
+    /// True if links differ from one another by more than their interfaces.
     pub fn differs_by_link(&self) -> bool {
         !self.links.is_empty()
     }
@@ -399,14 +399,14 @@ impl LinkPlan {
         self.links.insert((from, to), shape);
     }
 
-    /// The effective shape of a link, one way: its own and the throughput of the interfaces at its ends.
+    /// Effective shape of a link in one direction: its own, and the throughput of the interfaces at its ends.
     pub fn effective_shape(&self, from: u64, to: u64) -> Shape {
         let link = self.link(from, to);
         let rates = [link.throughput_kilobytes_per_second, self.upload(from), self.download(to)];
         Shape { throughput_kilobytes_per_second: rates.into_iter().flatten().min(), ..link }
     }
 
-    /// Whether nothing is shaped.
+    /// True if nothing is shaped.
     pub fn is_unshaped(&self) -> bool {
         self.default.is_unshaped() && self.interfaces.is_empty() && self.links.values().all(Shape::is_unshaped)
     }
@@ -469,7 +469,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said_in_one_line() {
+    fn an_error_is_reported_in_one_line() {
         for (text, says) in [
             ("latency = 5", "x:1:1: unknown field `latency`"),
             ("[regions]\na = 9", "regions.a: node 9 is outside"),

@@ -17,7 +17,7 @@ pub struct Matrix {
     pub latency: Vec<Vec<f64>>,
 }
 
-/// A matrix in place, or the name of a CSV file that holds one; resolved to the former.
+/// A matrix in place, or the name of a CSV file that contains one; resolved to a matrix in place.
 #[derive(Clone, Debug, PartialEq)]
 pub enum MatrixSource {
     /// A matrix in place.
@@ -74,8 +74,9 @@ impl JsonSchema for MatrixSource {
 }
 
 impl Matrix {
-    /// Reads a table: the first row names the receiving regions, the first column the sending ones. The first cell declares
-    /// the times: `one-way` or `round-trip` milliseconds; round trips are halved. Lines that begin with `#` are comments.
+    /// Reads a table: the first row names the receiving regions, the first column the sending ones. The first cell
+    /// declares the times: `one-way` or `round-trip` milliseconds; round trips are halved. Lines that begin with `#`
+    /// are comments.
     ///
     /// # Errors
     /// One line that names the row at fault.

@@ -23,7 +23,7 @@ pub struct Measurement {
 }
 
 impl Measurement {
-    /// Length of the measured window when none is given, in seconds.
+    /// Default length of the measured window, in seconds.
     pub const DEFAULT_WINDOW: u64 = 20;
 }
 

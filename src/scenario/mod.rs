@@ -1,8 +1,8 @@
-//! The description of an experiment: nodes, topology, network, traffic, links, faults and durations.
+//! Description of an experiment: nodes, topology, network, traffic, links, faults and durations.
 //!
-//! A [`Scenario`] is plain data. Command lines, scenario files, the manifest of a run and the configuration of a node all hold
-//! this one type. [`Scenario::resolve`] is the only place in which values are checked against each other and in which values
-//! that follow from others are filled in. Nothing here reads a file, a clock or the environment.
+//! A [`Scenario`] is plain data. Command lines, scenario files, the manifest of a run and the configuration of a node
+//! all contain this one type. Only [`Scenario::resolve`] checks values against each other, and fills in values that
+//! follow from others. Nothing here reads a file, a clock or the environment.
 
 mod choice;
 mod error;
@@ -46,7 +46,7 @@ pub use traffic::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// An experiment: all that decides which messages which nodes send to one another, over which links, and for how long.
+/// An experiment: it determines the messages between the nodes, the links, and the duration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Scenario {
@@ -54,7 +54,7 @@ pub struct Scenario {
     pub name: String,
     /// Purpose of the scenario in a sentence or two.
     pub description: String,
-    /// Seed of every random choice: topology, offsets of senders, sizes of messages, nodes that faults pick.
+    /// Seed of every random choice: topology, offsets of senders, sizes of messages, nodes of faults.
     pub seed: u64,
     /// Number of nodes, and the settings of each node's program.
     pub nodes: NodeSettings,
@@ -67,7 +67,7 @@ pub struct Scenario {
     /// Trials of growing throughput in place of `traffic`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub explore: Option<Explore>,
-    /// Changes made to the network while it is measured, such as `5s kill 2`; times count from the opening of the window.
+    /// Faults during the measurement, such as `5s kill 2`; times count from the opening of the window.
     pub faults: Vec<Fault>,
     /// Groups of nodes with a region, a link class, a weight or a validation delay of their own.
     #[serde(rename = "group")]
@@ -106,7 +106,7 @@ impl Scenario {
         }
     }
 
-    /// A difference in what the nodes send to one another, between two resolved scenarios; none when there is none.
+    /// First difference in the messages between the nodes, between two resolved scenarios; none if they are the same.
     pub fn traffic_difference(&self, other: &Self) -> Option<String> {
         let pairs = [
             ("nodes.count", self.nodes.count.to_string(), other.nodes.count.to_string()),
@@ -137,7 +137,7 @@ impl Scenario {
         names.join(",")
     }
 
-    /// The mode of the command line that a resolved scenario comes nearest to.
+    /// Mode of the command line that is nearest to a resolved scenario.
     pub fn mode(&self) -> Mode {
         match (&self.explore, self.traffic.first().map(|class| &class.senders)) {
             (Some(_), _) => Mode::Explore,

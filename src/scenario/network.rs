@@ -6,13 +6,13 @@ use serde::{Deserialize, Serialize};
 use super::choice::choice;
 
 choice! {
-    /// Protocol by which a broadcast travels.
+    /// Protocol of a broadcast.
     pub enum Protocol {
-        /// libp2p's gossipsub: publish to a topic, peers pass it on.
+        /// libp2p's gossipsub: a node publishes to a topic, and peers forward the message.
         Gossipsub = "gossipsub",
-        /// Sequential Query Message Response: a session to every peer for each message, opened by the sender.
+        /// Sequential Query Message Response: for each message, the sender opens a session to every peer.
         Sqmr = "sqmr",
-        /// The receivers open one session each, and the sender answers on all of them.
+        /// Each receiver opens one session, and the sender answers on all of them.
         ReversedSqmr = "reversed-sqmr",
     }
 }
@@ -39,7 +39,7 @@ pub struct NodeSettings {
     pub buffer_size: u64,
     /// Log level: 0 none, 1 error, 2 warn, 3 info, 4 debug, 5 trace.
     pub verbosity: u8,
-    /// Threads that carry the network in each node; by default the processors are shared out.
+    /// Threads that carry the network in each node; by default the nodes share the processors.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub worker_threads: Option<u16>,
 }
@@ -85,21 +85,21 @@ impl Default for Network {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct GossipSettings {
-    /// Peers of the mesh that a node aims for (D).
+    /// Number of mesh peers that a node aims for (D).
     pub mesh_n: usize,
-    /// Number of mesh peers below which a node adds some (D_low).
+    /// Number of mesh peers below which a node adds peers (D_low).
     pub mesh_n_low: usize,
-    /// Number of mesh peers above which a node prunes some (D_high).
+    /// Number of mesh peers above which a node prunes peers (D_high).
     pub mesh_n_high: usize,
     /// Minimum number of mesh peers that this node dialled (D_out); at most half of D.
     pub mesh_outbound_min: usize,
-    /// Milliseconds between gossipsub's own heartbeats: mesh upkeep and gossip, not the sending schedule.
+    /// Interval of gossipsub's own heartbeats, in milliseconds: mesh upkeep and gossip, not the sending schedule.
     pub heartbeat_millis: u64,
     /// Let a publisher send to every subscribed peer, not only to its mesh.
     pub flood_publish: bool,
     /// Sign messages, and verify every received copy.
     pub signing: bool,
-    /// Size above which a message is announced by IDONTWANT, so that peers need not send another copy.
+    /// Size above which a node announces a message by IDONTWANT, so that peers need not send another copy.
     pub idontwant_threshold_bytes: usize,
 }
 

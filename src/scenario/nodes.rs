@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, fmt};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// Nodes by their ids: one, a list, or text such as `0-3,7`. Only the ends of ranges are kept, because a short text can name
-/// more nodes than memory holds.
+/// Nodes by their ids: one, a list, or text such as `0-3,7`. Only the ends of ranges are stored, because a short text
+/// can name more nodes than memory holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
 #[schemars(with = "NodesSchema")]
 pub struct Nodes(Vec<(u64, u64)>);
@@ -25,17 +25,25 @@ enum NodesSchema {
 }
 
 impl Nodes {
-    /// Whether no node is named.
+    /// True if no node is named.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether a node is among them.
+    /// True if a node is in the set.
     pub fn contains(&self, id: u64) -> bool {
         self.0.iter().any(|(first, last)| (*first..=*last).contains(&id))
     }
 
-    /// The nodes, all of which must be in a network of `num_nodes`.
+    /// Node, if only one is concerned.
+    pub fn single(&self) -> Option<u64> {
+        match self.0[..] {
+            [(first, last)] if first == last => Some(first),
+            _ => None,
+        }
+    }
+
+    /// The nodes as a set, all of which must be in a network of `num_nodes`.
     ///
     /// # Errors
     /// One line that names a node outside of it.

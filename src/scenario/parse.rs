@@ -1,4 +1,4 @@
-//! Scenarios as TOML text, with the line and column of what is wrong.
+//! Scenarios as TOML text; errors have the line and column.
 
 use serde::de::DeserializeOwned;
 use toml::de::{DeArray, DeTable, DeValue};
@@ -12,10 +12,10 @@ use super::{
     traffic::{MessageSize, WeightedSize},
 };
 
-/// Similarity (Jaro-Winkler, from 0 to 1) from which an existing key is suggested for a misspelt one.
+/// Similarity (Jaro-Winkler, from 0 to 1) from which on an existing key is suggested for an unknown one.
 const SIMILAR: f64 = 0.8;
 
-/// A scenario that was read, with its text for the places of errors.
+/// A scenario from a file, with its text for the places of errors.
 #[derive(Clone, Debug)]
 pub struct ScenarioText {
     /// The scenario, not yet resolved.
@@ -24,7 +24,7 @@ pub struct ScenarioText {
     text: String,
 }
 
-/// Reads a scenario. `read` gives the text of a file that the scenario names, or says why there is none.
+/// Reads a scenario. `read` returns the text of a file that the scenario names, or the reason why it can't be read.
 ///
 /// # Errors
 /// The first error, with its line and column.
@@ -52,7 +52,7 @@ pub fn read_toml<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, FileE
     })
 }
 
-/// Links that were read from a file of their own, with its text for the places of errors.
+/// Links from a file of their own, with its text for the places of errors.
 #[derive(Clone, Debug)]
 pub struct LinksText {
     /// The links.
@@ -61,7 +61,7 @@ pub struct LinksText {
     text: String,
 }
 
-/// Reads a file that holds the table `links` of a scenario alone.
+/// Reads a file that contains only the table `links` of a scenario.
 ///
 /// # Errors
 /// The first error, with its line and column.
@@ -71,7 +71,8 @@ pub fn parse_links(file: &str, text: &str) -> Result<LinksText, FileError> {
 }
 
 impl LinksText {
-    /// The shape of every link in a network of so many nodes; links that the file does not shape are `default`.
+    /// Shapes of all links in a network of `num_nodes` nodes; links that the file does not shape have the shape
+    /// `default`.
     ///
     /// # Errors
     /// The value at fault, with its line and column.
@@ -84,7 +85,7 @@ impl LinksText {
     }
 }
 
-/// Puts the contents of the files that a scenario names in the place of their names.
+/// Replaces the names of files in a scenario by their contents.
 fn include(scenario: &mut Scenario, read: &mut dyn FnMut(&str) -> Result<String, String>) -> Result<(), ScenarioError> {
     if let Some(MatrixSource::File(name)) = &scenario.links.matrix {
         let matrix = read(name).and_then(|text| Matrix::from_csv(&text));
@@ -102,7 +103,7 @@ fn include(scenario: &mut Scenario, read: &mut dyn FnMut(&str) -> Result<String,
     Ok(())
 }
 
-/// Sizes with their weights, one a line; a weight that is not given is 1. Lines that begin with `#` are comments.
+/// Sizes with their weights, one a line; the default weight is 1. Lines that begin with `#` are comments.
 fn sizes_from_csv(text: &str) -> Result<Vec<WeightedSize>, String> {
     let mut reader = csv::ReaderBuilder::new()
         .has_headers(false)
@@ -130,12 +131,12 @@ pub fn to_toml(scenario: &Scenario) -> Result<String, String> {
 }
 
 impl ScenarioText {
-    /// The place of an error in the text: that of the value, or of the nearest table around it.
+    /// Place of an error in the text: that of the value, or of the nearest table around it.
     pub fn locate(&self, error: &ScenarioError) -> FileError {
         locate(&self.file, &self.text, error)
     }
 
-    /// The place of an error in the text; none when the text does not hold the value, so that it came from elsewhere.
+    /// Place of an error in the text; none if the text does not contain the value, which then came from another source.
     pub fn locate_exactly(&self, error: &ScenarioError) -> Option<FileError> {
         let table = DeTable::parse(&self.text).ok()?;
         let mut value: Option<&DeValue<'_>> = None;
@@ -156,7 +157,7 @@ fn locate(file: &str, text: &str, error: &ScenarioError) -> FileError {
     at(file, text, start, error.to_string())
 }
 
-/// Byte at which the value begins, or the deepest table or list on the way to it.
+/// Byte at which the value begins, or the deepest table or list on the path to it.
 fn find(table: &DeTable<'_>, steps: &[Step]) -> Option<usize> {
     let [Step::Key(key), rest @ ..] = steps else { return None };
     let (name, value) = table.iter().find(|(name, _)| name.get_ref() == key.as_str())?;
@@ -178,7 +179,7 @@ fn find_in_list(list: &DeArray<'_>, steps: &[Step]) -> Option<usize> {
     })
 }
 
-/// The key that a misspelt one is most like, among those that the message lists.
+/// Key in the message's list that is most similar to an unknown one.
 fn suggestion(key: &str, message: &str) -> Option<String> {
     let (_, listed) = message.split_once("expected")?;
     let known = listed.split('`').skip(1).step_by(2);

@@ -1,4 +1,4 @@
-//! Values checked against each other, and values that follow from others.
+//! Checks of values against each other, and values that follow from others.
 
 use std::{collections::BTreeSet, fmt::Display, ops::RangeInclusive, time::Duration};
 
@@ -15,16 +15,17 @@ use super::{
     traffic::{DEFAULT_CLASS, MAX_CLASSES, MessageSize, Senders, TrafficClass},
 };
 
-/// Maximum number of nodes of a network: ids beyond need more memory for their identities than a node should take.
+/// Maximum number of nodes of a network: higher ids need more memory for their identities than a node should use.
 pub const MAX_NODES: u64 = 10_000;
 
-/// Smallest message, in bytes: its header.
+/// Minimum size of a message, in bytes: its header.
 pub const MIN_MESSAGE_SIZE: usize = 36;
 
-/// Smallest message that can name its class, in bytes: the header, and the extension at the start of the payload.
-pub const MIN_CLASS_MESSAGE_SIZE: usize = 80;
+/// Minimum size of a message that can name its class, in bytes: the header, and the extension at the start of the
+/// payload.
+pub const MIN_CLASS_MESSAGE_SIZE: usize = 76;
 
-/// Largest message, in bytes: batches with proofs reach 31 MB.
+/// Maximum size of a message, in bytes: batches with proofs reach 31 MB.
 pub const MAX_MESSAGE_SIZE: usize = 32 << 20;
 
 /// A year, in seconds: longer times are mistakes.
@@ -45,8 +46,8 @@ fn within<T: PartialOrd + Display + Copy>(value: T, range: RangeInclusive<T>, un
 }
 
 impl Scenario {
-    /// The scenario with every value that follows from others filled in: nodes of groups, protocols, topics, paces and the
-    /// length of the window.
+    /// Fills in every value that follows from others: nodes of groups, protocols, topics, intervals and the length of
+    /// the window.
     ///
     /// # Errors
     /// The first value that can't be.
@@ -75,7 +76,7 @@ impl Scenario {
         Ok(self)
     }
 
-    /// The shape of every link, of a resolved scenario.
+    /// Shapes of all links; the scenario must be resolved.
     ///
     /// # Errors
     /// The value at fault.
@@ -84,7 +85,7 @@ impl Scenario {
         plan.map_err(|error| if error.at.first() == Some(&"group".into()) { error } else { error.below("links") })
     }
 
-    /// The faults in the order of their times, of a resolved scenario.
+    /// Faults in the order of their times; the scenario must be resolved.
     ///
     /// # Errors
     /// The fault at fault.
@@ -93,7 +94,7 @@ impl Scenario {
         FaultSchedule::new(&self.faults, self.nodes.count, self.seed, window)
     }
 
-    /// The peers of every node, of a resolved scenario.
+    /// Peers of every node; the scenario must be resolved.
     ///
     /// # Errors
     /// The value at fault.
@@ -101,7 +102,7 @@ impl Scenario {
         self.topology.neighbours(self.nodes.count, self.seed).map_err(|error| error.below("topology"))
     }
 
-    /// The group of a node, of a resolved scenario.
+    /// Group of a node; the scenario must be resolved.
     pub fn group_of(&self, node: u64) -> Option<&Group> {
         self.groups.iter().find(|group| group.nodes.as_ref().is_some_and(|nodes| nodes.contains(node)))
     }
@@ -137,7 +138,7 @@ impl Scenario {
         Ok(())
     }
 
-    /// Gives each group its nodes.
+    /// Assigns nodes to each group.
     fn resolve_groups(&mut self) -> Result<(), ScenarioError> {
         let count = self.nodes.count;
         let mut taken: BTreeSet<u64> = BTreeSet::new();
@@ -222,7 +223,7 @@ impl Scenario {
             self.traffic.push(TrafficClass::default());
         }
         if self.traffic.len() > MAX_CLASSES {
-            let message = format!("{} classes: at most {MAX_CLASSES} can be told apart", self.traffic.len());
+            let message = format!("{} classes: at most {MAX_CLASSES} are supported", self.traffic.len());
             return Err(ScenarioError::new(message).below("traffic"));
         }
         let named: Vec<(String, u32)> = self.traffic.iter().map(|class| (class.name.clone(), class.burst)).collect();
@@ -243,7 +244,7 @@ impl Scenario {
                 let message = format!("class {} has this topic already", other.name);
                 return Err(below(ScenarioError::of(topic, message), "topic"));
             }
-            // More steps than there are classes go round in a circle.
+            // A chain with more steps than classes is a circle.
             let mut next = class.after.as_ref();
             for _ in 0..=self.traffic.len() {
                 let Some(name) = next else { break };
@@ -266,8 +267,7 @@ impl Scenario {
 impl super::traffic::Explore {
     fn check(&self, num_nodes: u64) -> Result<(), ScenarioError> {
         if self.broadcaster >= num_nodes {
-            let message = format!("is outside of the network: its {num_nodes} nodes are 0 to {}", num_nodes - 1);
-            return Err(ScenarioError::of(self.broadcaster, message).below("broadcaster"));
+            return Err(outside(self.broadcaster, num_nodes).below("broadcaster"));
         }
         within(self.cool_down_seconds, 1..=YEAR, "s").map_err(|error| error.below("cool_down_seconds"))?;
         within(self.run_seconds, 1..=YEAR, "s").map_err(|error| error.below("run_seconds"))?;
@@ -328,7 +328,11 @@ impl TrafficClass {
         match &self.senders {
             Senders::Nodes(nodes) if nodes.is_empty() => Err(ScenarioError::new("no node sends")),
             Senders::Nodes(nodes) => {
-                let nodes = nodes.within(num_nodes).map_err(ScenarioError::new)?;
+                let one = nodes.single();
+                let nodes = nodes.within(num_nodes).map_err(|message| match one {
+                    Some(node) => outside(node, num_nodes),
+                    None => ScenarioError::new(message),
+                })?;
                 self.senders = Senders::Nodes(nodes.into_iter().collect::<Nodes>());
                 Ok(())
             }
@@ -371,6 +375,11 @@ impl TrafficClass {
     }
 }
 
+fn outside(node: u64, num_nodes: u64) -> ScenarioError {
+    let last = num_nodes.saturating_sub(1);
+    ScenarioError::of(node, format!("is outside of the network: its {num_nodes} nodes are 0 to {last}"))
+}
+
 fn check_size(size: &MessageSize, least: usize) -> Result<(), ScenarioError> {
     let check = |bytes: usize| {
         if (least..=MAX_MESSAGE_SIZE).contains(&bytes) {
@@ -398,7 +407,7 @@ fn check_size(size: &MessageSize, least: usize) -> Result<(), ScenarioError> {
     }
 }
 
-/// Names stand in topics, labels and file names.
+/// Names occur in topics, labels and file names.
 fn check_name(name: &str) -> Result<(), ScenarioError> {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte);
     if name.is_empty()

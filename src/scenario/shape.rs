@@ -1,4 +1,4 @@
-//! The shape of one direction of a link.
+//! Shape of one direction of a link.
 
 use std::{fmt, str::FromStr};
 
@@ -6,39 +6,40 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// Longest latency, in milliseconds: a day would be taken for seconds by mistake.
+/// Maximum latency, in milliseconds: a larger value is probably a mistake of units.
 const MOST_LATENCY: f64 = 60_000.0;
 
-/// Lowest and highest throughput, in kilobytes per second: below, a handshake takes minutes; above is beyond `tc`'s 64 bits
-/// of bits per second, with room.
+/// Minimum and maximum throughput, in kilobytes per second: below, a handshake takes minutes; above, the value comes
+/// near `tc`'s 64 bits of bits per second.
 const THROUGHPUT: std::ops::RangeInclusive<u64> = 8..=1_000_000_000;
 
-/// One direction of a link. The default is an unshaped one.
+/// One direction of a link. The default is unshaped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Shape {
-    /// Time that each packet takes, in milliseconds.
+    /// Latency of each packet, in milliseconds.
     #[serde(alias = "latency")]
     pub latency_millis: f64,
-    /// The latency of each packet differs from it by up to so much, evenly, in milliseconds. Packets overtake each other.
+    /// Maximum difference of a packet's latency from `latency_millis`, evenly distributed, in milliseconds. Packets
+    /// overtake each other.
     #[serde(alias = "jitter")]
     pub jitter_millis: f64,
-    /// Packets that are lost, in percent, each independently.
+    /// Share of packets that are lost, in percent, each independently.
     #[serde(alias = "loss")]
     pub loss_percent: f64,
-    /// Packets that come twice, in percent.
+    /// Share of packets that arrive twice, in percent.
     #[serde(alias = "duplicate")]
     pub duplicate_percent: f64,
-    /// Packets that are sent at once, without the latency, and so overtake others, in percent.
+    /// Share of packets that are sent at once, without the latency, and so overtake others, in percent.
     #[serde(alias = "reorder")]
     pub reorder_percent: f64,
-    /// Maximum kilobytes (1000 bytes) per second, headers of Ethernet included; none for no limit.
+    /// Maximum throughput in kilobytes (1000 bytes) per second, in bytes of an Ethernet wire; none for no limit.
     #[serde(alias = "throughput")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub throughput_kilobytes_per_second: Option<u64>,
 }
 
-/// Values of a shape that replace those of another; the others stay.
+/// Values that replace those of a shape; the others stay.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ShapePatch {
@@ -63,7 +64,7 @@ pub struct ShapePatch {
 }
 
 impl ShapePatch {
-    /// Whether it takes the kernel's netem.
+    /// True if it needs the kernel's netem.
     pub fn needs_netem(&self) -> bool {
         [self.latency_millis, self.loss_percent, self.duplicate_percent, self.reorder_percent]
             .iter()
@@ -71,13 +72,13 @@ impl ShapePatch {
     }
 }
 
-/// A shape that can't be.
+/// Reason why a shape is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{0}")]
 pub struct ShapeError(pub String);
 
 impl Shape {
-    /// The shape, if its values can be.
+    /// Returns the shape if its values are valid.
     ///
     /// # Errors
     /// One line that names the value.
@@ -97,7 +98,7 @@ impl Shape {
             }
         }
         if jitter_millis > latency_millis {
-            return error(format!("jitter {jitter_millis} is above latency {latency_millis}: no packet comes early"));
+            return error(format!("jitter {jitter_millis} is above latency {latency_millis}: no packet arrives early"));
         }
         if reorder_percent > 0.0 && latency_millis == 0.0 {
             return error("reorder needs a latency: packets overtake by going without it".into());
@@ -111,19 +112,20 @@ impl Shape {
         Ok(self)
     }
 
-    /// Whether nothing is shaped.
+    /// True if nothing is shaped.
     pub fn is_unshaped(&self) -> bool {
         !self.needs_netem() && self.throughput_kilobytes_per_second.is_none()
     }
 
-    /// Whether it takes the kernel's netem; the throughput alone does not.
+    /// True if it needs the kernel's netem; the throughput alone does not.
     pub fn needs_netem(&self) -> bool {
         [self.latency_millis, self.loss_percent, self.duplicate_percent, self.reorder_percent]
             .iter()
             .any(|value| *value > 0.0)
     }
 
-    /// Whether packets of one sender meet different fates: then what looks like one packet must really be one.
+    /// True if packets of one sender are treated differently: then each packet of netem must be a single packet of the
+    /// wire.
     pub fn is_by_packet(&self) -> bool {
         [self.jitter_millis, self.loss_percent, self.duplicate_percent, self.reorder_percent]
             .iter()
@@ -153,7 +155,7 @@ impl Shape {
         shape.validated()
     }
 
-    /// This shape and then `next`, as one.
+    /// This shape and then `next`, as one shape.
     pub fn then(&self, next: &Self) -> Self {
         let either = |a: f64, b: f64| 100.0 - (100.0 - a) * (100.0 - b) / 100.0;
         let rates = [self.throughput_kilobytes_per_second, next.throughput_kilobytes_per_second];
@@ -168,7 +170,7 @@ impl Shape {
     }
 }
 
-/// Reads `latency=50,jitter=5,loss=1,duplicate=0,reorder=0,throughput=10000`, any of them.
+/// Reads `latency=50,jitter=5,loss=1,duplicate=0,reorder=0,throughput=10000`, or any part of it.
 impl FromStr for ShapePatch {
     type Err = ShapeError;
 
@@ -207,7 +209,7 @@ impl FromStr for Shape {
     }
 }
 
-/// Writes what [`FromStr`] reads; "unshaped" for a free shape.
+/// Writes the text that [`FromStr`] reads; "unshaped" for a shape without limits.
 impl fmt::Display for Shape {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let named = [
@@ -237,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_is_refused_by_name() {
+    fn an_impossible_value_is_refused_by_name() {
         for (text, says) in [
             ("latency", "'latency' is none of"),
             ("speed=3", "'speed=3' is none of"),

@@ -1,4 +1,4 @@
-//! Whole scenarios: what is filled in, and what is refused.
+//! Whole scenarios: values that are filled in, and values that are refused.
 
 use super::{MessageSize, Protocol, Scenario, Senders, parse, to_toml};
 
@@ -75,7 +75,7 @@ unicast = true
 "#;
 
 #[test]
-fn what_follows_from_others_is_filled_in() {
+fn values_that_follow_from_others_are_filled_in() {
     let scenario = resolved(WHOLE).unwrap();
     assert_eq!(scenario.groups[1].nodes.as_ref().unwrap().to_string(), "3-5");
     assert_eq!(scenario.traffic[1].senders, Senders::Nodes("0-2".parse().unwrap()));
@@ -133,8 +133,8 @@ fn every_broken_scenario_is_refused_in_one_line_with_its_place() {
         (traffic("message_size_bytes = [{ bytes = 99, weight = 0 }]"), "weight 0: must be a number above 0"),
         (traffic("message_size_bytes = \"none.csv\""), "message_size_bytes none.csv: No such file"),
         (traffic("message_size_bytes = true"), "expected a number of bytes, a list such as"),
-        (traffic("senders = 3"), "traffic[0].senders: node 3 is outside of the network: its nodes are 0 to 2"),
-        (traffic("senders = \"everybody\""), "traffic[0].senders everybody: is neither all nor turns"),
+        (traffic("senders = 3"), "traffic[0].senders 3 is outside of the network: its 3 nodes are 0 to 2"),
+        (traffic("senders = \"everybody\""), "traffic[0].senders everybody is neither all nor turns"),
         (traffic("senders = \"2-1\""), "'2-1' is no set of nodes"),
         (traffic("turn_seconds = 3"), "belongs to senders = \"turns\""),
         (traffic("senders = \"turns\"\nturn_seconds = 1\nheartbeat_millis = 1500"), "some turns would be silent"),
@@ -150,9 +150,9 @@ fn every_broken_scenario_is_refused_in_one_line_with_its_place() {
         (format!("{}\n{}", traffic("name = \"a\"\ntopic = \"t\""), traffic("topic = \"t\"")), "class a has this topic"),
         (
             format!("{}\n{}", traffic("name = \"a\""), traffic("message_size_bytes = 60")),
-            "must be 80 (the header and the class)",
+            "must be 76 (the header and the class)",
         ),
-        ("[explore]\nbroadcaster = 3".into(), "explore.broadcaster 3: is outside of the network"),
+        ("[explore]\nbroadcaster = 3".into(), "explore.broadcaster 3 is outside of the network"),
         (format!("[explore]\n{}", traffic("")), "give either it or traffic"),
         ("[[group]]\nname = \"a\"".into(), "group[0].name a: give exactly one of nodes, count and share"),
         ("[[group]]\nname = \"a\"\ncount = 4".into(), "group[0].count 4: only 3 nodes of 3"),

@@ -1,4 +1,4 @@
-//! Topologies: which nodes are peers of which.
+//! Topologies: the peers of each node.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +18,7 @@ choice! {
         Full = "full",
         /// Every node has the same number of peers, chosen by the seed.
         Random = "random",
-        /// The peers are given by `edges`.
+        /// `edges` lists the peers.
         Edges = "edges",
     }
 }
@@ -29,7 +29,7 @@ choice! {
 pub struct Topology {
     /// Kind of the topology.
     pub kind: TopologyKind,
-    /// Number of peers of each node, of a random topology.
+    /// Number of peers of each node in a random topology.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peers: Option<u64>,
     /// Edges such as `0-1`, each one connection.
@@ -57,23 +57,23 @@ impl<'de> Deserialize<'de> for Edge {
     }
 }
 
-/// Swaps of edges for each edge of a random topology: a few times the number of edges mixes a regular graph well (Milo et
-/// al., "On the uniform generation of random graphs with prescribed degree sequences", 2003, take 100).
+/// Swaps of edges for each edge of a random topology: a few times the number of edges mixes a regular graph well (Milo
+/// et al., "On the uniform generation of random graphs with prescribed degree sequences", 2003, take 100).
 const SWAPS: usize = 100;
 
-/// Attempts to get a connected graph; a random graph of three peers or more is connected almost always.
+/// Attempts to get a connected graph; a random graph with three or more peers is almost always connected.
 const TRIES: u64 = 100;
 
 impl Topology {
-    /// Whether every node is a peer of every other.
+    /// True if every node is a peer of every other.
     pub fn is_full(&self) -> bool {
         self.kind == TopologyKind::Full
     }
 
-    /// The peers of every node, by id. Peers are mutual, and every node reaches every other over some path.
+    /// Peers of every node, by id. Peers are mutual, and every node reaches every other one over some path.
     ///
     /// # Errors
-    /// One line that says why there is no such network.
+    /// One line with the reason why no such network exists.
     pub fn neighbours(&self, num_nodes: u64, seed: u64) -> Result<Vec<BTreeSet<u64>>, ScenarioError> {
         self.check_keys()?;
         let graph = match self.kind {
@@ -122,8 +122,8 @@ impl Topology {
         Ok(graph)
     }
 
-    /// A random graph in which every node has the same number of peers: a ring lattice whose edges are swapped at random,
-    /// which keeps the degrees. With an odd number of nodes and of peers one node has a peer less.
+    /// A random graph in which every node has the same number of peers: a ring lattice whose edges are swapped at
+    /// random, which keeps the degrees. With an odd number of nodes and of peers, one node has a peer fewer.
     fn random(&self, num_nodes: u64, seed: u64) -> Result<Vec<BTreeSet<u64>>, ScenarioError> {
         let error = |message: String| ScenarioError::new(message).below("peers");
         let peers = self.peers.ok_or_else(|| error("is missing: a random topology needs a number of peers".into()))?;
@@ -155,14 +155,14 @@ fn lattice(num_nodes: u64, peers: u64) -> Vec<(u64, u64)> {
         .flat_map(|distance| (0..num_nodes).map(move |node| (node, (node + distance) % num_nodes)))
         .collect();
     if peers % 2 == 1 {
-        // With an odd number of nodes one is left over.
+        // With an odd number of nodes, one is left over.
         let half = num_nodes / 2;
         edges.extend((0..half).map(|node| (node, node + half)));
     }
     edges
 }
 
-/// The graph of `edges` after random swaps of two edges' ends, under nodes whose names are shuffled too.
+/// The graph of `edges` after random swaps of two edges' ends, with shuffled node ids.
 fn shuffled(edges: &[(u64, u64)], num_nodes: u64, random: &mut ChaCha8Rng) -> Vec<BTreeSet<u64>> {
     let mut edges = edges.to_vec();
     let mut present: BTreeSet<(u64, u64)> = edges.iter().map(|edge| ordered(*edge)).collect();

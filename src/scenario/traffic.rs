@@ -1,4 +1,4 @@
-//! Traffic classes: senders, sizes, pace and order of messages.
+//! Traffic classes: senders, sizes, interval and order of messages.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -9,11 +9,11 @@ use super::{choice::choice, network::Protocol, nodes::Nodes};
 /// Name of the class that keeps the topic of a network with a single kind of traffic.
 pub const DEFAULT_CLASS: &str = "default";
 
-/// Maximum number of traffic classes: each takes a tracker for every sender at every node.
+/// Maximum number of traffic classes: each needs a tracker for every sender at every node.
 pub const MAX_CLASSES: usize = 16;
 
 choice! {
-    /// The single kinds of traffic that command lines name.
+    /// Kinds of traffic that command lines name.
     pub enum Mode {
         /// Every node, all the time.
         All = "all",
@@ -27,12 +27,12 @@ choice! {
 }
 
 choice! {
-    /// Phase of nodes that send at the same pace.
+    /// Phase of nodes that send with the same heartbeat.
     #[derive(Default)]
     pub enum SendPhase {
         /// All nodes send at the same nanosecond, which is the worst case for the network.
         Aligned = "aligned",
-        /// Each node sends at its own offset within the heartbeat, as nodes do that no clock keeps in step.
+        /// Each node sends at its own offset within the heartbeat, as unsynchronised nodes do.
         #[default]
         Spread = "spread",
     }
@@ -46,9 +46,9 @@ pub enum Senders {
     All,
     /// Node `(time / turn) mod nodes`.
     Turns,
-    /// These nodes, always.
+    /// These nodes, all the time.
     Nodes(Nodes),
-    /// The nodes of a group, always; resolved to [`Senders::Nodes`].
+    /// Nodes of a group, all the time; resolved to [`Senders::Nodes`].
     Group(String),
 }
 
@@ -128,7 +128,7 @@ fn one() -> f64 {
 pub enum MessageSize {
     /// All messages have this size, in bytes.
     Fixed(usize),
-    /// Each message has one of these sizes, with a chance proportional to its weight.
+    /// Each message has one of these sizes, with a probability proportional to its weight.
     Weighted(Vec<WeightedSize>),
     /// A file with a size, or a size and a weight, on each line; resolved to [`MessageSize::Weighted`].
     File(String),
@@ -183,8 +183,8 @@ impl JsonSchema for MessageSize {
 }
 
 impl MessageSize {
-    /// Size of the message `index` of `sender` in class `class`, in bytes: a pure function of the seed, so that sender and
-    /// receivers agree.
+    /// Size of the message `index` of `sender` in class `class`, in bytes: a pure function of the seed, so that sender
+    /// and receivers agree.
     pub fn of(&self, seed: u64, class: u16, sender: u64, index: u64) -> usize {
         match self {
             Self::Fixed(bytes) => *bytes,
@@ -209,7 +209,7 @@ impl MessageSize {
         }
     }
 
-    /// The largest size, in bytes.
+    /// Maximum size, in bytes.
     pub fn largest(&self) -> usize {
         match self {
             Self::Fixed(bytes) => *bytes,
@@ -218,7 +218,7 @@ impl MessageSize {
         }
     }
 
-    /// The mean size, in bytes.
+    /// Mean size, in bytes.
     pub fn mean(&self) -> f64 {
         match self {
             Self::Fixed(bytes) => *bytes as f64,
@@ -231,21 +231,22 @@ impl MessageSize {
     }
 }
 
-/// A kind of message: senders, size, pace, and the class that it answers.
+/// A kind of message: senders, size, heartbeat, and the class that it answers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrafficClass {
-    /// Name, unlike that of every other class.
+    /// Unique name.
     pub name: String,
     /// Senders.
     pub senders: Senders,
-    /// Length of a node's turn in seconds, of `senders = "turns"`.
+    /// Length of a node's turn in seconds, for `senders = "turns"`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub turn_seconds: Option<u64>,
-    /// Name of the class that this one answers: each sender sends when it has received all parts of one message of that class.
+    /// Name of the class that this one answers: each sender sends when it has received all parts of one message of that
+    /// class.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
-    /// Time from one message of a sender to its next, in milliseconds; none with `after`.
+    /// Interval between the messages of a sender, in milliseconds; none with `after`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub heartbeat_millis: Option<u64>,
     /// Offsets of the senders within the heartbeat.
@@ -254,27 +255,28 @@ pub struct TrafficClass {
     pub message_size_bytes: MessageSize,
     /// Number of parts of one logical message, each a message of its own.
     pub burst: u32,
-    /// Time from one part to the next, in milliseconds.
+    /// Interval between the parts, in milliseconds.
     pub burst_spacing_millis: u64,
     /// Time within which a message has to arrive, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deadline_millis: Option<u64>,
-    /// Protocol; that of the network by default.
+    /// Protocol; by default that of the network.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub protocol: Option<Protocol>,
-    /// Topic of gossipsub; by default `stress_test_topic` for the class `default` and `stress_test_topic/NAME` for others.
+    /// Topic of gossipsub; by default `stress_test_topic` for the class `default` and `stress_test_topic/NAME` for
+    /// others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub topic: Option<String>,
-    /// Send each message to one peer, in turn, instead of all; for sqmr and reversed-sqmr.
+    /// Send each message to one peer, in rotation, instead of all; for sqmr and reversed-sqmr.
     pub unicast: bool,
 }
 
 impl TrafficClass {
-    /// Size of a message when none is given, in bytes.
+    /// Default size of a message, in bytes.
     pub const DEFAULT_SIZE: usize = 1024;
-    /// Time between messages when none is given, in milliseconds.
+    /// Default interval between messages, in milliseconds.
     pub const DEFAULT_HEARTBEAT: u64 = 100;
-    /// Length of a turn when none is given, in seconds.
+    /// Default length of a turn, in seconds.
     pub const DEFAULT_TURN: u64 = 3;
 }
 
@@ -298,7 +300,7 @@ impl Default for TrafficClass {
     }
 }
 
-/// Trials of growing throughput: 13 sizes times 16 heartbeats, as far as they are above the minimum.
+/// Trials of growing throughput: 13 sizes times 16 heartbeats, without those below the minimum.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Explore {
@@ -308,9 +310,9 @@ pub struct Explore {
     pub cool_down_seconds: u64,
     /// Length of each trial, in seconds.
     pub run_seconds: u64,
-    /// Trials below this throughput are left out, in bytes per second.
+    /// Minimum throughput of a trial, in bytes per second; trials below it are left out.
     pub min_throughput_bytes_per_second: f64,
-    /// Trials with smaller messages are left out, in bytes.
+    /// Minimum message size of a trial, in bytes; trials with smaller messages are left out.
     pub min_message_size_bytes: usize,
 }
 

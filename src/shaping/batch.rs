@@ -1,87 +1,91 @@
 //! A plan as the lines of a `tc` batch.
 //!
 //! ```text
-//! out, no peers:  [tbf ->] netem -> tbf
-//! out, peers:     one class a peer: [tbf ->] netem -> tbf; then tbf of the whole interface
-//! in:             ingress -> IFB: [tbf ->] netem -> tbf; blocked senders -> a second IFB that drops all
+//! out, no peers:  [tbf ->] netem -> htb -> bfifo
+//! out, peers:     one class a peer: [tbf ->] netem -> htb -> bfifo; before them tbf -> htb of the whole interface
+//! in:             ingress -> IFB: tbf -> htb -> bfifo; blocked senders -> a second IFB that drops all
 //! ```
 //!
-//! netem delays and loses, tbf (a token bucket) limits what comes out of it. tbf's queue is limited in bytes. What netem
-//! takes for one packet may be many (segmentation offload), lost or delayed as one: where that matters, a first tbf, whose
-//! bucket holds a single frame, takes it apart.
+//! netem delays and loses packets, htb (a token bucket) limits its output, and bfifo, limited in bytes, is the queue
+//! that waits for the rate. The kernel treats many frames as one packet (segmentation offload), which would be lost,
+//! delayed or let through together: a tbf in front, whose bucket holds a single frame and which never waits, splits it.
 //!
 //! # Time of one message
 //!
-//! A bucket holds one frame, and the bytes of the time by which the kernel's timers may be late ([`burst_bytes`]). What
-//! comes out of a sender's bucket has the rate already: a receiver's bucket of the same rate lets it pass, so that a message
-//! takes its serialisation time once. A token bucket sends the first frame after a pause at once, where a real link takes
-//! that frame's own time first: a message comes earlier by what the bucket holds, and never later.
+//! The number of htb's tokens may become negative: a frame leaves at once if any token is left, and the next one waits
+//! until the frame's own time is over. The bucket holds no frame, only the bytes of the time by which the kernel's
+//! timers may be late ([`burst_bytes`]). So a message arrives earlier than its bytes take at the rate, by its last
+//! frame and by the content of the bucket, and never later; a message of a single frame does not wait at all. (tbf lets
+//! a frame go when the tokens for all of it are there: its bucket must hold a whole frame, so that the first one is
+//! free, which is usually longer than the last.) The output of a sender's bucket has the rate already: a receiver's
+//! bucket of the same rate lets it pass, so that a message takes its serialisation time once.
+//!
+//! A frame counts as on Ethernet's wire, with [`WIRE_BYTES`] more than the kernel's own count: a link of 125,000 KB/s
+//! is one of a gigabit.
 
 use std::net::IpAddr;
 
-use super::plan::InterfacePlan;
+use super::{
+    handles::{APART, CLASSES, INTERFACE_APART, INTERFACE_RATE, NETEM, QUEUE, RATE, SINK},
+    plan::InterfacePlan,
+};
 use crate::scenario::Shape;
 
-/// Packets are about this long, Ethernet header included, where a queue is counted in packets.
+/// Assumed length of packets, Ethernet header included, for queues that are counted in packets.
 const FRAME: u64 = 1514;
 
-/// Bytes that a frame may have beyond the interface's MTU: Ethernet's header, VLAN tags, and the token bucket's rounding.
+/// Bytes of a frame on Ethernet's wire that the kernel does not count: 8 of preamble, 4 of checksum, and a gap of 12.
+pub const WIRE_BYTES: u64 = 24;
+
+/// Bytes of a frame beyond the interface's MTU: Ethernet's header, VLAN tags, and tbf's rounding.
 const FRAME_SLACK: u64 = 32;
 
-/// Throughput that an unlimited link is taken to have, in bytes per second, when netem's queue is sized: 10 Gbit/s.
+/// Assumed throughput of an unlimited link for the size of netem's queue, in bytes per second: 10 Gbit/s.
 const FASTEST: u64 = 1_250_000_000;
 
-/// Time by which a precise timer may be late, in microseconds: an interrupt, and the work that the kernel does before it. A
-/// message comes earlier by it: with the frame beside, that has to stay within a millisecond. So it is longer on a fast link,
-/// whose frame takes next to no time, and where much is done between two frames.
+/// Time by which a precise timer may be late, in microseconds: an interrupt, and the work that the kernel does before
+/// it. A message arrives earlier by this time and by its last frame, so it is short if a frame takes long. It is longer
+/// on a fast link, whose frame takes next to no time and which needs much work between two frames.
 const TIMER_MICROS: u64 = 500;
 const FAST_TIMER_MICROS: u64 = 1000;
 const FAST_LINK: u64 = 10_000_000;
 
-/// Fewest bytes in the queue of a limited link: the first flights of TCP for a message of 64 KiB to two receivers. A
-/// shorter queue would drop of a single message what no home router drops, and a retransmission would count as the link's.
+/// Minimum number of bytes in the queue of a limited link: the first flights of TCP for a message of 64 KiB to two
+/// receivers. A shorter queue would drop parts of a single message that no home router drops, and the link would be
+/// charged with a retransmission.
 const LEAST_QUEUE: u64 = 128 << 10;
 
 /// Time that a packet waits in the queue of a limited link before it is dropped, in milliseconds: the usual buffer of a
-/// router, and never less than the link's own round trip.
+/// router, and at least the link's own round trip.
 const QUEUE_MILLIS: f64 = 100.0;
 
-/// Fewest packets in netem's queue.
+/// Minimum number of packets in netem's queue.
 const LEAST_PACKETS: u64 = 1000;
 
-/// Packets that an IFB device holds; its default of 32 drops bursts that no real interface would.
+/// Number of packets in an IFB device; its default of 32 drops bursts that no real interface would.
 const IFB_PACKETS: u32 = 10_000;
 
-/// Rate of the bucket that only takes packets apart, in bytes per second: it never waits, which coarse timers would make a
+/// Rate of the bucket that only splits packets, in bytes per second: it never waits, because coarse timers would need a
 /// tick for each frame.
 const APART_RATE: u64 = 1_000_000_000_000;
 
-/// Handles, all below 0x8000 where the kernel takes its own from: tbf and classes of a whole interface, then netem and tbf
-/// of class k (0 is everybody without a rule), and the tbf that takes packets apart.
-const INTERFACE_RATE: u32 = 0xab0;
-const CLASSES: u32 = 0xab1;
-const NETEM: u32 = 0x5000;
-const RATE: u32 = 0x6000;
-const APART: u32 = 0x7000;
-const SINK: u32 = 0xab2;
-
-/// Priority of the filters: those that block come before the one that takes all.
+/// Priorities of the filters: blocking filters come before the one that takes all packets.
 const BLOCK_V4: u32 = 10;
 const BLOCK_V6: u32 = 11;
 const TAKE_ALL: u32 = 100;
 
-/// The devices that a plan works on.
+/// Devices that a plan uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Devices {
-    /// The interface that is shaped.
+    /// Interface that is shaped.
     pub interface: String,
     /// Its MTU, in bytes.
     pub mtu: u64,
-    /// Time by which the kernel's timers may be late, in microseconds: their own resolution where they are coarse.
+    /// Time by which the kernel's timers may be late, in microseconds: their own resolution if they are coarse.
     pub timer_micros: u64,
-    /// The IFB device that what comes in is sent through.
+    /// IFB device for incoming packets.
     pub ingress: String,
-    /// The IFB device in which blocked packets end.
+    /// IFB device in which blocked packets end.
     pub sink: String,
 }
 
@@ -94,41 +98,25 @@ pub struct Batch {
     pub tc: Vec<String>,
 }
 
-/// Bytes that the bucket of a link of `rate` bytes per second may send at once: a frame, and what the rate makes in the
-/// time by which timers are late.
-pub fn burst_bytes(rate: u64, mtu: u64, timer_micros: u64) -> u64 {
+/// Bytes that the bucket of a link of `rate` bytes per second holds: the bytes of the time by which timers are late. A
+/// frame leaves as long as the bucket is not overdrawn.
+pub fn burst_bytes(rate: u64, timer_micros: u64) -> u64 {
     let least = if rate < FAST_LINK { TIMER_MICROS } else { FAST_TIMER_MICROS };
     let late = u128::from(rate) * u128::from(timer_micros.max(least)) / 1_000_000;
-    // Sizes are 32 bits in the kernel.
-    (mtu + FRAME_SLACK + u64::try_from(late).unwrap_or(u64::MAX >> 1)).min(1 << 30)
+    // Sizes are 32 bits in the kernel, and `tc` replaces 0 by a size of its own choice.
+    u64::try_from(late).unwrap_or(u64::MAX).clamp(1, 1 << 30)
 }
 
-/// Whether a root qdisc of this kind and handle, as `tc` writes them, is one that [`batch`] makes.
-pub(super) fn is_own_root(kind: &str, handle: &str) -> bool {
-    let own: &[u32] = match kind {
-        "tbf" => &[INTERFACE_RATE, RATE, APART],
-        "htb" => &[CLASSES],
-        "netem" => &[NETEM],
-        _ => &[],
-    };
-    u32::from_str_radix(handle.trim_end_matches(':'), 16).is_ok_and(|handle| own.contains(&handle))
-}
-
-/// Whether it is the handle of the qdisc in which blocked packets end.
-pub(super) fn is_sink(handle: &str) -> bool {
-    handle.trim_end_matches(':') == format!("{SINK:x}")
-}
-
-/// The lines that make `plan`, on an interface that has nothing of ours (`before` is none), or out of what the plan
-/// `before` has made there. Of a changed plan only the peers' shapes and the blocked addresses may differ, as far as both
-/// plans say that they may.
+/// The lines that make `plan`, on an interface without our qdiscs (`before` is none), or from the result of the plan
+/// `before`. In a changed plan, only the peers' shapes and the blocked addresses may differ, as far as both plans
+/// permit changes.
 pub fn batch(plan: &InterfacePlan, devices: &Devices, before: Option<&InterfacePlan>) -> Batch {
     let mut batch = Batch::default();
     let Devices { interface, ingress, sink, .. } = devices;
     let tc = &mut batch.tc;
     let fresh = before.is_none();
     if plan.peers.is_empty() {
-        leaf(tc, (interface, devices), "root", 0, &plan.egress, (false, false));
+        leaf(tc, (interface, devices), "root", 0, &plan.egress, (false, false), fresh);
     } else {
         classes(tc, devices, plan, fresh);
     }
@@ -147,7 +135,7 @@ pub fn batch(plan: &InterfacePlan, devices: &Devices, before: Option<&InterfaceP
              redirect dev {ingress}"
         ));
     }
-    leaf(tc, (ingress, devices), "root", 0, &plan.ingress, (false, false));
+    leaf(tc, (ingress, devices), "root", 0, &plan.ingress, (false, false), fresh);
     let blocked_before = before.map_or(&[][..], |before| &before.blocked);
     if plan.blocked != blocked_before {
         for (priority, protocol, v4) in [(BLOCK_V4, "ip", true), (BLOCK_V6, "ipv6", false)] {
@@ -169,12 +157,6 @@ pub fn batch(plan: &InterfacePlan, devices: &Devices, before: Option<&InterfaceP
     batch
 }
 
-/// Handles of the qdiscs that shape what leaves for the peer at this place of a plan's peers.
-pub(super) fn peer_handles(place: usize) -> [String; 2] {
-    let at = u32::try_from(place).unwrap_or(u32::MAX).saturating_add(1);
-    [NETEM, RATE].map(|first| format!("{:x}:", first.saturating_add(at)))
-}
-
 fn new_ifb(device: &str) -> [String; 2] {
     [format!("link add {device} txqueuelen {IFB_PACKETS} type ifb"), format!("link set {device} up")]
 }
@@ -186,12 +168,14 @@ fn matching(side: &str, address: IpAddr) -> String {
     }
 }
 
-/// One class for each peer and one for the rest, each shaped on its own; then the throughput of the interface.
+/// One class for each peer and one for the rest, each shaped separately; then the throughput of the interface.
 fn classes(tc: &mut Vec<String>, devices: &Devices, plan: &InterfacePlan, fresh: bool) {
     let device = devices.interface.as_str();
     let mut parent = "root".to_owned();
     if let Some(rate) = plan.egress.bytes_per_second() {
-        tc.push(token_bucket((device, devices), &parent, INTERFACE_RATE, rate, 0.0));
+        tc.push(apart((device, devices), &parent, INTERFACE_APART));
+        parent = format!("parent {INTERFACE_APART:x}:1");
+        tc.extend(limit((device, devices), &parent, INTERFACE_RATE, rate, fresh));
         parent = format!("parent {INTERFACE_RATE:x}:1");
     }
     if fresh {
@@ -214,6 +198,7 @@ fn classes(tc: &mut Vec<String>, devices: &Devices, plan: &InterfacePlan, fresh:
             at,
             &shape,
             (plan.adjustable_delay, plan.adjustable_rate),
+            fresh,
         );
         if !fresh {
             continue;
@@ -228,7 +213,7 @@ fn classes(tc: &mut Vec<String>, devices: &Devices, plan: &InterfacePlan, fresh:
     }
 }
 
-/// netem, then a token bucket, as far as the shape needs them or may come to need them (`adjustable`: delay, rate).
+/// netem, then a rate, if the shape needs them or may need them later (`adjustable`: delay, rate).
 fn leaf(
     tc: &mut Vec<String>,
     (device, devices): (&str, &Devices),
@@ -236,14 +221,13 @@ fn leaf(
     at: u32,
     shape: &Shape,
     adjustable: (bool, bool),
+    fresh: bool,
 ) {
     let mut parent = parent.to_owned();
-    if shape.is_by_packet() || adjustable.0 {
-        let (handle, burst) = (APART + at, devices.mtu + FRAME_SLACK);
-        // Its own queue is never used: netem takes its place.
-        tc.push(format!(
-            "qdisc replace dev {device} {parent} handle {handle:x}: tbf rate {APART_RATE}bps burst {burst} limit {FASTEST}"
-        ));
+    let rate = shape.bytes_per_second().or(adjustable.1.then_some(FASTEST));
+    if shape.is_by_packet() || adjustable.0 || rate.is_some() {
+        let handle = APART + at;
+        tc.push(apart((device, devices), &parent, handle));
         parent = format!("parent {handle:x}:1");
     }
     if shape.needs_netem() || adjustable.0 {
@@ -251,14 +235,38 @@ fn leaf(
         tc.push(format!("qdisc replace dev {device} {parent} handle {handle:x}: {}", netem(shape)));
         parent = format!("parent {handle:x}:1");
     }
-    let rate = shape.bytes_per_second().or(adjustable.1.then_some(FASTEST));
-    tc.extend(rate.map(|rate| token_bucket((device, devices), &parent, RATE + at, rate, shape.latency_millis)));
+    if let Some(rate) = rate {
+        let (handle, queue) = (RATE + at, QUEUE + at);
+        tc.extend(limit((device, devices), &parent, handle, rate, fresh));
+        let bytes = queue_bytes(rate, shape.latency_millis);
+        tc.push(format!("qdisc replace dev {device} parent {handle:x}:1 handle {queue:x}: bfifo limit {bytes}"));
+    }
+}
+
+/// A tbf that splits packets into frames. Its own queue is never used, because netem or htb takes its place.
+fn apart((device, devices): (&str, &Devices), parent: &str, handle: u32) -> String {
+    let burst = devices.mtu + FRAME_SLACK;
+    format!(
+        "qdisc replace dev {device} {parent} handle {handle:x}: tbf rate {APART_RATE}bps burst {burst} limit {FASTEST}"
+    )
+}
+
+/// htb that limits a rate; all packets go through its only class. The kernel changes its class, and refuses to replace
+/// the qdisc.
+fn limit((device, devices): (&str, &Devices), parent: &str, handle: u32, rate: u64, fresh: bool) -> Vec<String> {
+    let burst = burst_bytes(rate, devices.timer_micros);
+    let qdisc = format!("qdisc add dev {device} {parent} handle {handle:x}: htb default 1");
+    let class = format!(
+        "class replace dev {device} parent {handle:x}: classid {handle:x}:1 htb rate {rate}bps overhead {WIRE_BYTES} \
+         burst {burst} cburst {burst} quantum {FRAME}"
+    );
+    fresh.then_some(qdisc).into_iter().chain([class]).collect()
 }
 
 fn netem(shape: &Shape) -> String {
     let Shape { latency_millis: latency, jitter_millis: jitter, reorder_percent: reorder, .. } = *shape;
     let micros = |millis: f64| (millis * 1000.0).round() as u64;
-    // Bandwidth times delay, in packets. netem delays before the token bucket, so what waits here came at full speed.
+    // Bandwidth times delay, in packets. netem delays before the token bucket, so packets arrive here at full speed.
     let held = FASTEST as f64 * (latency + jitter + QUEUE_MILLIS) / 1000.0;
     let limit = ((held / FRAME as f64).ceil() as u64).max(LEAST_PACKETS);
     let mut text = format!("netem limit {limit} delay {}us", micros(latency));
@@ -274,23 +282,11 @@ fn netem(shape: &Shape) -> String {
     text
 }
 
-/// Bytes that wait at most for the rate of a link; what comes beyond is dropped.
+/// Maximum number of bytes that wait for the rate of a link; further ones are dropped.
 pub fn queue_bytes(rate: u64, latency_millis: f64) -> u64 {
     let queue = rate as f64 * (2.0 * latency_millis).max(QUEUE_MILLIS) / 1000.0;
-    (queue.ceil() as u64).max(LEAST_QUEUE)
-}
-
-fn token_bucket(
-    (device, devices): (&str, &Devices),
-    parent: &str,
-    handle: u32,
-    rate: u64,
-    latency_millis: f64,
-) -> String {
-    let burst = burst_bytes(rate, devices.mtu, devices.timer_micros);
     // Its size is 32 bits in the kernel.
-    let limit = queue_bytes(rate, latency_millis).saturating_add(burst).min(u32::MAX.into());
-    format!("qdisc replace dev {device} {parent} handle {handle:x}: tbf rate {rate}bps burst {burst} limit {limit}")
+    (queue.ceil() as u64).clamp(LEAST_QUEUE, u32::MAX.into())
 }
 
 #[cfg(test)]
@@ -321,19 +317,26 @@ mod tests {
              link set in up\n\
              qdisc replace dev eth0 root handle 7000: tbf rate 1000000000000bps burst 1532 limit 1250000000\n\
              qdisc replace dev eth0 parent 7000:1 handle 5000: netem limit 127973 delay 50000us 5000us loss 1%\n\
-             qdisc replace dev eth0 parent 5000:1 handle 6000: tbf rate 10000000bps burst 11532 limit 1011532\n\
+             qdisc add dev eth0 parent 5000:1 handle 6000: htb default 1\n\
+             class replace dev eth0 parent 6000: classid 6000:1 htb rate 10000000bps overhead 24 burst 10000 cburst 10000 quantum 1514\n\
+             qdisc replace dev eth0 parent 6000:1 handle 4000: bfifo limit 1000000\n\
              qdisc add dev eth0 handle ffff: ingress\n\
              filter add dev eth0 parent ffff: protocol all prio 100 u32 match u32 0 0 action mirred egress redirect dev in\n\
-             qdisc replace dev in root handle 6000: tbf rate 10000000bps burst 11532 limit 1011532\n"
+             qdisc replace dev in root handle 7000: tbf rate 1000000000000bps burst 1532 limit 1250000000\n\
+             qdisc add dev in parent 7000:1 handle 6000: htb default 1\n\
+             class replace dev in parent 6000: classid 6000:1 htb rate 10000000bps overhead 24 burst 10000 cburst 10000 quantum 1514\n\
+             qdisc replace dev in parent 6000:1 handle 4000: bfifo limit 1000000\n"
         );
     }
 
     #[test]
-    fn a_bucket_holds_a_frame_and_what_late_timers_need() {
-        assert_eq!(burst_bytes(100_000, 1500, 0), 1500 + 32 + 50);
-        assert_eq!(burst_bytes(1_000_000, 1500, 0), 1500 + 32 + 500);
-        assert_eq!(burst_bytes(1_000_000, 1500, 4000), 1500 + 32 + 4000, "timers that fire each 4 ms");
-        assert_eq!(burst_bytes(u64::MAX, 9000, 0), 1 << 30, "within the kernel's 32 bits");
+    fn a_bucket_holds_only_the_bytes_of_late_timers() {
+        assert_eq!(burst_bytes(100_000, 0), 50);
+        assert_eq!(burst_bytes(1_000_000, 0), 500);
+        assert_eq!(burst_bytes(1_000_000, 4000), 4000, "timers that fire each 4 ms");
+        assert_eq!(burst_bytes(10_000_000, 0), 10_000);
+        assert_eq!(burst_bytes(u64::MAX, 0), 1 << 30, "within the kernel's 32 bits");
+        assert_eq!(burst_bytes(0, 0), 1, "none would be the choice of tc");
     }
 
     #[test]
@@ -350,7 +353,9 @@ mod tests {
         let plan = InterfacePlan { egress: "throughput=1000".parse().unwrap(), peers, ..InterfacePlan::default() };
         let text = lines(&plan, None);
         for part in [
-            "qdisc replace dev eth0 root handle ab0: tbf rate 1000000bps",
+            "qdisc replace dev eth0 root handle ab3: tbf rate 1000000000000bps burst 1532",
+            "qdisc add dev eth0 parent ab3:1 handle ab0: htb default 1",
+            "class replace dev eth0 parent ab0: classid ab0:1 htb rate 1000000bps overhead 24 burst 500 ",
             "qdisc add dev eth0 parent ab0:1 handle ab1: htb default 1",
             "match ip dst 10.0.0.2/32 flowid ab1:2",
             "match ip6 dst fd00::2/128 flowid ab1:2",
@@ -361,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_only_replaces_shapes_and_what_is_blocked() {
+    fn a_change_replaces_only_shapes_and_blocked_addresses() {
         let peers = vec![PeerRule { addresses: vec!["10.0.0.2".parse().unwrap()], shape: Shape::default() }];
         let before = InterfacePlan { peers, blockable: true, adjustable_delay: true, ..InterfacePlan::default() };
         let mut after = before.clone();
@@ -377,15 +382,23 @@ mod tests {
     }
 
     #[test]
-    fn only_our_own_roots_are_ours() {
-        for (kind, handle) in [("tbf", "ab0:"), ("htb", "ab1:"), ("netem", "5000:"), ("tbf", "6000:"), ("tbf", "7000:")]
-        {
-            assert!(is_own_root(kind, handle), "{kind} {handle}");
-        }
-        for (kind, handle) in
-            [("tbf", "0:"), ("tbf", "8001:"), ("htb", "1:"), ("pfifo", "5000:"), ("tbf", ""), ("tbf", "x")]
-        {
-            assert!(!is_own_root(kind, handle), "{kind} {handle}");
-        }
+    fn a_changed_rate_is_that_of_the_class_that_is_there() {
+        let peers = vec![PeerRule { addresses: vec!["10.0.0.2".parse().unwrap()], shape: Shape::default() }];
+        let egress = "throughput=5000".parse().unwrap();
+        let before = InterfacePlan { egress, peers, adjustable_rate: true, ..InterfacePlan::default() };
+        let fresh = lines(&before, None);
+        assert!(fresh.contains("qdisc add dev eth0 parent 7001:1 handle 6001: htb default 1\n"), "{fresh}");
+        assert!(fresh.contains("classid 6001:1 htb rate 1250000000bps overhead 24 burst 1250000 "), "{fresh}");
+        let mut after = before.clone();
+        after.peers[0].shape = "throughput=100".parse().unwrap();
+        let text = lines(&after, Some(&before));
+        assert!(
+            text.contains(
+                "class replace dev eth0 parent 6001: classid 6001:1 htb rate 100000bps overhead 24 burst 50 "
+            ),
+            "{text}"
+        );
+        assert!(text.contains("qdisc replace dev eth0 parent 6001:1 handle 4001: bfifo limit 131072\n"), "{text}");
+        assert!(!text.contains("qdisc add") && !text.contains("class add"), "{text}");
     }
 }

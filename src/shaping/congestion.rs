@@ -1,14 +1,14 @@
-//! The congestion control of TCP on the routes of an interface.
+//! Congestion control of TCP on the routes of an interface.
 //!
-//! A network namespace takes a default of its own only from the algorithms that the kernel allows to everybody; a route may
-//! have any that the kernel has, and connections in both directions follow it.
+//! As the default of its own, a network namespace takes only algorithms that the kernel allows to everybody; a route
+//! may have any algorithm of the kernel, and connections in both directions follow it.
 
 use super::tool::{ShapingError, run};
 
-/// Gives all routes through an interface this congestion control, of IPv4 and IPv6; or none, as they had before.
+/// Sets this congestion control on all routes through an interface, of IPv4 and IPv6; or removes it.
 ///
 /// # Errors
-/// Those of `ip`; a kernel without the algorithm is one.
+/// Errors of `ip`; a kernel without the algorithm is one.
 pub(super) fn set_congestion_control(interface: &str, name: Option<&str>) -> Result<(), ShapingError> {
     for family in ["-4", "-6"] {
         let Ok(routes) = run("ip", &format!("{family} route show dev {interface}")) else {
@@ -24,7 +24,7 @@ pub(super) fn set_congestion_control(interface: &str, name: Option<&str>) -> Res
     Ok(())
 }
 
-/// The route as `ip` takes it, with another congestion control; none if it has that already.
+/// The route in the syntax of `ip`, with another congestion control; none if it has that already.
 fn replacement(route: &str, interface: &str, name: Option<&str>) -> Option<String> {
     let mut words: Vec<&str> = route.split_whitespace().collect();
     let had = words.iter().position(|word| *word == "congctl").map(|at| {

@@ -1,18 +1,19 @@
-//! A plan put on an interface of this network namespace, looked at, changed, and taken away again.
+//! Applying, reading, changing and removing a plan on an interface of this network namespace.
 
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    batch::{Devices, batch, is_own_root},
+    batch::{Devices, batch},
     congestion::set_congestion_control,
     counters::{Qdisc, QdiscCounters, qdisc_counters, qdiscs},
+    handles::is_own_root,
     plan::InterfacePlan,
     tool::{self, ShapingError},
 };
 
-/// Names of the IFB devices begin so; the interface's index follows.
+/// Beginning of the names of the IFB devices; the interface's index follows.
 const INGRESS: &str = "apollo-in";
 const SINK: &str = "apollo-no";
 
@@ -22,14 +23,14 @@ pub struct Interface {
     devices: Devices,
 }
 
-/// What was taken away.
+/// Removed parts of a plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct RemovedParts {
-    /// The shape of what leaves.
+    /// Shape of outgoing traffic.
     pub egress: bool,
-    /// The shape of what comes in.
+    /// Shape of incoming traffic.
     pub ingress: bool,
-    /// Devices of interfaces that are gone.
+    /// Devices whose interface no longer exists.
     pub leftovers: Vec<String>,
 }
 
@@ -63,7 +64,7 @@ fn links() -> Result<Vec<Link>, ShapingError> {
     })
 }
 
-/// Of one interface alone: what `tc` prints of the others may be unreadable, and concerns nobody here.
+/// Output of one interface alone: `tc` may print unreadable lines for others, which do not matter here.
 fn qdiscs_of(interface: &str) -> Result<Vec<Qdisc>, ShapingError> {
     tool::run("tc", &format!("qdisc show dev {interface}")).map(|text| qdiscs(&text))
 }
@@ -74,16 +75,21 @@ fn counters_of(interface: &str) -> Result<Vec<QdiscCounters>, ShapingError> {
     let mut counters =
         qdisc_counters(&json).map_err(|words| ShapingError::Unreadable { program: "tc", line: line.clone(), words })?;
     for one in &mut counters {
-        // Asked for one interface, some versions leave its name out.
+        // Some versions leave the name out if one interface is requested.
         one.device = interface.to_owned();
+    }
+    if counters.iter().any(QdiscCounters::limits_a_rate) {
+        // Read as text, because only the latest versions print JSON.
+        let classes = tool::run("tc", &format!("class show dev {interface}"))?;
+        counters.iter_mut().filter(|one| one.limits_a_rate()).for_each(|one| one.add_class(&classes));
     }
     Ok(counters)
 }
 
-/// Takes away the devices of ours whose interface is gone, with all that was shaped there; gives their names.
+/// Removes our devices whose interface no longer exists, with all shaping on them; returns their names.
 ///
 /// # Errors
-/// Those of `ip`.
+/// Errors of `ip`.
 pub(crate) fn remove_leftovers() -> Result<Vec<String>, ShapingError> {
     let links = links()?;
     let is_left = |name: &&str| {
@@ -94,7 +100,7 @@ pub(crate) fn remove_leftovers() -> Result<Vec<String>, ShapingError> {
     let mut removed = vec![];
     for name in links.iter().map(|link| link.ifname.as_str()).filter(is_left) {
         match tool::run("ip", &format!("link del {name}")) {
-            // Another program was faster.
+            // Another program has removed it.
             Err(ShapingError::NoDevice { .. }) => {}
             done => {
                 done?;
@@ -105,47 +111,50 @@ pub(crate) fn remove_leftovers() -> Result<Vec<String>, ShapingError> {
     Ok(removed)
 }
 
-/// Time by which the timers of User-Mode Linux may be late, in microseconds: it calls them precise, and they are signals of
-/// its host, which a busy guest takes late.
+/// Time by which the timers of User-Mode Linux may be late, in microseconds: it reports them as precise, but they are
+/// signals of its host, which a busy guest takes late.
 const USER_MODE_TIMER_MICROS: u64 = 2000;
 
-/// The resolution of the timers that qdiscs wait by, in microseconds: less than one where the kernel has precise timers, a
-/// tick where it has not.
+/// Resolution of the timers that qdiscs use, in microseconds: below one if the kernel has precise timers, otherwise a
+/// tick.
 fn timer_micros() -> u64 {
     let processors = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     if processors.contains("User Mode Linux") {
         return USER_MODE_TIMER_MICROS;
     }
-    // The last of four hexadecimal numbers: how many times a second a timer may fire.
+    // The last of four hexadecimal numbers is the number of possible timer events a second.
     let text = std::fs::read_to_string("/proc/thread-self/net/psched").unwrap_or_default();
     let per_second = text.split_whitespace().nth(3).and_then(|hex| u64::from_str_radix(hex, 16).ok());
     per_second.filter(|hz| *hz > 0).map_or(0, |hz| 1_000_000 / hz)
 }
 
 impl Interface {
-    /// The interface of that name.
+    /// Interface with this name.
     ///
     /// # Errors
-    /// When there is none; the line lists those that are.
+    /// Fails if there is none; the line lists those that are.
     pub fn named(name: &str) -> Result<Self, ShapingError> {
         let links = links()?;
         links.iter().find(|link| link.ifname == name).map(Self::of).ok_or_else(|| {
             let names: Vec<&str> = links.iter().map(|link| link.ifname.as_str()).collect();
-            ShapingError::NoInterface(format!("there is no interface {name}; there are {}", names.join(", ")))
+            ShapingError::NoInterface(format!(
+                "no interface has the name {name}; the interfaces are {}",
+                names.join(", ")
+            ))
         })
     }
 
-    /// The interface that has that address.
+    /// Interface with this address.
     ///
     /// # Errors
-    /// When none has.
+    /// Fails if no interface has the address.
     pub fn with_address(address: IpAddr) -> Result<Self, ShapingError> {
         let links = links()?;
         let found = links.iter().find(|link| link.addr_info.iter().any(|info| info.local == Some(address)));
         found.map(Self::of).ok_or_else(|| ShapingError::NoInterface(format!("no interface has the address {address}")))
     }
 
-    /// Named by the index, since a name of an interface has at most 15 characters.
+    /// Devices are named by the index, because a name of an interface has at most 15 characters.
     fn of(link: &Link) -> Self {
         let Link { ifindex, ifname, mtu, .. } = link;
         let devices = Devices {
@@ -158,21 +167,21 @@ impl Interface {
         Self { devices }
     }
 
-    /// Its name.
+    /// Name of the interface.
     pub fn name(&self) -> &str {
         &self.devices.interface
     }
 
-    /// Counters of the qdiscs of the interface, and of those that shape what comes in.
+    /// Counters of the qdiscs of the interface, and of those that shape its incoming traffic.
     ///
     /// # Errors
-    /// Those of `tc`.
+    /// Errors of `tc`.
     pub fn counters(&self) -> Result<Vec<QdiscCounters>, ShapingError> {
         let Devices { interface, ingress, sink, .. } = &self.devices;
         let mut all = counters_of(interface)?;
         for device in [ingress, sink] {
             match counters_of(device) {
-                // A plan that does not need it has not made it.
+                // A plan that does not need the device has not made it.
                 Err(ShapingError::NoDevice { .. }) => {}
                 counters => all.extend(counters?),
             }
@@ -180,10 +189,10 @@ impl Interface {
         Ok(all)
     }
 
-    /// Puts a plan on an interface, in place of an earlier one of ours.
+    /// Applies a plan to an interface, in place of an earlier plan of ours.
     ///
     /// # Errors
-    /// Those of `tc`, and somebody else's qdisc that would be lost. Nothing of the plan is left then.
+    /// Errors of `tc`, and a foreign qdisc that would be lost. No part of the plan remains then.
     pub fn apply(&self, plan: &InterfacePlan) -> Result<(), ShapingError> {
         self.remove()?;
         self.refuse_foreign()?;
@@ -192,17 +201,17 @@ impl Interface {
             .and_then(|()| tool::batch("tc", &batch.tc))
             .and_then(|()| set_congestion_control(self.name(), plan.congestion_control.as_deref()));
         if applied.is_err() {
-            // The first error is the one to tell.
+            // The first error is the one to report.
             let _ = self.remove();
         }
         applied
     }
 
-    /// Changes the shapes of peers, and what is blocked, while traffic flows, as far as both plans say that they may; the
-    /// rest of them must be the same.
+    /// Changes the shapes of peers, and the blocked addresses, while traffic flows, as far as both plans permit it; the
+    /// rest of the plans must be the same.
     ///
     /// # Errors
-    /// Those of `tc`.
+    /// Errors of `tc`.
     pub fn change(&self, before: &InterfacePlan, after: &InterfacePlan) -> Result<(), ShapingError> {
         let batch = batch(after, &self.devices, Some(before));
         tool::batch("ip", &batch.ip)?;
@@ -211,20 +220,20 @@ impl Interface {
 
     fn refuse_foreign(&self) -> Result<(), ShapingError> {
         let interface = &self.devices.interface;
-        // What the kernel puts there by itself has no handle.
+        // A qdisc that the kernel has made by itself has no handle.
         let foreign = qdiscs_of(interface)?.into_iter().find(|one| one.handle != "0:");
         let Some(Qdisc { kind, handle, .. }) = foreign else { return Ok(()) };
         let place = if kind == "ingress" || kind == "clsact" { kind.as_str() } else { "root" };
         Err(ShapingError::Conflict(format!(
-            "{interface} has a qdisc of somebody else, {kind} {handle} take it away first (tc qdisc del dev {interface} \
+            "{interface} has a foreign qdisc, {kind} {handle} remove it first (tc qdisc del dev {interface} \
              {place})"
         )))
     }
 
-    /// Takes away what a plan of ours has made there; what is somebody else's stays.
+    /// Removes everything that a plan of ours has made there; foreign qdiscs stay.
     ///
     /// # Errors
-    /// Those of `tc`.
+    /// Errors of `tc`.
     pub fn remove(&self) -> Result<RemovedParts, ShapingError> {
         let Devices { interface, ingress, sink, .. } = &self.devices;
         let mut removed = RemovedParts { leftovers: remove_leftovers()?, ..RemovedParts::default() };
@@ -237,7 +246,7 @@ impl Interface {
         }
         let names: Vec<String> = links()?.into_iter().map(|link| link.ifname).collect();
         if has_ingress && (names.contains(ingress) || names.contains(sink)) {
-            // One whose filters lead elsewhere is somebody else's.
+            // A qdisc whose filters lead to another device is foreign.
             let filters = tool::run("tc", &format!("filter show dev {interface} parent ffff:"))?;
             let led = |device: &str| filters.contains(&format!("device {device})"));
             if filters.trim().is_empty() || led(ingress) || led(sink) {

@@ -1,23 +1,24 @@
-//! Traffic shaping: what a link should be like, as commands of `tc`, and what `tc` says of it.
+//! Traffic shaping: the shape of a link as commands of `tc`, and the output of `tc`.
 //!
-//! A [`Shape`] is one direction: latency, jitter, loss, duplication, reordering and throughput. An [`InterfacePlan`] is all
-//! that is done at one interface: a shape for what leaves, exceptions for single peers, a shape for what comes in, and
-//! addresses that are cut off. [`batch`] turns it into the lines of a `tc` batch, the only place that does. What comes in
-//! is redirected through an IFB device, since the kernel queues only what leaves.
+//! A [`Shape`] is one direction: latency, jitter, loss, duplication, reordering and throughput. An [`InterfacePlan`] is
+//! the whole configuration of one interface: a shape for outgoing traffic, exceptions for single peers, a shape for
+//! incoming traffic, and blocked addresses. [`batch`] is the only place that turns it into the lines of a `tc` batch.
+//! Incoming traffic is redirected through an IFB device, because the kernel queues only outgoing traffic.
 //!
-//! In a network where every node is shaped alike, a message from A to B passes A's way out and B's way in. The latency,
-//! jitter, loss, duplication and reordering of a link are applied once, at A's way out; the throughput is that of an
-//! interface, and applied at both. So `--latency 50` means 50 ms from node to node, one way.
+//! In a network of equally shaped nodes, a message from A to B passes A's output and B's input. The latency, jitter,
+//! loss, duplication and reordering of a link are applied once, at A's output; the throughput belongs to an interface,
+//! and is applied at both. So `--latency 50` means 50 ms from node to node, one way.
 
 mod batch;
 mod congestion;
 mod counters;
+mod handles;
 mod interface;
 mod plan;
 mod shape;
 mod tool;
 
-pub use batch::{Batch, Devices, batch, burst_bytes, queue_bytes};
+pub use batch::{Batch, Devices, WIRE_BYTES, batch, burst_bytes, queue_bytes};
 pub use counters::{QdiscCounters, qdisc_counters};
 pub(crate) use interface::remove_leftovers;
 pub use interface::{Interface, RemovedParts};

@@ -1,48 +1,48 @@
-//! All that is done at one interface.
+//! Configuration of one interface.
 
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::batch::peer_handles;
+use super::handles::peer_handles;
 use crate::scenario::{Shape, ShapeError};
 
-/// Most peers with a rule of their own: a table of u32 filters holds 2047 of a family.
+/// Maximum number of peers with a rule of their own: a table of u32 filters holds 2047 of a family.
 pub(super) const MOST_PEERS: usize = 2000;
 
-/// Longest name of a congestion control, as the kernel has it.
+/// Maximum length of a congestion control's name, as in the kernel.
 const LONGEST_NAME: usize = 15;
 
-/// What leaves for some addresses is shaped in a way of its own.
+/// Shape of the outgoing traffic to some addresses.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PeerRule {
-    /// The peer's addresses, IPv4 and IPv6.
+    /// Addresses of the peer, IPv4 and IPv6.
     pub addresses: Vec<IpAddr>,
-    /// Its shape; the throughput is this peer's share, within that of the interface.
+    /// Shape of the traffic; the throughput is this peer's share, within that of the interface.
     pub shape: Shape,
 }
 
-/// All that is done at one interface. The default does nothing.
+/// Configuration of one interface. The default shapes nothing.
 ///
-/// What may be changed later needs its devices from the start, even where nothing is shaped yet.
+/// A part that may be changed later needs its devices from the start, even if nothing is shaped yet.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct InterfacePlan {
-    /// What leaves. With `peers`, latency, jitter, loss, duplication and reordering are those of everybody else; the
-    /// throughput is that of all together.
+    /// Shape of outgoing traffic. With `peers`, latency, jitter, loss, duplication and reordering apply to all other
+    /// peers; the throughput applies to all together.
     pub egress: Shape,
     /// Peers with shapes of their own.
     pub peers: Vec<PeerRule>,
-    /// What comes in.
+    /// Shape of incoming traffic.
     pub ingress: Shape,
-    /// What comes from these addresses is dropped.
+    /// Addresses whose packets are dropped on arrival.
     pub blocked: Vec<IpAddr>,
-    /// What is blocked may be changed while traffic flows.
+    /// True if the blocked addresses may be changed while traffic flows.
     pub blockable: bool,
-    /// Latency, jitter, loss, duplication and reordering of each peer may be changed while traffic flows.
+    /// True if latency, jitter, loss, duplication and reordering of each peer may be changed while traffic flows.
     pub adjustable_delay: bool,
-    /// So may each peer's throughput.
+    /// True if the throughput of each peer may be changed while traffic flows.
     pub adjustable_rate: bool,
     /// Congestion control of TCP connections over this interface; none for the kernel's own choice.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -50,14 +50,15 @@ pub struct InterfacePlan {
 }
 
 impl InterfacePlan {
-    /// A plan that shapes every direction of a link once: `shape` on the way out, its throughput on the way in too.
+    /// A plan that shapes every direction of a link once: `shape` for outgoing traffic, its throughput for incoming
+    /// traffic too.
     pub fn symmetric(shape: Shape) -> Self {
         let rate_only =
             Shape { throughput_kilobytes_per_second: shape.throughput_kilobytes_per_second, ..Shape::default() };
         Self { egress: shape, ingress: rate_only, ..Self::default() }
     }
 
-    /// Whether there is nothing to do.
+    /// True if the plan shapes nothing.
     pub fn is_unshaped(&self) -> bool {
         self.egress.is_unshaped()
             && self.ingress.is_unshaped()
@@ -67,14 +68,14 @@ impl InterfacePlan {
             && self.peers.iter().all(|peer| peer.shape.is_unshaped())
     }
 
-    /// Whether it takes the kernel's netem, now or when it is changed.
+    /// True if the plan needs the kernel's netem, now or after a change.
     pub fn needs_netem(&self) -> bool {
         let shapes = [self.egress, self.ingress];
         let own = self.peers.iter().map(|peer| peer.shape);
         self.adjustable_delay || shapes.into_iter().chain(own).any(|shape| shape.needs_netem())
     }
 
-    /// The plan, if its values can be.
+    /// Returns the plan if its values are valid.
     ///
     /// # Errors
     /// One line that names the value.
@@ -98,12 +99,12 @@ impl InterfacePlan {
         Ok(self)
     }
 
-    /// Handles of the qdiscs that shape what leaves for `address`, as `tc` writes them; none for a peer without a rule.
+    /// Handles of the qdiscs that shape the traffic to `address`, as `tc` writes them; none for a peer without a rule.
     pub fn handles_to(&self, address: IpAddr) -> Option<[String; 2]> {
         self.peers.iter().position(|peer| peer.addresses.contains(&address)).map(peer_handles)
     }
 
-    /// What leaves for `address`, the throughput of the whole interface included.
+    /// Shape of the traffic to `address`, the throughput of the whole interface included.
     pub fn egress_to(&self, address: IpAddr) -> Shape {
         match self.peers.iter().find(|peer| peer.addresses.contains(&address)) {
             None => self.egress,

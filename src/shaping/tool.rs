@@ -1,4 +1,4 @@
-//! `tc` and `ip`, run as programs: their own words when they refuse, and what to do about it.
+//! `tc` and `ip`, run as programs, and explanations of their refusals.
 
 use std::{
     io::{self, Write},
@@ -7,15 +7,15 @@ use std::{
 
 use thiserror::Error;
 
-/// Why a link is not shaped.
+/// Reason why a link is not shaped.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ShapingError {
-    /// The program is not there, or can't be run.
+    /// The program is missing, or can't be run.
     #[error("{program} can't be run ({words}): install it (Debian: apt-get install iproute2)")]
     NoTool {
-        /// tc or ip.
+        /// `tc` or `ip`.
         program: &'static str,
-        /// What the system says.
+        /// Error of the system.
         words: String,
     },
     /// The kernel lacks a module.
@@ -29,58 +29,58 @@ pub enum ShapingError {
         what: &'static str,
         /// Name of the module.
         module: &'static str,
-        /// What of a plan needs it.
+        /// Part of a plan that needs it.
         wanted_by: &'static str,
-        /// What works without.
+        /// Alternative that works without it.
         hint: &'static str,
     },
-    /// Not allowed.
+    /// The program lacks permission.
     #[error("{program} is not permitted to change interfaces: run as root, or give the container NET_ADMIN")]
     NotPermitted {
-        /// tc or ip.
+        /// `tc` or `ip`.
         program: &'static str,
     },
-    /// The interface or device is not there, or no longer.
+    /// The interface or device does not exist, or no longer exists.
     #[error("'{program} {line}' failed: {words}")]
     NoDevice {
-        /// tc or ip.
+        /// `tc` or `ip`.
         program: &'static str,
         /// The command.
         line: String,
-        /// What it says.
+        /// Message of the program.
         words: String,
     },
-    /// Refused.
+    /// The program refused the command.
     #[error("'{program} {line}' failed: {words}")]
     Refused {
-        /// tc or ip.
+        /// `tc` or `ip`.
         program: &'static str,
         /// The command.
         line: String,
-        /// What it says.
+        /// Message of the program.
         words: String,
     },
-    /// What it prints is not understood.
+    /// The output of the program can't be read.
     #[error("the output of '{program} {line}' can't be read: {words}")]
     Unreadable {
-        /// tc or ip.
+        /// `tc` or `ip`.
         program: &'static str,
         /// The command.
         line: String,
-        /// What is wrong with it.
+        /// Error in the output.
         words: String,
     },
-    /// No interface is meant.
+    /// No interface matches.
     #[error("{0}")]
     NoInterface(String),
-    /// The plan can't be put on this interface.
+    /// The plan can't be applied to this interface.
     #[error("{0}")]
     Conflict(String),
 }
 
 const FREE_HINT: &str = "; --throughput alone works without it";
 
-/// Which module a refused line lacks: (part of the words, part of the line, the module).
+/// Modules that refused lines need: (part of the message, part of the line, the module).
 const MODULES: [(&str, &str, &str, &str, &str, &str); 6] = [
     (
         "qdisc kind is unknown",
@@ -90,11 +90,18 @@ const MODULES: [(&str, &str, &str, &str, &str, &str); 6] = [
         "latency, jitter, loss, duplicate and reorder need",
         FREE_HINT,
     ),
-    ("qdisc kind is unknown", ": tbf", "tbf", "sch_tbf", "throughput needs", ""),
-    ("qdisc kind is unknown", ": htb", "htb", "sch_htb", "links that differ by peer need", ""),
-    ("qdisc kind is unknown", ": ingress", "ingress qdisc", "sch_ingress", "shaping of what comes in needs", ""),
-    ("TC classifier not found", "", "u32 classifier", "cls_u32", "shaping by peer or of what comes in needs", ""),
-    ("load TC action module", "", "mirred action", "act_mirred", "shaping of what comes in needs", ""),
+    (
+        "qdisc kind is unknown",
+        ": tbf",
+        "tbf",
+        "sch_tbf",
+        "throughput, and effects on single packets such as loss, need",
+        "",
+    ),
+    ("qdisc kind is unknown", ": htb", "htb", "sch_htb", "throughput and links that differ by peer need", ""),
+    ("qdisc kind is unknown", ": ingress", "ingress qdisc", "sch_ingress", "shaping of incoming traffic needs", ""),
+    ("TC classifier not found", "", "u32 classifier", "cls_u32", "shaping by peer or of incoming traffic needs", ""),
+    ("load TC action module", "", "mirred action", "act_mirred", "shaping of incoming traffic needs", ""),
 ];
 
 fn failure(program: &'static str, line: &str, stderr: &str) -> ShapingError {
@@ -111,7 +118,7 @@ fn failure(program: &'static str, line: &str, stderr: &str) -> ShapingError {
         return ShapingError::NoDevice { program, line: line.into(), words };
     }
     if program == "ip" && line.ends_with("type ifb") && words.contains("Unknown device type") {
-        let wanted_by = "shaping of what comes in needs";
+        let wanted_by = "shaping of incoming traffic needs";
         return ShapingError::NoModule { what: "IFB device", module: "ifb", wanted_by, hint: "" };
     }
     if words.contains("duplicating netems") {
@@ -119,7 +126,7 @@ fn failure(program: &'static str, line: &str, stderr: &str) -> ShapingError {
                       every link alike, and degrade none";
         return ShapingError::Conflict(advice.into());
     }
-    // Modules are known by the error in the kernel's words, or by their bare number in older kernels.
+    // Modules are recognised by the error in the kernel's words, or by its number alone in older kernels.
     for (says, part, what, module, wanted_by, hint) in MODULES {
         if words.contains(says) && line.contains(part) {
             return ShapingError::NoModule { what, module, wanted_by, hint };
@@ -132,11 +139,11 @@ fn output(program: &'static str, args: &[&str], input: &str) -> Result<(bool, St
     let run = || -> io::Result<_> {
         let mut command = Command::new(program);
         command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // Debian keeps them where the PATH of a plain user does not look.
+        // Debian installs the programs in a folder outside of a plain user's PATH.
         let mut path = std::env::var_os("PATH").unwrap_or_default();
         path.push(":/usr/sbin:/sbin");
         let mut child = command.env("PATH", path).spawn()?;
-        // One that ends early says why by itself.
+        // A program that ends early reports the reason itself.
         if let Some(mut stdin) = child.stdin.take() {
             let _ = stdin.write_all(input.as_bytes());
         }
@@ -147,7 +154,7 @@ fn output(program: &'static str, args: &[&str], input: &str) -> Result<(bool, St
     Ok((output.status.success(), text(&output.stdout), text(&output.stderr)))
 }
 
-/// Runs a command and gives what it prints.
+/// Runs a command and returns its output.
 pub(super) fn run(program: &'static str, line: &str) -> Result<String, ShapingError> {
     let (ok, stdout, stderr) = output(program, &line.split_whitespace().collect::<Vec<_>>(), "")?;
     if ok { Ok(stdout) } else { Err(failure(program, line, &stderr)) }
@@ -156,7 +163,7 @@ pub(super) fn run(program: &'static str, line: &str) -> Result<String, ShapingEr
 /// Runs lines of `ip`, in the network namespace of this thread.
 ///
 /// # Errors
-/// That of the first line that is refused.
+/// Error of the first line that is refused.
 pub fn ip_batch(lines: &[String]) -> Result<(), ShapingError> {
     batch("ip", lines)
 }

@@ -16,10 +16,10 @@ use tempfile::TempDir;
 
 use crate::support::{Running, free_ports, wait_for};
 
-/// Chromium is slow to start where the processors are busy.
+/// Time limit; Chromium is slow to start on busy processors.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// What chromedriver answers, if it does; it leaves the connection open behind it.
+/// Answer of chromedriver, if it answers; it leaves the connection open afterwards.
 fn exchange(port: u16, method: &str, path: &str, body: &str) -> Option<(String, Value)> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.set_read_timeout(Some(LIMIT)).ok()?;
@@ -46,7 +46,7 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// Whether there is one on this machine.
+    /// True if a browser exists on this machine.
     pub fn is_there() -> bool {
         ["chromium", "chromedriver"].iter().all(|program| {
             let run = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
@@ -103,18 +103,18 @@ impl Browser {
         self.post("refresh", &json!({}));
     }
 
-    /// What a script in the page returns.
+    /// Result of a script in the page.
     pub fn run(&self, script: &str) -> Value {
         self.post("execute/sync", &json!({ "script": script, "args": [] }))
     }
 
-    /// The text that an element has, shown or not, if there is one.
+    /// Text of an element, shown or not, if it exists.
     pub fn find(&self, selector: &str) -> Option<String> {
         let found = self.run(&format!("return document.querySelector('{selector}')?.textContent"));
         found.as_str().map(str::to_owned)
     }
 
-    /// The same, of an element that is there.
+    /// Text of an existing element.
     pub fn text(&self, selector: &str) -> String {
         self.find(selector).unwrap_or_else(|| panic!("there is no {selector}"))
     }
@@ -124,7 +124,7 @@ impl Browser {
         self.post("goog/cdp/execute", &json!({ "cmd": name, "params": params }))
     }
 
-    /// Takes on what a user prefers: colours, `dark` or `light`, and whether less is to move.
+    /// Sets the preferences of a user: colours, `dark` or `light`, and reduced motion.
     pub fn prefer(&self, colours: &str, less_motion: bool) {
         let motion = if less_motion { "reduce" } else { "no-preference" };
         let features = json!([
@@ -134,7 +134,7 @@ impl Browser {
         self.command("Emulation.setEmulatedMedia", &json!({ "features": features }));
     }
 
-    /// Takes on the size of a screen.
+    /// Sets the size of the screen.
     pub fn resize(&self, width: u32, height: u32) {
         let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600 });
         self.command("Emulation.setDeviceMetricsOverride", &size);
@@ -145,12 +145,12 @@ impl Browser {
         self.post("actions", &json!({ "actions": [{ "type": "key", "id": "keyboard", "actions": keys }] }));
     }
 
-    /// What was written to the console since the last time.
+    /// Messages on the console since the last call.
     pub fn console(&self) -> Vec<Value> {
         self.post("se/log", &json!({ "type": "browser" })).as_array().unwrap().clone()
     }
 
-    /// Keeps a picture of the whole page in the folder that `APOLLO_SCREENSHOTS` names, if it does.
+    /// Saves a picture of the whole page in the folder that `APOLLO_SCREENSHOTS` names, if it is set.
     pub fn picture(&self, name: &str) {
         let Ok(folder) = std::env::var("APOLLO_SCREENSHOTS") else { return };
         let taken = self.command("Page.captureScreenshot", &json!({ "captureBeyondViewport": true }));
@@ -161,7 +161,7 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // Chromium would outlive a driver that is killed.
+        // Chromium would outlive a killed driver.
         if !self.session.is_empty() {
             let _ = exchange(self.port, "DELETE", &format!("/session/{}", self.session), "");
         }

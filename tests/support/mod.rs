@@ -1,4 +1,4 @@
-//! What the tests of the real programs share.
+//! Common parts of the tests of the real programs.
 #![allow(dead_code, unreachable_pub, reason = "each test program uses a part of it")]
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::disallowed_methods, reason = "real programs run in the time of the machine")]
@@ -20,7 +20,7 @@ use tempfile::TempDir;
 pub const BENCH: &str = env!("CARGO_BIN_EXE_apollo-bench");
 pub const NODE: &str = env!("CARGO_BIN_EXE_broadcast_network_stress_test_node");
 
-/// The token of all runs of the tests.
+/// Token of all runs of the tests.
 pub const TOKEN: &str = "a-token-of-the-tests-and-of-nobody-else";
 
 /// The node's program, with the token in its environment.
@@ -37,23 +37,23 @@ pub fn bench_command() -> Command {
     command
 }
 
-/// Ports of the tests, below the range that the kernel takes for outgoing connections.
+/// Ports of the tests, below the range that the kernel uses for outgoing connections.
 const FIRST_PORT: u16 = 21_000;
 const LAST_PORT: u16 = 32_000;
 
-/// Ports that a test program reserves at once.
+/// Number of ports that a test program reserves at once.
 const BLOCK: u16 = 100;
 
-/// Ports of the blocks that this program has reserved, of which the first `taken` of the last one are given out. The locks
-/// live as long as the program.
+/// Blocks of ports that this program has reserved, of which the first `taken` ports of the last block are in use. The
+/// locks live as long as the program.
 struct Reserved {
     locks: Vec<File>,
     block: u16,
     taken: u16,
 }
 
-/// Reserves a block that no other running test program has: a locked file stands for it, which the kernel unlocks when
-/// the program ends.
+/// Reserves a block that no other running test program has. A locked file represents it, and the kernel unlocks the
+/// file when the program ends.
 fn reserve_block(locks: &mut Vec<File>) -> u16 {
     let folder = std::env::temp_dir().join(format!("apollo-test-ports-{}", nix::unistd::getuid()));
     fs::create_dir_all(&folder).unwrap();
@@ -67,8 +67,7 @@ fn reserve_block(locks: &mut Vec<File>) -> u16 {
     panic!("other test programs have reserved all blocks of ports in {}", folder.display());
 }
 
-/// The first of `count` ports in a row that are free, and that no other test gets, of this program or of one that runs beside
-/// it.
+/// First of `count` consecutive free ports that no other test gets, of this program or of a concurrent one.
 pub fn free_ports(count: u16) -> u16 {
     static RESERVED: Mutex<Reserved> = Mutex::new(Reserved { locks: Vec::new(), block: 0, taken: BLOCK });
     assert!(count <= BLOCK, "a block has {BLOCK} ports");
@@ -86,8 +85,8 @@ pub fn free_ports(count: u16) -> u16 {
     }
 }
 
-/// Waits until `condition` gives something; panics with `what` after two minutes, which no working
-/// program takes on a slow machine.
+/// Waits until `condition` returns something; panics with `what` after two minutes, which no working program needs on a
+/// slow machine.
 pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let started = Instant::now();
     loop {
@@ -99,15 +98,15 @@ pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Says that a test, or a part of it, can't be run here and why. Where `APOLLO_TEST_NO_SKIP=1` is set, as on a machine that
-/// has everything, the test fails instead.
+/// Reports that a test, or a part of it, can't be run here, and the reason. With `APOLLO_TEST_NO_SKIP=1`, as on a
+/// machine that has everything, the test fails instead.
 pub fn skip(why: &str) {
     assert!(std::env::var("APOLLO_TEST_NO_SKIP").as_deref() != Ok("1"), "nothing may be skipped here: {why}");
-    // Not by `eprintln!`, which the test harness would swallow.
+    // Not by `eprintln!`, because the test harness would swallow it.
     let _ = writeln!(std::io::stderr(), "skipped: {why}");
 }
 
-/// Whether Docker runs here and may be used; else `what` is skipped.
+/// True if Docker runs here and may be used; otherwise `what` is skipped.
 pub fn has_docker(what: &str) -> bool {
     let docker = Command::new("docker").args(["version", "--format", "{{.Server.Version}}"]).output();
     let runs = docker.is_ok_and(|output| output.status.success());
@@ -117,7 +116,7 @@ pub fn has_docker(what: &str) -> bool {
     runs
 }
 
-/// Tries a line of `tc` in a network namespace that is thrown away, for what a kernel can do.
+/// Tries a line of `tc` in a temporary network namespace, to learn the kernel's abilities.
 fn try_qdisc(qdisc: &str) -> Result<(), String> {
     let script = format!("ip link add try0 type veth peer name try1 && tc qdisc add dev try0 root {qdisc}");
     let output = Command::new("unshare")
@@ -128,14 +127,15 @@ fn try_qdisc(qdisc: &str) -> Result<(), String> {
     if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).replace('\n', " ")) }
 }
 
-/// Whether the kernel can delay packets.
+/// True if the kernel can delay packets.
 pub fn has_netem() -> bool {
     try_qdisc("netem delay 1ms").is_ok()
 }
 
-/// Whether the kernel can limit throughput, and why not.
+/// Error with the reason if the kernel can't limit throughput.
 pub fn can_limit_throughput() -> Result<(), String> {
     try_qdisc("tbf rate 1mbit burst 10k latency 10ms")
+        .and_then(|()| try_qdisc("htb default 1"))
         .map_err(|words| format!("throughput can't be limited here, or it can't be found out: {words}"))
 }
 
@@ -166,7 +166,7 @@ pub fn get(port: u16, path: &str) -> Option<(String, String)> {
     request(port, "GET", path, "")
 }
 
-/// A running program that is killed when the test ends, however it ends.
+/// A running program that is killed after any end of the test.
 pub struct Running(pub Child);
 
 impl Running {
@@ -182,7 +182,7 @@ impl Running {
         signal(self.id(), name);
     }
 
-    /// Waits for its end.
+    /// Waits for the end of the program.
     pub fn output(mut self) -> Output {
         let mut stdout = vec![];
         let mut stderr = vec![];
@@ -204,7 +204,7 @@ pub fn signal(process: u32, name: &str) {
     assert!(Command::new("kill").args([&format!("-{name}"), &process.to_string()]).status().unwrap().success());
 }
 
-/// Whether a process is there and is no zombie.
+/// True if a process exists and is no zombie.
 pub fn lives(process: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
     stat.rsplit(')').next().is_some_and(|rest| !rest.trim().is_empty() && !rest.trim_start().starts_with('Z'))
@@ -231,7 +231,7 @@ impl Lab {
     pub fn command(&self, args: &str) -> Command {
         let mut command = bench_command();
         command.args(["local", "--json"]).args(args.split_whitespace());
-        // None of them is met where a machine is slow, unless a test asks for it.
+        // Limits that a slow machine does not reach, unless a test sets them.
         for (flag, seconds) in [("--ready-timeout-seconds", 300), ("--hang-timeout-seconds", 120)] {
             if !args.contains(flag) {
                 command.arg(format!("{flag}={seconds}"));
@@ -248,7 +248,7 @@ impl Lab {
         result(Running::start(&mut self.command(args)).output())
     }
 
-    /// The process ids of the nodes, once all of them answer.
+    /// Process ids of the nodes, once all of them answer.
     pub fn processes(&self) -> Vec<u32> {
         (0..self.num_nodes)
             .map(|node| {
@@ -278,8 +278,8 @@ pub fn result(output: Output) -> (Option<i32>, Value) {
     (output.status.code(), summary)
 }
 
-/// Every message that was sent reached every other node exactly once, and every other one is counted as missed: a slow machine
-/// misses some.
+/// Checks that every sent message reached every other node exactly once, and that every other one is counted as missed:
+/// a slow machine misses some.
 pub fn assert_all_delivered(run: &Value) {
     let totals = &run["totals"];
     let count = |name: &str| totals[name].as_u64().unwrap();
@@ -290,7 +290,7 @@ pub fn assert_all_delivered(run: &Value) {
     assert!(count("sent") > 0, "{run:#}");
 }
 
-/// The arguments of a lone node, all that are required.
+/// Arguments of a lone node, only the required ones.
 pub fn lone_node(metric_port: u16, p2p_port: u16, extra: &str) -> Vec<String> {
     let text = format!(
         "--id 0 --num-nodes 2 --metric-port {metric_port} --p2p-port {p2p_port} --mode all --network-protocol gossipsub \
@@ -302,7 +302,7 @@ pub fn lone_node(metric_port: u16, p2p_port: u16, extra: &str) -> Vec<String> {
     words
 }
 
-/// A program on the PATH; without it the test is skipped.
+/// Path of a program on the PATH; without it the test is skipped.
 pub fn program(name: &str) -> Option<PathBuf> {
     let folders = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&folders).map(|folder| folder.join(name)).find(|path| path.is_file());
@@ -312,7 +312,7 @@ pub fn program(name: &str) -> Option<PathBuf> {
     found
 }
 
-/// The body of an answer that may come in chunks.
+/// Body of an answer that may be chunked.
 pub fn body_of(head: &str, body: &str) -> String {
     if !head.to_lowercase().contains("transfer-encoding: chunked") {
         return body.to_owned();

@@ -14,16 +14,16 @@ use std::{
 
 use tempfile::TempDir;
 
-/// What the shaped network needs.
+/// Modules that the shaped network needs.
 const MODULES: &str = "sch_netem sch_tbf sch_htb sch_ingress cls_u32 act_mirred ifb veth bridge ipv6";
 
-/// Where Debian's package has the kernel's modules.
+/// Folder of the kernel's modules in Debian's package.
 const PACKAGED_MODULES: &str = "/usr/lib/uml/modules";
 
-/// Longest time for all that runs in the guest.
-const LIMIT: Duration = Duration::from_secs(400);
+/// Maximum time of everything that runs in the guest.
+const LIMIT: Duration = Duration::from_secs(600);
 
-/// Why it can't be booted here, if it can't.
+/// Reason why the kernel can't be booted here, if it can't.
 pub fn missing() -> Option<String> {
     for program in ["linux.uml", "depmod", "modprobe"] {
         if !found(program) {
@@ -42,7 +42,7 @@ fn version() -> Option<String> {
     folder.file_name().into_string().ok()
 }
 
-/// Runs `script` (bash, as root) in the guest, and gives its exit status and what it printed. Its files are the host's.
+/// Runs `script` (bash, as root) in the guest, and returns its exit status and its output. Its files are the host's.
 pub fn run(script: &str) -> (i32, String) {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
@@ -88,7 +88,7 @@ pub fn run(script: &str) -> (i32, String) {
     (status, printed)
 }
 
-/// The modules in a folder of the test's own, since the host's /lib/modules is the host's.
+/// Installs the modules in a folder of the test's own, because /lib/modules is the host's.
 fn install_modules(folder: &TempDir) {
     let version = version().unwrap();
     let modules = folder.path().join("lib/modules");

@@ -16,26 +16,26 @@ use std::{
 
 use tokio::time::{Sleep, sleep_until};
 
-/// Far enough for "never", near enough to be added to any instant.
+/// Far enough for "never", and near enough to be added to any instant.
 const LONGEST: Duration = Duration::from_secs(3600 * 24 * 365 * 30);
 
 fn after(duration: Duration) -> Instant {
     Instant::now() + duration.min(LONGEST)
 }
 
-/// A future that is done when its time has come. It must be polled inside of a tokio runtime with timers.
+/// A future that is ready when its time has come. It must be polled inside of a tokio runtime with timers.
 pub struct Delay {
     at: Instant,
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
 impl Delay {
-    /// Done after `duration` from now.
+    /// Ready after `duration` from now.
     pub fn new(duration: Duration) -> Self {
         Self { at: after(duration), sleep: None }
     }
 
-    /// Done after `duration` from now, whatever it was before.
+    /// Ready after `duration` from now, independent of its former time.
     pub fn reset(&mut self, duration: Duration) {
         self.at = after(duration);
         if let Some(sleep) = &mut self.sleep {

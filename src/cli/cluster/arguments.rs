@@ -1,4 +1,4 @@
-//! The arguments that make a run in a cluster, and those that find one.
+//! Arguments that describe a run in a cluster, and arguments that find one.
 
 use std::path::PathBuf;
 
@@ -13,23 +13,23 @@ use crate::{
 /// `apollo-bench cluster manifests`.
 #[derive(Clone, Debug, Args)]
 pub(in crate::cli) struct ManifestsArgs {
-    /// How they are written; JSON is one object, a List
+    /// Format of the manifests; JSON is one object, a List
     #[arg(long, value_enum, default_value = "yaml")]
     pub(in crate::cli) format: Format,
     #[command(flatten)]
     pub(in crate::cli) deployment: DeploymentArgs,
 }
 
-/// How manifests are written.
+/// Format of manifests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(in crate::cli) enum Format {
-    /// YAML, a document for each object.
+    /// YAML, one document for each object.
     Yaml,
     /// JSON, one List.
     Json,
 }
 
-/// A run in a cluster: all that says what is made there.
+/// A run in a cluster: all arguments that determine its objects.
 #[derive(Clone, Debug, Args, Serialize)]
 pub(in crate::cli) struct DeploymentArgs {
     /// Name of the run: small letters, digits and hyphens [default: the time, as in 20261122-143015]
@@ -38,10 +38,11 @@ pub(in crate::cli) struct DeploymentArgs {
     #[command(flatten)]
     #[serde(flatten)]
     pub(in crate::cli) scenario: ScenarioFlags,
-    /// After the run the nodes wait for so long to be collected, in seconds; then they end, and their counts are lost
+    /// Time for which the nodes wait to be collected after the run, in seconds; then they end, and their counts are
+    /// lost
     #[arg(long, alias = "collect-within-seconds", value_name = "S", default_value_t = 14_400, value_parser = clap::value_parser!(u64).range(60..=2_592_000))]
     pub(in crate::cli) retain_seconds: u64,
-    /// Port of each node for HTTP
+    /// HTTP port of each node
     #[arg(long, env = "APOLLO_METRIC_PORT", value_name = "PORT", default_value_t = 2000, value_parser = clap::value_parser!(u16).range(1024..))]
     pub(in crate::cli) metric_port: u16,
     /// Port of each node for its peers
@@ -54,13 +55,14 @@ pub(in crate::cli) struct DeploymentArgs {
     #[command(flatten)]
     #[serde(skip)]
     pub(in crate::cli) connect: ConnectArgs,
-    /// Grafana's own key, its administrator's password and the token of the nodes are made from this [default: random]
+    /// Secret from which Grafana's own key, its administrator's password and the token of the nodes are derived
+    /// [default: random]
     #[arg(long, env = "APOLLO_GRAFANA_SECRET", hide_env_values = true, value_name = "TEXT", help_heading = "Cluster")]
     #[serde(skip)]
     pub(in crate::cli) grafana_secret: Option<String>,
 }
 
-/// Which cluster, and where in it; the same for every command.
+/// Cluster and namespace; the same flags for every command.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Cluster")]
 pub(in crate::cli) struct ConnectArgs {
@@ -70,7 +72,7 @@ pub(in crate::cli) struct ConnectArgs {
     /// Context of the kubeconfig [default: its current one]
     #[arg(long, value_name = "NAME")]
     pub(in crate::cli) context: Option<String>,
-    /// The kubeconfig [default: as kubectl finds it]
+    /// Kubeconfig file [default: the same as kubectl's]
     #[arg(long, value_name = "FILE")]
     pub(in crate::cli) kubeconfig: Option<PathBuf>,
 }

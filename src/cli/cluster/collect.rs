@@ -1,4 +1,4 @@
-//! `apollo-bench cluster collect`: the run brought home, as a folder like that of any other run.
+//! `apollo-bench cluster collect`: collects a run into a folder like that of any other run.
 
 use std::{
     collections::BTreeMap,
@@ -29,14 +29,14 @@ use crate::{
     terminal::tell,
 };
 
-/// Logs that are read at once.
+/// Number of logs that are read at once.
 const LOGS_AT_ONCE: usize = 8;
-/// Lines between the server and the files.
+/// Number of lines between the server and the files.
 const LINES: usize = 1024;
-/// Largest log that is kept, in bytes: more than the nodes themselves write.
+/// Maximum size of a log, in bytes: more than the nodes themselves write.
 const LOG_LIMIT: u64 = 512 << 20;
 
-/// Maximum time for nodes to answer, and when some are known to be dead.
+/// Maximum time for nodes to answer, in general and if some are known to be dead.
 const WAIT: Duration = Duration::from_secs(60);
 const SHORT_WAIT: Duration = Duration::from_secs(20);
 
@@ -63,7 +63,7 @@ pub(super) async fn collect(args: &CollectArgs) -> Result<(), CliError> {
     let run = match collected {
         Ok(run) => run,
         Err(error) => {
-            // What was begun to be collected is gone on with.
+            // A collection that was begun is continued.
             if !folder.start().is_file() {
                 folder.discard();
             }
@@ -82,7 +82,7 @@ fn node(pods: &[PodState], id: u64) -> Option<&PodState> {
     pods.iter().find(|pod| pod.component == JOB && pod.index == Some(id))
 }
 
-/// What became of nodes that are no more.
+/// Reasons of the ends of nodes that no longer exist.
 fn deaths(pods: &[PodState], count: u64) -> Vec<String> {
     (0..count)
         .filter_map(|id| match node(pods, id) {
@@ -93,7 +93,7 @@ fn deaths(pods: &[PodState], count: u64) -> Vec<String> {
         .collect()
 }
 
-/// What is known of the cluster, for the manifest.
+/// Facts about the cluster, for the manifest.
 fn facts(there: &RunThere, pods: &[PodState]) -> Map<String, Value> {
     let cluster = json!({
         "context": there.cluster.context(),
@@ -115,7 +115,7 @@ async fn from_nodes(
     folder: &RunFolder,
 ) -> Result<RunSummary, KubernetesError> {
     let record = &there.record;
-    // A port of a dead pod is told of as such.
+    // A broken port of a dead pod is reported as the pod's death.
     let ports = NodePorts::open(&there.cluster, record, Arc::new(|_: &str| {})).await?;
     let lookout = Lookout::new(&there.cluster, record);
     let mut run = remote_run(record);
@@ -136,26 +136,26 @@ async fn from_nodes(
     let mut run = network.collect(Some(started)).await.map_err(|error| explained(&error, there, args))?;
     let lost_nodes = !dead.is_empty();
     for line in dead {
-        // What the cluster says of a dead node says more than that it is silent.
+        // The cluster's reason for a dead node explains more than its silence.
         if !run.verdict.reasons.contains(&line) {
             run.verdict.reasons.insert(0, line);
             run.verdict.valid = false;
         }
     }
-    // Before the nodes end: a pod that has ended may be gone soon.
+    // Before the nodes end, because an ended pod may soon be removed.
     run.verdict.warnings.extend(keep_logs(args, there, folder).await?);
     // A node that did not answer for a while still has its counts.
     let lost_for_good = lost_nodes || lookout.died.borrow().is_some();
     if !args.keep_nodes && (run.verdict.valid || lost_for_good) {
         for line in network.end().await {
-            // Whoever is dead can't be ended.
+            // A dead node can't be ended.
             if run.verdict.valid {
                 tell(&format!("warning: {line}"));
             }
         }
     } else if !args.keep_nodes {
         tell(&format!(
-            "the nodes are alive and left up: '{}' may be repeated into another folder",
+            "the nodes are alive and keep running: '{}' may be repeated into another folder",
             hint("collect", &record.namespace, &args.connect)
         ));
     }
@@ -166,14 +166,14 @@ async fn from_nodes(
 fn explained(error: &RemoteError, there: &RunThere, args: &CollectArgs) -> KubernetesError {
     match error {
         RemoteError::Interrupted => KubernetesError::Failed(format!(
-            "interrupted; the nodes go on: '{}' collects the run",
+            "interrupted; the nodes continue: '{}' collects the run",
             hint("collect", &there.record.namespace, &args.connect)
         )),
         other => KubernetesError::Failed(other.to_string()),
     }
 }
 
-/// The folder of a run of which no node is left.
+/// Writes the folder of a run without any remaining node.
 async fn without_nodes(
     args: &CollectArgs,
     there: &RunThere,
@@ -192,7 +192,8 @@ async fn without_nodes(
     Ok(run)
 }
 
-/// Every pod's log, whole, into the folder. Gives a line for each that is not; fails only when it is interrupted.
+/// Writes every pod's complete log into the folder. Returns a line for each incomplete one; fails only if it is
+/// interrupted.
 async fn keep_logs(args: &CollectArgs, there: &RunThere, folder: &RunFolder) -> Result<Vec<String>, KubernetesError> {
     let selector = there.selector();
     let what = Read { namespace: &there.record.namespace, selector: &selector, at_once: LOGS_AT_ONCE };
@@ -209,7 +210,7 @@ async fn keep_logs(args: &CollectArgs, there: &RunThere, folder: &RunFolder) -> 
     let (missing, mut problems) = tokio::select! {
         both = both => both,
         _ = interrupt.next() => return Err(KubernetesError::Failed(format!(
-            "interrupted; {} has the result, with a part of the logs; the nodes go on: '{}' collects the run again, into \
+            "interrupted; {} has the result, with a part of the logs; the nodes continue: '{}' collects the run again, into \
              another folder",
             folder.root().display(),
             hint("collect", &there.record.namespace, &args.connect)
@@ -217,14 +218,14 @@ async fn keep_logs(args: &CollectArgs, there: &RunThere, folder: &RunFolder) -> 
     };
     match missing {
         Ok(missing) => {
-            problems.extend(missing.into_iter().map(|(label, why)| format!("the log of {label} is not whole: {why}")));
+            problems.extend(missing.into_iter().map(|(label, why)| format!("the log of {label} is incomplete: {why}")));
         }
-        Err(error) => problems.push(format!("the logs could not be brought: {error}")),
+        Err(error) => problems.push(format!("the logs could not be read: {error}")),
     }
     Ok(problems)
 }
 
-/// A file for each pod.
+/// Log files, one for each pod.
 struct Files<'a> {
     folder: &'a RunFolder,
     open: BTreeMap<String, (Option<BufWriter<File>>, u64)>,
@@ -235,7 +236,7 @@ impl Files<'_> {
     fn write(&mut self, line: &LogLine) {
         let written = self.try_write(line);
         if let Err(error) = written {
-            self.problems.push(format!("the log of {} is not whole: {error}", line.label));
+            self.problems.push(format!("the log of {} is incomplete: {error}", line.label));
             self.open.insert(line.label.clone(), (None, 0));
         }
     }
@@ -258,7 +259,7 @@ impl Files<'_> {
     fn close(mut self) -> Vec<String> {
         for (label, (file, _)) in &mut self.open {
             if let Some(Err(error)) = file.as_mut().map(Write::flush) {
-                self.problems.push(format!("the log of {label} is not whole: {error}"));
+                self.problems.push(format!("the log of {label} is incomplete: {error}"));
             }
         }
         self.problems

@@ -1,4 +1,4 @@
-//! The command lines that speak to a cluster.
+//! Command lines that connect to a cluster.
 
 use std::path::PathBuf;
 
@@ -14,10 +14,10 @@ pub(in crate::cli) struct StartArgs {
     #[command(flatten)]
     #[allow(missing_docs, reason = "a doc comment here would become help text")]
     pub(super) deployment: DeploymentArgs,
-    /// Let the server check everything, and make nothing
+    /// Let the server check all objects, and create nothing
     #[arg(long, conflicts_with = "keep_on_failure")]
     pub(super) dry_run: bool,
-    /// Leave what was made when the start fails, to look at it; else it is removed again
+    /// Keep the objects of a failed start, to examine them; by default they are removed
     #[arg(long)]
     pub(super) keep_on_failure: bool,
 }
@@ -25,7 +25,7 @@ pub(in crate::cli) struct StartArgs {
 /// `apollo-bench cluster status`.
 #[derive(Clone, Debug, Args)]
 pub(in crate::cli) struct StatusArgs {
-    /// Print it as JSON
+    /// Print the status as JSON
     #[arg(long)]
     pub(super) json: bool,
     #[command(flatten)]
@@ -36,10 +36,10 @@ pub(in crate::cli) struct StatusArgs {
 /// `apollo-bench cluster logs`.
 #[derive(Clone, Debug, Args)]
 pub(in crate::cli) struct LogsArgs {
-    /// Print what there is, and end
+    /// Print the existing lines, and end
     #[arg(long)]
     pub(super) no_follow: bool,
-    /// Only pods of this part
+    /// Only pods of this part of the run
     #[arg(long, value_enum)]
     pub(super) component: Option<Part>,
     #[command(flatten)]
@@ -71,10 +71,10 @@ impl Part {
 /// `apollo-bench cluster port-forward`.
 #[derive(Clone, Debug, Args)]
 pub(in crate::cli) struct PortForwardArgs {
-    /// Port for Grafana on 127.0.0.1; 0 for a free one
+    /// Port of Grafana on 127.0.0.1; 0 for a free port
     #[arg(long, value_name = "PORT", default_value_t = 3000)]
     pub(super) grafana_port: u16,
-    /// Port for Prometheus on 127.0.0.1; 0 for a free one
+    /// Port of Prometheus on 127.0.0.1; 0 for a free port
     #[arg(long, value_name = "PORT", default_value_t = 9090)]
     pub(super) prometheus_port: u16,
     #[command(flatten)]
@@ -88,7 +88,7 @@ pub(in crate::cli) struct CollectArgs {
     /// Folder for results; empty or new [default: /tmp/broadcast-network-stress-test-TIME]
     #[arg(long, value_name = "DIR")]
     pub(super) output: Option<PathBuf>,
-    /// Leave the nodes up when their run is collected; else they are ended
+    /// Keep the nodes after their run is collected; by default they are ended
     #[arg(long)]
     pub(super) keep_nodes: bool,
     #[command(flatten)]
@@ -102,7 +102,7 @@ pub(in crate::cli) struct CollectArgs {
 /// `apollo-bench cluster stop`.
 #[derive(Clone, Debug, Args)]
 pub(in crate::cli) struct StopArgs {
-    /// Longest wait until everything is gone, in seconds
+    /// Maximum time to wait until everything is removed, in seconds
     #[arg(long, value_name = "S", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(super) timeout_seconds: u64,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! The start of a run, as a ConfigMap keeps it.
+//! Start of a run in a ConfigMap.
 
 use std::io::{self, Read, Write};
 
@@ -9,18 +9,18 @@ use serde_json::{Value, json};
 
 use crate::{deploy::kubernetes::names::START_KEY, experiment::StartedRun};
 
-/// Largest text that is kept as it is, in bytes: a ConfigMap holds 1 MiB in all.
+/// Maximum size of a text that is stored unpacked, in bytes: a ConfigMap contains at most 1 MiB in all.
 const LONGEST_TEXT: usize = 256 << 10;
 
-/// Largest start that is unpacked, in bytes: every link of a network of 100 nodes is a tenth of it.
+/// Maximum size of an unpacked start, in bytes: with every link of a network of 100 nodes, it is a tenth of it.
 const LONGEST_START: u64 = 64 << 20;
 
-/// Key of a start that is packed.
+/// Key of a packed start.
 fn packed_key() -> String {
     format!("{START_KEY}.gz")
 }
 
-/// Puts the start into the ConfigMap. With many links that were measured it is long, and is packed.
+/// Writes the start into the ConfigMap. With many measured links it is long, and is packed.
 pub(super) fn keep_start(map: &mut DynamicObject, started: &StartedRun) -> io::Result<()> {
     let text = serde_json::to_string(started)?;
     if text.len() <= LONGEST_TEXT {
@@ -33,7 +33,7 @@ pub(super) fn keep_start(map: &mut DynamicObject, started: &StartedRun) -> io::R
     Ok(())
 }
 
-/// The start that a ConfigMap has, if it has one.
+/// Start in a ConfigMap, if it has one.
 pub(super) fn kept_start(map: &ConfigMap) -> io::Result<Option<StartedRun>> {
     if let Some(text) = map.data.as_ref().and_then(|data| data.get(START_KEY)) {
         return Ok(serde_json::from_str(text)?);
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_start_comes_back_as_it_was_be_it_short_or_long() {
+    fn a_short_or_long_start_is_read_back_unchanged() {
         let order = json!({ "start_unix_nanos": 7, "warm_up_millis": 0 });
         for clocks in [1, 20_000] {
             let clocks: Value = (0..clocks)

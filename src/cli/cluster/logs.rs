@@ -1,4 +1,4 @@
-//! `apollo-bench cluster logs`: what all pods say, each line with its pod before it.
+//! `apollo-bench cluster logs`: the output of all pods, each line with its pod's name before it.
 
 use tokio::sync::mpsc;
 
@@ -13,7 +13,8 @@ use crate::{
     terminal::{has_reader, say, tell},
 };
 
-/// Lines between the server and the terminal: a terminal that is slow holds up the server, not this program's memory.
+/// Lines between the server and the terminal: a slow terminal delays the server, and does not fill this program's
+/// memory.
 const LINES: usize = 256;
 
 pub(super) async fn logs(args: &LogsArgs) -> Result<(), CliError> {
@@ -48,7 +49,7 @@ pub(super) async fn logs(args: &LogsArgs) -> Result<(), CliError> {
     let both = async { tokio::join!(bringing, printing).0 };
     tokio::select! {
         done = both => Ok(done?),
-        // The reader has seen what there was to see.
+        // The user has read enough.
         _ = interrupt.next() => Ok(()),
     }
 }

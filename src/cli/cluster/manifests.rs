@@ -13,7 +13,7 @@ use crate::{
     terminal::{say, tell},
 };
 
-/// Prints them, and says on stderr what a reader must know.
+/// Prints the manifests, and notes for the user on stderr.
 pub(super) fn command(args: &ManifestsArgs) -> Result<(), CliError> {
     let plan = cluster_plan(&args.deployment)?;
     let objects = objects(&plan).map_err(|error| CliError::Failed(error.to_string()))?;
@@ -29,7 +29,7 @@ pub(super) fn command(args: &ManifestsArgs) -> Result<(), CliError> {
     Ok(())
 }
 
-/// What is not to be seen in the objects, or easily overlooked.
+/// Notes about facts that the objects do not show, or that are easily overlooked.
 fn notes(plan: &ClusterPlan, secret_is_given: bool) -> Vec<String> {
     let mut notes = vec![];
     if plan.is_shaped() {
@@ -52,13 +52,13 @@ fn notes(plan: &ClusterPlan, secret_is_given: bool) -> Vec<String> {
         ));
     }
     if !secret_is_given {
-        notes.push("Grafana's key and password and the nodes' token are random: --grafana-secret makes them the same each time".to_owned());
+        notes.push("Grafana's key and password and the nodes' token are random: --grafana-secret makes them the same in every run".to_owned());
     }
     notes
 }
 
 fn yaml(objects: &[DynamicObject]) -> Result<String, String> {
-    // Long lines stay lines: what is folded is hard to compare and to search.
+    // Long lines stay lines, because folded text is hard to compare and to search.
     let options = serde_saphyr::ser_options! { folded_wrap_chars: usize::MAX };
     let mut text = String::new();
     for object in objects {
@@ -69,7 +69,7 @@ fn yaml(objects: &[DynamicObject]) -> Result<String, String> {
     Ok(text)
 }
 
-/// What `kubectl` takes as one object.
+/// List that `kubectl` takes as one object.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct List<'a> {

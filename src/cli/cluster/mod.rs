@@ -1,7 +1,7 @@
 //! `apollo-bench cluster`: a run on Kubernetes.
 //!
-//! A forwarded port for each node is an endpoint of a [`RemoteSpec`](crate::remote::RemoteSpec). All that has to be known of a
-//! run is in the cluster, so that nothing depends on the machine that started it.
+//! A forwarded port for each node is an endpoint of a [`RemoteSpec`](crate::remote::RemoteSpec). All facts about a run
+//! are in the cluster, so that nothing depends on the machine that started it.
 
 mod arguments;
 mod collect;
@@ -29,39 +29,40 @@ use super::error::CliError;
 /// `apollo-bench cluster`.
 #[derive(Clone, Debug, Args)]
 pub(super) struct ClusterArgs {
-    /// What to do there.
+    /// Command to run.
     #[command(subcommand)]
     pub(super) command: ClusterCommand,
 }
 
-/// What is done with a run in a cluster.
+/// Commands for a run in a cluster.
 #[derive(Clone, Debug, Subcommand)]
 pub(super) enum ClusterCommand {
-    /// Print all that a run is made of in a cluster, without a cluster
+    /// Print all objects of a run, without a cluster
     ///
     /// Takes the flags of 'cluster start', and prints the objects that it would apply, in their order. With --name and
-    /// --grafana-secret the same arguments give the same bytes.
+    /// --grafana-secret, the same arguments give the same bytes.
     #[command(after_help = MANIFESTS_HELP)]
     Manifests(Box<ManifestsArgs>),
-    /// Make a run in the cluster, wait until its nodes are connected, and give them their start
+    /// Create a run in the cluster, wait until its nodes are connected, and start it
     ///
-    /// What holds pods up is named while it waits. A start that fails, or is interrupted, removes what it has made.
+    /// While it waits, it reports the reasons that delay pods. A start that fails, or is interrupted, removes the
+    /// objects that it has created.
     #[command(after_help = START_HELP)]
     Start(Box<StartArgs>),
-    /// Show a run's pods, and where it is
+    /// Show a run's pods and phase
     Status(StatusArgs),
-    /// Print what all pods of a run say, from their beginning to their end
+    /// Print the output of all pods of a run, from their beginning to their end
     Logs(LogsArgs),
-    /// Open Grafana and Prometheus on this machine until Ctrl-C, also when their pods are started again
+    /// Open Grafana and Prometheus on this machine until Ctrl-C, even if their pods are restarted
     PortForward(PortForwardArgs),
-    /// Bring a run home: wait for its end, write its folder with every node's counts and log, print its result
+    /// Collect a run: wait for its end, write its folder with every node's counts and log, print its result
     ///
-    /// Then the nodes are ended; Prometheus and Grafana stay until 'cluster stop'. Exit codes: 0 the run is valid; 1 it is
-    /// not, and the reason is printed; 2 bad usage
+    /// Afterwards the nodes are ended; Prometheus and Grafana stay until 'cluster stop'. Exit codes: 0 the run is
+    /// valid; 1 it is invalid, and the reason is printed; 2 bad usage
     Collect(CollectArgs),
-    /// Remove everything of a run, and wait until it is gone
+    /// Remove all objects of a run, and wait until they are gone
     ///
-    /// A namespace that was there before the run stays. It may be repeated.
+    /// A namespace that existed before the run stays. The command may be repeated.
     Stop(StopArgs),
     /// Show all runs of the cluster
     List(ConnectArgs),
@@ -73,15 +74,15 @@ Examples:
   apollo-bench cluster start --registry registry.example/team --num-nodes 10 --latency 50 --timeout 120
   apollo-bench cluster collect --output result
 
-Without --namespace the other commands take the only run that there is. Exit codes: 0 the nodes have their start; 1 it
-failed; 2 bad usage";
+Without --namespace the other commands use the only existing run. Exit codes: 0 the nodes have their start; 1 it failed;
+2 bad usage";
 
 const MANIFESTS_HELP: &str = "\
 Examples:
   apollo-bench cluster manifests --image registry.example/bench:v1 --num-nodes 10 --mode explore --broadcaster 0
   apollo-bench cluster manifests --image registry.example/bench:v1 --name first --latency 50 > run.yaml
 
-The nodes wait for their start, which 'cluster start' gives. Exit codes: 0 printed; 1 it can't be; 2 bad usage";
+The nodes wait for their start, which 'cluster start' sends. Exit codes: 0 printed; 1 failed; 2 bad usage";
 
 /// Runs the command.
 pub(super) fn command(args: &ClusterArgs) -> Result<(), CliError> {

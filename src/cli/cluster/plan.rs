@@ -1,4 +1,4 @@
-//! The plan of a run in a cluster, made of its arguments.
+//! Plan of a run in a cluster, made of its arguments.
 
 use sha2::{Digest, Sha256};
 
@@ -19,41 +19,42 @@ use crate::{
     secret::secret,
 };
 
-/// Maximum time to wait until all nodes are there and connected when none is given, in seconds.
+/// Default maximum time to wait until all nodes exist and are connected, in seconds.
 const READY_TIMEOUT: u64 = 600;
 
-/// Where a node answers measurements of its links (UDP).
+/// UDP port at which a node answers measurements of its links.
 const PROBE_PORT: u16 = 9999;
 
-/// Longest variable of the environment that Linux takes, in bytes, with its name and its end.
+/// Maximum size of an environment variable in Linux, in bytes, with its name and its end.
 const LONGEST_VARIABLE: usize = 128 << 10;
 
-/// Most nodes of a run whose links are measured. What is measured of every link is kept in a ConfigMap, which holds 1 MiB.
+/// Maximum number of nodes of a run with measured links. The measurements of all links are stored in a ConfigMap, which
+/// contains at most 1 MiB.
 const MOST_SHAPED: u64 = 150;
 
-/// Longest life of a node, in seconds.
+/// Maximum lifetime of a node, in seconds.
 const LONGEST_LIFE: u64 = 31_622_400;
 
-/// Time for orders to reach the nodes, beyond what was asked for, in seconds.
+/// Additional time for orders to reach the nodes, in seconds.
 const SLACK: u64 = 120;
 
-/// Most that a node logs, in MiB. The kubelet starts a new file at 10 MiB of lines, with some 45 bytes more each, and
-/// hands out only the newest one: up to here a log is whole.
+/// Maximum size of a node's log, in MiB. The kubelet starts a new file at 10 MiB of lines, with some 45 bytes more
+/// each, and provides only the newest file: up to this size a log is complete.
 const LOG_LIMIT_MIB: u64 = 6;
 
-/// Least memory of a node, in bytes: far below what any workload takes, far above a forgotten suffix.
+/// Minimum memory of a node, in bytes: far below the need of any workload, far above a forgotten suffix.
 const LEAST_MEMORY: u128 = 64 << 20;
 
-/// Processors of a node: a forgotten `m` asks for thousands.
+/// Permitted processors of a node: a forgotten `m` would request thousands.
 const PROCESSORS: std::ops::RangeInclusive<u128> = 10..=1_024_000;
 
-/// Checks the arguments. Finds the name of this machine's image, where that is asked for, without building it.
+/// Checks the arguments. If needed, finds the name of this machine's image, without building it.
 ///
 /// # Errors
 /// One line that names the argument and the way out.
 pub(super) fn cluster_plan(args: &DeploymentArgs) -> Result<ClusterPlan, CliError> {
     let mut args = args.clone();
-    // Machines may have to be bought, and images fetched.
+    // Machines may have to be created, and images downloaded.
     args.scenario.measurement.ready_timeout_seconds.get_or_insert(READY_TIMEOUT);
     let mut scenario = args.scenario.resolve()?;
     let name = args.name.clone().unwrap_or_else(|| timestamp().strftime("%Y%m%d-%H%M%S").to_string());
@@ -88,7 +89,7 @@ pub(super) fn cluster_plan(args: &DeploymentArgs) -> Result<ClusterPlan, CliErro
     let run_id = run_id(&name, &namespace);
     let node = node(&args, &scenario, &namespace, run_id, life)?;
     node.validate()?;
-    // Last, since it takes a while.
+    // Last, because it takes a while.
     let image = image(&args.images)?;
     let trials = match &workload.load {
         Load::Explore { trials, .. } => trials.len(),
@@ -109,15 +110,15 @@ pub(super) fn cluster_plan(args: &DeploymentArgs) -> Result<ClusterPlan, CliErro
         trials,
         longest_seconds: longest,
         retain_seconds: args.retain_seconds,
-        // A pod may come as late as that, and lives for its own time from then on.
+        // A pod may start at the end of that wait, and lives for its own time from then on.
         deadline_seconds: ready + life + SLACK,
         scenario,
     };
     Ok(ClusterPlan { arguments: json(&args), images: args.images, pods: args.pods, record, image, node, secret })
 }
 
-/// The same for all nodes of a run, and different from other runs; never 0, which takes messages of all runs. Of 53 bits,
-/// which every reader of JSON can hold.
+/// Number of a run, the same for all its nodes and different from other runs; never 0, which accepts messages of all
+/// runs. It has 53 bits, which every reader of JSON can represent.
 fn run_id(name: &str, namespace: &str) -> u64 {
     let digest = Sha256::digest(format!("{namespace}/{name}"));
     let number = digest.iter().take(8).fold(0, |number: u64, byte| number << 8 | u64::from(*byte));
@@ -217,7 +218,7 @@ fn image(images: &ImagesArgs) -> Result<ImageSource, UsageError> {
     }
 }
 
-/// The addresses of all nodes, which every node gets.
+/// Addresses of all nodes, which every node receives.
 fn peers(args: &DeploymentArgs, scenario: &Scenario, namespace: &str) -> Result<Vec<PeerAddress>, UsageError> {
     let port = args.p2p_port;
     let quic = scenario.network.transport == Transport::Quic;
@@ -231,7 +232,7 @@ fn peers(args: &DeploymentArgs, scenario: &Scenario, namespace: &str) -> Result<
     let num_nodes = scenario.nodes.count;
     for id in 0..num_nodes {
         let address = address(id);
-        // With its comma, or the end of the text.
+        // With the comma after it, or the end of the text.
         length += address.len() + 1;
         if length > LONGEST_VARIABLE {
             return Err(UsageError(format!(
@@ -244,13 +245,13 @@ fn peers(args: &DeploymentArgs, scenario: &Scenario, namespace: &str) -> Result<
     Ok(peers)
 }
 
-/// All links of a cluster are shaped alike, and nothing is done to its pods.
+/// All links of a cluster have the same shape, and faults can't act on its pods.
 fn check_links(scenario: &Scenario) -> Result<(), CliError> {
     let usage = |error: ScenarioError| CliError::Usage(error.to_string());
     let faults = scenario.fault_schedule().map_err(usage)?;
     if let Some(fault) = faults.faults().first() {
         return Err(CliError::Usage(format!(
-            "fault '{fault}' can't be done to nodes in a cluster: use a backend of 'local'"
+            "fault '{fault}' is not possible for nodes in a cluster: use a backend of 'local'"
         )));
     }
     let plan = scenario.link_plan().map_err(usage)?;
@@ -266,13 +267,13 @@ fn check_links(scenario: &Scenario) -> Result<(), CliError> {
         )));
     }
     if scenario.links.ipv6 {
-        return Err(CliError::Usage("--ipv6 needs --backend netns: elsewhere the nodes speak IPv4".into()));
+        return Err(CliError::Usage("--ipv6 needs --backend netns: in other deployments the nodes use IPv4".into()));
     }
     let num_nodes = scenario.nodes.count;
     if !plan.is_unshaped() && num_nodes > MOST_SHAPED {
         return Err(CliError::Usage(format!(
             "--num-nodes {num_nodes}: every link of a shaped run is measured, and the cluster can keep those of at most \
-             {MOST_SHAPED} nodes: give fewer, or leave out the flags that say what the links should be"
+             {MOST_SHAPED} nodes: give fewer, or leave out the flags that set the shapes of the links"
         )));
     }
     Ok(())
@@ -295,7 +296,7 @@ fn node(
         lifetime_seconds: life,
         controlled: true,
         start_at_unix_millis: None,
-        // Each pod has it from a Secret.
+        // Each pod gets the token from a Secret.
         token_file: None,
         host_names: vec![],
         run_id,

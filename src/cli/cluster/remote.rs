@@ -2,10 +2,10 @@
 
 use crate::{deploy::kubernetes::RunRecord, monitoring::ObserveArgs, remote::RemoteRun};
 
-/// Time without an answer after which a node is taken for hung, in seconds: the way to it leads through the API server.
+/// Time without an answer after which a node counts as hung, in seconds: requests go through the API server.
 const HANG: u64 = 30;
 
-/// The course of a run, by what the cluster keeps of it.
+/// Parameters of a run, from its record in the cluster.
 pub(super) fn remote_run(record: &RunRecord) -> RemoteRun {
     let mut measurement = record.scenario.measurement.clone();
     measurement.hang_timeout_seconds = measurement.hang_timeout_seconds.max(HANG);

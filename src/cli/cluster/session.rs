@@ -1,4 +1,4 @@
-//! A run that is in a cluster, found again by what the cluster keeps of it.
+//! A run in a cluster, found by its record there.
 
 use std::{collections::BTreeMap, future::Future, time::Duration};
 
@@ -26,7 +26,7 @@ use crate::{
     signals::Interrupts,
 };
 
-/// Most runs that are looked at in one cluster.
+/// Maximum number of runs that are listed in one cluster.
 const MOST_RUNS: u32 = 500;
 
 /// Runs a command to its end.
@@ -37,45 +37,45 @@ pub(super) fn run(work: impl Future<Output = Result<(), CliError>>) -> Result<()
     let runtime = runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|error| CliError::Failed(format!("the runtime does not start: {error}")))?;
     let done = runtime.block_on(work);
-    // What was interrupted is not waited for.
+    // Interrupted work is not waited for.
     runtime.shutdown_background();
     done
 }
 
-/// The signals that end a command, from the moment on at which this is called.
+/// Signals that end a command, from the time of this call on.
 pub(super) fn interrupts() -> Result<Interrupts, KubernetesError> {
     Interrupts::new().map_err(|error| KubernetesError::Failed(format!("signals can't be received: {error}")))
 }
 
-/// The way to the cluster.
+/// Access to the cluster.
 pub(super) fn access(connect: &ConnectArgs) -> Access {
     Access { kubeconfig: connect.kubeconfig.clone(), context: connect.context.clone() }
 }
 
-/// A command for the same run.
+/// A command line for the same run.
 pub(super) fn hint(command: &str, namespace: &str, connect: &ConnectArgs) -> String {
-    let mut words = format!("apollo-bench cluster {command} --namespace {namespace}");
+    let mut line = format!("apollo-bench cluster {command} --namespace {namespace}");
     if let Some(context) = &connect.context {
-        words.push_str(&format!(" --context {context}"));
+        line.push_str(&format!(" --context {context}"));
     }
     if let Some(kubeconfig) = &connect.kubeconfig {
-        words.push_str(&format!(" --kubeconfig {}", kubeconfig.display()));
+        line.push_str(&format!(" --kubeconfig {}", kubeconfig.display()));
     }
-    words
+    line
 }
 
-/// A run that is in the cluster.
+/// A run that exists in the cluster.
 pub(super) struct RunThere {
     pub(super) cluster: Cluster,
     pub(super) record: RunRecord,
-    /// All arguments of whoever started it.
+    /// All arguments of the program that started it.
     pub(super) arguments: Value,
-    /// The start that its nodes have, once they have one.
+    /// Start of its nodes, if they have one.
     pub(super) started: Option<StartedRun>,
 }
 
 impl RunThere {
-    /// The run of the namespace that is given, or the only one that there is.
+    /// Run of the given namespace, or the only existing run.
     pub(super) async fn find(connect: &ConnectArgs) -> Result<Self, KubernetesError> {
         let cluster = Cluster::connect(&access(connect)).await?;
         if let Some(namespace) = &connect.namespace {
@@ -83,7 +83,7 @@ impl RunThere {
             return match cluster.ask("reading the run", api.get_opt(RUN_CONFIG_MAP)).await? {
                 Some(map) if is_own(&map) => Self::read(cluster, &map),
                 _ => Err(KubernetesError::Usage(format!(
-                    "there is no run in the namespace {namespace}: 'apollo-bench cluster list' shows those that there are"
+                    "no run exists in the namespace {namespace}: 'apollo-bench cluster list' lists the existing runs"
                 ))),
             };
         }
@@ -91,7 +91,7 @@ impl RunThere {
         match (maps.pop(), maps.len()) {
             (Some(map), 0) => Self::read(cluster, &map),
             (None, _) => Err(KubernetesError::Usage(format!(
-                "there is no run in context {}: 'apollo-bench cluster start' starts one",
+                "no run exists in context {}: 'apollo-bench cluster start' starts one",
                 cluster.context()
             ))),
             (Some(last), _) => Err(several(maps.iter().chain([&last]).filter_map(ResourceExt::namespace).collect())),
@@ -104,7 +104,7 @@ impl RunThere {
         let record: RunRecord = read_key(&data, RUN_KEY, &namespace)?;
         if record.schema_version != RUN_SCHEMA_VERSION {
             return Err(KubernetesError::Failed(format!(
-                "the run in {namespace} was made by version {} of this program, which keeps it in another form: use that one",
+                "the run in {namespace} was created by version {} of this program, which stores it in another form: use that version",
                 record.version
             )));
         }
@@ -115,7 +115,8 @@ impl RunThere {
         Ok(Self { cluster, record, arguments, started })
     }
 
-    /// The token that its nodes take orders with; none where the cluster has none, as of an older version of this program.
+    /// Token that its nodes require for orders; none if the cluster has none, as after an older version of this
+    /// program.
     pub(super) async fn token(&self) -> Result<Option<RunToken>, KubernetesError> {
         let secrets = self.cluster.api::<Secret>(&self.record.namespace);
         let Some(secret) = self.cluster.ask("reading the token of the run", secrets.get_opt(TOKEN_SECRET)).await?
@@ -127,19 +128,19 @@ impl RunThere {
         token.map(Some).map_err(|why| KubernetesError::Failed(format!("the Secret {TOKEN_SECRET}: {why}")))
     }
 
-    /// The labels of all of this run.
+    /// Selector of all objects of this run.
     pub(super) fn selector(&self) -> String {
         selector(&self.record.name)
     }
 }
 
-/// Which run is meant is not known.
+/// Error of a command for which several runs match.
 pub(super) fn several(mut namespaces: Vec<String>) -> KubernetesError {
     namespaces.sort();
-    KubernetesError::Usage(format!("there are several runs: give --namespace ({})", namespaces.join(", ")))
+    KubernetesError::Usage(format!("several runs exist: give --namespace ({})", namespaces.join(", ")))
 }
 
-/// All runs that there are; of one that can't be read its namespace, and why.
+/// All existing runs; for an unreadable one, its namespace and the reason.
 pub(super) async fn all(
     connect: &ConnectArgs,
 ) -> Result<Vec<Result<RunThere, (String, KubernetesError)>>, KubernetesError> {
@@ -151,7 +152,7 @@ pub(super) async fn all(
     Ok(maps.iter().map(read).collect())
 }
 
-/// What the runs of all namespaces keep of themselves.
+/// Records of the runs of all namespaces.
 pub(super) async fn config_maps(cluster: &Cluster) -> Result<Vec<ConfigMap>, KubernetesError> {
     let labels = format!("{MANAGED_BY_LABEL}={MANAGER},{COMPONENT_LABEL}={}", Component::Run.name());
     let (api, params) = (cluster.all::<ConfigMap>(), ListParams::default().labels(&labels).limit(MOST_RUNS));
@@ -164,7 +165,7 @@ pub(super) async fn config_maps(cluster: &Cluster) -> Result<Vec<ConfigMap>, Kub
     }
 }
 
-/// Whether a ConfigMap is what a run keeps, by its name and labels.
+/// True if a ConfigMap is the record of a run, by its name and labels.
 pub(super) fn is_own(map: &ConfigMap) -> bool {
     map.name_any() == RUN_CONFIG_MAP && map.labels().get(MANAGED_BY_LABEL).is_some_and(|manager| manager == MANAGER)
 }
@@ -184,12 +185,12 @@ fn read_key<T: DeserializeOwned>(
     })
 }
 
-/// The labels of all of a run.
+/// Selector of all objects of a run.
 pub(super) fn selector(run: &str) -> String {
     format!("{APP_LABEL}={APP},{INSTANCE_LABEL}={run}")
 }
 
-/// All of a run, as it is removed.
+/// Parameters for the removal of all objects of a run.
 pub(super) fn all_of<'a>(namespace: &'a str, run: &'a str, limit: Duration) -> Remove<'a> {
     Remove { namespace, application: APP, instance: run, managed_by: MANAGER, last: "ConfigMap/run", limit }
 }

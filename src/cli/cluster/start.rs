@@ -1,4 +1,4 @@
-//! `apollo-bench cluster start`: from nothing to nodes that have their start, or to nothing again.
+//! `apollo-bench cluster start`: creates a run and starts its nodes, or removes everything again.
 
 use std::time::Duration;
 
@@ -31,13 +31,13 @@ use crate::{
     terminal::tell,
 };
 
-/// What seldom mends itself, such as an image that can't be pulled, may last for so long.
+/// Maximum duration of a trouble that seldom passes by itself, such as an image that can't be pulled.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Longest wait until what was made is removed again.
+/// Maximum time to wait until all created objects are removed again.
 const REMOVE_LIMIT: Duration = Duration::from_secs(300);
 
-/// Starts a run, or tries it on the server alone.
+/// Starts a run, or only tries it on the server.
 pub(super) async fn start(args: &StartArgs) -> Result<(), CliError> {
     let mut plan = cluster_plan(&args.deployment)?;
     let connect = &args.deployment.connect;
@@ -57,7 +57,7 @@ pub(super) async fn start(args: &StartArgs) -> Result<(), CliError> {
     if plan.image.is_to_be_pushed() {
         let (image, scratch) = (plan.image.clone(), scratch("image")?);
         let folder = scratch.path().to_owned();
-        // It works on a thread of its own, so that an interrupt is heard.
+        // The push works on a thread of its own, so that an interrupt is noticed.
         let pushing = tokio::task::spawn_blocking(move || push(&image, &folder));
         let pushed = tokio::select! {
             pushed = pushing => pushed.map_err(|error| KubernetesError::Failed(error.to_string()))??,
@@ -75,7 +75,7 @@ pub(super) async fn start(args: &StartArgs) -> Result<(), CliError> {
         _ = interrupt.next() => Err(KubernetesError::Failed("interrupted before the start".into())),
     };
     let started = match started {
-        // From here on it is the cluster's: an interrupt must not part what is there from what is known of it.
+        // From here on the objects belong to the cluster: an interrupt must not separate them from their record.
         Ok(started) => record_start(&cluster, &objects, &started).await.map(|()| started),
         Err(error) => Err(error),
     };
@@ -93,14 +93,14 @@ pub(super) async fn start(args: &StartArgs) -> Result<(), CliError> {
     }
 }
 
-/// Whose the namespace is.
+/// Owner of the namespace.
 #[derive(Clone, Copy, PartialEq)]
 enum Place {
-    /// It will be made.
+    /// The namespace will be created.
     New,
-    /// This program's own, of an earlier attempt.
+    /// This program created it in an earlier attempt.
     Own,
-    /// Somebody else's, or it can't be known.
+    /// Another owner, or an unknown one.
     Foreign,
 }
 
@@ -110,13 +110,13 @@ impl Place {
     }
 }
 
-/// Looks at the namespace; refuses one that has a run already.
+/// Examines the namespace; refuses one that has a run already.
 async fn place(cluster: &Cluster, plan: &ClusterPlan, connect: &ConnectArgs) -> Result<Place, KubernetesError> {
     let namespace = &plan.record.namespace;
     let found = match cluster.ask("the namespace", cluster.all::<Namespace>().get_opt(namespace)).await {
         Ok(None) => return Ok(Place::New),
         Ok(Some(found)) => Some(found),
-        // Who may not see namespaces was given one.
+        // A user without the right to read namespaces has given one.
         Err(KubernetesError::Refused { code: 403, .. }) if connect.namespace.is_some() => None,
         Err(error) => return Err(error),
     };
@@ -142,12 +142,12 @@ async fn place(cluster: &Cluster, plan: &ClusterPlan, connect: &ConnectArgs) -> 
 fn there_already(plan: &ClusterPlan, connect: &ConnectArgs) -> KubernetesError {
     let namespace = &plan.record.namespace;
     KubernetesError::Usage(format!(
-        "there is a run in the namespace {namespace} already: '{}' removes it, or give another --name or --namespace",
+        "the namespace {namespace} has a run already: '{}' removes it, or give another --name or --namespace",
         hint("stop", namespace, connect)
     ))
 }
 
-/// Makes what only one of several who start a run at once can make. Gives whether it was this one.
+/// Creates the object that only one of several concurrent starts can create. Returns true if it was this one.
 async fn claim(cluster: &Cluster, objects: &[DynamicObject], place: Place) -> Result<bool, KubernetesError> {
     let (kind, name) = if place == Place::New { ("Namespace", None) } else { ("ConfigMap", Some(RUN_CONFIG_MAP)) };
     let is = |object: &&DynamicObject| {
@@ -160,7 +160,7 @@ async fn claim(cluster: &Cluster, objects: &[DynamicObject], place: Place) -> Re
     }
 }
 
-/// What is applied. A namespace of somebody else stays as it is.
+/// Objects to apply. A foreign namespace stays unchanged.
 fn objects_of(plan: &ClusterPlan, foreign: bool) -> Result<Vec<DynamicObject>, KubernetesError> {
     let mut objects = kubernetes::objects(plan).map_err(|error| KubernetesError::Failed(error.to_string()))?;
     if foreign {
@@ -173,9 +173,10 @@ async fn dry_run(cluster: &Cluster, plan: &ClusterPlan, place: Place) -> Result<
     let mut objects = objects_of(plan, place.is_foreign())?;
     let namespace = &plan.record.namespace;
     if place == Place::New {
-        // Nothing can be tried in a namespace that is not there: the server judges the rest in another one.
+        // Nothing can be tried in a namespace that does not exist: the server checks the other objects in an existing
+        // one.
         let there = cluster.namespace().to_owned();
-        tell(&format!("the namespace {namespace} is not there yet: the other objects are tried in {there}"));
+        tell(&format!("the namespace {namespace} does not exist yet: the other objects are tried in {there}"));
         for object in &mut objects {
             if object.metadata.namespace.is_some() {
                 object.metadata.namespace = Some(there.clone());
@@ -192,7 +193,7 @@ async fn dry_run(cluster: &Cluster, plan: &ClusterPlan, place: Place) -> Result<
     Ok(())
 }
 
-/// Makes everything, waits for the pods, and gives the nodes their start.
+/// Creates everything, waits for the pods, and sends the nodes their start.
 async fn prepare(
     cluster: &Cluster,
     plan: &ClusterPlan,
@@ -212,21 +213,21 @@ async fn prepare(
         patience: PATIENCE.min(limit / 4),
     };
     wait(cluster, &pods, &tell).await?;
-    tell("all pods are there; waiting until the nodes are connected");
+    tell("all pods exist; waiting until the nodes are connected");
     begin(cluster, plan, limit.saturating_sub(since.elapsed())).await
 }
 
-/// A folder of temporary files, gone when this is dropped.
+/// A folder of temporary files, removed when this is dropped.
 fn scratch(purpose: &str) -> Result<TempDir, KubernetesError> {
     let made = tempfile::Builder::new().prefix(&format!("apollo-bench-{purpose}-")).tempdir();
     made.map_err(|error| KubernetesError::Failed(format!("a temporary folder: {error}")))
 }
 
-/// Gives the nodes their start, when they are connected `within` this time.
+/// Sends the nodes their start, if they are connected `within` this time.
 async fn begin(cluster: &Cluster, plan: &ClusterPlan, within: Duration) -> Result<StartedRun, KubernetesError> {
     let ports = NodePorts::open(cluster, &plan.record, on_stderr()).await?;
     let lookout = Lookout::new(cluster, &plan.record);
-    // What is written here on the way goes to the cluster in the end.
+    // The files that are written here are stored in the cluster in the end.
     let scratch = scratch("start")?;
     let mut run = remote_run(&plan.record);
     run.measurement.ready_timeout_seconds = within.as_secs().max(1);
@@ -246,7 +247,7 @@ async fn begin(cluster: &Cluster, plan: &ClusterPlan, within: Duration) -> Resul
     network.begin().await.map_err(explained)
 }
 
-/// Why there is no start, in one line.
+/// Reason why the run has no start, in one line.
 fn explained(error: RemoteError) -> KubernetesError {
     KubernetesError::Failed(match error {
         RemoteError::Interrupted => "interrupted before the start".into(),
@@ -255,7 +256,7 @@ fn explained(error: RemoteError) -> KubernetesError {
     })
 }
 
-/// Keeps the start where whoever collects the run finds it.
+/// Stores the start in the cluster, for the program that collects the run.
 async fn record_start(
     cluster: &Cluster,
     objects: &[DynamicObject],
@@ -276,12 +277,12 @@ async fn undo(cluster: &Cluster, plan: &ClusterPlan, args: &StartArgs) {
     let record = &plan.record;
     let stop = hint("stop", &record.namespace, &args.deployment.connect);
     if args.keep_on_failure {
-        tell(&format!("what was made is kept; '{stop}' removes it"));
+        tell(&format!("the created objects are kept; '{stop}' removes it"));
         return;
     }
     match remove(cluster, &all_of(&record.namespace, &record.name, REMOVE_LIMIT), &tell).await {
         Ok(_) => tell("nothing of it is left"),
-        Err(error) => tell(&format!("not all of it could be removed: {error}; '{stop}' tries again")),
+        Err(error) => tell(&format!("some objects could not be removed: {error}; '{stop}' tries again")),
     }
 }
 
@@ -289,7 +290,7 @@ fn how_to_go_on(plan: &ClusterPlan, started: &StartedRun, args: &StartArgs) -> V
     let record = &plan.record;
     let hints = [
         ("status", "where it is".to_owned()),
-        ("logs", "what its pods say".to_owned()),
+        ("logs", "the output of its pods".to_owned()),
         ("port-forward", "Grafana and Prometheus, here".to_owned()),
         ("collect", format!("its result, for {} s after its end", record.retain_seconds)),
         ("stop", "removes everything".to_owned()),

@@ -1,4 +1,4 @@
-//! `apollo-bench cluster status` and `list`: what there is, and where it is.
+//! `apollo-bench cluster status` and `list`: existing runs, and their phases.
 
 use comfy_table::{LineStyle, Table, presets::UTF8_HORIZONTAL_ONLY};
 use serde::Serialize;
@@ -17,7 +17,7 @@ use crate::{
     terminal::{say, tell},
 };
 
-/// Where a run is.
+/// Status of a run.
 #[derive(Serialize)]
 struct Status<'a> {
     name: &'a str,
@@ -26,9 +26,9 @@ struct Status<'a> {
     server: &'a str,
     server_version: &'a str,
     num_nodes: u64,
-    /// One of: waiting, connecting, starting, warm-up, measuring, trials, draining, collectable, over.
+    /// Phase: waiting, connecting, starting, warm-up, measuring, trials, draining, collectable or over.
     phase: &'static str,
-    /// Until when, in nanoseconds since the Unix epoch, where that is known.
+    /// End of the phase, in nanoseconds since the Unix epoch, if known.
     until_unix_nanos: Option<u64>,
     pods: &'a [PodState],
 }
@@ -56,7 +56,7 @@ pub(super) async fn status(args: &StatusArgs) -> Result<(), CliError> {
     }
     say(&format!("{}\n", table(&pods)));
     let until = until.map(|until| format!(" until {}", clock(until))).unwrap_or_default();
-    say(&format!("run {} in namespace {}: {}{until}\n", record.name, record.namespace, words(phase)));
+    say(&format!("run {} in namespace {}: {}{until}\n", record.name, record.namespace, described(phase)));
     Ok(())
 }
 
@@ -80,7 +80,7 @@ pub(super) async fn list(connect: &ConnectArgs) -> Result<(), CliError> {
         let (phase, until) = phase(there, &pods, unix_nanos());
         let until = until.map(|until| format!(" until {}", clock(until))).unwrap_or_default();
         let nodes = record.workload.num_nodes.to_string();
-        table.add_row([&record.name, &record.namespace, &nodes, &format!("{}{until}", words(phase))]);
+        table.add_row([&record.name, &record.namespace, &nodes, &format!("{}{until}", described(phase))]);
     }
     if !runs.is_empty() {
         say(&format!("{table}\n"));
@@ -88,11 +88,11 @@ pub(super) async fn list(connect: &ConnectArgs) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Where a run is at a moment, and until when it is there.
+/// Phase of a run at a time, and the end of the phase.
 fn phase(there: &RunThere, pods: &[PodState], now: u64) -> (&'static str, Option<u64>) {
     let nodes: Vec<&PodState> = pods.iter().filter(|pod| pod.component == JOB).collect();
     let count = usize::try_from(there.record.workload.num_nodes).unwrap_or(usize::MAX);
-    // After a while the cluster takes the pods away.
+    // After a while the cluster removes the pods.
     if (nodes.len() >= count || there.started.is_some()) && nodes.iter().all(|pod| pod.ended) {
         return ("over", None);
     }
@@ -118,13 +118,13 @@ fn phase(there: &RunThere, pods: &[PodState], now: u64) -> (&'static str, Option
     }
 }
 
-fn words(phase: &str) -> &str {
+fn described(phase: &str) -> &str {
     match phase {
         "waiting" => "waiting for its pods",
         "connecting" => "waiting until its nodes are connected",
         "trials" => "in its trials",
-        "collectable" => "over, and can be collected",
-        "over" => "over: its nodes have ended",
+        "collectable" => "ended, and can be collected",
+        "over" => "ended: its nodes have ended",
         phase => phase,
     }
 }

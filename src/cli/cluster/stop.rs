@@ -1,4 +1,4 @@
-//! `apollo-bench cluster stop`: everything of a run taken away again.
+//! `apollo-bench cluster stop`: removes all objects of a run.
 
 use std::time::Duration;
 
@@ -19,25 +19,25 @@ use crate::{
     terminal::{say, tell},
 };
 
-/// Most namespaces that are looked at.
+/// Maximum number of namespaces that are listed.
 const MOST_NAMESPACES: u32 = 500;
 
 pub(super) async fn stop(args: &StopArgs) -> Result<(), CliError> {
     let cluster = Cluster::connect(&access(&args.connect)).await?;
     let Some((namespace, instance)) = find(&cluster, &args.connect).await? else {
-        say(&format!("there is nothing of a run in context {}\n", cluster.context()));
+        say(&format!("no object of a run exists in context {}\n", cluster.context()));
         return Ok(());
     };
     let limit = Duration::from_secs(args.timeout_seconds);
     let removed = remove(&cluster, &all_of(&namespace, &instance, limit), &tell).await?;
     match removed.objects.len() {
-        0 => say(&format!("there is nothing of a run in the namespace {namespace}\n")),
-        count => say(&format!("run {instance} is removed, {count} objects in all; nothing of it is left\n")),
+        0 => say(&format!("no object of a run exists in the namespace {namespace}\n")),
+        count => say(&format!("run {instance} is removed, {count} objects in total; none of its objects remains\n")),
     }
     Ok(())
 }
 
-/// Namespace and name of the run that is meant, by labels alone: it may be removed or made in part, and what is kept of it
+/// Namespace and name of the selected run, by labels alone: it may be partly removed or partly created, and its record
 /// may be unreadable.
 async fn find(cluster: &Cluster, connect: &ConnectArgs) -> Result<Option<(String, String)>, KubernetesError> {
     if let Some(namespace) = &connect.namespace {
@@ -55,7 +55,7 @@ async fn find(cluster: &Cluster, connect: &ConnectArgs) -> Result<Option<(String
         .filter_map(|map| Some((map.namespace()?, map.labels().get(INSTANCE_LABEL)?.clone())))
         .collect();
     if found.is_empty() {
-        // A namespace may be held when all that was in it is gone.
+        // A namespace may be held after everything in it is gone.
         let labels = format!("{APP_LABEL}={APP},{MANAGED_BY_LABEL}={MANAGER}");
         let params = ListParams::default().labels(&labels).limit(MOST_NAMESPACES);
         let named = |own: &Namespace| Some((own.name_any(), own.labels().get(INSTANCE_LABEL)?.clone()));
@@ -73,7 +73,7 @@ async fn find(cluster: &Cluster, connect: &ConnectArgs) -> Result<Option<(String
     }
 }
 
-/// The run that a namespace was made for.
+/// Run for which a namespace was created.
 async fn instance_of(cluster: &Cluster, namespace: &str) -> Result<String, KubernetesError> {
     let found = cluster.ask("the namespace", cluster.all::<Namespace>().get_opt(namespace)).await;
     let found = match found {

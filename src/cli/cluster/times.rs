@@ -1,10 +1,10 @@
-//! Times of a run in a cluster, for people.
+//! Times of a run in a cluster, as text.
 
 use jiff::Timestamp;
 
 use crate::node::StartOrder;
 
-/// When the window is.
+/// Time of the window.
 pub(super) fn times(start: &StartOrder) -> String {
     let from = clock(start.from_unix_nanos());
     match start.to_unix_nanos() {

@@ -1,4 +1,4 @@
-//! The flags of the backend `docker`.
+//! Flags of the backend `docker`.
 
 use std::{
     fmt::{self, Display, Formatter},
@@ -10,44 +10,46 @@ use serde::{Serialize, Serializer};
 
 use crate::image::ImageStream;
 
-/// Least memory that Docker gives a container, in bytes.
+/// Minimum memory that Docker gives a container, in bytes.
 const LEAST_MEMORY: u64 = 6 << 20;
 
-/// Memory of a node that is not told otherwise, in bytes.
+/// Default memory of a node, in bytes.
 const DEFAULT_MEMORY: u64 = 2 << 30;
 
-/// How containers are made.
+/// Flags for the creation of containers.
 #[derive(Clone, Debug, Args, Serialize)]
 #[command(next_help_heading = "Docker")]
 pub struct DockerArgs {
-    /// Image of the nodes, which must hold apollo-bench [default: that of the flake, under `nix run`; else one that is
-    /// built of this machine's own programs]
+    /// Image of the nodes, which must contain apollo-bench [default: the flake's image under `nix run`, otherwise an
+    /// image built of this machine's own programs]
     #[arg(long, value_name = "NAME")]
     pub image: Option<String>,
-    /// Program that writes an image for `docker load`, and the image's name: how the flake's own image gets here
+    /// Program that writes an image for `docker load`, and the image's name; `nix run` passes the flake's image in this
+    /// way
     #[arg(long, env = "APOLLO_BENCH_IMAGE_STREAM", value_name = "NAME=PROGRAM", hide = true)]
     pub image_stream: Option<ImageStream>,
-    /// Build the image of this machine's own programs, without a registry; what is built already is used again
+    /// Build the image of this machine's own programs, without a registry; an existing image of the same programs is
+    /// used again
     #[arg(long, conflicts_with = "image")]
     pub fast_docker: bool,
-    /// Most memory of a node, as Docker writes it: 512m, 2g [default: 2g]
+    /// Maximum memory of a node, as Docker writes it: 512m, 2g [default: 2g]
     #[arg(long, value_name = "SIZE")]
     pub memory_limit: Option<MemoryLimit>,
 }
 
-/// Where the image comes from.
+/// Source of the image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ImageSource<'a> {
-    /// One that Docker has.
+    /// An image that Docker has.
     Given(&'a str),
-    /// One that a program writes.
+    /// An image that a program writes.
     Stream(&'a ImageStream),
-    /// One of this machine's own programs.
+    /// An image of this machine's own programs.
     Host,
 }
 
 impl DockerArgs {
-    /// Where the image comes from: the one place that chooses.
+    /// Source of the image; only this function chooses it.
     pub(crate) fn image_source(&self) -> ImageSource<'_> {
         match (&self.image, &self.image_stream) {
             (Some(name), _) => ImageSource::Given(name),
@@ -56,12 +58,12 @@ impl DockerArgs {
         }
     }
 
-    /// The limit on the memory of each node.
+    /// Limit on the memory of each node.
     pub(crate) fn memory(&self) -> MemoryLimit {
         self.memory_limit.unwrap_or(MemoryLimit(DEFAULT_MEMORY))
     }
 
-    /// The flags that are given, and mean something for containers alone.
+    /// Given flags that have a meaning for containers alone.
     pub(crate) fn given(&self) -> impl Iterator<Item = &'static str> {
         let flags = [
             ("--image", self.image.is_some()),

@@ -1,65 +1,61 @@
-//! Docker, through its command line: it knows the user's contexts and sockets, and its words are those of the manual.
+//! Docker, used through its command line, which knows the user's contexts and sockets, and whose messages are those of
+//! the manual.
 
 use std::{collections::BTreeSet, io, process::Stdio, time::Duration};
 
 use serde::Deserialize;
+use thiserror::Error;
 use tokio::process::Command;
 
 use crate::{children::tether, clock::timeout, deploy::deployment::StartError};
 
-/// Longest time that a command may take; loading and starting on a busy machine are far below.
+/// Maximum time of a command; loading and starting on a busy machine take far less.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What Docker writes for a time that has not come.
+/// Docker's text for a time that has not come.
 pub(super) const NEVER: &str = "0001-01-01T00:00:00Z";
 
 const WITHOUT: &str = "--backend netns needs no Docker";
 
-/// Why Docker did not do what it was told.
-#[derive(Debug)]
+/// Reason why a command of Docker failed.
+#[derive(Debug, Error)]
 pub(super) enum DockerError {
-    /// There is no such program.
+    /// The program `docker` does not exist.
+    #[error("docker is not found in PATH: apt-get install docker.io; {WITHOUT}")]
     Missing,
-    /// Its own words, in one line.
+    /// Docker's own message, in one line.
+    #[error("{0}")]
     Refused(String),
 }
 
 impl DockerError {
-    /// In one line, beside what was to be done.
-    pub(super) fn line(&self) -> String {
-        match self {
-            Self::Missing => format!("docker is not found in PATH: apt-get install docker.io; {WITHOUT}"),
-            Self::Refused(words) => words.clone(),
-        }
-    }
-
-    /// Why Docker can't be used at all, with the way out.
+    /// The error in one line, with the purpose of the command.
     fn unusable(&self) -> String {
-        let words = self.line();
-        let lower = words.to_lowercase();
+        let line = self.to_string();
+        let lower = line.to_lowercase();
         if matches!(self, Self::Missing) {
-            words
+            line
         } else if lower.contains("permission denied") {
             format!(
-                "this user may not use Docker ({words}): run as root, or join its group (sudo usermod -aG docker $USER) and \
-                 log in anew; {WITHOUT}"
+                "this user may not use Docker ({line}): run as root, or join its group (sudo usermod -aG docker $USER) and \
+                 log in again; {WITHOUT}"
             )
         } else if lower.contains("connect") {
-            format!("Docker does not run ({words}): start it (sudo systemctl start docker); {WITHOUT}")
+            format!("Docker does not run ({line}): start it (sudo systemctl start docker); {WITHOUT}")
         } else {
-            format!("Docker can't be used ({words}); {WITHOUT}")
+            format!("Docker can't be used ({line}); {WITHOUT}")
         }
     }
 }
 
-/// What a command of Docker printed.
+/// Output of a command of Docker.
 pub(super) struct Printed {
     pub(super) stdout: String,
-    /// Lines of warning.
+    /// Lines of warnings.
     pub(super) warnings: BTreeSet<String>,
 }
 
-/// A command of Docker that ends with this process, and that Ctrl-C at the terminal does not reach.
+/// Makes a command of Docker that ends with this process, and that Ctrl-C at the terminal does not reach.
 pub(super) fn command<S: AsRef<str>>(args: &[S]) -> Command {
     let mut command = Command::new("docker");
     command.args(args.iter().map(AsRef::as_ref)).stdin(Stdio::null());
@@ -92,19 +88,19 @@ pub(super) async fn run_with<S: AsRef<str>>(
     };
     let stderr = String::from_utf8_lossy(&output.stderr);
     if !output.status.success() {
-        return Err(DockerError::Refused(format!("docker {}: {}", named(), words(&stderr))));
+        return Err(DockerError::Refused(format!("docker {}: {}", named(), reason(&stderr))));
     }
     let warnings = stderr.lines().filter(|line| line.starts_with("WARNING")).map(str::to_owned).collect();
     Ok(Printed { stdout: String::from_utf8_lossy(&output.stdout).into_owned(), warnings })
 }
 
-/// Runs a command of Docker, and gives what it printed or its words, in one line.
+/// Runs a command of Docker, and returns its output or its error message, in one line.
 pub(super) async fn ask<S: AsRef<str>>(args: &[S]) -> Result<String, String> {
-    run(args).await.map(|printed| printed.stdout).map_err(|error| error.line())
+    run(args).await.map(|printed| printed.stdout).map_err(|error| error.to_string())
 }
 
-/// What was said, without what is only said for the terminal, in one line.
-fn words(text: &str) -> String {
+/// Message of a command in one line, without the parts that are meant for a terminal.
+fn reason(text: &str) -> String {
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let lines =
         lines.filter(|line| !line.starts_with("See '") && !line.starts_with("Run '") && *line != "exit status 1");
@@ -114,7 +110,7 @@ fn words(text: &str) -> String {
     if lines.is_empty() { "it gives no reason".into() } else { lines.join("; ") }
 }
 
-/// The Docker that is there.
+/// The running Docker.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub(super) struct Daemon {
@@ -122,7 +118,7 @@ pub(super) struct Daemon {
     os: String,
 }
 
-/// Looks whether Docker can be used for nodes on this machine.
+/// Checks that Docker can be used for nodes on this machine.
 pub(super) async fn daemon() -> Result<Daemon, StartError> {
     let (version, host) = futures::join!(
         run(&["version", "--format", "{{json .Server}}"]),
@@ -151,7 +147,7 @@ fn is_elsewhere(host: &str) -> bool {
     ["ssh", "tcp", "http", "https"].contains(&scheme) && !local
 }
 
-/// How a container is, as Docker tells.
+/// State of a container, as Docker reports it.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub(super) struct State {
@@ -160,12 +156,12 @@ pub(super) struct State {
     #[serde(rename = "OOMKilled")]
     pub(super) out_of_memory: bool,
     pub(super) exit_code: i64,
-    /// Why it could not be started.
+    /// Reason why the container could not be started.
     pub(super) error: String,
     pub(super) started_at: String,
 }
 
-/// How containers are, in the order of their names.
+/// States of containers, in the order of their names.
 pub(super) async fn states(names: &[&str]) -> Result<Vec<State>, String> {
     let mut args = vec!["inspect", "--type", "container", "--format", "{{json .State}}"];
     args.extend(names);
@@ -173,14 +169,14 @@ pub(super) async fn states(names: &[&str]) -> Result<Vec<State>, String> {
     let states: Result<Vec<State>, _> = text.lines().map(serde_json::from_str).collect();
     match states {
         Ok(states) if states.len() == names.len() => Ok(states),
-        Ok(_) => Err("docker inspect tells of other containers than it was asked for".into()),
+        Ok(_) => Err("docker inspect reports other containers than the requested ones".into()),
         Err(error) => Err(format!("docker inspect can't be understood: {error}")),
     }
 }
 
-/// How a container is.
+/// State of a container.
 pub(super) async fn state(name: &str) -> Result<State, String> {
-    states(&[name]).await?.pop().ok_or_else(|| format!("docker inspect says nothing of {name}"))
+    states(&[name]).await?.pop().ok_or_else(|| format!("docker inspect does not report {name}"))
 }
 
 #[cfg(test)]
@@ -191,13 +187,13 @@ mod tests {
     fn dockers_words_become_one_line() {
         let text =
             "Error response from daemon: No such image: x:latest\n\nRun 'docker run --help' for more information\n";
-        assert_eq!(words(text), "No such image: x:latest");
-        assert_eq!(words("docker: Error response from daemon: a\nb\nexit status 1\n"), "a; b");
-        assert_eq!(words(" \n"), "it gives no reason");
+        assert_eq!(reason(text), "No such image: x:latest");
+        assert_eq!(reason("docker: Error response from daemon: a\nb\nexit status 1\n"), "a; b");
+        assert_eq!(reason(" \n"), "it gives no reason");
     }
 
     #[test]
-    fn what_keeps_docker_from_being_used_has_a_way_out() {
+    fn every_error_of_an_unusable_docker_names_the_fix() {
         for (words, way_out) in [
             ("permission denied while trying to connect to the Docker daemon socket", "usermod"),
             ("Cannot connect to the Docker daemon at unix:///var/run/docker.sock", "systemctl start"),

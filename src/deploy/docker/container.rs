@@ -1,4 +1,4 @@
-//! One container: how it is made, and how it ended.
+//! One container: its creation and its end.
 
 use std::{
     collections::BTreeSet,
@@ -28,17 +28,18 @@ use crate::{
     shaping::{InterfacePlan, QdiscCounters},
 };
 
-/// The user that a node runs as: nobody.
+/// User of a node: nobody.
 const USER: &str = "65534";
 
-/// Longest argument that Linux takes, in bytes, its end included.
+/// Maximum length of an argument in Linux, in bytes, its end included.
 const LONGEST_ARGUMENT: usize = 128 << 10;
 
-/// Looks at a container whose client has ended, until Docker says that it has ended too.
+/// Maximum number of requests for the state of a container whose client has ended, until Docker reports the container's
+/// end too.
 const LOOKS: u32 = 20;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// What a container is made of.
+/// Parts of a container's creation.
 pub(super) struct Recipe<'a> {
     pub(super) node: &'a NodeConfig,
     pub(super) interface: InterfacePlan,
@@ -51,7 +52,7 @@ pub(super) fn plan_argument(plan: &InterfacePlan) -> Result<String, String> {
     let json = serde_json::to_string(plan).map_err(|error| error.to_string())?;
     if json.len() >= LONGEST_ARGUMENT {
         return Err(format!(
-            "{} peers with links of their own are more than a container can be told of: fewer nodes, or --backend netns",
+            "{} peers with links of their own exceed the maximum size of a container's arguments: use fewer nodes, or --backend netns",
             plan.peers.len()
         ));
     }
@@ -70,19 +71,19 @@ impl Recipe<'_> {
             format!("--label={}={}", reaper::NODE, self.node.id),
             format!("--network={}", prepared.labels.name("data")),
             format!("--ip={address}"),
-            // Over the other network, as this one has no way out.
+            // Published over the other network, because this one has no way out.
             format!("--publish=127.0.0.1:{port}:{port}/tcp"),
             "--cap-drop=ALL".into(),
             "--security-opt=no-new-privileges".into(),
             "--read-only".into(),
             "--tmpfs=/tmp:rw,nosuid,nodev,noexec,size=16m".into(),
             "--pids-limit=4096".into(),
-            // A file for each peer, which Docker's default need not have room for.
+            // A file for each peer, which Docker's default may be too low for.
             "--ulimit=nofile=8192".into(),
             format!("--memory={}", self.memory.0),
-            // The same: no swap besides.
+            // The same value, so that no swap is added.
             format!("--memory-swap={}", self.memory.0),
-            // The log is kept in the folder of the run.
+            // The run folder keeps the log.
             "--log-driver=json-file".into(),
             "--log-opt=max-size=16m".into(),
             "--log-opt=max-file=2".into(),
@@ -92,17 +93,17 @@ impl Recipe<'_> {
             args.push(format!("--env={}={base}", clock::BASE_VARIABLE));
         }
         if self.token.is_some() {
-            // Without a value: the client takes it from its own environment, and no command line shows it.
+            // Without a value: the client takes it from its own environment, so no command line shows it.
             args.push(format!("--env={TOKEN_VARIABLE}"));
         }
-        // A container sees no file of this machine, and its own are read-only.
+        // A container sees no file of this machine, and its own files are read-only.
         let (config, peers) = self.node.to_variables()?;
         args.push(format!("--env=APOLLO_CONFIG_TEXT={config}"));
         args.push(format!("--env=APOLLO_BOOTSTRAP={peers}"));
         args.extend(prepared.labels.flags());
         let shaped = !self.interface.is_unshaped();
         if shaped {
-            // To shape, and then to become nobody.
+            // Rights to shape, and then to become nobody.
             args.extend(["NET_ADMIN", "SETUID", "SETGID"].map(|right| format!("--cap-add={right}")));
             args.push("--user=0:0".into());
         } else {
@@ -118,41 +119,42 @@ impl Recipe<'_> {
     }
 }
 
-/// The arguments of `apollo-bench` that shape the interface with an address.
+/// Arguments of `apollo-bench` that shape the interface with an address.
 pub(super) fn shape(address: IpAddr, rest: &[&str]) -> Vec<String> {
     let words = ["shape".to_owned(), "--address".to_owned(), address.to_string()];
     words.into_iter().chain(rest.iter().map(|word| (*word).to_owned())).collect()
 }
 
-/// The container of a node.
+/// Container of a node.
 pub(super) struct Container {
     pub(super) id: u64,
     pub(super) name: String,
     pub(super) address: IpAddr,
     pub(super) log: PathBuf,
     follower: Option<Follower>,
-    /// When it was started last, as Docker tells.
+    /// Time of its last start, as Docker reports it.
     pub(super) started_at: String,
-    /// It was killed on purpose.
+    /// True if it was killed on purpose.
     pub(super) killed: bool,
     pub(super) paused: bool,
-    /// What its entry point does at its interface, and what is done there now or as soon as it is started again.
+    /// Plan that its entry point applies to its interface, and the present plan, which also applies after the next
+    /// start.
     pub(super) first_plan: InterfacePlan,
     pub(super) plan: Mutex<InterfacePlan>,
     counted: Mutex<Counted>,
 }
 
-/// Counters of an interface, whose qdiscs are new each time that the container is started.
+/// Counters of an interface, whose qdiscs are new after each start of the container.
 #[derive(Default)]
 struct Counted {
-    /// Those of the lives that are over, as they were last seen.
+    /// Last counters of the ended lives.
     before: Vec<QdiscCounters>,
-    /// Those of all lives, as they were last seen.
+    /// Last counters of all lives.
     seen: Vec<QdiscCounters>,
 }
 
 impl Container {
-    /// Makes it, on both networks. Gives Docker's warnings too.
+    /// Creates the container on both networks. Returns Docker's warnings too.
     pub(super) async fn make(
         recipe: Recipe<'_>,
         prepared: &Prepared,
@@ -161,9 +163,9 @@ impl Container {
         let node = recipe.node;
         let name = prepared.labels.name(&format!("node-{}", node.id));
         let args = recipe.create(&name, prepared).map_err(StartError::Usage)?;
-        let failed = |words| StartError::Failed(format!("node {}: {words}", node.id));
+        let failed = |line| StartError::Failed(format!("node {}: {line}", node.id));
         let secret = recipe.token.map(|token| (TOKEN_VARIABLE, token.reveal()));
-        let printed = client::run_with(&args, secret).await.map_err(|error| failed(error.line()))?;
+        let printed = client::run_with(&args, secret).await.map_err(|error| failed(error.to_string()))?;
         ask(&["network", "connect", &prepared.labels.name("control"), &name]).await.map_err(failed)?;
         let container = Self {
             id: node.id,
@@ -181,7 +183,7 @@ impl Container {
         Ok((container, printed.warnings))
     }
 
-    /// Starts it.
+    /// Starts the container, and follows it.
     pub(super) fn follow(&mut self) -> Result<(), String> {
         let before = self.last_counters();
         self.counted().before = before;
@@ -190,12 +192,12 @@ impl Container {
         Ok(())
     }
 
-    /// How it ended, if it did.
+    /// End of the container, if it has ended.
     pub(super) fn end(&self) -> Option<End> {
         self.follower.as_ref()?.end.borrow().clone()
     }
 
-    /// Waits for its end.
+    /// Waits for the end of the container.
     pub(super) async fn wait(&mut self, limit: Duration) -> Option<End> {
         let ended = timeout(limit, self.follower.as_mut()?.end.wait_for(Option::is_some)).await;
         ended.ok()?.ok()?.clone()
@@ -205,14 +207,14 @@ impl Container {
         self.counted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds what was counted in lives that are over to what is counted now.
+    /// Adds the counts of ended lives to the present ones.
     pub(super) fn count(&self, now: Vec<QdiscCounters>) -> Vec<QdiscCounters> {
         let mut counted = self.counted();
         counted.seen = sum(&counted.before, now);
         counted.seen.clone()
     }
 
-    /// The counters as they were last seen; nothing waits in a queue that is gone.
+    /// Last counters; nothing waits in a queue that no longer exists.
     pub(super) fn last_counters(&self) -> Vec<QdiscCounters> {
         self.counted().seen.iter().map(|one| QdiscCounters { backlog: 0, ..one.clone() }).collect()
     }
@@ -222,7 +224,7 @@ impl Container {
     }
 }
 
-/// Counters of two lives together, by device and handle.
+/// Sum of the counters of two lives, by device and handle.
 fn sum(before: &[QdiscCounters], mut now: Vec<QdiscCounters>) -> Vec<QdiscCounters> {
     for old in before {
         match now.iter_mut().find(|new| (&new.device, &new.handle) == (&old.device, &old.handle)) {
@@ -232,27 +234,27 @@ fn sum(before: &[QdiscCounters], mut now: Vec<QdiscCounters>) -> Vec<QdiscCounte
                 new.drops += old.drops;
                 new.overlimits += old.overlimits;
             }
-            // The name of a device may be another now.
+            // The name of a device may have changed.
             None => now.push(old.clone()),
         }
     }
     now
 }
 
-/// How a container ended.
+/// End of a container.
 #[derive(Clone, Debug)]
 pub(super) enum End {
     /// It is not running any more.
     Ended(State),
-    /// Docker does not tell of it any more, and why.
+    /// Docker does not report it any more, for this reason.
     Lost(String),
 }
 
 impl End {
-    /// Why it ended, after the node's name.
-    pub(super) fn tells(&self, memory: MemoryLimit) -> String {
+    /// Reason of the end, to follow the node's name.
+    pub(super) fn describe(&self, memory: MemoryLimit) -> String {
         match self {
-            Self::Lost(words) => format!("is no longer to be seen in Docker: {words}"),
+            Self::Lost(line) => format!("is no longer visible in Docker: {line}"),
             Self::Ended(state) if !state.error.is_empty() => {
                 let words: Vec<&str> = state.error.split_whitespace().collect();
                 format!("does not start: {}", words.join(" "))
@@ -267,14 +269,14 @@ impl End {
         }
     }
 
-    /// Whether it ended in order.
+    /// True if it ended in order.
     pub(super) fn is_good(&self) -> bool {
         matches!(self, Self::Ended(State { exit_code: 0, error, .. }) if error.is_empty())
     }
 }
 
-/// A client of Docker that starts a container, writes its log into a file as it comes, and ends with it. The container does
-/// not depend on it.
+/// A client of Docker that starts a container, writes its log into a file at once, and ends with it. The container does
+/// not depend on the client.
 struct Follower {
     end: watch::Receiver<Option<End>>,
     task: JoinHandle<()>,
@@ -283,7 +285,7 @@ struct Follower {
 impl Follower {
     /// Starts the container.
     fn start(name: &str, log: &Path) -> io::Result<Self> {
-        // A container that is started again goes on in its log.
+        // A restarted container continues its log.
         let log = OpenOptions::new().create(true).append(true).open(log)?;
         let mut command = client::command(&["start", "--attach", name]);
         let mut client = command.stdout(Stdio::from(log.try_clone()?)).stderr(Stdio::from(log)).spawn()?;
@@ -293,7 +295,7 @@ impl Follower {
             let _ = client.wait().await;
             let mut end = how_it_ended(&name).await;
             if end.is_none() {
-                // The client ends when the log can't be written any more (a full disk); the container goes on.
+                // The client ends if the log can't be written any more (a full disk); the container continues.
                 let mut waiting = client::command(&["wait", &name]);
                 let _ = waiting.stdout(Stdio::null()).stderr(Stdio::null()).status().await;
                 end = how_it_ended(&name).await;
@@ -311,13 +313,13 @@ impl Drop for Follower {
     }
 }
 
-/// None for one that still runs.
+/// End of a container; none for one that still runs.
 async fn how_it_ended(name: &str) -> Option<End> {
     for _ in 0..LOOKS {
         match client::state(name).await {
             Ok(state) if !state.running => return Some(End::Ended(state)),
             Ok(_) => sleep(LOOK_EVERY).await,
-            Err(words) => return Some(End::Lost(words)),
+            Err(line) => return Some(End::Lost(line)),
         }
     }
     None
@@ -328,15 +330,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_end_tells_its_reason() {
+    fn the_end_of_a_container_states_its_reason() {
         let memory = MemoryLimit(2 << 30);
         let ended = |exit_code, out_of_memory, error: &str| {
             End::Ended(State { exit_code, out_of_memory, error: error.into(), ..State::default() })
         };
-        assert_eq!(ended(137, false, "").tells(memory), "ended with exit code 137 (SIGKILL)");
-        assert_eq!(ended(2, false, "").tells(memory), "ended with exit code 2");
-        assert!(ended(137, true, "").tells(memory).contains("--memory-limit 2g"));
-        assert_eq!(ended(128, false, "port is\n taken").tells(memory), "does not start: port is taken");
+        assert_eq!(ended(137, false, "").describe(memory), "ended with exit code 137 (SIGKILL)");
+        assert_eq!(ended(2, false, "").describe(memory), "ended with exit code 2");
+        assert!(ended(137, true, "").describe(memory).contains("--memory-limit 2g"));
+        assert_eq!(ended(128, false, "port is\n taken").describe(memory), "does not start: port is taken");
         assert!(ended(0, false, "").is_good() && !ended(1, false, "").is_good() && !ended(0, false, "x").is_good());
     }
 

@@ -1,7 +1,7 @@
-//! Nodes in Docker containers, each on a network of its own run.
+//! Nodes in Docker containers, on networks of their own run.
 //!
-//! A container has two interfaces. Over the data network, which has no way out, the nodes speak to one another; its links
-//! are shaped, by the container's entry point. Over the control network, which is never shaped and on which nodes can't
+//! A container has two interfaces. Over the data network, which has no way out, the nodes reach one another; the
+//! container's entry point shapes its links. Over the control network, which is never shaped and on which nodes can't
 //! reach one another, the runner reaches the metric port, published on 127.0.0.1 alone.
 
 mod arguments;
@@ -42,7 +42,7 @@ use crate::{
     terminal::tell,
 };
 
-/// What can be done to containers.
+/// Capabilities of containers.
 pub(crate) const CAPABILITIES: Capabilities = Capabilities {
     process_ids: false,
     ipv6: false,
@@ -52,17 +52,17 @@ pub(crate) const CAPABILITIES: Capabilities = Capabilities {
     ..netns::CAPABILITIES
 };
 
-/// Containers that are made or started at once.
+/// Maximum number of containers that are created or started at once.
 const AT_ONCE: usize = 8;
 
-/// Longest time for containers to start, and the pace at which Docker is asked.
+/// Maximum time for containers to start, and the interval of asking Docker.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const START_POLL: Duration = Duration::from_millis(50);
 
-/// Longest time that an entry point takes to shape its interface.
+/// Maximum time of an entry point to shape its interface.
 const SHAPE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Time for a node to end cleanly after SIGTERM, and for a container after SIGKILL.
+/// Maximum time for a node to end cleanly after SIGTERM, and for a container after SIGKILL.
 const STOP_TIMEOUT: Duration = Duration::from_secs(8);
 const TERM_EVERY: Duration = Duration::from_secs(1);
 const KILL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -70,7 +70,7 @@ const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Exit code after SIGKILL.
 const KILLED: i64 = 128 + 9;
 
-/// The running containers. Dropping it removes them all.
+/// Running containers. Dropping it removes them all.
 pub(crate) struct Containers {
     nodes: Vec<Container>,
     memory: MemoryLimit,
@@ -78,7 +78,7 @@ pub(crate) struct Containers {
 }
 
 impl Containers {
-    /// Makes and starts a container for every node, of what was made ready for them.
+    /// Creates and starts a container for every node, from the prepared parts.
     pub(crate) async fn start(launch: Launch<'_>, prepared: Prepared, memory: MemoryLimit) -> Result<Self, StartError> {
         let made = launch.nodes.iter().zip(launch.interfaces).map(|(node, interface)| {
             let log = launch.folder.node_log(node.id);
@@ -97,7 +97,7 @@ impl Containers {
         Ok(containers)
     }
 
-    /// Starts the containers at these places, some at a time, and waits until they run.
+    /// Starts the containers at these places, a few at a time, and waits until they run.
     async fn start_all(&mut self, mut waiting: VecDeque<usize>) -> Result<(), String> {
         let since = Instant::now();
         let mut starting: Vec<usize> = vec![];
@@ -112,7 +112,7 @@ impl Containers {
                 return Ok(());
             }
             sleep(START_POLL).await;
-            // What has ended is looked at first: how it is now came before that.
+            // Ended clients are read first, because the state that is read next is newer.
             let ended: Vec<bool> = starting.iter().map(|at| self.nodes[*at].end().is_some()).collect();
             let names: Vec<&str> = starting.iter().map(|at| self.nodes[*at].name.as_str()).collect();
             let states = client::states(&names).await?;
@@ -135,7 +135,7 @@ impl Containers {
     }
 
     fn obituary(&self, node: &Container) -> String {
-        let end = node.end().map_or_else(|| "does not end".to_owned(), |end| end.tells(self.memory));
+        let end = node.end().map_or_else(|| "does not end".to_owned(), |end| end.describe(self.memory));
         format!("node {} {end}{}", node.id, log_tail(&node.log))
     }
 
@@ -151,14 +151,17 @@ impl Containers {
 
     async fn freeze(&mut self, id: u64, paused: bool) -> Result<(), String> {
         let node = self.running(id)?;
-        let told = |words| format!("node {id}: {words}");
-        ask(&[if paused { "pause" } else { "unpause" }, &node.name]).await.map_err(told)?;
+        let of_node = |line| format!("node {id}: {line}");
+        ask(&[if paused { "pause" } else { "unpause" }, &node.name]).await.map_err(of_node)?;
         node.paused = paused;
-        let state = client::state(&node.name).await.map_err(told)?;
+        let state = client::state(&node.name).await.map_err(of_node)?;
         if state.paused == paused {
             return Ok(());
         }
-        Err(format!("node {id} is {}paused although Docker was told otherwise", if state.paused { "" } else { "not " }))
+        Err(format!(
+            "node {id} is {}paused although Docker was requested to change that",
+            if state.paused { "" } else { "not " }
+        ))
     }
 
     async fn change_now(&self, node: &Container, before: &InterfacePlan, after: &InterfacePlan) -> Result<(), String> {
@@ -166,8 +169,8 @@ impl Containers {
         self.in_network(node, &["--change-from", &before, "--plan", &after]).await.map(drop)
     }
 
-    /// Runs `apollo-bench shape` at a container's interface. In one that is paused nothing can be run: another container
-    /// joins its network then.
+    /// Runs `apollo-bench shape` at a container's interface. Nothing can be run in a paused container, so another
+    /// container joins its network.
     async fn in_network(&self, node: &Container, rest: &[&str]) -> Result<String, String> {
         let Prepared { image, labels, .. } = &self.prepared;
         let mut args: Vec<String> = if node.paused {
@@ -186,7 +189,7 @@ impl Containers {
             ["exec", "--user=0:0", &node.name, "apollo-bench"].map(str::to_owned).into()
         };
         args.extend(shape(node.address, rest));
-        ask(&args).await.map_err(|words| format!("node {}: {words}", node.id))
+        ask(&args).await.map_err(|line| format!("node {}: {line}", node.id))
     }
 
     /// Waits until all containers have ended.
@@ -215,20 +218,20 @@ impl Deployment for Containers {
     async fn kill(&mut self, id: u64) -> Result<(), String> {
         let node = self.running(id)?;
         node.killed = true;
-        if let Err(words) = ask(&["kill", "--signal=KILL", &node.name]).await {
+        if let Err(line) = ask(&["kill", "--signal=KILL", &node.name]).await {
             node.killed = false;
-            return Err(format!("node {id}: {words}"));
+            return Err(format!("node {id}: {line}"));
         }
         node.paused = false;
         match node.wait(KILL_TIMEOUT).await {
             Some(container::End::Ended(state)) if state.exit_code == KILLED => Ok(()),
-            Some(end) => Err(format!("node {id} had ended before: it {}", end.tells(self.memory))),
+            Some(end) => Err(format!("node {id} had ended before: it {}", end.describe(self.memory))),
             None => Err(format!("node {id} still runs {} s after it was killed", KILL_TIMEOUT.as_secs())),
         }
     }
 
-    /// Starts a node that was killed again, in the same container. Its entry point shapes the interface as in the
-    /// beginning; what was changed since is changed again.
+    /// Restarts a killed node in the same container. Its entry point applies the first plan to the interface, and later
+    /// changes are applied again.
     async fn restart(&mut self, id: u64) -> Result<(), String> {
         let at = self.at(id)?;
         if self.nodes[at].end().is_none() {
@@ -242,7 +245,7 @@ impl Deployment for Containers {
         if now == node.first_plan {
             return Ok(());
         }
-        // The entry point says what it has done at the interface; only then is it time for the change.
+        // The entry point reports its work at the interface; only then the change can follow.
         let since = Instant::now();
         while node.log_size() <= written {
             if node.end().is_some() {
@@ -267,8 +270,8 @@ impl Deployment for Containers {
         self.freeze(id, false).await
     }
 
-    /// Counters of the qdiscs at a node's interface, over all of its lives; at that of a node that does not run, as they
-    /// were last seen.
+    /// Counters of the qdiscs at a node's interface, over all of its lives; for a node that does not run, the last
+    /// ones.
     async fn counters(&self, id: u64) -> Result<Vec<QdiscCounters>, String> {
         let node = &self.nodes[self.at(id)?];
         if node.end().is_some() {
@@ -278,7 +281,7 @@ impl Deployment for Containers {
         Ok(node.count(serde_json::from_str(&json).map_err(|error| format!("node {id}: {error}"))?))
     }
 
-    /// Changes what is done at a node's interface; at that of a node that does not run, when it is started again.
+    /// Changes the shaping of a node's interface; for a node that does not run, at its next start.
     async fn change(&self, id: u64, before: &InterfacePlan, after: &InterfacePlan) -> Result<(), String> {
         let node = &self.nodes[self.at(id)?];
         if node.end().is_none() {
@@ -288,14 +291,14 @@ impl Deployment for Containers {
         Ok(())
     }
 
-    /// Ends all nodes: SIGTERM, and SIGKILL for those that do not end in time; then removes all that the run has made in
-    /// Docker. Says of each node that did not end in order how it ended.
+    /// Ends all nodes: SIGTERM, and SIGKILL for those that do not end in time; then removes everything that the run has
+    /// made in Docker. Returns a line about the end of each node that did not end in order.
     async fn stop(&mut self) -> Vec<String> {
         let order = |command: &[&str], nodes: Vec<&Container>| {
             let args: Vec<String> =
                 command.iter().copied().chain(nodes.iter().map(|node| node.name.as_str())).map(str::to_owned).collect();
             let some = !nodes.is_empty();
-            // One that has ended meanwhile refuses it.
+            // A container that has ended meanwhile refuses the signal.
             async move {
                 if some {
                     drop(ask(&args).await)
@@ -306,7 +309,8 @@ impl Deployment for Containers {
         order(&["unpause"], self.nodes.iter().filter(|node| node.paused).collect()).await;
         let deadline = Instant::now() + STOP_TIMEOUT;
         while Instant::now() < deadline && self.nodes.iter().any(|node| node.end().is_none()) {
-            // More than once: the first process of a container does not see a signal before it has asked for it.
+            // The signal is sent more than once, because the first process of a container does not receive it before it
+            // has asked for it.
             order(&["kill", "--signal=TERM"], self.nodes.iter().filter(|node| node.end().is_none()).collect()).await;
             self.wait(TERM_EVERY).await;
         }
@@ -314,7 +318,7 @@ impl Deployment for Containers {
         self.wait(KILL_TIMEOUT).await;
         let bad = |node: &&Container| !node.killed && !node.end().is_some_and(|end| end.is_good());
         let lines = self.nodes.iter().filter(bad).map(|node| self.obituary(node)).collect();
-        // What was measured is no worse for it.
+        // A failed removal does not affect the measurement.
         if let Err(line) = self.prepared.reaper.finish(true) {
             tell(&format!("warning: {line}"));
         }

@@ -1,4 +1,4 @@
-//! What containers need before the first one is made: Docker itself, an image, networks.
+//! Requirements of containers before the first one is created: Docker itself, an image, networks.
 
 use std::{io, net::IpAddr, path::PathBuf};
 
@@ -23,7 +23,7 @@ use crate::{
     terminal::tell,
 };
 
-/// Most subnets that are tried: others may take one between the look and the try.
+/// Maximum number of subnets that are tried: other programs may take one between the check and the attempt.
 const SUBNETS: usize = 16;
 
 /// An image in Docker.
@@ -33,7 +33,7 @@ pub(crate) struct Image {
     pub(super) id: String,
 }
 
-/// What was made ready for the containers of a run. Dropping it removes from Docker all that the run has made.
+/// Prepared parts of a run's containers. Dropping it removes from Docker everything that the run has made.
 pub(crate) struct Prepared {
     pub(super) image: Image,
     pub(super) labels: Labels,
@@ -42,18 +42,18 @@ pub(crate) struct Prepared {
 }
 
 impl Prepared {
-    /// What the containers are made of.
+    /// Image of the containers.
     pub(crate) fn image(&self) -> &Image {
         &self.image
     }
 
-    /// The addresses of the nodes, IPv4 and IPv6, in their order.
+    /// Addresses of the nodes, IPv4 and IPv6, in their order.
     pub(crate) fn addresses(&self) -> &[[IpAddr; 2]] {
         &self.addresses
     }
 }
 
-/// How things in Docker are marked as those of a run.
+/// Labels of a run's objects in Docker.
 #[derive(Clone, Debug)]
 pub(super) struct Labels {
     run: String,
@@ -61,30 +61,30 @@ pub(super) struct Labels {
 }
 
 impl Labels {
-    /// The flags of `docker create` and `docker network create`.
+    /// Flags of `docker create` and `docker network create`.
     pub(super) fn flags(&self) -> [String; 2] {
         [format!("--label={}={}", reaper::RUN, self.run), format!("--label={}={}", reaper::RUNNER, self.runner)]
     }
 
-    /// The name of a part of the run.
+    /// Name of a part of the run.
     pub(super) fn name(&self, part: &str) -> String {
         format!("apollo-bench-{}-{part}", self.run)
     }
 }
 
-/// What containers are needed for.
+/// Requirements of a run.
 pub(crate) struct Request<'a> {
-    /// The nodes.
+    /// Nodes of the run.
     pub(crate) nodes: &'a [NodeConfig],
-    /// What is to be done at their interfaces.
+    /// Plans of their interfaces.
     pub(crate) interfaces: &'a [InterfacePlan],
-    /// Where their image comes from.
+    /// Source of their image.
     pub(crate) source: ImageSource<'a>,
-    /// Folder for temporary ones.
+    /// Parent folder of temporary folders.
     pub(crate) scratch: PathBuf,
 }
 
-/// Makes everything ready.
+/// Prepares the containers of a run.
 pub(crate) async fn prepare(request: Request<'_>) -> Result<Prepared, StartError> {
     let mut interrupts = Interrupts::new().map_err(|error| StartError::Failed(error.to_string()))?;
     tokio::select! {
@@ -95,7 +95,7 @@ pub(crate) async fn prepare(request: Request<'_>) -> Result<Prepared, StartError
     }
 }
 
-/// The kernel's table of neighbours is one for all containers; beyond its size they lose one another.
+/// All containers share the kernel's table of neighbours; beyond its size they can't reach one another.
 fn check_neighbours(num_nodes: u64) -> Result<(), StartError> {
     let path = "/proc/sys/net/ipv4/neigh/default/gc_thresh3";
     let most: Option<u64> = std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok());
@@ -121,7 +121,7 @@ async fn make_ready(request: Request<'_>) -> Result<Prepared, StartError> {
     match reaper::sweep().await {
         Ok(None) => {}
         Ok(Some(line)) => tell(&line),
-        Err(words) => tell(&format!("warning: what earlier runs have left in Docker can't be removed: {words}")),
+        Err(line) => tell(&format!("warning: the remains of earlier runs in Docker can't be removed: {line}")),
     }
     let image = match source {
         ImageSource::Given(name) => given(name, &labels).await?,
@@ -133,16 +133,16 @@ async fn make_ready(request: Request<'_>) -> Result<Prepared, StartError> {
     Ok(Prepared { image, labels, reaper, addresses })
 }
 
-/// Tries what is asked for in a namespace that is thrown away: a kernel that can't do it is known before anything is made.
+/// Tries the plans in a temporary namespace, so that a kernel that lacks something is found before anything is made.
 fn can_shape(plans: &[InterfacePlan], daemon: &Daemon) -> Result<(), StartError> {
     let hardest =
         plans.iter().find(|plan| plan.needs_netem()).or_else(|| plans.iter().find(|plan| !plan.is_unshaped()));
     let Some(plan) = hardest.cloned() else { return Ok(()) };
-    // Docker may run in a virtual machine, whose kernel is another.
+    // Docker may run in a virtual machine with another kernel.
     if uname().is_ok_and(|host| host.release().to_string_lossy() != daemon.kernel_version) {
         return Ok(());
     }
-    // Where this user may not make namespaces, the first container tells.
+    // If this user may not make namespaces, the first container shows the result.
     let Ok(namespace) = Namespace::new() else { return Ok(()) };
     let attempt = move || -> Result<(), ShapingError> {
         ip_batch(&["link add try0 type veth peer name try1".to_owned()])?;
@@ -158,7 +158,7 @@ async fn id_of_image(name: &str) -> Result<String, String> {
     ask(&["image", "inspect", "--format", "{{.Id}}", name]).await.map(|id| id.trim().to_owned())
 }
 
-/// An image that Docker has, if it holds the program.
+/// Uses an image that Docker has, if it contains the program.
 async fn given(name: &str, labels: &Labels) -> Result<Image, StartError> {
     let refused = |line: String| Err(StartError::Usage(format!("--image {name}: {line}")));
     if name.is_empty() || name.starts_with('-') {
@@ -166,9 +166,9 @@ async fn given(name: &str, labels: &Labels) -> Result<Image, StartError> {
     }
     let id = match id_of_image(name).await {
         Ok(id) => id,
-        Err(words) => {
+        Err(line) => {
             let way_out = "get it with docker pull or docker load, or leave --image out to have one built";
-            return refused(format!("Docker does not have it ({words}): {way_out}"));
+            return refused(format!("Docker does not have it ({line}): {way_out}"));
         }
     };
     let container = labels.name("version");
@@ -180,37 +180,39 @@ async fn given(name: &str, labels: &Labels) -> Result<Image, StartError> {
         Ok(version) if version.starts_with("apollo-bench ") => Ok(Image { name: name.to_owned(), id }),
         Ok(version) => {
             let first: String = version.lines().next().unwrap_or_default().chars().take(80).collect();
-            refused(format!("its apollo-bench is another program: to --version it says '{first}'"))
+            refused(format!("its apollo-bench is another program: --version prints '{first}'"))
         }
-        Err(words) => {
-            refused(format!("apollo-bench does not run in it ({words}): make one with apollo-bench image --load"))
+        Err(line) => {
+            refused(format!("apollo-bench does not run in it ({line}): make one with apollo-bench image --load"))
         }
     }
 }
 
-fn told(error: ImageError) -> StartError {
-    match error {
-        ImageError::Usage(line) => StartError::Usage(line),
-        ImageError::Failed(line) => StartError::Failed(line),
+impl From<ImageError> for StartError {
+    fn from(error: ImageError) -> Self {
+        match error {
+            ImageError::Usage(line) => Self::Usage(line),
+            ImageError::Failed(line) => Self::Failed(line),
+        }
     }
 }
 
-/// An image that a program writes: one that is loaded already, or a new one, which stays loaded.
+/// Uses an image that a program writes: a loaded one, or a new one, which stays loaded.
 async fn streamed(stream: ImageStream) -> Result<Image, StartError> {
     let name = stream.name.clone();
     if id_of_image(&name).await.is_err() {
         let loaded = spawn_blocking(move || stream.load()).await;
-        loaded.map_err(|error| StartError::Failed(format!("the image: {error}")))?.map_err(told)?;
+        loaded.map_err(|error| StartError::Failed(format!("the image: {error}")))??;
         tell(&format!("the image {name} stays in Docker for later runs (docker rmi {name} removes it)"));
     }
     let id = id_of_image(&name).await.map_err(StartError::Failed)?;
     Ok(Image { name, id })
 }
 
-/// The image of this machine's programs: one that is loaded already, or a new one, which stays loaded.
+/// Uses the image of this machine's programs: a loaded one, or a new one, which stays loaded.
 async fn of_host(scratch: PathBuf) -> Result<Image, StartError> {
     let ended = |error: tokio::task::JoinError| StartError::Failed(format!("the image: {error}"));
-    let name = spawn_blocking(image::name_of_host_image).await.map_err(ended)?.map_err(told)?;
+    let name = spawn_blocking(image::name_of_host_image).await.map_err(ended)??;
     if let Ok(id) = id_of_image(&name).await {
         return Ok(Image { name, id });
     }
@@ -220,25 +222,24 @@ async fn of_host(scratch: PathBuf) -> Result<Image, StartError> {
         let built = image::build(&ImageRequest { output: output.path().to_owned(), tag: None })?;
         image::load(&built)
     };
-    let name = spawn_blocking(built).await.map_err(ended)?.map_err(told)?;
+    let name = spawn_blocking(built).await.map_err(ended)??;
     tell(&format!("the image {name} stays in Docker for later runs (docker rmi {name} removes it)"));
     let id = id_of_image(&name).await.map_err(StartError::Failed)?;
     Ok(Image { name, id })
 }
 
-/// Makes both networks: one for the nodes among themselves, without a way out, and one over which the runner speaks to
-/// them, on which they can't reach one another. Gives the addresses of the first.
+/// Creates both networks: one between the nodes, without a way out, and one between the runner and the nodes, on which
+/// the nodes can't reach one another. Returns the nodes' addresses in the first network.
 async fn networks(labels: &Labels) -> Result<Ipv4Net, StartError> {
-    let failed = |words: String| StartError::Failed(format!("the networks of the run can't be made: {words}"));
-    let overlaps = |words: &str| words.to_lowercase().contains("overlap");
+    let failed = |line: String| StartError::Failed(format!("the networks of the run can't be made: {line}"));
+    let overlaps = |line: &str| line.to_lowercase().contains("overlap");
     let mut taken = subnet::routed();
     taken.extend(in_docker().await);
-    let mut last =
-        "all addresses that are meant for it are taken: docker network prune removes unused networks".to_owned();
+    let mut last = "all reserved address ranges are in use: docker network prune removes unused networks".to_owned();
     for [data, control] in subnet::candidates(&taken).take(SUBNETS) {
         match network(labels, "data", data, &["--internal"]).await {
-            Err(words) if overlaps(&words) => {
-                last = words;
+            Err(line) if overlaps(&line) => {
+                last = line;
                 continue;
             }
             made => made.map_err(failed)?,
@@ -246,8 +247,8 @@ async fn networks(labels: &Labels) -> Result<Ipv4Net, StartError> {
         let apart =
             ["enable_icc", "enable_ip_masquerade"].map(|o| format!("--opt=com.docker.network.bridge.{o}=false"));
         match network(labels, "control", control, &apart.each_ref().map(String::as_str)).await {
-            Err(words) if overlaps(&words) => {
-                last = words;
+            Err(line) if overlaps(&line) => {
+                last = line;
                 ask(&["network", "rm", &labels.name("data")]).await.map_err(failed)?;
             }
             made => return made.map_err(failed).map(|()| data),
@@ -265,7 +266,8 @@ async fn network(labels: &Labels, part: &str, subnet: Ipv4Net, options: &[&str])
     ask(&args).await.map(drop)
 }
 
-/// Subnets of Docker's networks. One that is removed meanwhile ends the list early; Docker itself refuses what overlaps.
+/// Subnets of Docker's networks. A network that is removed meanwhile ends the list early; Docker itself refuses an
+/// overlap.
 async fn in_docker() -> Vec<Ipv4Net> {
     let ids = ask(&["network", "ls", "--quiet", "--no-trunc"]).await.unwrap_or_default();
     let mut args = vec!["network", "inspect", "--format", "{{range .IPAM.Config}}{{.Subnet}} {{end}}"];

@@ -1,8 +1,8 @@
-//! Everything of a run is removed, however the run ends.
+//! Removal of all objects of a run, after any end of the run.
 //!
-//! What is made in Docker bears labels. A process of its own, the reaper, holds one end of a pipe whose other end only the
-//! runner has: when the runner is gone, the pipe closes, and the reaper removes what bears the run's label. What a runner
-//! and a reaper that were both killed have left, the next run removes.
+//! All objects of a run in Docker have labels. A separate process, the reaper, holds one end of a pipe whose other end
+//! only the runner has: when the runner ends, the pipe closes, and the reaper removes the objects with the run's label.
+//! If both the runner and its reaper were killed, the next run removes their objects.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,26 +23,26 @@ use crate::{
     terminal::tell,
 };
 
-/// Labels of all that is made in Docker.
+/// Labels of all objects in Docker.
 pub(super) const RUN: &str = "org.apollo-network-benchmark.run";
 pub(super) const RUNNER: &str = "org.apollo-network-benchmark.runner";
 pub(super) const NODE: &str = "org.apollo-network-benchmark.node";
 
-/// Longest time for the removal, and the pace of its looks.
+/// Maximum time of the removal, and the interval of its checks.
 const TIMEOUT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(300);
 
-/// What the runner says when nothing is under way any more.
+/// Byte that the runner sends when nothing is under way any more.
 const ORDERLY: u8 = b'.';
 
-/// Waits for the end of the runner, at the other end of standard input, then removes what the run has made.
+/// Waits for the end of the runner, at the other end of standard input, then removes everything that the run has made.
 ///
 /// # Errors
-/// When not everything is gone, in one line.
+/// Fails if not everything is gone, in one line.
 pub(crate) fn reap(run: &str) -> Result<(), String> {
-    // Whoever ends a whole session or service ends the runner by that, and this process has still to remove things then.
+    // A signal to a whole session or service ends the runner too, and afterwards this process has to remove things.
     let signals = [Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGTERM];
-    // Where they can't be blocked, the removal is worth the try.
+    // If they can't be blocked, the removal is still worth an attempt.
     let _ = SigSet::from_iter(signals).thread_block();
     let mut word = [0];
     let orderly = matches!(io::stdin().read(&mut word), Ok(1)) && word == [ORDERLY];
@@ -51,32 +51,34 @@ pub(crate) fn reap(run: &str) -> Result<(), String> {
     runtime.block_on(remove(run, orderly)).map(drop)
 }
 
-/// The process that outlives the runner. Dropping this removes everything of the run, and waits for it.
+/// Process that outlives the runner. Dropping this value removes everything of the run, and waits for it.
 pub(super) struct Reaper {
     run: String,
     child: Mutex<Option<Child>>,
 }
 
 impl Reaper {
-    /// Starts it, before anything is made.
+    /// Starts the process, before anything is made.
     pub(super) fn start(run: &str) -> Result<Self, String> {
         let start = || -> io::Result<Child> {
             let mut command = Command::new(std::env::current_exe()?);
             command.args(["reap-docker", run]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-            // Ctrl-C at the terminal goes to the runner.
+            // A Ctrl-C at the terminal must not reach it.
             command.process_group(0).current_dir("/").spawn()
         };
-        let child = start().map_err(|error| format!("the process that cleans up does not start: {error}"))?;
+        let child =
+            start().map_err(|error| format!("the process that removes the run's objects does not start: {error}"))?;
         Ok(Self { run: run.to_owned(), child: Mutex::new(Some(child)) })
     }
 
-    /// Removes everything of the run, and waits until it is gone. `orderly`: nothing is being made any more.
+    /// Removes everything of the run, and waits for the end of the removal. `orderly` means that nothing is being made
+    /// any more.
     pub(super) fn finish(&self, orderly: bool) -> Result<(), String> {
         let Some(mut child) = self.child.lock().unwrap_or_else(PoisonError::into_inner).take() else { return Ok(()) };
         if let (Some(mut pipe), true) = (child.stdin.take(), orderly) {
             let _ = pipe.write_all(&[ORDERLY]);
         }
-        // It bounds its own time.
+        // The reaper limits its own time.
         match child.wait() {
             Ok(status) if status.success() => Ok(()),
             _ => Err(format!(
@@ -96,15 +98,15 @@ impl Drop for Reaper {
     }
 }
 
-/// How much was removed.
+/// Numbers of removed objects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Removed {
     containers: usize,
     networks: usize,
 }
 
-/// Removes everything of a run. What Docker is still making while its client is gone appears later: so unless the end was
-/// `orderly`, nothing must be there at two looks in a row.
+/// Removes everything of a run. Objects that Docker still makes after the end of its client appear later: unless the
+/// end was `orderly`, nothing may exist at two checks in a row.
 pub(super) async fn remove(run: &str, orderly: bool) -> Result<Removed, String> {
     let since = Instant::now();
     let filter = format!("label={RUN}={run}");
@@ -124,14 +126,14 @@ pub(super) async fn remove(run: &str, orderly: bool) -> Result<Removed, String> 
                 clean = 0;
                 removed.containers = removed.containers.max(containers.len());
                 removed.networks = removed.networks.max(networks.len());
-                // A network goes only after its containers.
+                // A network can be removed only after its containers.
                 let first = each(&["rm", "--force", "--volumes"], &containers).await;
                 first.and(each(&["network", "rm"], &networks).await).err()
             }
-            Err(words) => Some(words),
+            Err(line) => Some(line),
         };
         if since.elapsed() > TIMEOUT {
-            return Err(problem.unwrap_or_else(|| "there is always more of it".into()));
+            return Err(problem.unwrap_or_else(|| "new objects appear all the time".into()));
         }
         if !orderly || problem.is_some() {
             sleep(POLL).await;
@@ -155,7 +157,7 @@ async fn each(command: &[&str], ids: &[String]) -> Result<(), String> {
     ask(&args).await.map(drop)
 }
 
-/// Removes what runs have left whose runner is gone. Says in a line what it was.
+/// Removes the objects of runs whose runner has ended. Reports them in a line.
 pub(crate) async fn sweep() -> Result<Option<String>, String> {
     let label = format!("label={RUN}");
     let format = format!("{{{{.Label \"{RUN}\"}}}} {{{{.Label \"{RUNNER}\"}}}}");
@@ -178,6 +180,6 @@ pub(crate) async fn sweep() -> Result<Option<String>, String> {
     }
     let Removed { containers, networks } = total;
     Ok((total != Removed::default()).then(|| {
-        format!("removed from Docker what a run that was killed has left: {containers} containers, {networks} networks")
+        format!("removed the remains of a killed run from Docker: {containers} containers, {networks} networks")
     }))
 }

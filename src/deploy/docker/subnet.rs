@@ -9,19 +9,19 @@ use ipnet::Ipv4Net;
 
 use crate::deploy::netns;
 
-/// Where networks are put: the range set aside for benchmarks of networks (RFC 2544), then a private one.
+/// Ranges of the networks: the range reserved for benchmarks of networks (RFC 2544), then a private one.
 const RANGES: [Ipv4Net; 2] =
     [Ipv4Net::new_assert(Ipv4Addr::new(198, 18, 0, 0), 15), Ipv4Net::new_assert(Ipv4Addr::new(10, 77, 0, 0), 16)];
 
-/// Lengths of the prefixes of both networks of a run together, and of one; each has room for more nodes than a run may have.
+/// Prefix lengths of both networks of a run together, and of one; each has room for more nodes than a run may have.
 const BOTH: u8 = 21;
 const ONE: u8 = 22;
 
-/// The host's routes.
+/// Routes of the host.
 const ROUTES: &str = "/proc/net/route";
 
-/// A node's addresses. The first one of the subnet is that of Docker's bridge. The IPv6 address is nobody's, as Docker gives
-/// none.
+/// Addresses of a node. The first address of the subnet belongs to Docker's bridge. The IPv6 address is free, because
+/// Docker assigns none.
 pub(super) fn addresses(subnet: Ipv4Net, id: u64) -> [IpAddr; 2] {
     let host = u32::try_from(id).unwrap_or(u32::MAX).saturating_add(2);
     let v4 = Ipv4Addr::from_bits(subnet.network().to_bits().saturating_add(host));
@@ -29,7 +29,7 @@ pub(super) fn addresses(subnet: Ipv4Net, id: u64) -> [IpAddr; 2] {
     [v4.into(), v6]
 }
 
-/// Pairs of subnets that nobody has, as far as is known: for the data and for the control.
+/// Pairs of subnets that nobody is known to use: for the data and for the control network.
 pub(super) fn candidates(taken: &[Ipv4Net]) -> impl Iterator<Item = [Ipv4Net; 2]> {
     let overlaps = |one: &Ipv4Net, other: &Ipv4Net| one.contains(other) || other.contains(one);
     let all = RANGES.iter().flat_map(|range| range.subnets(BOTH).into_iter().flatten());
@@ -40,12 +40,12 @@ pub(super) fn candidates(taken: &[Ipv4Net]) -> impl Iterator<Item = [Ipv4Net; 2]
     })
 }
 
-/// Subnets in a text, as Docker lists them; others than IPv4 are left out.
+/// Subnets in a text, as Docker lists them, without those that are not IPv4.
 pub(super) fn listed(text: &str) -> Vec<Ipv4Net> {
     text.split_whitespace().filter_map(|word| word.parse().ok()).collect()
 }
 
-/// Where the host has routes to, apart from the one to everywhere.
+/// Destinations of the host's routes, except the default route.
 pub(super) fn routed() -> Vec<Ipv4Net> {
     routes(&fs::read_to_string(ROUTES).unwrap_or_default())
 }
@@ -53,7 +53,7 @@ pub(super) fn routed() -> Vec<Ipv4Net> {
 fn routes(text: &str) -> Vec<Ipv4Net> {
     let route = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();
-        // The kernel writes the four bytes as a number of its own order.
+        // The kernel writes the four bytes as a number in its own byte order.
         let address = |at: usize| {
             u32::from_str_radix(words.get(at)?, 16).ok().map(|number| Ipv4Addr::from_bits(u32::from_be(number)))
         };
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_taken_is_passed_over() {
+    fn used_subnets_are_skipped() {
         let pair = |taken: &[Ipv4Net]| candidates(taken).next().map(|pair| pair.map(|subnet| subnet.to_string()));
         assert_eq!(pair(&[]).unwrap(), ["198.18.0.0/22", "198.18.4.0/22"]);
         let taken = listed("172.17.0.0/16 fd00::/64 198.18.6.0/24\n\n198.18.8.0/21");

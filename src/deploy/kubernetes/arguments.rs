@@ -1,4 +1,4 @@
-//! The flags of the objects: their images, their pods.
+//! Flags of the objects: their images and their pods.
 
 use clap::Args;
 use serde::Serialize;
@@ -6,20 +6,21 @@ use serde::Serialize;
 use super::{image::PinnedImage, quantity::Quantity, toleration::Toleration};
 use crate::image::ImageStream;
 
-/// What the pods are made of.
+/// Images of the pods.
 #[derive(Clone, Debug, Args, Serialize)]
 #[command(next_help_heading = "Images")]
 pub(crate) struct ImagesArgs {
-    /// Image of the nodes, which must hold apollo-bench; with a tag that stays, or a digest
+    /// Image of the nodes, which must contain apollo-bench; with a tag that never changes, or a digest
     #[arg(long, value_name = "NAME")]
     pub(crate) image: Option<PinnedImage>,
-    /// Registry, or folder in one, for an image of this machine's own programs, where no --image is given
+    /// Registry, or folder in one, for an image of this machine's own programs; used if no --image is given
     #[arg(long, value_name = "REGISTRY", conflicts_with = "image")]
     pub(crate) registry: Option<String>,
     /// Build the image of this machine's own programs, without compiling anything
     #[arg(long, conflicts_with = "image")]
     pub(crate) fast_docker: bool,
-    /// Program that writes an image for `docker load`, and the image's name: how the flake's own image gets here
+    /// Program that writes an image for `docker load`, and the image's name; `nix run` passes the flake's image in this
+    /// way
     #[arg(long, env = "APOLLO_BENCH_IMAGE_STREAM", value_name = "NAME=PROGRAM", hide = true)]
     #[serde(skip)]
     pub(crate) image_stream: Option<ImageStream>,
@@ -31,32 +32,32 @@ pub(crate) struct ImagesArgs {
     pub(crate) grafana_image: PinnedImage,
 }
 
-/// Where pods go, and what they may take.
+/// Machines and resources of the pods.
 #[derive(Clone, Debug, Args, Serialize)]
 #[command(next_help_heading = "Pods")]
 pub(crate) struct PodsArgs {
-    /// Label of the machines that the nodes go to; see --node-pool-role
+    /// Label of the machines for the nodes; see --node-pool-role
     #[arg(long, value_name = "KEY", default_value = "role")]
     pub(crate) node_pool_label: String,
-    /// Its value; '' lets them go to any machine
+    /// Value of the label --node-pool-label; '' permits any machine
     #[arg(long, value_name = "VALUE", default_value = "apollo-network-benchmark")]
     pub(crate) node_pool_role: String,
-    /// Taint of machines that pods may go to all the same; may be given several times
+    /// Taint of machines that pods may still use; may be given several times
     #[arg(id = "toleration", long = "toleration", value_name = "KEY[=VALUE][:EFFECT]")]
     pub(crate) tolerations: Vec<Toleration>,
-    /// Let several nodes run on one machine
+    /// Permit several nodes on one machine
     #[arg(long, alias = "share-hosts")]
     pub(crate) allow_colocation: bool,
-    /// Processors that are kept for each node
+    /// Processors that are reserved for each node
     #[arg(long, value_name = "CPU", default_value = "7500m")]
     pub(crate) cpu_requests: Quantity,
-    /// Memory that is kept for each node
+    /// Memory that is reserved for each node
     #[arg(long, value_name = "SIZE", default_value = "10Gi")]
     pub(crate) memory_requests: Quantity,
-    /// Most processors of each node
+    /// Maximum number of processors of each node
     #[arg(long, value_name = "CPU", default_value = "7500m")]
     pub(crate) cpu_limits: Quantity,
-    /// Most memory of each node
+    /// Maximum memory of each node
     #[arg(long, value_name = "SIZE", default_value = "10Gi")]
     pub(crate) memory_limits: Quantity,
     /// Storage class of the volumes of Prometheus and Grafana [default: the cluster's own]

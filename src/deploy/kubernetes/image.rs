@@ -1,4 +1,4 @@
-//! Names of images that say exactly which image is meant.
+//! Names of images that identify exactly one image.
 
 use std::{
     fmt::{self, Display, Formatter},
@@ -12,7 +12,7 @@ use crate::image::{is_repository, is_tag};
 /// Digits of a SHA-256 digest.
 const DIGEST_DIGITS: usize = 64;
 
-/// An image by its tag or its digest or both, such as `registry.example:5000/bench:v1`: never `latest`.
+/// An image with a tag or a digest or both, such as `registry.example:5000/bench:v1`: never `latest`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PinnedImage(String);
 
@@ -34,7 +34,7 @@ impl FromStr for PinnedImage {
             None => (text, None),
         };
         let (repository, tag) = match name.rsplit_once(':') {
-            // A colon before a slash is that of a registry's port.
+            // A colon before a slash belongs to a registry's port.
             Some((repository, tag)) if !tag.contains('/') => (repository, Some(tag)),
             _ => (name, None),
         };
@@ -48,7 +48,7 @@ impl FromStr for PinnedImage {
         let way_out = "give a tag that stays, such as :v1, or a digest, @sha256:DIGEST";
         match (tag, digest) {
             (Some("latest"), None) => {
-                Err(format!("'latest' is another image tomorrow, and the nodes may get different ones: {way_out}"))
+                Err(format!("'latest' may be another image tomorrow, and the nodes may get different ones: {way_out}"))
             }
             (None, None) => Err(format!("without a tag it would be 'latest': {way_out}")),
             _ => Ok(Self(text.into())),

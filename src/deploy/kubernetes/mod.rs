@@ -1,10 +1,10 @@
-//! A run on Kubernetes: what it is made of there.
+//! Objects of a run on Kubernetes.
 //!
-//! A [`ClusterPlan`] is a run, checked as a whole; [`objects()`] turns it into typed objects, in the order in which they are
-//! applied. The nodes are an Indexed Job, one pod a node; they find one another by the names that a headless Service gives
-//! them, and wait for their start. Beside them are Prometheus and Grafana, told what the local ones are told. All of a run
-//! is in a namespace of its own, with what has to be known of it in a ConfigMap ([`RunRecord`]). To whoever gives them their
-//! start the nodes are remote ones, behind [`NodePorts`].
+//! A `ClusterPlan` is a run, checked as a whole; `objects()` turns it into typed objects, in the order in which
+//! they are applied. The nodes are an Indexed Job, one pod a node; they find one another by the names that a headless
+//! Service gives them, and wait for their start. Prometheus and Grafana are beside them, with the same configuration as
+//! on a local machine. Each run has a namespace of its own, with its record in a ConfigMap (`RunRecord`). For the
+//! program that starts the run, the nodes are remote ones, behind `NodePorts`.
 
 mod arguments;
 mod image;

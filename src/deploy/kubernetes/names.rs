@@ -1,21 +1,21 @@
-//! What everything of a run is called in a cluster, and how it is found again: names, labels, selectors.
+//! Names, labels and selectors of a run's objects in a cluster.
 
 use std::collections::BTreeMap;
 
-/// Who owns the fields that are applied, in the words of server-side apply.
+/// Owner of the applied fields, in the sense of server-side apply.
 pub const FIELD_MANAGER: &str = "apollo-bench";
 
 /// Label that names the application; the same for all runs.
 pub const APP_LABEL: &str = "app.kubernetes.io/name";
 /// Label that names the run.
 pub const INSTANCE_LABEL: &str = "app.kubernetes.io/instance";
-/// Label that tells the parts of a run apart; see [`Component`].
+/// Label that distinguishes the parts of a run; see [`Component`].
 pub const COMPONENT_LABEL: &str = "app.kubernetes.io/component";
-/// Label of what an object is a part of.
+/// Label of the larger whole that an object belongs to.
 pub const PART_OF_LABEL: &str = "app.kubernetes.io/part-of";
-/// Label of the program that made it: what this program may take away again.
+/// Label of the program that created it: this program may remove it again.
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
-/// Label of the version of the program that made it.
+/// Label of the version of the program that created it.
 pub const VERSION_LABEL: &str = "app.kubernetes.io/version";
 /// Annotation of a pod of an Indexed Job: the number of its node.
 pub const INDEX_ANNOTATION: &str = "batch.kubernetes.io/job-completion-index";
@@ -28,52 +28,52 @@ pub const APP: &str = "apollo-network-benchmark";
 /// Value of [`MANAGED_BY_LABEL`].
 pub const MANAGER: &str = "apollo-bench";
 
-/// The Job of the nodes. Its pods have the host names `node-0`, `node-1` and so on.
+/// Job of the nodes. Its pods have the host names `node-0`, `node-1` and so on.
 pub const JOB: &str = "node";
-/// The container of a node, in its pod.
+/// Container of a node, in its pod.
 pub const NODE_CONTAINER: &str = "node";
-/// The container that shapes a node's network before it starts.
+/// Container that shapes a node's network before the node starts.
 pub const SHAPE_CONTAINER: &str = "shape";
-/// The headless Service that gives every node a name in DNS.
+/// Headless Service that gives every node a name in DNS.
 pub const NODES_SERVICE: &str = "nodes";
-/// The ConfigMap with the environment of the nodes.
+/// ConfigMap with the environment of the nodes.
 pub const NODES_CONFIG_MAP: &str = "nodes";
-/// The ConfigMap that says what runs here: [`ARGUMENTS_KEY`], [`RUN_KEY`] and, once it is started, [`START_KEY`].
+/// ConfigMap that describes the run: [`ARGUMENTS_KEY`], [`RUN_KEY`] and, after the start, [`START_KEY`].
 pub const RUN_CONFIG_MAP: &str = "run";
 /// All arguments in effect.
 pub const ARGUMENTS_KEY: &str = "arguments.json";
 /// The [`RunRecord`](super::RunRecord).
 pub const RUN_KEY: &str = "run.json";
-/// The start that the nodes were given.
+/// Start that the nodes received.
 pub const START_KEY: &str = "start.json";
 /// StatefulSet, Service, ServiceAccount, Role, RoleBinding and ConfigMap of Prometheus.
 pub const PROMETHEUS: &str = "prometheus";
-/// Its headless Service.
+/// Headless Service of Prometheus.
 pub const PROMETHEUS_HEADLESS: &str = "prometheus-headless";
-/// Its port.
+/// Port of Prometheus.
 pub const PROMETHEUS_PORT: u16 = 9090;
-/// Secret with the token that the nodes of a run take orders with, and its key there.
+/// Secret with the token of a run, which the nodes require for orders.
 pub const TOKEN_SECRET: &str = "run-token";
 /// Key of the token in its Secret.
 pub const TOKEN_KEY: &str = "token";
 
 /// StatefulSet, Service, Secret and ConfigMap of Grafana.
 pub const GRAFANA: &str = "grafana";
-/// Its headless Service.
+/// Headless Service of Grafana.
 pub const GRAFANA_HEADLESS: &str = "grafana-headless";
-/// Its port.
+/// Port of Grafana.
 pub const GRAFANA_PORT: u16 = 3000;
-/// The ConfigMap with the dashboards.
+/// ConfigMap with the dashboards.
 pub const DASHBOARDS_CONFIG_MAP: &str = "dashboards";
 
-/// What comes before the run's name in the name of its namespace.
+/// Prefix of a namespace, before the run's name.
 const NAMESPACE_PREFIX: &str = "apollo-bench-";
-/// Most characters of a label in DNS, and of a value of a label.
+/// Maximum length of a label in DNS, and of a value of a label, in characters.
 const LONGEST_LABEL: usize = 63;
-/// Most characters of a run's name, so that the namespace's name is a label in DNS.
+/// Maximum length of a run's name, so that the namespace's name is a label in DNS, in characters.
 pub const LONGEST_NAME: usize = LONGEST_LABEL - NAMESPACE_PREFIX.len();
 
-/// The parts of a run.
+/// Parts of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Component {
     /// The nodes.
@@ -82,7 +82,7 @@ pub enum Component {
     Prometheus,
     /// Grafana.
     Grafana,
-    /// What belongs to the run as a whole.
+    /// Objects that belong to the run as a whole.
     Run,
 }
 
@@ -98,13 +98,13 @@ impl Component {
     }
 }
 
-/// What selects a part of the run of that name: labels that never change.
+/// Selector of a part of the run with this name: labels that never change.
 pub fn selector(run: &str, component: Component) -> BTreeMap<String, String> {
     let labels = [(APP_LABEL, APP), (INSTANCE_LABEL, run), (COMPONENT_LABEL, component.name())];
     labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into()
 }
 
-/// The same as text, as in `kubectl get pods -l`.
+/// Selector as text, as in `kubectl get pods -l`.
 pub fn selector_text(run: &str, component: Component) -> String {
     let parts: Vec<String> = selector(run, component).iter().map(|(key, value)| format!("{key}={value}")).collect();
     parts.join(",")
@@ -120,29 +120,29 @@ pub fn labels(run: &str, component: Component) -> BTreeMap<String, String> {
     labels
 }
 
-/// The namespace of a run that is not given another.
+/// Default namespace of a run.
 pub fn namespace_of(run: &str) -> String {
     format!("{NAMESPACE_PREFIX}{run}")
 }
 
-/// The name in DNS of a node.
+/// Name of a node in DNS.
 pub fn node_host(id: u64, namespace: &str, cluster_domain: &str) -> String {
     format!("{JOB}-{id}.{NODES_SERVICE}.{namespace}.svc.{cluster_domain}")
 }
 
-/// Whether a text is a label of DNS, as most names in Kubernetes have to be.
+/// True if a text is a label of DNS, as most names in Kubernetes have to be.
 pub fn is_dns_label(text: &str) -> bool {
     let inside = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     let fits = (1..=LONGEST_LABEL).contains(&text.len());
     fits && text.chars().all(inside) && !text.starts_with('-') && !text.ends_with('-')
 }
 
-/// Whether a text is labels of DNS with dots between them, as the other names have to be.
+/// True if a text is labels of DNS with dots between them, as the other names have to be.
 pub fn is_dns_name(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(is_dns_label)
 }
 
-/// Whether a text can be the value of a label, a taint or a toleration.
+/// True if a text can be the value of a label, a taint or a toleration.
 pub fn is_label_value(text: &str) -> bool {
     let end = |c: char| c.is_ascii_alphanumeric();
     let inside = |c: char| end(c) || matches!(c, '-' | '_' | '.');
@@ -150,7 +150,7 @@ pub fn is_label_value(text: &str) -> bool {
         || (text.len() <= LONGEST_LABEL && text.chars().all(inside) && text.starts_with(end) && text.ends_with(end))
 }
 
-/// Whether a text can be the key of a label, a taint or a toleration: a name, after a domain and a slash or without.
+/// True if a text can be the key of a label, a taint or a toleration: a name, after a domain and a slash or without.
 pub fn is_label_key(text: &str) -> bool {
     match text.split_once('/') {
         Some((domain, name)) => is_dns_name(domain) && !name.is_empty() && is_label_value(name),
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_selects_is_a_part_of_the_labels() {
+    fn selectors_are_a_part_of_the_labels() {
         let labels = labels("r", Component::Node);
         assert!(selector("r", Component::Node).iter().all(|(key, value)| labels.get(key) == Some(value)));
         assert_eq!(

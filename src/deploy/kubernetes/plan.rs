@@ -10,67 +10,67 @@ use super::{
 };
 use crate::{access::RunToken, image::ImageStream, node::NodeConfig, scenario::Shape};
 
-/// Where the image of the nodes comes from.
+/// Source of the nodes' image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ImageSource {
-    /// It is in a registry.
+    /// The image is in a registry.
     Given(PinnedImage),
-    /// It is made of this machine's own programs, and has to be pushed under this name.
+    /// The image is made of this machine's own programs, and has to be pushed under this name.
     Host(PinnedImage),
-    /// A program writes it, and it has to be pushed under this name.
+    /// A program writes the image, and it has to be pushed under this name.
     Stream(PinnedImage, ImageStream),
 }
 
 impl ImageSource {
-    /// The image.
+    /// The image itself.
     pub(crate) fn image(&self) -> &PinnedImage {
         match self {
             Self::Given(image) | Self::Host(image) | Self::Stream(image, _) => image,
         }
     }
 
-    /// Whether it has to be pushed before the run.
+    /// True if it has to be pushed before the run.
     pub(crate) fn is_to_be_pushed(&self) -> bool {
         !matches!(self, Self::Given(_))
     }
 }
 
-/// A run that can be made in a cluster.
+/// A run that can be created in a cluster.
 #[derive(Clone, Debug)]
 pub(crate) struct ClusterPlan {
-    /// The arguments with the defaults in effect, as JSON that people may read.
+    /// Arguments with the defaults in effect, as readable JSON.
     pub(crate) arguments: String,
     /// Images of Prometheus and Grafana.
     pub(crate) images: ImagesArgs,
-    /// Where pods go, and what they may take.
+    /// Machines and resources of the pods.
     pub(crate) pods: PodsArgs,
-    /// What the cluster keeps of the run: its name, its namespace, its figures.
+    /// Record of the run in the cluster: its name, namespace and numbers.
     pub(crate) record: RunRecord,
-    /// Where the image of the nodes comes from.
+    /// Source of the nodes' image.
     pub(crate) image: ImageSource,
-    /// The arguments of node 0; the others differ in their id alone.
+    /// Configuration of node 0; the other nodes differ in their id alone.
     pub(crate) node: NodeConfig,
-    /// The text that Grafana's key and password and the nodes' token are made from.
+    /// Text from which Grafana's key and password and the nodes' token are derived.
     pub(crate) secret: String,
 }
 
 impl ClusterPlan {
-    /// Whether the nodes' network is shaped, which takes rights that they do not have otherwise.
+    /// True if the nodes' network is shaped, which takes rights that they do not have otherwise.
     pub(crate) fn is_shaped(&self) -> bool {
         !self.shape().is_unshaped()
     }
 
-    /// What every link is to be like.
+    /// Shape of every link.
     pub(crate) fn shape(&self) -> &Shape {
         &self.record.scenario.links.default
     }
 
-    /// The token that the nodes take orders with.
+    /// Token that the nodes require for orders.
     pub(crate) fn token(&self) -> Result<RunToken, String> {
         RunToken::parse(&self.derived_secret(TOKEN_SECRET))
     }
 
-    /// A text that follows from the secret of this run and does not tell it.
+    /// A text that is derived from the secret of this run and does not reveal it.
     pub(crate) fn derived_secret(&self, purpose: &str) -> String {
         let digest = Sha256::digest(format!("{}\0{}\0{purpose}", self.secret, self.record.name));
         digest.iter().map(|byte| format!("{byte:02x}")).collect()

@@ -1,4 +1,4 @@
-//! Ways from this machine to the pods of a run.
+//! Connections from this machine to the pods of a run.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,31 +11,31 @@ use super::{
 use crate::{
     clock::sleep,
     deploy::remote::Endpoint,
-    kubernetes::{Cluster, Forward, ForwardTarget, KubernetesError, PodState, Told, forward, list_pods},
+    kubernetes::{Cluster, Forward, ForwardTarget, KubernetesError, PodState, Report, forward, list_pods},
     terminal::tell,
 };
 
-/// Pace at which it is looked whether nodes are still alive.
+/// Interval of checking that the nodes are alive.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// A way to every node, in the order of their ids; they close when they are dropped.
+/// A forwarded port for every node, in the order of their ids; they close when they are dropped.
 pub(crate) struct NodePorts {
     forwards: Vec<Forward>,
 }
 
 impl NodePorts {
-    pub(crate) async fn open(cluster: &Cluster, record: &RunRecord, told: Told) -> Result<Self, KubernetesError> {
+    pub(crate) async fn open(cluster: &Cluster, record: &RunRecord, report: Report) -> Result<Self, KubernetesError> {
         let mut forwards = vec![];
         for id in 0..record.workload.num_nodes {
             let target = ForwardTarget {
                 name: format!("node-{id}"),
                 namespace: record.namespace.clone(),
-                // Alone: each port would list the pods of all the others.
+                // A selector of a single pod, because otherwise each port would list the pods of all other nodes.
                 selector: format!("{},{INDEX_LABEL}={id}", selector_text(&record.name, Component::Node)),
                 index: Some(id),
                 port: record.metric_port,
             };
-            forwards.push(forward(cluster, target, 0, told.clone()).await?);
+            forwards.push(forward(cluster, target, 0, report.clone()).await?);
         }
         Ok(Self { forwards })
     }
@@ -46,7 +46,7 @@ impl NodePorts {
     }
 }
 
-/// Looks after the pods of the nodes, and says which one has died and of what.
+/// Watches the pods of the nodes, and reports a dead one and its reason.
 pub(crate) struct Lookout {
     pub(crate) died: watch::Receiver<Option<String>>,
     task: JoinHandle<()>,
@@ -65,7 +65,7 @@ impl Lookout {
         let (selector, count) = (selector_text(&record.name, Component::Node), record.workload.num_nodes);
         let task = tokio::spawn(async move {
             loop {
-                // A server that does not answer for a while is no dead node.
+                // A server that does not answer for a while does not mean a dead node.
                 if let Ok(pods) = list_pods(&cluster, &namespace, &selector).await {
                     let dead = pods.iter().find(|pod| pod.ended);
                     let gone = (0..count).find(|id| !pods.iter().any(|pod| pod.index == Some(*id)));
@@ -86,7 +86,7 @@ impl Lookout {
     }
 }
 
-/// What a pod that has ended died of.
+/// Reason of a pod's end.
 pub(crate) fn death(pod: &PodState) -> String {
     let machine = pod.machine.as_deref().map(|machine| format!(" on {machine}")).unwrap_or_default();
     let reason = pod.reason.as_deref().unwrap_or(&pod.phase);
@@ -94,7 +94,7 @@ pub(crate) fn death(pod: &PodState) -> String {
     format!("{node} has ended{machine}: {reason}")
 }
 
-/// A line on stderr for a port that breaks or comes back.
-pub(crate) fn on_stderr() -> Told {
+/// Writes a line on stderr for a port that breaks or works again.
+pub(crate) fn on_stderr() -> Report {
     Arc::new(tell)
 }

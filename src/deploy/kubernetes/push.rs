@@ -1,4 +1,4 @@
-//! This machine's own programs, as an image in a registry.
+//! Image of this machine's own programs, pushed to a registry.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -15,13 +15,13 @@ use crate::{
     terminal::tell,
 };
 
-/// Longest complaint of a program that is passed on, in characters.
+/// Maximum length of a program's error message that is passed on, in characters.
 const LONGEST: usize = 500;
 
-/// Makes the image in a folder and pushes it under its name. Gives it by its digest.
+/// Makes the image in a folder and pushes it under its name. Returns it by its digest.
 ///
 /// # Errors
-/// When it can't be built, there is nothing to push with, or the registry refuses.
+/// Fails if it can't be built, there is nothing to push with, or the registry refuses.
 pub(crate) fn push(image: &ImageSource, folder: &Path) -> Result<PinnedImage, KubernetesError> {
     let name = image.image().name();
     let pushed = match image {
@@ -51,11 +51,11 @@ fn skopeo_copy(from: &OsStr, name: &str) -> Command {
 
 fn docker_push(name: &str) -> Result<String, KubernetesError> {
     tell(&format!("pushing {name} with docker"));
-    let said = run(Command::new("docker").args(["push", name]), "docker push", name)?;
-    let digest = said.split_whitespace().skip_while(|word| *word != "digest:").nth(1);
+    let printed = run(Command::new("docker").args(["push", name]), "docker push", name)?;
+    let digest = printed.split_whitespace().skip_while(|word| *word != "digest:").nth(1);
     digest
         .map(str::to_owned)
-        .ok_or_else(|| KubernetesError::Failed(format!("docker push of {name} does not say the image's digest")))
+        .ok_or_else(|| KubernetesError::Failed(format!("docker push of {name} does not print the image's digest")))
 }
 
 fn nothing_to_push_with() -> KubernetesError {
@@ -65,15 +65,15 @@ fn nothing_to_push_with() -> KubernetesError {
     )
 }
 
-/// As [`build_and_push`], of an image that a program writes.
+/// Writes and pushes an image that a program writes, like [`build_and_push`].
 fn write_and_push(stream: &ImageStream, name: &str, folder: &Path) -> Result<String, KubernetesError> {
-    let told = |path: &Path, error: io::Error| KubernetesError::Failed(format!("{}: {error}", path.display()));
+    let failed_at = |path: &Path, error: io::Error| KubernetesError::Failed(format!("{}: {error}", path.display()));
     if on_path("skopeo").is_some() {
         let (archive, digest) = (folder.join("image.tar"), folder.join("digest"));
         stream.write(&archive).map_err(failed)?;
         let mut command = skopeo_copy(&located("docker-archive:", &archive, ""), name);
         run(command.arg("--digestfile").arg(&digest), "skopeo copy", name)?;
-        let text = fs::read_to_string(&digest).map_err(|error| told(&digest, error))?;
+        let text = fs::read_to_string(&digest).map_err(|error| failed_at(&digest, error))?;
         return Ok(text.trim().to_owned());
     }
     if on_path("docker").is_none() {
@@ -84,14 +84,14 @@ fn write_and_push(stream: &ImageStream, name: &str, folder: &Path) -> Result<Str
     docker_push(name)
 }
 
-/// Gives the digest by which the registry knows the image.
+/// Builds and pushes the image. Returns its digest in the registry.
 fn build_and_push(name: &str, folder: &Path) -> Result<String, KubernetesError> {
     let request = ImageRequest { output: folder.into(), tag: Some(name.into()) };
     let image = build(&request).map_err(failed)?;
     if on_path("skopeo").is_some() {
         let tag = name.rsplit(':').next().unwrap_or_default();
         run(&mut skopeo_copy(&located("oci:", &image.layout, &format!(":{tag}")), name), "skopeo copy", name)?;
-        // It is copied as it is, so the digest stays.
+        // The image is copied unchanged, so the digest stays.
         return Ok(image.manifest_digest);
     }
     if on_path("docker").is_none() {
@@ -101,7 +101,7 @@ fn build_and_push(name: &str, folder: &Path) -> Result<String, KubernetesError> 
     docker_push(name)
 }
 
-/// A path in the words of skopeo.
+/// A path in the syntax of skopeo.
 fn located(before: &str, path: &Path, after: &str) -> OsString {
     let mut words = OsString::from(before);
     words.push(path);
@@ -109,7 +109,7 @@ fn located(before: &str, path: &Path, after: &str) -> OsString {
     words
 }
 
-/// A registry of this machine, which has no certificate, as for Docker.
+/// True for a registry of this machine, which has no certificate, as for Docker.
 fn is_local(name: &str) -> bool {
     ["localhost:", "localhost/", "127.0.0.1:", "[::1]:"].iter().any(|start| name.starts_with(start))
 }
@@ -122,8 +122,8 @@ fn run(command: &mut Command, what: &str, name: &str) -> Result<String, Kubernet
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let last = said.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("it gives no reason");
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    let last = complaint.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("it gives no reason");
     let last: String = last.chars().filter(|c| !c.is_control()).take(LONGEST).collect();
     Err(KubernetesError::Failed(format!(
         "{what} of {name}: {last}: log in to the registry, or give another --registry"

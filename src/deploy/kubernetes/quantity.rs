@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Serialize, Serializer};
 
-/// Suffixes, and what each stands for, in thousandths.
+/// Suffixes, and their values in thousandths.
 const SUFFIXES: [(&str, u128); 14] = [
     ("", 1000),
     ("m", 1),
@@ -25,20 +25,20 @@ const SUFFIXES: [(&str, u128); 14] = [
     ("Ei", 1000 << 60),
 ];
 
-/// Most digits on either side of the dot.
+/// Maximum number of digits on either side of the dot.
 const MOST_DIGITS: usize = 15;
 
 /// An amount: a number with or without a suffix, such as `7500m` or `10Gi`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Quantity {
-    /// As it was given.
+    /// Text, as it was given.
     text: String,
-    /// In thousandths of its unit: a processor, a byte.
+    /// Value in thousandths of its unit: a processor, a byte.
     thousandths: u128,
 }
 
 impl Quantity {
-    /// In thousandths of its unit, a processor or a byte; what is below one is cut off.
+    /// Value in thousandths of its unit, a processor or a byte; smaller fractions are cut off.
     pub(crate) fn thousandths(&self) -> u128 {
         self.thousandths
     }

@@ -1,4 +1,4 @@
-//! What a cluster keeps of a run, so that any machine can go on with it.
+//! Record of a run in a cluster, with which any machine can continue it.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,20 +7,20 @@ use crate::{report::WorkloadSummary, scenario::Scenario};
 /// Version of the record's JSON.
 pub const RUN_SCHEMA_VERSION: u32 = 2;
 
-/// `run.json` of the ConfigMap `run`: what has to be known to start, watch, collect and end the run.
+/// `run.json` of the ConfigMap `run`: the facts that are needed to start, watch, collect and end the run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunRecord {
     /// [`RUN_SCHEMA_VERSION`].
     pub schema_version: u32,
-    /// Version of the program that made it.
+    /// Version of the program that created it.
     pub version: String,
     /// Name of the run.
     pub name: String,
-    /// Its namespace.
+    /// Namespace of the run.
     pub namespace: String,
     /// Number of the run, which its nodes know.
     pub run_id: u64,
-    /// What the nodes send, and how many they are.
+    /// Workload and number of the nodes.
     pub workload: WorkloadSummary,
     /// Image of the nodes.
     pub image: String,
@@ -28,17 +28,17 @@ pub struct RunRecord {
     pub metric_port: u16,
     /// Port of each node for its peers.
     pub p2p_port: u16,
-    /// Port of each node at which it answers measurements of its links, over UDP.
+    /// UDP port at which each node answers measurements of its links.
     pub probe_port: u16,
-    /// Trials of mode explore; 0 in the others.
+    /// Trials of mode explore; 0 in the other modes.
     pub trials: usize,
-    /// From its start the run lasts at most for so long: warm-up, window and drain, or all trials.
+    /// Maximum duration of the run after its start: warm-up, window and drain, or all trials.
     pub longest_seconds: u64,
-    /// How long the nodes wait to be collected.
+    /// Time for which the nodes wait to be collected.
     #[serde(alias = "collect_within_seconds")]
     pub retain_seconds: u64,
     /// The resolved scenario.
     pub scenario: Scenario,
-    /// From its creation the Job lives at most for so long.
+    /// Maximum lifetime of the Job after its creation.
     pub deadline_seconds: u64,
 }

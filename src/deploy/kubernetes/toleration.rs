@@ -9,17 +9,17 @@ use serde::{Serialize, Serializer};
 
 use super::names::{is_label_key, is_label_value};
 
-/// What a taint can do to pods.
+/// Effects of a taint on pods.
 const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
 
-/// A taint that does not keep pods away: `KEY[=VALUE][:EFFECT]`, as `kubectl taint` writes it.
+/// A taint that pods tolerate: `KEY[=VALUE][:EFFECT]`, as `kubectl taint` writes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Toleration {
     /// Key of the taint.
     pub(crate) key: String,
-    /// Its value; every value where there is none.
+    /// Value of the taint; none for every value.
     pub(crate) value: Option<String>,
-    /// Its effect; every effect where there is none.
+    /// Effect of the taint; none for every effect.
     pub(crate) effect: Option<String>,
 }
 

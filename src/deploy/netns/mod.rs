@@ -1,8 +1,9 @@
 //! Network namespaces: one for each node, and one for the bridge that joins them.
 //!
-//! A namespace belongs to a thread of this process, has no name, and holds nothing of the host: it ends with the thread
-//! and the node in it, however they end, and its interfaces and qdiscs with it. What must be done in it is done by the
-//! thread. Without root, the process first enters a user namespace, in which it may do all that.
+//! A namespace belongs to a thread of this process, has no name, and contains nothing of the host. It ends after the
+//! thread and the node in it have ended in any way, and its interfaces and qdiscs end with it. The thread does all work
+//! inside of the namespace. Without root, the process first enters a user namespace, in which it has the rights for all
+//! of this.
 
 use std::{
     fs, io,
@@ -28,7 +29,7 @@ use super::{
 };
 use crate::shaping::{Interface, InterfacePlan, QdiscCounters, ShapingError, ip_batch};
 
-/// What can be done to processes in namespaces of their own.
+/// Capabilities of processes in namespaces of their own.
 pub(crate) const CAPABILITIES: Capabilities = Capabilities {
     delays: true,
     rates: true,
@@ -41,11 +42,11 @@ pub(crate) const CAPABILITIES: Capabilities = Capabilities {
 /// Name of a node's interface in its namespace.
 const INTERFACE: &str = "eth0";
 
-/// First addresses of the namespaces, which nobody else sees.
+/// First addresses of the namespaces, which nothing outside of them sees.
 const V4: u32 = u32::from_be_bytes([10, 77, 0, 0]);
 const V6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 0);
 
-/// The stack of a thread that waits and starts programs, in bytes.
+/// Stack size of a thread that waits and starts programs, in bytes.
 const STACK: usize = 512 << 10;
 
 /// Addresses of a node, IPv4 and IPv6.
@@ -55,7 +56,7 @@ pub(crate) fn addresses(id: u64) -> [IpAddr; 2] {
     [Ipv4Addr::from_bits(V4.saturating_add(host)).into(), v6.into()]
 }
 
-/// The address of a node's interface on the bridge: fixed, so that all can know it beforehand.
+/// Hardware address of a node's interface on the bridge: fixed, so that all nodes can know it beforehand.
 fn link_address(id: u64) -> String {
     let [.., b, c, d] = u32::try_from(id + 1).unwrap_or(u32::MAX).to_be_bytes();
     format!("02:61:70:{b:02x}:{c:02x}:{d:02x}")
@@ -63,7 +64,7 @@ fn link_address(id: u64) -> String {
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// A network namespace and the thread in it.
+/// A network namespace and its thread.
 pub(crate) struct Namespace {
     jobs: Option<SyncSender<Job>>,
     thread: Option<JoinHandle<()>>,
@@ -77,9 +78,9 @@ fn live(jobs: &Receiver<Job>) {
 }
 
 impl Namespace {
-    /// An empty one.
+    /// Makes an empty namespace.
     pub(crate) fn new() -> Result<Self, String> {
-        // One job at a time: whoever gives one waits for it.
+        // One job at a time, because the sender of a job waits for its end.
         let (jobs, received) = sync_channel::<Job>(1);
         let (ready, is_ready) = sync_channel(1);
         let body = move || {
@@ -103,7 +104,7 @@ impl Namespace {
         Ok(Self { jobs: Some(jobs), thread: Some(thread), path })
     }
 
-    /// Does something in the namespace, and waits for it.
+    /// Runs a job in the namespace, and waits for it.
     pub(crate) fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
         let (done, is_done) = sync_channel(1);
         let job = Box::new(move || {
@@ -124,17 +125,17 @@ impl Drop for Namespace {
     }
 }
 
-/// The namespaces of a run.
+/// Namespaces of a run.
 pub(crate) struct Network {
     nodes: Vec<Namespace>,
-    /// Keeps the bridge; never used again.
+    /// Keeps the bridge alive; not used otherwise.
     _bridge: Namespace,
 }
 
 impl Network {
-    /// One namespace for each plan, shaped by it, all on one bridge.
+    /// Makes one namespace for each plan, shaped by it, all on one bridge.
     pub(crate) fn new(plans: &[InterfacePlan]) -> Result<Self, String> {
-        // Else the first IFB device loads it with two more, which stay on the host.
+        // Otherwise the first IFB device loads the module with two more devices, which stay on the host.
         if plans.iter().any(|plan| !plan.is_unshaped()) {
             let _ = std::process::Command::new("modprobe")
                 .args(["--quiet", "ifb", "numifbs=0"])
@@ -151,16 +152,16 @@ impl Network {
             lines.push(format!("link add v{id} type veth peer name {INTERFACE} address {address} netns {}", node.path));
             lines.push(format!("link set v{id} master br0 up"));
         }
-        let told = |error: ShapingError| match error {
+        let refusal = |error: ShapingError| match error {
             ShapingError::NotPermitted { .. } => restricted_by_apparmor().unwrap_or_else(|| error.to_string()),
             error => error.to_string(),
         };
-        bridge.run(move || ip_batch(&lines))?.map_err(told)?;
+        bridge.run(move || ip_batch(&lines))?.map_err(refusal)?;
         for (id, (node, plan)) in nodes.iter().zip(plans).enumerate() {
             let [v4, v6] = addresses(id as u64);
             let plan = plan.clone();
-            // Looked up by nobody: the kernel's table of neighbours is one for the whole host and small, and a lookup would
-            // cross the shaped links.
+            // Nodes need no lookup of neighbours: the kernel's table is small and shared by the whole host, and a
+            // lookup would cross the shaped links.
             let others = (0..nodes.len() as u64).filter(|other| *other != id as u64);
             let neighbours = |family: usize| -> Vec<String> {
                 let line = |other: u64| {
@@ -177,17 +178,18 @@ impl Network {
                     format!("link set {INTERFACE} up"),
                 ])?;
                 ip_batch(&v4_neighbours)?;
-                // A kernel without IPv6 has no use for the address; who wants it learns from the node that it is missing.
+                // A kernel without IPv6 does not need the address; a run that requests IPv6 gets the error from the
+                // node.
                 let v6 = format!("address add {v6}/64 dev {INTERFACE} nodad");
                 let _ = ip_batch(&[v6]).and_then(|()| ip_batch(&v6_neighbours));
                 if plan.is_unshaped() { Ok(()) } else { Interface::named(INTERFACE)?.apply(&plan) }
             };
-            node.run(set_up)?.map_err(told)?;
+            node.run(set_up)?.map_err(refusal)?;
         }
         Ok(Self { nodes, _bridge: bridge })
     }
 
-    /// The namespace of a node.
+    /// Namespace of a node.
     fn node(&self, id: u64) -> Result<&Namespace, String> {
         let namespace = usize::try_from(id).ok().and_then(|at| self.nodes.get(at));
         namespace.ok_or_else(|| format!("node {id} has no namespace"))
@@ -224,7 +226,8 @@ impl Place for Network {
     }
 }
 
-/// Enters a user namespace in which this user is root, unless it is root already. Only before there is a second thread.
+/// Enters a user namespace in which this user is root, unless it is root already. Possible only before a second thread
+/// exists.
 pub(crate) fn become_root() -> Result<(), String> {
     let (user, group) = (Uid::effective(), Gid::effective());
     if user.is_root() {
@@ -249,13 +252,13 @@ pub(crate) fn become_root() -> Result<(), String> {
     })
 }
 
-/// The switch of Ubuntu's AppArmor; empty where there is none.
+/// State of the restriction by Ubuntu's AppArmor; empty if it does not exist.
 fn switch() -> String {
     fs::read_to_string("/proc/sys/kernel/apparmor_restrict_unprivileged_userns").unwrap_or_default()
 }
 
-/// The reason and the way out, where AppArmor takes every capability from a program in a user namespace. The namespace itself
-/// can be made there, so the refusal comes later, as one of a map, of a network namespace or of `ip`.
+/// Reason and fix, if AppArmor takes every capability from a program in a user namespace. The namespace itself can be
+/// made, so the refusal comes later, as one of a map, of a network namespace or of `ip`.
 fn refused_by_apparmor(switch: &str) -> Option<String> {
     (switch.trim() == "1").then(|| {
         "AppArmor keeps users without root from using user namespaces here (kernel.apparmor_restrict_unprivileged_userns \
@@ -277,7 +280,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_refusal_of_apparmor_names_its_switch_and_the_way_out_in_one_line() {
+    fn the_refusal_of_apparmor_names_its_switch_and_the_fix_in_one_line() {
         let line = refused_by_apparmor("1\n").unwrap();
         assert!(line.contains("sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"), "{line}");
         assert_eq!(line.lines().count(), 1);

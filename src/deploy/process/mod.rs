@@ -27,11 +27,11 @@ use crate::{
     access::{RunToken, TOKEN_VARIABLE},
     children::{kill_group, log_tail, tether},
     clock::{self, Instant, sleep, timeout},
-    node::NodeConfig,
+    node::{NodeConfig, value_name},
     shaping::{InterfacePlan, QdiscCounters},
 };
 
-/// What can be done to processes on the loopback.
+/// Capabilities of processes on the loopback.
 pub(crate) const CAPABILITIES: Capabilities = Capabilities {
     delays: false,
     rates: false,
@@ -47,19 +47,19 @@ pub(crate) const CAPABILITIES: Capabilities = Capabilities {
     distant: false,
 };
 
-/// Time for a node to end cleanly after SIGTERM.
+/// Maximum time for a node to end cleanly after SIGTERM.
 const STOP_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// Longest wait for a node to stop or go on after its signal, and the pace at which the kernel is asked.
+/// Maximum time to wait for a node to stop or continue after its signal, and the interval of asking the kernel.
 const SIGNAL_TIMEOUT: Duration = Duration::from_secs(2);
 const SIGNAL_POLL: Duration = Duration::from_millis(5);
 
-/// Where processes run, and what belongs to that place.
+/// Place of processes, and its resources.
 pub(crate) trait Place: Send + Sync {
-    /// What can be done to processes there.
+    /// Capabilities of processes in this place.
     fn capabilities(&self) -> Capabilities;
 
-    /// Whether a node there can't open its endpoint on the host itself, and is handed the socket.
+    /// True if a node in this place can't open its endpoint on the host itself, and receives the socket instead.
     fn hands_endpoints(&self) -> bool;
 
     /// Starts the program of a node in the node's place.
@@ -68,11 +68,11 @@ pub(crate) trait Place: Send + Sync {
     /// Counters of the qdiscs at a node's interface.
     fn counters(&self, id: u64) -> Result<Vec<QdiscCounters>, String>;
 
-    /// Changes what is done at a node's interface.
+    /// Changes the shaping of a node's interface.
     fn change(&self, id: u64, before: &InterfacePlan, after: &InterfacePlan) -> Result<(), String>;
 }
 
-/// This host's network, whose loopback all nodes share.
+/// Network of this host, whose loopback all nodes share.
 pub(crate) struct Host;
 
 impl Host {
@@ -107,23 +107,23 @@ struct NodeProcess {
     args: NodeConfig,
     child: Child,
     log: PathBuf,
-    /// File with its configuration.
+    /// File with the node's configuration.
     config: PathBuf,
-    /// The socket of its endpoint, on the host, if it lives in a namespace of its own.
+    /// Socket of its endpoint, on the host, if it lives in a namespace of its own.
     endpoint: Option<TcpListener>,
     ended: Option<ExitStatus>,
-    /// It was killed on purpose.
+    /// True if it was killed on purpose.
     killed: bool,
 }
 
 impl NodeProcess {
-    /// Its name, how it ended, and its last log lines.
+    /// Name of the node, its end, and its last log lines.
     fn obituary(&self) -> String {
         let end = self.ended.map_or_else(|| "an unknown status".into(), describe);
         format!("node {} ended with {end}{}", self.args.id, log_tail(&self.log))
     }
 
-    /// Waits until the kernel shows it in the wanted state: stopped or not.
+    /// Waits until the kernel shows the process in the wanted state: stopped or not.
     async fn wait_until_stopped(&self, wanted: bool) -> Result<(), String> {
         let id = self.args.id;
         let pid = self.child.id().ok_or_else(|| format!("node {id} is not running"))?;
@@ -143,7 +143,7 @@ impl NodeProcess {
     }
 }
 
-/// How a node is started.
+/// Parameters for starting a node.
 struct Launcher<P> {
     token: Option<RunToken>,
     program: Program,
@@ -165,7 +165,13 @@ impl<P: Place> Launcher<P> {
         let executable = self.program.executable().map_err(|error| failed(&error))?;
         let mut command =
             command(&executable, self.subcommand, config, log, endpoint).map_err(|error| failed(&error))?;
-        // What lists of processes show.
+        if let Some(summary) = &node.summary {
+            command.arg("--summary").arg(summary);
+        }
+        if let (Some(mode), Some(output)) = (&node.profile_mode, &node.profile_output) {
+            command.arg("--profile-mode").arg(value_name(mode)).arg("--profile-output").arg(output);
+        }
+        // Name that lists of processes show.
         command.arg0(self.program.path());
         if let Some(token) = &self.token {
             command.env(TOKEN_VARIABLE, token.reveal());
@@ -174,9 +180,9 @@ impl<P: Place> Launcher<P> {
     }
 }
 
-/// The running nodes. Dropping it kills them all.
+/// Running nodes. Dropping it kills them all.
 pub(crate) struct Processes<P> {
-    // Before the launcher, whose place the nodes depend on.
+    // Declared before the launcher, because the nodes depend on its place.
     nodes: Vec<NodeProcess>,
     launcher: Launcher<P>,
 }
@@ -199,7 +205,9 @@ impl<P: Place> Processes<P> {
                 StartError::Usage(format!("port {} of node {} can't be used: {error}", node.metric_port, node.id))
             })?;
             let config = launch.folder.node_config(node.id);
-            let text = toml::to_string(node).map_err(|error| StartError::Failed(error.to_string()))?;
+            // Paths that are no text are given as flags.
+            let plain = NodeConfig { summary: None, profile_mode: None, profile_output: None, ..node.clone() };
+            let text = toml::to_string(&plain).map_err(|error| StartError::Failed(error.to_string()))?;
             fs::write(&config, text).map_err(|error| StartError::Failed(format!("{}: {error}", config.display())))?;
             let child = processes.launcher.start(node, &config, &log, endpoint.as_ref()).map_err(StartError::Failed)?;
             let args = node.clone();
@@ -285,7 +293,7 @@ impl<P: Place> Deployment for Processes<P> {
     async fn stop(&mut self) -> Vec<String> {
         for node in self.nodes.iter().filter(|node| node.ended.is_none()) {
             kill_group(&node.child, Signal::SIGTERM);
-            // A stopped process takes no SIGTERM before it goes on.
+            // A stopped process does not process SIGTERM before it continues.
             kill_group(&node.child, Signal::SIGCONT);
         }
         let deadline = Instant::now() + STOP_TIMEOUT;
@@ -311,12 +319,12 @@ fn command(
     log: &Path,
     endpoint: Option<&TcpListener>,
 ) -> io::Result<Command> {
-    // A node that is started again goes on in its log.
+    // A restarted node continues its log.
     let log = OpenOptions::new().create(true).append(true).open(log)?;
     let mut command = Command::new(program);
     command.args(subcommand).arg("--config").arg(config).stdin(std::process::Stdio::null());
     command.stdout(log.try_clone()?).stderr(log);
-    // The runner's own variables are meant for it; the nodes are told everything by arguments.
+    // The runner's own variables are meant for the runner; the nodes receive everything by arguments.
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("APOLLO_") || name.to_string_lossy().starts_with("LISTEN_") {
             command.env_remove(name);
@@ -326,7 +334,7 @@ fn command(
         command.env(clock::BASE_VARIABLE, base.to_string());
     }
     if let Some(endpoint) = endpoint {
-        // As systemd hands sockets down: from descriptor 3 on.
+        // Sockets are passed as systemd does: from descriptor 3 on.
         command.env("LISTEN_FDS", "1");
         let mapping = FdMapping { parent_fd: endpoint.try_clone()?.into(), child_fd: 3 };
         command.fd_mappings(vec![mapping]).map_err(|error| io::Error::other(error.to_string()))?;

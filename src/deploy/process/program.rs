@@ -1,4 +1,4 @@
-//! The program of the nodes: the file that it was when the run began, whatever is put in its place meanwhile.
+//! Program of the nodes: the file as it was when the run began, even if it is replaced meanwhile.
 
 use std::{
     fs::{File, Metadata},
@@ -7,16 +7,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A program that is started by the file that was opened at the beginning, not by its name.
+/// A program that is started from the file that was opened at the beginning, not by its name.
 pub(super) struct Program {
     path: PathBuf,
     file: File,
     identity: Identity,
-    /// An interpreter gets a script's name, and the script may look around where it is: it is started by its name.
+    /// A script is started by its name, because its interpreter gets the name, and the script may use its own place.
     script: bool,
 }
 
-/// Which file it is, and what is in it.
+/// Identity of a file, and its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Identity {
     file: (u64, u64),
@@ -30,45 +30,45 @@ impl Identity {
 }
 
 impl Program {
-    /// The program with this name; or this process's own, which runs though its file may have been replaced.
+    /// Opens the program with this name; or this process's own program, which runs even if its file was replaced.
     ///
     /// # Errors
-    /// When it can't be read: one line without its name.
+    /// Fails if the program can't be read; one line without its name.
     pub(super) fn open(path: Option<&Path>) -> Result<Self, String> {
-        let words = |error: std::io::Error| error.to_string();
-        let own = || std::env::current_exe().map_err(words);
+        let line = |error: std::io::Error| error.to_string();
+        let own = || std::env::current_exe().map_err(line);
         let named = path.map_or_else(own, |path| Ok(path.to_owned()))?;
-        let mut file = File::open(path.unwrap_or(Path::new("/proc/self/exe"))).map_err(words)?;
-        let metadata = file.metadata().map_err(words)?;
+        let mut file = File::open(path.unwrap_or(Path::new("/proc/self/exe"))).map_err(line)?;
+        let metadata = file.metadata().map_err(line)?;
         if !metadata.is_file() {
             return Err("it is no file".into());
         }
         let mut begin = vec![];
-        (&mut file).take(2).read_to_end(&mut begin).map_err(words)?;
+        (&mut file).take(2).read_to_end(&mut begin).map_err(line)?;
         Ok(Self { path: named, identity: Identity::of(&metadata), script: begin == b"#!", file })
     }
 
-    /// Its name when the run began.
+    /// Path of the program when the run began.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// A name under which the kernel starts it now.
+    /// Path by which the kernel starts it now.
     ///
     /// # Errors
-    /// When what would be started is not what the run began with.
+    /// Fails if the present program is not the one that the run began with.
     pub(super) fn executable(&self) -> Result<PathBuf, String> {
-        let again = "a node that is started again must run the program that the run began with: leave the file alone during \
+        let again = "a restarted node must run the program that the run began with: leave the file alone during \
                      the run, or replace it by renaming another over it";
         let now = self.file.metadata().map_err(|error| error.to_string())?;
         if Identity::of(&now) != self.identity {
             return Err(format!("the program was written to since the run began; {again}"));
         }
         if !self.script {
-            // By this process's descriptor: a child's may be another file by then.
+            // By this process's descriptor, because a child's descriptor may be another file by then.
             return Ok(format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd()).into());
         }
-        let named = self.path.metadata().map_err(|error| format!("the script is not there any more: {error}"))?;
+        let named = self.path.metadata().map_err(|error| format!("the script no longer exists: {error}"))?;
         if Identity::of(&named) != self.identity {
             return Err("another script is in its place since the run began; leave it alone during the run".into());
         }
@@ -82,7 +82,7 @@ mod tests {
 
     use super::*;
 
-    /// The bytes of the file that would be started.
+    /// Bytes of the file that would be started.
     fn starts(program: &Program) -> Vec<u8> {
         fs::read(program.executable().unwrap()).unwrap()
     }

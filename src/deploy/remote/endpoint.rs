@@ -1,4 +1,4 @@
-//! Where a node that runs elsewhere is asked.
+//! HTTP endpoints of remote nodes.
 
 use std::{collections::BTreeSet, fmt, net::IpAddr, path::Path, str::FromStr};
 
@@ -6,10 +6,10 @@ use serde::{Serialize, Serializer};
 
 use crate::{node::UsageError, paths::read_text};
 
-/// Largest file of endpoints, in bytes: ten thousand long names.
+/// Maximum size of a file of endpoints, in bytes: ten thousand long names.
 const FILE_LIMIT: u64 = 1 << 20;
 
-/// Where a node is asked over HTTP: a host and the port of `--metric-port`.
+/// HTTP endpoint of a node: a host and the port of `--metric-port`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Endpoint {
     address: String,
@@ -22,7 +22,7 @@ impl Endpoint {
         &self.address
     }
 
-    /// The host's address, where it is given as one.
+    /// Address of the host, if it is given as one.
     pub(crate) fn ip(&self) -> Option<IpAddr> {
         self.host.parse().ok()
     }
@@ -35,7 +35,7 @@ impl FromStr for Endpoint {
         let wrong = |why: &str| Err(format!("'{text}' {why}; write HOST:PORT, as in 10.0.0.7:2000 or [fd00::7]:2000"));
         let rest = match text.split_once("://") {
             Some(("http", rest)) => rest,
-            Some(_) => return wrong("is no address of a node, which speaks http alone"),
+            Some(_) => return wrong("is no address of a node, which uses http only"),
             None => text,
         };
         let authority = rest.strip_suffix('/').unwrap_or(rest);
@@ -78,7 +78,7 @@ impl Serialize for Endpoint {
     }
 }
 
-/// The endpoints that the flags and the file give, each once.
+/// Endpoints of the flags and the file, each once.
 ///
 /// # Errors
 /// One line that names the one that is wrong.
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_endpoint_is_refused_in_one_line_that_shows_how_it_is_written() {
+    fn an_invalid_endpoint_is_refused_in_one_line_with_the_right_format() {
         for (text, says) in [
             ("", "has no port"),
             ("10.0.0.7", "has no port"),
@@ -141,7 +141,7 @@ mod tests {
             ("[]:2000", "names no host"),
             ("me@host:2000", "names no host"),
             ("a b:2000", "names no host"),
-            ("https://host:2000", "speaks http alone"),
+            ("https://host:2000", "uses http only"),
             ("http://host:2000/summary", "has a path"),
         ] {
             let line = read(text).unwrap_err();

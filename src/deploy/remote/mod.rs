@@ -1,4 +1,4 @@
-//! Nodes that run elsewhere: nothing can be done to them but over HTTP.
+//! Remote nodes: the runner can act on them only over HTTP.
 
 mod endpoint;
 
@@ -13,7 +13,7 @@ use crate::{
     shaping::{InterfacePlan, QdiscCounters},
 };
 
-/// What can be done to nodes that run elsewhere.
+/// Capabilities of remote nodes.
 pub(crate) const CAPABILITIES: Capabilities = Capabilities {
     delays: false,
     rates: false,
@@ -29,15 +29,15 @@ pub(crate) const CAPABILITIES: Capabilities = Capabilities {
     distant: true,
 };
 
-const REFUSED: &str = "nodes that run elsewhere can't be killed, paused or cut off from here: use a backend of 'local'";
+const REFUSED: &str = "remote nodes can't be killed, paused or cut off: use a backend of 'local'";
 
-/// Nodes that somebody else runs. Dropping it leaves them running.
+/// Nodes that another program runs. Dropping it leaves them running.
 pub(crate) struct RemoteNodes {
     died: Option<watch::Receiver<Option<String>>>,
 }
 
 impl RemoteNodes {
-    /// `died` reports which node has ended, and how, where somebody looks after that.
+    /// `died` reports a node that has ended, and its reason, if a watcher exists.
     pub(crate) fn new(died: Option<watch::Receiver<Option<String>>>) -> Self {
         Self { died }
     }
@@ -53,18 +53,18 @@ impl Deployment for RemoteNodes {
         self.died.as_ref()?.borrow().clone()
     }
 
-    /// A node that its service manager has started again knows no start, or another.
+    /// A node that its service manager has restarted knows no start, or another one.
     fn rejection_reason(&self, summary: &NodeSummary, order: Option<&StartOrder>) -> Option<String> {
         let order = order?;
         (summary.start.as_ref() != Some(order)).then(|| started_again(summary.node))
     }
 
-    /// Their logs are where they run.
+    /// The logs are on the nodes' hosts.
     fn log_tail(&self, _: u64) -> String {
         String::new()
     }
 
-    /// They go on; whoever has collected a run may end them.
+    /// Remote nodes keep running; the program that has collected a run may end them.
     async fn stop(&mut self) -> Vec<String> {
         vec![]
     }
@@ -85,7 +85,7 @@ impl Deployment for RemoteNodes {
         Err(REFUSED.into())
     }
 
-    /// Their interfaces belong to other machines.
+    /// The interfaces belong to other machines.
     async fn counters(&self, _: u64) -> Result<Vec<QdiscCounters>, String> {
         Ok(vec![])
     }
@@ -95,7 +95,7 @@ impl Deployment for RemoteNodes {
     }
 }
 
-/// The reason against a run one of whose nodes does not know it.
+/// Reason against a run with a node that does not know the run.
 pub(crate) fn started_again(id: u64) -> String {
-    format!("node {id} was started afresh during the run: what it had counted is lost")
+    format!("node {id} was restarted during the run: its earlier counts are lost")
 }

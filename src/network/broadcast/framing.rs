@@ -12,20 +12,20 @@ use prometheus::IntGauge;
 
 use crate::{clock::timeout, message::MAX_EXPLORE_MESSAGE_SIZE};
 
-/// The protocol's name on the wire.
+/// Name of the protocol on the wire.
 pub(super) const PROTOCOL: StreamProtocol = StreamProtocol::new("/stress-test/0.1.0");
 
-/// Maximum time of one session of a broadcast with a message of up to 4 MiB; a peer that stops reading must not hold it for
-/// ever. Larger messages get as much again for each 4 MiB: none needs a faster link than another.
+/// Maximum time of one session of a broadcast with a message of up to 4 MiB; a peer that stops reading must not hold it
+/// for ever. Larger messages get the same time again for each 4 MiB: none needs a faster link than another.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// First size of the buffer for a query or response of unknown or claimed length.
+/// Initial size of the buffer for a query or response of unknown or claimed length.
 const FIRST_BUFFER: usize = 64 << 10;
 
 /// Writes a query and closes the write half, which ends it.
 ///
 /// # Errors
-/// Those of the stream.
+/// Errors of the stream.
 pub(super) async fn write_query(stream: &mut (impl AsyncWrite + Unpin), query: &[u8]) -> io::Result<()> {
     stream.write_all(query).await?;
     stream.close().await
@@ -34,7 +34,7 @@ pub(super) async fn write_query(stream: &mut (impl AsyncWrite + Unpin), query: &
 /// Reads a query to its end.
 ///
 /// # Errors
-/// Those of the stream; `InvalidData` above `limit` bytes.
+/// Errors of the stream; `InvalidData` above `limit` bytes.
 pub(super) async fn read_query(stream: &mut (impl AsyncRead + Unpin), limit: usize) -> io::Result<Vec<u8>> {
     let mut query = Vec::new();
     read_more(stream, &mut query, limit).await?;
@@ -54,18 +54,18 @@ pub(super) async fn read_more(
     stream.take(more as u64).read_to_end(query).await.map(drop)
 }
 
-/// A response as it goes over the wire: its length as an unsigned varint, then its bytes.
+/// A response in its format on the wire: its length as an unsigned varint, then its bytes.
 pub(super) fn frame_response(response: &[u8]) -> Bytes {
     let mut prefix = unsigned_varint::encode::usize_buffer();
     let prefix = unsigned_varint::encode::usize(response.len(), &mut prefix);
     [prefix, response].concat().into()
 }
 
-/// Reads one response; none when the server has ended the session.
+/// Reads one response; none if the server has ended the session.
 ///
 /// # Errors
-/// Those of the stream; `UnexpectedEof` when it ends inside a response, `InvalidData` for a length that is no varint or
-/// above `limit`.
+/// Errors of the stream; `UnexpectedEof` when it ends inside a response, `InvalidData` for a length that is no varint
+/// or above `limit`.
 #[cfg(test)]
 async fn read_response(stream: &mut (impl AsyncRead + Unpin), limit: usize) -> io::Result<Option<Vec<u8>>> {
     match read_length(stream, limit).await? {
@@ -77,9 +77,9 @@ async fn read_response(stream: &mut (impl AsyncRead + Unpin), limit: usize) -> i
 /// Reads the body of a response.
 ///
 /// # Errors
-/// Those of the stream; `UnexpectedEof` when it ends before `length` bytes.
+/// Errors of the stream; `UnexpectedEof` when it ends before `length` bytes.
 pub(super) async fn read_body(stream: &mut (impl AsyncRead + Unpin), length: usize) -> io::Result<Vec<u8>> {
-    // The length is the peer's claim: memory is taken as the bytes come.
+    // The length is the peer's claim, so memory is taken as the bytes arrive.
     let mut response = Vec::with_capacity(length.min(FIRST_BUFFER));
     stream.take(length as u64).read_to_end(&mut response).await?;
     if response.len() < length {
@@ -88,11 +88,11 @@ pub(super) async fn read_body(stream: &mut (impl AsyncRead + Unpin), length: usi
     Ok(response)
 }
 
-/// Reads the length of the next response; none when the server has ended the session.
+/// Reads the length of the next response; none if the server has ended the session.
 ///
 /// # Errors
-/// Those of the stream; `UnexpectedEof` when it ends inside the length, `InvalidData` for one that is no varint or above
-/// `limit`.
+/// Errors of the stream; `UnexpectedEof` when it ends inside the length, `InvalidData` for one that is no varint or
+/// above `limit`.
 pub(super) async fn read_length(stream: &mut (impl AsyncRead + Unpin), limit: usize) -> io::Result<Option<usize>> {
     let mut buffer = unsigned_varint::encode::usize_buffer();
     for at in 0..buffer.len() {
@@ -113,7 +113,7 @@ pub(super) async fn read_length(stream: &mut (impl AsyncRead + Unpin), limit: us
     Err(io::Error::new(io::ErrorKind::InvalidData, "length of a response is too long"))
 }
 
-/// Raises a gauge for as long as it lives.
+/// Raises a gauge as long as it lives.
 pub(super) struct Active(IntGauge);
 
 impl Active {
@@ -132,7 +132,7 @@ impl Drop for Active {
 /// Runs a session, or a part of one, that carries a message of at most `size` bytes.
 ///
 /// # Errors
-/// Those of the session; `TimedOut` when it takes too long.
+/// Errors of the session; `TimedOut` when it takes too long.
 pub(super) async fn timed<T>(size: usize, session: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     let parts = u32::try_from(size.div_ceil(MAX_EXPLORE_MESSAGE_SIZE)).unwrap_or(u32::MAX).max(1);
     let limit = SESSION_TIMEOUT.saturating_mul(parts);

@@ -1,4 +1,4 @@
-//! Gossipsub: publish to a topic, and peers pass it on.
+//! Gossipsub: a node publishes to a topic, and peers forward the message.
 
 use std::{
     collections::{HashMap, HashSet, hash_map::Entry},
@@ -16,7 +16,8 @@ use libp2p::{
 use tracing::debug;
 
 use super::{
-    Broadcast, Setup,
+    protocol::Broadcast,
+    setup::Setup,
     validation::{MAX_DELAY, Validation, history_length},
 };
 use crate::{
@@ -26,14 +27,14 @@ use crate::{
     network::{
         Handover, NetworkError, Traffic,
         behaviours::{Behaviours, BehavioursEvent},
-        events,
+        events, peer_id,
     },
     scenario::Protocol,
 };
 
-/// What is added to the largest message that any node may send to give `max_transmit_size`. libp2p compares that limit with all that is in
-/// the read buffer, the start of the next message included, and drops the stream above it: near the message size,
-/// back-to-back messages would vanish silently.
+/// Bytes that are added to the size of the largest message of any node to give `max_transmit_size`. libp2p compares
+/// that limit with everything in the read buffer, the start of the next message included, and drops the stream above
+/// it: near the message size, back-to-back messages would be lost silently.
 const TRANSMIT_HEADROOM: usize = 64 << 10;
 
 /// Limit of control messages in one RPC, in bytes. With libp2p's 16 KiB a receiver closes the stream on an IHAVE of a
@@ -45,7 +46,7 @@ pub(super) struct Gossipsub {
     topics: Topics,
     /// Subscriptions of connected peers to our topics.
     subscribed: HashSet<(PeerId, TopicHash)>,
-    /// Messages that are passed on later; none when each is passed on at once.
+    /// Messages that are forwarded later; none if each is forwarded at once.
     validation: Option<Validation>,
     traffic: Arc<dyn Traffic>,
     metrics: Metrics,
@@ -56,7 +57,7 @@ pub(super) struct Gossipsub {
 struct Topics {
     all: Vec<Sha256Topic>,
     by_class: HashMap<u16, TopicHash>,
-    /// The class of each topic; none when several classes share it.
+    /// Class of each topic; none if several classes share it.
     classes: HashMap<TopicHash, Option<u16>>,
 }
 
@@ -90,7 +91,7 @@ impl Gossipsub {
         Ok(Self { topics, subscribed: HashSet::new(), validation, traffic, metrics })
     }
 
-    /// Passes a message on that came from `from`.
+    /// Forwards a message that arrived from `from`.
     fn accept(&self, behaviours: &mut Behaviours, id: &MessageId, from: &PeerId) {
         let Some(gossip) = behaviours.gossip.as_mut() else { return };
         if !gossip.report_message_validation_result(id, from, MessageAcceptance::Accept) {
@@ -171,8 +172,8 @@ impl Broadcast for Gossipsub {
     }
 }
 
-/// 16 bytes that are unique to (source, sequence number): the end of the source's public key, and the number.
-/// libp2p's own id is about 71 bytes, which makes gossip four times as long.
+/// 16 bytes that are unique to (source, sequence number): the end of the source's public key, and the number. libp2p's
+/// own id has about 71 bytes, which makes gossip four times as long.
 fn message_id(message: &Message) -> MessageId {
     let mut id = [0; 16];
     if let Some(source) = message.source {
@@ -185,9 +186,10 @@ fn message_id(message: &Message) -> MessageId {
     MessageId::from(id)
 }
 
-/// Makes the behaviour, subscribed to the topics; with its metrics in the registry if there is one.
+/// Makes the behaviour, subscribed to the topics; with its metrics in the registry if one is given.
 fn behaviour(setup: &mut Setup<'_>, topics: &Topics) -> Result<gossipsub::Behaviour, NetworkError> {
     let (config, settings) = (setup.config, &setup.config.gossip);
+    let (own, copies) = (peer_id(config.id), setup.metrics.gossipsub_message_copies_received_total.clone());
     let refused = |error: &dyn std::fmt::Display| NetworkError::Gossipsub(error.to_string());
     let (authenticity, validation) = if settings.signing {
         (MessageAuthenticity::Signed(setup.keypair.clone()), ValidationMode::Strict)
@@ -215,7 +217,13 @@ fn behaviour(setup: &mut Setup<'_>, topics: &Topics) -> Result<gossipsub::Behavi
         .connection_handler_queue_len(config.limits().gossip_queue_length())
         .max_transmit_size(MAX_MESSAGE_SIZE + TRANSMIT_HEADROOM)
         .max_control_message_size(MAX_CONTROL_MESSAGE_SIZE)
-        .message_id_fn(message_id)
+        .message_id_fn(move |message| {
+            // gossipsub asks for the id of every copy, before it drops duplicates; for a published message it asks too.
+            if message.source.is_some_and(|source| source != own) {
+                copies.inc();
+            }
+            message_id(message)
+        })
         .build()
         .map_err(|error| refused(&error))?;
     let mut behaviour = gossipsub::Behaviour::new(authenticity, gossip_config).map_err(|error| refused(&error))?;
@@ -243,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_topic_tells_its_class_unless_several_share_it() {
+    fn a_topic_identifies_its_class_unless_several_share_it() {
         let topics = Topics::new([(0, "own"), (2, "shared"), (5, "shared")].into_iter());
         let class = |class| topics.classes[&topics.by_class[&class]];
         assert_eq!((class(0), class(2), class(5)), (Some(0), None, None));

@@ -1,7 +1,7 @@
 //! Inbound sessions of SQMR's protocol name: messages, open queries, or both.
 //!
-//! SQMR and reversed SQMR share their name on the wire. A query of reversed SQMR is empty, and a message is never shorter than
-//! its header, so a node that runs both tells them apart by that.
+//! SQMR and reversed SQMR share their name on the wire. A query of reversed SQMR is empty, and a message is never
+//! shorter than its header, so a node that runs both distinguishes them by that.
 
 use std::{io, sync::Arc};
 
@@ -9,17 +9,16 @@ use libp2p::{PeerId, Stream};
 use tracing::debug;
 
 use super::{
-    Setup,
     framing::{Active, PROTOCOL, read_more, timed},
-    reversed_sqmr::Sessions,
+    sessions::Sessions,
 };
 use crate::{
     message::{HEADER_SIZE, MAX_MESSAGE_SIZE, stated_size},
     metrics::Metrics,
-    network::{Traffic, budget::Budget},
+    network::{Traffic, budget::Budget, streams},
 };
 
-/// The kinds of session that this node serves.
+/// Kinds of sessions that this node serves.
 #[derive(Clone, Default)]
 pub(super) struct Inbound {
     messages: Option<Messages>,
@@ -32,36 +31,36 @@ struct Messages {
     budget: Budget,
 }
 
-/// An inbound session when its query was read.
+/// An inbound session whose query was read.
 enum Query {
-    /// A message, which was handed over.
+    /// The query was a message, which was handed over.
     Message,
-    /// No message: the peer waits for responses.
+    /// The query was no message: the peer waits for responses.
     Open,
 }
 
 impl Inbound {
-    /// Takes queries that are messages.
+    /// Accepts queries that are messages.
     pub(super) fn take_messages(&mut self, traffic: Arc<dyn Traffic>, budget: Budget) {
         self.messages = Some(Messages { traffic, budget });
     }
 
-    /// Takes queries that wait for responses.
+    /// Accepts queries that wait for responses.
     pub(super) fn take_queries(&mut self, sessions: Sessions) {
         self.queries = Some(sessions);
     }
 
-    /// Registers the protocol, if there is anything to serve.
-    pub(super) fn serve(self, setup: &mut Setup<'_>) {
+    /// Registers the protocol, if any kind of session is served.
+    pub(super) fn serve(self, metrics: &Metrics, streams: &mut streams::Behaviour) {
         if self.messages.is_none() && self.queries.is_none() {
             return;
         }
-        let metrics = setup.metrics.clone();
+        let metrics = metrics.clone();
         let accept = move |peer: PeerId, stream: Stream| {
             let (inbound, metrics) = (self.clone(), metrics.clone());
             tokio::spawn(inbound.session(peer, stream, metrics));
         };
-        setup.streams.serve(PROTOCOL, Arc::new(accept));
+        streams.serve(PROTOCOL, Arc::new(accept));
     }
 
     async fn session(self, peer: PeerId, stream: Stream, metrics: Metrics) {
@@ -89,8 +88,9 @@ impl Inbound {
 }
 
 impl Messages {
-    /// Reads a query to its end, as room for it permits, and hands it over if it is a message; what is shorter than a
-    /// message's header is none where `may_be_open`. Its header is read first, so that a small message takes little room.
+    /// Reads a query to its end, as room for it permits, and hands it over if it is a message; if `may_be_open`, a
+    /// query shorter than a message's header is none. Its header is read first, so that a small message takes little
+    /// room.
     async fn receive(
         &self,
         stream: &mut (impl futures::AsyncRead + Unpin),
@@ -115,7 +115,7 @@ impl Messages {
         let oversized = stated > self.budget.message_size();
         let _more = if oversized { Some(self.budget.oversized(peer, stated).await) } else { None };
         query.reserve_exact(stated + 1 - query.len());
-        // A byte beyond the stated ones makes the message malformed, and is read to show it.
+        // A byte beyond the stated ones makes the message malformed, and is read to detect it.
         read_more(stream, &mut query, stated).await?;
         self.traffic.received(Some(peer), None, &query);
         Ok(Query::Message)

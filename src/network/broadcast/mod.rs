@@ -1,92 +1,28 @@
-//! Broadcasting, an implementation for each protocol. A network runs every protocol that one of its channels names, once.
+//! Broadcasting, with an implementation for each protocol. A network runs every protocol that one of its channels
+//! names, once.
 //!
 //! A new protocol is a module with an implementation of [`Broadcast`] and a line in [`make`].
 
 mod framing;
 mod gossipsub;
 mod inbound;
+mod protocol;
 mod reversed_sqmr;
+mod sessions;
+mod setup;
 mod sqmr;
 mod turns;
 mod validation;
 
-use std::sync::Arc;
+use libp2p::PeerId;
 
-use libp2p::{PeerId, identity::Keypair};
-use tokio::sync::Notify;
-
-use self::{gossipsub::Gossipsub, inbound::Inbound, reversed_sqmr::ReversedSqmr, sqmr::Sqmr};
+pub(super) use self::setup::Setup;
+use self::{gossipsub::Gossipsub, protocol::Broadcast, reversed_sqmr::ReversedSqmr, sqmr::Sqmr};
 use super::{
-    Handover, NetworkConfig, NetworkError, Traffic,
+    Handover, NetworkError,
     behaviours::{Behaviours, BehavioursEvent},
-    budget::Budget,
-    streams,
 };
 use crate::{clock::Instant, metrics::Metrics, scenario::Protocol};
-
-/// One protocol as the task of the swarm drives it. All its methods are quick.
-pub(super) trait Broadcast: Send {
-    /// A peer has connected.
-    fn connected(&mut self, _peer: PeerId) {}
-
-    /// A peer is gone.
-    fn disconnected(&mut self, _peer: &PeerId) {}
-
-    /// Hands a message of `class`, number `index` of this node, to the queues of its receivers.
-    fn send(&mut self, behaviours: &mut Behaviours, class: u16, index: u64, bytes: Vec<u8>) -> Handover;
-
-    /// Takes note of what a behaviour reports. The answer is true when the number of links may have changed.
-    fn on_event(&mut self, _behaviours: &mut Behaviours, _event: &BehavioursEvent) -> bool {
-        false
-    }
-
-    /// The next time at which [`Self::work`] is to be called; none when nothing waits for a time.
-    fn due(&self) -> Option<Instant> {
-        None
-    }
-
-    /// Does what is due by `now`.
-    fn work(&mut self, _behaviours: &mut Behaviours, _now: Instant) {}
-
-    /// Links that a broadcast of this node needs when it has `expected_peers`.
-    fn expected_links(&self, expected_peers: usize) -> usize;
-
-    /// Links that are usable now.
-    fn links(&self) -> usize;
-}
-
-/// The parts that protocols are made from, and the parts of the behaviours that they ask for.
-pub(super) struct Setup<'a> {
-    pub(super) config: &'a NetworkConfig,
-    pub(super) keypair: &'a Keypair,
-    pub(super) metrics: &'a Metrics,
-    pub(super) traffic: &'a Arc<dyn Traffic>,
-    pub(super) budget: &'a Budget,
-    /// Told when a link opens or closes outside of the task of the swarm.
-    pub(super) links_changed: &'a Arc<Notify>,
-    /// Registry of libp2p's own metrics, where they are asked for.
-    pub(super) registry: Option<&'a mut prometheus_client::registry::Registry>,
-    /// The behaviour of gossipsub, once a protocol needs it.
-    pub(super) gossip: Option<libp2p::gossipsub::Behaviour>,
-    /// The behaviour of all protocols with streams of their own.
-    pub(super) streams: streams::Behaviour,
-    inbound: Inbound,
-}
-
-impl<'a> Setup<'a> {
-    pub(super) fn new(
-        config: &'a NetworkConfig,
-        keypair: &'a Keypair,
-        metrics: &'a Metrics,
-        traffic: &'a Arc<dyn Traffic>,
-        budget: &'a Budget,
-        links_changed: &'a Arc<Notify>,
-        registry: Option<&'a mut prometheus_client::registry::Registry>,
-    ) -> Self {
-        let (gossip, streams, inbound) = (None, streams::Behaviour::default(), Inbound::default());
-        Self { config, keypair, metrics, traffic, budget, links_changed, registry, gossip, streams, inbound }
-    }
-}
 
 fn make(protocol: Protocol, setup: &mut Setup<'_>) -> Result<Box<dyn Broadcast>, NetworkError> {
     Ok(match protocol {
@@ -99,16 +35,16 @@ fn make(protocol: Protocol, setup: &mut Setup<'_>) -> Result<Box<dyn Broadcast>,
 /// The protocols of one network.
 pub(super) struct Broadcasts {
     protocols: Vec<Box<dyn Broadcast>>,
-    /// The place of each class's protocol, by class number.
+    /// Place of each class's protocol, by class number.
     by_class: Vec<usize>,
     metrics: Metrics,
 }
 
 impl Broadcasts {
-    /// Makes every protocol that a channel names, and puts what they need into `setup`.
+    /// Makes every protocol that a channel names, and adds their needs to `setup`.
     ///
     /// # Errors
-    /// When the settings of a protocol do not go together.
+    /// Fails if the settings of a protocol do not go together.
     pub(super) fn new(setup: &mut Setup<'_>) -> Result<Self, NetworkError> {
         let mut names: Vec<Protocol> = vec![];
         let mut by_class = vec![];
@@ -120,7 +56,7 @@ impl Broadcasts {
             }
         }
         let protocols = names.into_iter().map(|name| make(name, setup)).collect::<Result<_, _>>()?;
-        std::mem::take(&mut setup.inbound).serve(setup);
+        std::mem::take(&mut setup.inbound).serve(setup.metrics, &mut setup.streams);
         Ok(Self { protocols, by_class, metrics: setup.metrics.clone() })
     }
 
@@ -145,17 +81,18 @@ impl Broadcasts {
         self.protocols.iter_mut().fold(false, |changed, protocol| protocol.on_event(behaviours, event) | changed)
     }
 
-    /// The next time at which a protocol has work to do.
+    /// Next time at which a protocol has work to do.
     pub(super) fn due(&self) -> Option<Instant> {
         self.protocols.iter().filter_map(|protocol| protocol.due()).min()
     }
 
-    /// Does what is due by `now`.
+    /// Does everything that is due by `now`.
     pub(super) fn work(&mut self, behaviours: &mut Behaviours, now: Instant) {
         self.protocols.iter_mut().for_each(|protocol| protocol.work(behaviours, now));
     }
 
-    /// Usable and expected links of all protocols together. A surplus of one does not make up for what another misses.
+    /// Usable and expected links of all protocols together. A surplus of one protocol does not compensate for missing
+    /// links of another.
     pub(super) fn links(&self, expected_peers: usize) -> (usize, usize) {
         if let [only] = &self.protocols[..] {
             return (only.links(), only.expected_links(expected_peers));

@@ -1,47 +1,29 @@
 //! Reversed SQMR: receivers keep one query open to each broadcaster, and a broadcast is a response on all of them.
 
-use std::{
-    collections::{HashMap, HashSet},
-    io,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::HashMap, io, sync::Arc, time::Duration};
 
-use futures::{AsyncReadExt, AsyncWriteExt};
-use libp2p::{PeerId, Stream};
-use tokio::{sync::Notify, task::AbortHandle};
+use futures::AsyncReadExt;
+use libp2p::PeerId;
+use tokio::task::AbortHandle;
 use tracing::debug;
 
 use super::{
-    Broadcast, Setup,
-    framing::{Active, PROTOCOL, frame_response, read_body, read_length, read_query, timed, write_query},
+    framing::{Active, PROTOCOL, read_body, read_length, timed, write_query},
+    protocol::Broadcast,
+    sessions::Sessions,
+    setup::Setup,
     turns::Turns,
 };
 use crate::{
-    clock::{Instant, sleep},
+    clock::sleep,
     message::MAX_MESSAGE_SIZE,
     metrics::Metrics,
-    network::{
-        Backlog, Handover, NetworkConfig, Traffic,
-        behaviours::Behaviours,
-        budget::Budget,
-        queue::{Bounds, QueueReceiver, QueueSender, Refused, queue},
-        streams::Opener,
-    },
+    network::{Handover, NetworkConfig, Traffic, behaviours::Behaviours, budget::Budget, streams::Opener},
     scenario::Protocol,
 };
 
-/// Pause before a query is opened anew.
+/// Pause before a query is opened again.
 const REOPEN_AFTER: Duration = Duration::from_millis(100);
-
-/// Open queries of one peer that are served; one is enough, and the rest is refused.
-const MAX_QUERIES_PER_PEER: usize = 4;
-
-/// Largest query that is read, in bytes. It says nothing that matters, and most are empty.
-const MAX_QUERY: usize = 4096;
 
 /// Both sides of reversed SQMR: open queries of the receivers, and queries of this node to the broadcasters.
 pub(super) struct ReversedSqmr {
@@ -54,11 +36,11 @@ pub(super) struct ReversedSqmr {
     /// Classes whose messages go to one peer each.
     unicast: Vec<u16>,
     turns: Turns,
-    /// The queries to the connected broadcasters.
+    /// Queries to the connected broadcasters.
     pulls: HashMap<PeerId, Pull>,
 }
 
-/// A query that is kept open for as long as this lives.
+/// A query that is kept open as long as this lives.
 struct Pull(AbortHandle);
 
 impl Drop for Pull {
@@ -79,12 +61,12 @@ impl ReversedSqmr {
             budget: setup.budget.clone(),
             metrics: setup.metrics.clone(),
             unicast: setup.config.unicast_classes(Protocol::ReversedSqmr),
-            turns: Turns::default(),
+            turns: Turns::new(setup.config),
             pulls: HashMap::new(),
         }
     }
 
-    /// True when `peer` may broadcast; also when it is not of the roster.
+    /// True if `peer` may broadcast; also true for peers outside of the roster.
     fn may_broadcast(&self, peer: &PeerId) -> bool {
         let id = self.config.roster.id(peer);
         id.is_none_or(|id| self.config.broadcasts_over(Protocol::ReversedSqmr, id))
@@ -93,7 +75,6 @@ impl ReversedSqmr {
 
 impl Broadcast for ReversedSqmr {
     fn connected(&mut self, peer: PeerId) {
-        self.turns.insert(peer, &self.config.roster);
         if self.may_broadcast(&peer) {
             let (opener, traffic) = (self.opener.clone(), self.traffic.clone());
             let pull = pull(peer, opener, traffic, self.budget.clone(), self.metrics.clone());
@@ -102,7 +83,6 @@ impl Broadcast for ReversedSqmr {
     }
 
     fn disconnected(&mut self, peer: &PeerId) {
-        self.turns.remove(peer);
         self.sessions.disconnected(peer);
         self.pulls.remove(peer);
     }
@@ -120,123 +100,6 @@ impl Broadcast for ReversedSqmr {
 
     fn links(&self) -> usize {
         self.sessions.peers()
-    }
-}
-
-struct Session {
-    peer: PeerId,
-    responses: QueueSender,
-}
-
-/// The broadcaster's side: all open queries.
-#[derive(Clone)]
-pub(super) struct Sessions {
-    open: Arc<Mutex<HashMap<u64, Session>>>,
-    next: Arc<AtomicU64>,
-    bounds: Bounds,
-    backlog: Backlog,
-    metrics: Metrics,
-    /// Told when a query is opened or ends.
-    changed: Arc<Notify>,
-}
-
-impl Sessions {
-    fn new(config: &NetworkConfig, metrics: &Metrics, changed: Arc<Notify>) -> Self {
-        Self {
-            open: Arc::default(),
-            next: Arc::default(),
-            bounds: config.limits().into(),
-            backlog: config.backlog.clone(),
-            metrics: metrics.clone(),
-            changed,
-        }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Session>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Reads a query, and keeps it open until its stream or this node ends.
-    pub(super) async fn serve(&self, peer: PeerId, mut stream: Stream) -> io::Result<()> {
-        // What the query says does not matter; that it is there does.
-        timed(MAX_QUERY, read_query(&mut stream, MAX_QUERY)).await?;
-        self.respond_to(peer, stream).await
-    }
-
-    /// Keeps a query that was read open until its stream or this node ends.
-    pub(super) async fn respond_to(&self, peer: PeerId, mut stream: Stream) -> io::Result<()> {
-        let (sender, mut responses) = queue(self.bounds);
-        let id = self.next.fetch_add(1, Ordering::Relaxed);
-        {
-            let mut open = self.lock();
-            if open.values().filter(|session| session.peer == peer).count() >= MAX_QUERIES_PER_PEER {
-                return Err(io::Error::other("too many open queries"));
-            }
-            open.insert(id, Session { peer, responses: sender });
-        }
-        self.metrics.network_event_counter.of("session_opened").inc();
-        self.changed.notify_one();
-        let served = self.respond(&mut stream, &mut responses).await;
-        self.lock().remove(&id);
-        let unsent = u64::from(served.is_err()) + responses.close();
-        self.metrics.network_dropped_broadcast_messages.of("session_failed").inc_by(unsent);
-        self.metrics.network_event_counter.of("session_closed").inc();
-        self.changed.notify_one();
-        served
-    }
-
-    async fn respond(&self, stream: &mut Stream, responses: &mut QueueReceiver) -> io::Result<()> {
-        while let Some(response) = responses.recv().await {
-            let started = Instant::now();
-            stream.write_all(&response.bytes).await?;
-            stream.flush().await?;
-            self.metrics.broadcast_message_send_delay_seconds.observe(started.elapsed().as_secs_f64());
-        }
-        stream.close().await
-    }
-
-    /// Queues a message on every open query.
-    fn broadcast(&self, message: &[u8]) -> Handover {
-        let open = self.lock();
-        self.queue(open.values(), message)
-    }
-
-    /// Queues a message on the open query of one peer.
-    fn send_to(&self, peer: Option<PeerId>, message: &[u8]) -> Handover {
-        let open = self.lock();
-        self.queue(open.values().find(|session| Some(session.peer) == peer).into_iter(), message)
-    }
-
-    fn queue<'a>(&self, sessions: impl Iterator<Item = &'a Session>, message: &[u8]) -> Handover {
-        let mut sessions = sessions.peekable();
-        if sessions.peek().is_none() {
-            self.metrics.network_dropped_broadcast_messages.of("no_peers_connected").inc();
-        }
-        let response = frame_response(message);
-        let mut handover = Handover::default();
-        for session in sessions {
-            let reason = match session.responses.try_send(self.backlog.hold(response.clone()), message.len()) {
-                Ok(()) => {
-                    handover.queued += 1;
-                    continue;
-                }
-                Err(Refused::Full) => "peer_queue_full",
-                Err(Refused::Closed) => "session_failed",
-            };
-            handover.dropped += 1;
-            self.metrics.network_dropped_broadcast_messages.of(reason).inc();
-        }
-        handover
-    }
-
-    /// The peer is gone, and its queries with it.
-    fn disconnected(&self, peer: &PeerId) {
-        self.lock().retain(|_, session| session.peer != *peer);
-    }
-
-    /// Different peers with an open query.
-    fn peers(&self) -> usize {
-        self.lock().values().map(|session| session.peer).collect::<HashSet<_>>().len()
     }
 }
 
@@ -266,7 +129,7 @@ async fn pull_once(
         let _room = budget.reserve(broadcaster, length).await;
         let _more =
             if length > budget.message_size() { Some(budget.oversized(broadcaster, length).await) } else { None };
-        // Whoever stops in the middle of a response must not keep its room from the others.
+        // A broadcaster that stops in the middle of a response must not keep its room from the others.
         let response = timed(length, read_body(&mut reader, length)).await?;
         traffic.received(Some(broadcaster), None, &response);
     }

@@ -1,4 +1,4 @@
-//! Broadcasting over SQMR: a session to every connected peer, whose query is the message. There are no responses.
+//! Broadcasting over SQMR: a session to every connected peer, whose query is the message and which has no responses.
 
 use std::{collections::HashMap, io, sync::Arc};
 
@@ -9,8 +9,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::debug;
 
 use super::{
-    Broadcast, Setup,
     framing::{Active, PROTOCOL, timed, write_query},
+    protocol::Broadcast,
+    setup::Setup,
     turns::Turns,
 };
 use crate::{
@@ -18,7 +19,7 @@ use crate::{
     message::MAX_MESSAGE_SIZE,
     metrics::Metrics,
     network::{
-        Backlog, Handover, Roster,
+        Backlog, Handover,
         behaviours::Behaviours,
         limits::MAX_SESSIONS_PER_PEER,
         queue::{Bounds, QueueReceiver, QueueSender, queue},
@@ -27,16 +28,15 @@ use crate::{
     scenario::Protocol,
 };
 
-/// Bytes of responses that nobody asked for and that are passed over: one of the largest.
+/// Maximum number of bytes of unrequested responses that are skipped: the size of a largest response.
 const MAX_UNASKED: u64 = MAX_MESSAGE_SIZE as u64 + 16;
 
-/// Sends by a session for each message and peer.
+/// Sends each message by a session to each peer.
 pub(super) struct Sqmr {
     opener: Opener,
     metrics: Metrics,
     bounds: Bounds,
     backlog: Backlog,
-    roster: Arc<Roster>,
     /// Classes whose messages go to one peer each.
     unicast: Vec<u16>,
     turns: Turns,
@@ -52,9 +52,8 @@ impl Sqmr {
             metrics: setup.metrics.clone(),
             bounds: config.limits().into(),
             backlog: config.backlog.clone(),
-            roster: config.roster.clone(),
             unicast: config.unicast_classes(Protocol::Sqmr),
-            turns: Turns::default(),
+            turns: Turns::new(config),
             peers: HashMap::new(),
         }
     }
@@ -70,30 +69,28 @@ impl Sqmr {
 }
 
 impl Broadcast for Sqmr {
-    /// Gives the peer its queue and the task that works it off.
+    /// Gives the peer its queue and the task that empties it.
     fn connected(&mut self, peer: PeerId) {
         let (queue, messages) = queue(self.bounds);
         self.peers.insert(peer, queue);
-        self.turns.insert(peer, &self.roster);
         tokio::spawn(query_all(peer, messages, Room::new(self.bounds), self.opener.clone(), self.metrics.clone()));
     }
 
-    /// Drops the peer's queue; what waits in it fails.
+    /// Drops the peer's queue; the messages in it fail.
     fn disconnected(&mut self, peer: &PeerId) {
         self.peers.remove(peer);
-        self.turns.remove(peer);
     }
 
     fn send(&mut self, _behaviours: &mut Behaviours, class: u16, index: u64, bytes: Vec<u8>) -> Handover {
-        if self.peers.is_empty() {
-            self.metrics.network_dropped_broadcast_messages.of("no_peers_connected").inc();
-        }
         let message = Bytes::from(bytes);
         let mut handover = Handover::default();
         if self.unicast.contains(&class) {
-            if let Some(queue) = self.turns.of(index).and_then(|peer| self.peers.get(&peer)) {
-                self.queue(queue, &message, &mut handover);
+            match self.turns.of(index).and_then(|peer| self.peers.get(&peer)) {
+                Some(queue) => self.queue(queue, &message, &mut handover),
+                None => self.metrics.network_dropped_broadcast_messages.of("no_peers_connected").inc(),
             }
+        } else if self.peers.is_empty() {
+            self.metrics.network_dropped_broadcast_messages.of("no_peers_connected").inc();
         } else {
             self.peers.values().for_each(|queue| self.queue(queue, &message, &mut handover));
         }
@@ -109,8 +106,8 @@ impl Broadcast for Sqmr {
     }
 }
 
-/// Room for sessions to one peer. What is in a session is as much on its way to the peer as what waits for one, and is bounded
-/// likewise.
+/// Room for sessions to one peer. Bytes in a session are as much on their way to the peer as waiting ones, and are
+/// bounded in the same way.
 struct Room {
     sessions: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
@@ -124,7 +121,7 @@ impl Room {
         Self { sessions: Arc::new(sessions), bytes: Arc::new(Semaphore::new(most_bytes)), most_bytes }
     }
 
-    /// Waits for a session with `bytes`; the room is free again when the answer is dropped.
+    /// Waits for a session with `bytes`; the room is free again when the result is dropped.
     async fn take(&self, bytes: usize) -> [Option<OwnedSemaphorePermit>; 2] {
         // A message that is larger than all room takes all of it. No semaphore is ever closed.
         let bytes = u32::try_from(bytes.min(self.most_bytes)).unwrap_or(u32::MAX);
@@ -155,6 +152,6 @@ async fn query_all(peer: PeerId, mut messages: QueueReceiver, room: Room, opener
 async fn query(peer: PeerId, message: &[u8], opener: &Opener) -> io::Result<()> {
     let mut stream = opener.open(peer).await?;
     write_query(&mut stream, message).await?;
-    // The server's end of stream says that it has read all. Responses are not asked for, and take no memory.
+    // The server's end of stream confirms that it has read everything. Responses are not requested, and take no memory.
     futures::io::copy(stream.take(MAX_UNASKED), &mut futures::io::sink()).await.map(drop)
 }

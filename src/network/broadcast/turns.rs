@@ -1,31 +1,34 @@
-//! The turns of the peers to get a message that goes to one of them.
+//! Rotation of the peers that receive unicast messages.
 
 use libp2p::PeerId;
 
-use crate::network::Roster;
+use crate::network::{NetworkConfig, Roster};
 
-/// The connected peers by node id; those that are not of the roster come last.
-#[derive(Default)]
+/// Neighbours of a node by node id, connected or not: receivers know from a message's index which neighbour it is for.
 pub(super) struct Turns {
-    peers: Vec<(u64, PeerId)>,
+    peers: Vec<PeerId>,
 }
 
 impl Turns {
-    pub(super) fn insert(&mut self, peer: PeerId, roster: &Roster) {
-        let entry = (roster.id(&peer).unwrap_or(u64::MAX), peer);
-        if let Err(place) = self.peers.binary_search(&entry) {
-            self.peers.insert(place, entry);
+    /// Listed neighbours of a node; without a list all other nodes, which connect to this one.
+    pub(super) fn new(config: &NetworkConfig) -> Self {
+        Self::of_peers(config.bootstrap.iter().map(|entry| entry.peer).collect(), config.id, &config.roster)
+    }
+
+    fn of_peers(listed: Vec<PeerId>, own: u64, roster: &Roster) -> Self {
+        let mut ids: Vec<u64> = listed.iter().filter_map(|peer| roster.id(peer)).filter(|id| *id != own).collect();
+        if ids.is_empty() {
+            ids = (0..roster.peers().len() as u64).filter(|id| *id != own).collect();
         }
+        ids.sort_unstable();
+        ids.dedup();
+        Self { peers: ids.into_iter().filter_map(|id| roster.peer(id)).collect() }
     }
 
-    pub(super) fn remove(&mut self, peer: &PeerId) {
-        self.peers.retain(|(_, other)| other != peer);
-    }
-
-    /// The peer that gets message `index`; none when none is connected.
+    /// Peer that receives message `index`; none in a network of one node.
     pub(super) fn of(&self, index: u64) -> Option<PeerId> {
         let place = index.checked_rem(self.peers.len() as u64)?;
-        self.peers.get(usize::try_from(place).ok()?).map(|(_, peer)| *peer)
+        self.peers.get(usize::try_from(place).ok()?).copied()
     }
 }
 
@@ -34,17 +37,19 @@ mod tests {
     use super::*;
     use crate::network::peer_id;
 
+    fn order(listed: &[u64], own: u64) -> Vec<PeerId> {
+        let turns = Turns::of_peers(listed.iter().map(|id| peer_id(*id)).collect(), own, &Roster::new(5));
+        (0..4).map(|index| turns.of(index).unwrap()).collect()
+    }
+
     #[test]
-    fn the_peers_take_turns_by_node_id_whatever_the_order_they_came_in() {
-        let roster = Roster::new(5);
-        let mut turns = Turns::default();
-        assert_eq!(turns.of(0), None);
-        for id in [7, 4, 1, 3, 1] {
-            turns.insert(peer_id(id), &roster);
-        }
-        let order: Vec<_> = (0..5).map(|index| turns.of(index).unwrap()).collect();
-        assert_eq!(order, [1, 3, 4, 7, 1].map(peer_id));
-        turns.remove(&peer_id(3));
-        assert_eq!(turns.of(1), Some(peer_id(4)));
+    fn the_listed_neighbours_take_turns_by_node_id() {
+        assert_eq!(order(&[4, 1, 2, 3, 1], 2), [1, 3, 4, 1].map(peer_id));
+    }
+
+    #[test]
+    fn a_node_without_a_list_has_all_others() {
+        assert_eq!(order(&[], 2), [0, 1, 3, 4].map(peer_id));
+        assert_eq!(Turns::of_peers(vec![], 0, &Roster::new(1)).of(0), None);
     }
 }

@@ -1,4 +1,4 @@
-//! The time that a node takes before it passes a message on.
+//! Delay of a node before it forwards a message.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -10,38 +10,39 @@ use crate::{
     network::{Backlog, backlog::Held},
 };
 
-/// Maximum delay. A message waits in gossipsub's cache, which grows with the delay, and gossipsub forgets after a minute
-/// that it has seen it.
+/// Maximum delay. A message waits in gossipsub's cache, which grows with the delay, and gossipsub remembers a seen
+/// message for one minute only.
 pub(super) const MAX_DELAY: Duration = Duration::from_secs(30);
 
-/// Messages that wait at a time: 10 MiB of entries, and two seconds of 32,000 small messages. Their bytes are in
+/// Maximum number of waiting messages: 10 MiB of entries, and two seconds of 32,000 small messages. Their bytes are in
 /// gossipsub's cache, with or without a delay.
 const MAX_WAITING: usize = 65_536;
 
-/// Heartbeats that gossipsub's cache keeps messages by default, and the fewest.
+/// Number of heartbeats for which gossipsub's cache keeps messages by default, and the minimum.
 const LEAST_HISTORY: usize = 5;
 
-/// Heartbeats that a message stays in the cache beyond the delay: the first begins before the message comes, and the last
-/// accepts of a burst take their time.
+/// Number of heartbeats for which a message stays in the cache beyond the delay: the first begins before the message
+/// arrives, and the last accepts of a burst take their time.
 const SPARE_HISTORY: usize = 3;
 
-/// A message that was delivered here, and is not passed on yet.
+/// A message that was delivered here, and is not forwarded yet.
 struct Waiting {
     due: Instant,
     id: MessageId,
     from: PeerId,
-    /// A run is not over while a message waits to be passed on.
+    /// A run is not over while a message waits to be forwarded.
     _pending: Held,
 }
 
-/// Messages that are to be passed on after the delay. It is the same for all, so they are due in the order they came.
+/// Messages that are forwarded after the delay. It is the same for all, so they become due in the order of their
+/// arrivals.
 pub(super) struct Validation {
     delay: Duration,
     backlog: Backlog,
     waiting: VecDeque<Waiting>,
 }
 
-/// Heartbeats that the cache must keep a message so that it is still there after `delay`.
+/// Number of heartbeats for which the cache must keep a message so that it still exists after `delay`.
 pub(super) fn history_length(delay: Duration, heartbeat: Duration) -> usize {
     let beats = delay.as_nanos().div_ceil(heartbeat.as_nanos().max(1));
     LEAST_HISTORY.max(usize::try_from(beats).unwrap_or(usize::MAX).saturating_add(SPARE_HISTORY))
@@ -52,7 +53,7 @@ impl Validation {
         Self { delay, backlog, waiting: VecDeque::new() }
     }
 
-    /// Lets a message of `from` wait, `now`; false when too many wait, so that it is to be passed on at once.
+    /// Lets a message of `from` wait, `now`; false if too many wait, so that it must be forwarded at once.
     pub(super) fn wait(&mut self, id: MessageId, from: PeerId, now: Instant) -> bool {
         if self.waiting.len() >= MAX_WAITING {
             return false;
@@ -62,12 +63,12 @@ impl Validation {
         true
     }
 
-    /// The next time at which a message is due.
+    /// Time at which the next message is due.
     pub(super) fn due(&self) -> Option<Instant> {
         self.waiting.front().map(|first| first.due)
     }
 
-    /// The next message that is due by `now`, and the peer that it came from.
+    /// Next message that is due by `now`, and the peer that it came from.
     pub(super) fn next(&mut self, now: Instant) -> Option<(MessageId, PeerId)> {
         self.waiting.pop_front_if(|first| first.due <= now).map(|first| (first.id, first.from))
     }

@@ -1,4 +1,4 @@
-//! Answers in the API's own words.
+//! Answers in the format of the API.
 
 use axum::{
     body::Body,

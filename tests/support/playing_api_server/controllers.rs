@@ -1,4 +1,4 @@
-//! What controllers, scheduler and kubelets do in a cluster: pods come of jobs, run, and go.
+//! Simulated controllers, scheduler and kubelets of a cluster: they create pods of jobs, run them, and remove them.
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -9,7 +9,7 @@ use super::{Cluster, fate::Fate, kubelet::State, store::now};
 const INDEX: &str = "batch.kubernetes.io/job-completion-index";
 const COMPONENT: &str = "app.kubernetes.io/component";
 
-/// Goes on until the server ends.
+/// Runs until the server ends.
 pub fn run(cluster: &Arc<Cluster>) {
     for job in cluster.store.list(None, "jobs") {
         if job["metadata"]["deletionTimestamp"].is_null() {
@@ -38,7 +38,7 @@ fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
-/// What there may be in a namespace.
+/// Kinds of objects in a namespace.
 const INSIDE: [&str; 11] = [
     "jobs",
     "statefulsets",
@@ -100,7 +100,7 @@ fn make_pod(cluster: &Cluster, owner: &Value, pod: &str, label: &str, index: Opt
     for claim in owner["spec"]["volumeClaimTemplates"].as_array().into_iter().flatten() {
         let name = format!("{}-{pod}", text(&claim["metadata"]["name"]));
         let mut claim = claim.clone();
-        // As the real controller does: the claim's own labels, and those that select.
+        // As in the real controller: the claim's own labels, and those of the selector.
         for (label, value) in owner["spec"]["selector"]["matchLabels"].as_object().unwrap() {
             claim["metadata"]["labels"][label] = value.clone();
         }
@@ -108,7 +108,7 @@ fn make_pod(cluster: &Cluster, owner: &Value, pod: &str, label: &str, index: Opt
     }
 }
 
-/// One more step in a pod's life.
+/// Makes the next step in a pod's life.
 fn live(cluster: &Cluster, pod: &Value) {
     let (namespace, name) = (text(&pod["metadata"]["namespace"]), text(&pod["metadata"]["name"]));
     let label = text(&pod["metadata"]["annotations"]["label"]);
@@ -200,7 +200,7 @@ fn fated(cluster: &Cluster, pod: &Value, fate: &Fate) -> Value {
     }
 }
 
-/// What was deleted goes, and what belongs to it.
+/// Removes deleted objects, and the objects that belong to them.
 fn go(cluster: &Cluster, plural: &str, object: &Value) {
     let (namespace, name) = (text(&object["metadata"]["namespace"]), text(&object["metadata"]["name"]));
     let store = &cluster.store;

@@ -1,4 +1,4 @@
-//! What is to go wrong.
+//! Planned faults of pods and of the server.
 
 use std::{
     collections::BTreeMap,
@@ -10,26 +10,26 @@ use std::{
 
 use serde_json::{Value, json};
 
-/// What becomes of a pod.
+/// Fate of a pod.
 #[derive(Clone, Debug)]
 pub enum Fate {
     /// No machine has room for it.
     Unschedulable,
-    /// Its image can't be had.
+    /// Its image can't be pulled.
     NoImage,
     /// Its container needs more memory than it may have.
     OutOfMemory,
-    /// Its machine gets short of something.
+    /// Its machine runs out of a resource.
     Evicted,
-    /// Its first container fails, and says why.
+    /// Its first container fails, and writes the reason.
     InitFails,
     /// A key of its configuration is missing.
     NoConfiguration,
-    /// It never gets made: the namespace has no room.
+    /// It is never created: the namespace has no room.
     Forbidden,
-    /// It stays at the beginning.
+    /// It stays in its first phase.
     Creating,
-    /// Its container writes these lines and goes on.
+    /// Its container writes these lines and continues.
     Says(Vec<String>),
 }
 
@@ -37,24 +37,24 @@ pub enum Fate {
 #[derive(Default)]
 pub struct Faults {
     fates: Mutex<BTreeMap<String, Fate>>,
-    /// Answers to writes of an object, `Kind/name`, in place of doing them.
+    /// Answers to writes of an object, `Kind/name`, instead of doing them.
     refusals: Mutex<BTreeMap<String, Value>>,
-    /// Nobody is known.
+    /// All users are unknown.
     pub unauthorized: AtomicBool,
-    /// Each watch is cut after so many events; 0 for none.
+    /// Number of events after which each watch is cut; 0 for none.
     pub cut_watch_after: AtomicUsize,
-    /// So many watches are told that the past is forgotten: by an event, and by the HTTP status.
+    /// Number of watches that receive the error that their position is too old: by an event, and by the HTTP status.
     pub gone_events: AtomicUsize,
     pub gone_statuses: AtomicUsize,
-    /// Each log is cut in the middle of the line after so many; 0 for none.
+    /// Number of lines after which each log is cut in the middle of the next one; 0 for none.
     pub cut_log_after: AtomicUsize,
-    /// So many port-forwards are refused.
+    /// Number of port-forwards that are refused.
     pub refuse_forwards: AtomicUsize,
-    /// The pod of this name can't be reached through the server.
+    /// Name of the pod that can't be reached through the server.
     pub unreachable: Mutex<String>,
-    /// Objects of this kind, and namespaces, do not go while this is set.
+    /// Objects of this kind, and namespaces, are not removed while this is set.
     pub held: AtomicBool,
-    /// Counts of what was asked.
+    /// Counts of requests.
     pub watches: AtomicUsize,
     pub lists: AtomicUsize,
     pub logs: AtomicUsize,
@@ -62,7 +62,7 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// Gives a pod a fate, by its label such as `node-1`.
+    /// Sets the fate of a pod, by its label such as `node-1`.
     pub fn set(&self, label: &str, fate: Fate) {
         self.fates.lock().unwrap_or_else(PoisonError::into_inner).insert(label.into(), fate);
     }
@@ -71,7 +71,7 @@ impl Faults {
         self.fates.lock().unwrap_or_else(PoisonError::into_inner).get(label).cloned()
     }
 
-    /// Lets a write of an object, `Kind/name`, be refused.
+    /// Refuses a write of an object, `Kind/name`.
     pub fn refuse(&self, object: &str, code: u16, reason: &str, message: &str, details: Value) {
         let answer = json!({
             "apiVersion": "v1", "kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": message,
@@ -85,7 +85,7 @@ impl Faults {
     }
 }
 
-/// Takes one of those that are left.
+/// Takes one of the remaining ones; false if none remains.
 pub fn take(count: &AtomicUsize) -> bool {
     count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
 }

@@ -1,4 +1,4 @@
-//! Port-forwards over a WebSocket, bridged to the loopback: a channel for data and one for errors, as kubelets speak it.
+//! Port-forwards over a WebSocket, bridged to the loopback: a channel for data and one for errors, as in a kubelet.
 
 use std::sync::{Arc, atomic::Ordering};
 

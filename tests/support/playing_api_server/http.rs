@@ -1,4 +1,4 @@
-//! The requests that a client makes, and what is done.
+//! Requests of a client, and their execution.
 
 use std::{
     net::TcpListener,
@@ -28,7 +28,7 @@ use super::{
     watch,
 };
 
-/// Kinds that are served: plural, kind, apiVersion, and whether a whole object of it can be read.
+/// Served kinds: plural, kind, apiVersion, and a check that a whole object of it can be read.
 const KINDS: &[(&str, &str, &str, Reads)] = &[
     ("namespaces", "Namespace", "v1", reads::<Namespace>),
     ("configmaps", "ConfigMap", "v1", reads::<ConfigMap>),
@@ -44,14 +44,14 @@ const KINDS: &[(&str, &str, &str, Reads)] = &[
     ("persistentvolumeclaims", "PersistentVolumeClaim", "v1", reads::<Value>),
 ];
 
-/// Whether an object is a whole one of its kind.
+/// Check that an object is a whole one of its kind.
 type Reads = fn(&Value) -> Result<(), String>;
 
 fn reads<T: DeserializeOwned>(object: &Value) -> Result<(), String> {
     serde_json::from_value::<T>(object.clone()).map(drop).map_err(|error| error.to_string())
 }
 
-/// What a request is about.
+/// Target of a request.
 pub struct Target {
     pub namespace: Option<String>,
     pub plural: String,
@@ -153,7 +153,7 @@ fn list(cluster: &Cluster, target: &Target) -> Answer {
     }))
 }
 
-/// A new object, which must not be there.
+/// Creates an object, which must not exist.
 fn create(cluster: &Cluster, mut target: Target, body: &[u8]) -> Answer {
     let object: Value = serde_json::from_slice(body).unwrap();
     let name = object["metadata"]["name"].as_str().unwrap().to_owned();
@@ -223,7 +223,7 @@ fn merge(whole: &mut Value, part: &Value) {
 
 fn delete(cluster: &Cluster, target: &Target) -> Answer {
     let (place, name) = (target.place(), target.name.as_deref().unwrap());
-    // What is deleted goes by the controllers' hands, as with a real server's finalizers.
+    // The controllers remove deleted objects, as with a real server's finalizers.
     match cluster.store.change(place, &target.plural, name, |object| {
         object["metadata"]["deletionTimestamp"] = json!(now());
     }) {

@@ -1,4 +1,4 @@
-//! What runs in the pods: real nodes, with the environment that the Job gives them, on the loopback.
+//! Programs in the pods: real nodes, with the environment that the Job gives them, on the loopback.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,7 +24,7 @@ use crate::support::{BENCH, free_ports, get};
 /// A log: lines with their times.
 pub type Log = Arc<Mutex<Vec<(Timestamp, String)>>>;
 
-/// Whether a pod's container runs.
+/// State of a pod's container.
 pub enum State {
     Runs { ready: bool },
     Ended(i32),
@@ -35,7 +35,7 @@ enum Program {
         child: Child,
         metric_port: u16,
     },
-    /// Stands in for Prometheus or Grafana: answers every request with its own name.
+    /// Stand-in for Prometheus or Grafana: answers every request with its own name.
     Web {
         port: u16,
         over: Arc<AtomicBool>,
@@ -48,7 +48,7 @@ struct Running {
     program: Program,
     log: Log,
     ended: Option<i32>,
-    /// Ports of the container, and where they are on the loopback.
+    /// Ports of the container, and their ports on the loopback.
     ports: BTreeMap<u16, u16>,
 }
 
@@ -57,7 +57,7 @@ struct Inner {
     pods: BTreeMap<String, Running>,
     /// First port of the nodes of a namespace.
     networks: BTreeMap<String, u16>,
-    /// Pods of jobs come once.
+    /// Pods of jobs that were started; each starts only once.
     seen: BTreeSet<String>,
 }
 
@@ -75,12 +75,12 @@ impl Kubelet {
         Self { inner: Mutex::default() }
     }
 
-    /// Whether a pod of a job was there already: it does not come back.
+    /// True if a pod of a job existed before: it is not started again.
     pub fn was_there(&self, namespace: &str, pod: &str, index: Option<u64>) -> bool {
         index.is_some() && !lock(&self.inner).seen.insert(key(namespace, pod))
     }
 
-    /// Starts what the pod is made of.
+    /// Starts the programs of the pod.
     pub fn start(&self, store: &Store, pod: &Value) {
         let metadata = &pod["metadata"];
         let mut inner = lock(&self.inner);
@@ -93,7 +93,7 @@ impl Kubelet {
         inner.pods.insert(key, running);
     }
 
-    /// Gives a pod's log lines whose times are equal in groups of three, over several seconds.
+    /// Adds lines to a pod's log, with equal times in groups of three, over several seconds.
     pub fn say(&self, namespace: &str, pod: &str, lines: &[String]) {
         let start: Timestamp = "2026-01-01T00:00:00.25Z".parse().unwrap();
         let times = (0_i64..).map(|line| start + SignedDuration::from_millis(line / 3 * 400));
@@ -124,14 +124,14 @@ impl Kubelet {
         }
     }
 
-    /// The log of a pod, and whether more of it may come.
+    /// Log of a pod, and true if more lines may follow.
     pub fn log(&self, namespace: &str, pod: &str) -> Option<(Log, bool)> {
         let inner = lock(&self.inner);
         let running = inner.pods.get(&key(namespace, pod))?;
         Some((running.log.clone(), running.ended.is_none()))
     }
 
-    /// Where a port of a pod is on the loopback.
+    /// Port of a pod on the loopback.
     pub fn port(&self, namespace: &str, pod: &str, port: u16) -> Option<u16> {
         lock(&self.inner).pods.get(&key(namespace, pod))?.ports.get(&port).copied()
     }
@@ -149,7 +149,7 @@ impl Kubelet {
     }
 }
 
-/// Pods of two namespaces may have one name.
+/// Pods of two namespaces may have the same name.
 fn key(namespace: &str, pod: &str) -> String {
     format!("{namespace}/{pod}")
 }
@@ -161,7 +161,7 @@ fn end(running: Running) {
             let _ = child.wait();
         }
         Program::Web { port, over } => {
-            // Whoever accepts there wakes up and ends.
+            // The accepting thread wakes up and ends.
             over.store(true, Ordering::Relaxed);
             let _ = TcpStream::connect(("127.0.0.1", port));
         }
@@ -169,7 +169,7 @@ fn end(running: Running) {
     }
 }
 
-/// The environment of a pod's first container.
+/// Environment of a pod's first container.
 fn environment(store: &Store, pod: &Value) -> BTreeMap<String, String> {
     let mut all = BTreeMap::new();
     let namespace = pod["metadata"]["namespace"].as_str().unwrap();
@@ -202,7 +202,8 @@ fn environment(store: &Store, pod: &Value) -> BTreeMap<String, String> {
     all
 }
 
-/// A real node. What leads from machine to machine in a cluster leads from port to port here; all else is as the Job says.
+/// Starts a real node. Connections between machines of a cluster become connections between ports here; everything else
+/// is as in the Job.
 fn node(inner: &mut Inner, store: &Store, pod: &Value) -> Running {
     let mut environment = environment(store, pod);
     let namespace = pod["metadata"]["namespace"].as_str().unwrap();

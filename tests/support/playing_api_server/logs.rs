@@ -1,4 +1,4 @@
-//! Logs of containers, as a kubelet hands them out: from a full second on, with times, cut where a test wants it.
+//! Logs of containers, as a kubelet sends them: from a full second on, with times, cut if a test wants it.
 
 use std::{
     sync::{PoisonError, atomic::Ordering},
@@ -40,7 +40,7 @@ pub async fn answer(cluster: &std::sync::Arc<Cluster>, target: &Target) -> Answe
         let (log, namespace, pod) = (log.clone(), namespace.clone(), pod.clone());
         async move {
             if over {
-                // What was said before goes out first.
+                // Earlier lines are sent first.
                 sleep(Duration::from_millis(30)).await;
                 return Some((Err(std::io::Error::other("cut")), (cluster, at, told, over)));
             }

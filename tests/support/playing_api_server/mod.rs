@@ -1,5 +1,5 @@
-//! A server that plays the API of a cluster, over real HTTP: objects, watches, logs, port-forwards. The pods of its jobs are
-//! real nodes on the loopback, unless a test gives them another fate.
+//! A server that simulates the API of a cluster, over real HTTP: objects, watches, logs, port-forwards. The pods of its
+//! jobs are real nodes on the loopback, unless a test gives them another fate.
 #![allow(dead_code, unreachable_pub, reason = "each test program uses a part of it")]
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::disallowed_methods, reason = "real programs run in the time of the machine")]
@@ -35,7 +35,7 @@ use tempfile::TempDir;
 use self::fate::Faults;
 use crate::support::{BENCH, wait_for};
 
-/// The server; it ends, and all processes with it, when it is dropped.
+/// The server; dropping it ends it and all its processes.
 pub struct PlayingApiServer {
     pub cluster: Arc<Cluster>,
     pub port: u16,
@@ -45,7 +45,7 @@ pub struct PlayingApiServer {
     over: Arc<AtomicBool>,
 }
 
-/// What the parts of the server share.
+/// Shared state of the parts of the server.
 pub struct Cluster {
     pub store: Store,
     pub faults: Faults,
@@ -84,14 +84,14 @@ impl PlayingApiServer {
         write_kubeconfig(&self.kubeconfig(), server);
     }
 
-    /// `apollo-bench cluster ...` as somebody whose only cluster is this one.
+    /// `apollo-bench cluster ...` of a user whose only cluster is this one.
     pub fn command(&self, args: &str) -> Command {
         let mut command = bare_command(args);
         command.env("KUBECONFIG", self.kubeconfig());
         command
     }
 
-    /// Waits until an object is there, and gives it.
+    /// Waits until an object exists, and returns it.
     pub fn object(&self, namespace: &str, plural: &str, name: &str) -> Value {
         wait_for(&format!("{plural}/{name}"), || self.cluster.store.get(namespace, plural, name))
     }
@@ -106,7 +106,7 @@ impl PlayingApiServer {
         self.cluster.store.everything()
     }
 
-    /// A namespace that somebody else has made.
+    /// Creates a namespace of another owner.
     pub fn make_namespace(&self, name: &str) {
         let object = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } });
         self.cluster.store.put("", "namespaces", name, object);
@@ -118,12 +118,12 @@ impl Drop for PlayingApiServer {
         self.over.store(true, Ordering::Relaxed);
         let _ = self.controllers.take().unwrap().join();
         self.cluster.kubelet.end_all();
-        // Streams may be under way for ever.
+        // Streams may be open for ever.
         self.runtime.take().unwrap().shutdown_timeout(Duration::from_secs(1));
     }
 }
 
-/// `apollo-bench cluster ...` of somebody who has no cluster.
+/// `apollo-bench cluster ...` of a user without a cluster.
 pub fn bare_command(args: &str) -> Command {
     let mut command = Command::new(BENCH);
     command.arg("cluster").args(args.split_whitespace());

@@ -1,4 +1,4 @@
-//! Objects, and what has happened to them.
+//! Objects, and their changes.
 
 use std::{
     collections::BTreeMap,
@@ -11,7 +11,7 @@ use tokio::sync::watch;
 /// Namespace (empty for none), plural, name.
 type Key = (String, String, String);
 
-/// Something that has happened.
+/// A change of an object.
 #[derive(Clone)]
 pub struct Happened {
     pub version: u64,
@@ -49,7 +49,7 @@ impl Store {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hears of every change.
+    /// Receives every change.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
@@ -62,7 +62,7 @@ impl Store {
         self.inner().objects.get(&key(namespace, plural, name)).cloned()
     }
 
-    /// Those of a namespace, or of all.
+    /// Objects of a namespace, or of all.
     pub fn list(&self, namespace: Option<&str>, plural: &str) -> Vec<Value> {
         let inner = self.inner();
         let fits = inner
@@ -76,7 +76,7 @@ impl Store {
         self.inner().objects.keys().map(|key| format!("{}/{}", key.1, key.2)).collect()
     }
 
-    /// Writes an object, new or in place of another.
+    /// Writes an object, new or in place of an existing one.
     pub fn put(&self, namespace: &str, plural: &str, name: &str, mut object: Value) -> Value {
         let mut inner = self.inner();
         inner.version += 1;
@@ -101,7 +101,7 @@ impl Store {
         object
     }
 
-    /// Changes an object, if it is there.
+    /// Changes an object, if it exists.
     pub fn change(&self, namespace: &str, plural: &str, name: &str, change: impl FnOnce(&mut Value)) -> Option<Value> {
         let mut object = self.get(namespace, plural, name)?;
         change(&mut object);
@@ -121,7 +121,7 @@ impl Store {
         Some(object)
     }
 
-    /// What has happened to objects of a kind since a version.
+    /// Changes of objects of a kind since a version.
     pub fn since(&self, version: u64, namespace: Option<&str>, plural: &str) -> Vec<Happened> {
         let inner = self.inner();
         let fits = |one: &&Happened| {
@@ -137,7 +137,7 @@ pub fn now() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-/// Whether an object bears the labels of a selector like `a=b,c=d`.
+/// True if an object has the labels of a selector like `a=b,c=d`.
 pub fn matches(object: &Value, selector: &str) -> bool {
     selector.split(',').filter(|part| !part.is_empty()).all(|part| match part.split_once('=') {
         Some((label, value)) => object["metadata"]["labels"][label] == value.trim_start_matches('='),
@@ -145,7 +145,7 @@ pub fn matches(object: &Value, selector: &str) -> bool {
     })
 }
 
-/// Whether an object fits a field selector like `reason=FailedCreate,type=Warning`.
+/// True if an object matches a field selector like `reason=FailedCreate,type=Warning`.
 pub fn fits_fields(object: &Value, selector: &str) -> bool {
     selector.split(',').filter(|part| !part.is_empty()).all(|part| {
         let (path, value) = part.split_once('=').unwrap();

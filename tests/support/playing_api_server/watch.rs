@@ -1,4 +1,4 @@
-//! Watches: what has happened, and what happens.
+//! Watches: past and present changes.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -41,7 +41,8 @@ pub fn answer(cluster: Arc<Cluster>, target: Target) -> Answer {
         }
         loop {
             if cut_after > 0 && told >= cut_after {
-                // As when a load balancer loses patience: in the middle of the stream, but what was said before goes out.
+                // Like a load balancer that loses patience: in the middle of the stream, but after everything written
+                // before.
                 sleep(Duration::from_millis(30)).await;
                 return Some((Err(std::io::Error::other("cut")), (cluster, target, changes, from, told)));
             }

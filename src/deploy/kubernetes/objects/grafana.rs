@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-/// Its user in its image.
+/// User of Grafana in its image.
 const USER: i64 = 472;
 
 /// Folders, and the volumes that are mounted there.
@@ -36,7 +36,7 @@ const STORAGE: &str = "8Gi";
 const REQUESTS: [&str; 2] = ["100m", "256Mi"];
 const LIMITS: [&str; 2] = ["1", "1Gi"];
 
-/// Keys of the ConfigMap, and where they lie in the folder. It complains of folders that are not there, so two of them have
+/// Keys of the ConfigMap, and their places in the folder. Grafana complains about missing folders, so two of them have
 /// a file that provisions nothing.
 const PLACES: [(&str, &str); 5] = [
     ("grafana.ini", "grafana.ini"),
@@ -46,21 +46,21 @@ const PLACES: [(&str, &str); 5] = [
     ("nothing.yml", "provisioning/alerting/nothing.yml"),
 ];
 
-/// Keys of the Secret, and the settings that they are.
+/// Keys of the Secret, and the corresponding settings.
 const SECRETS: [(&str, &str); 2] =
     [("admin-password", "GF_SECURITY_ADMIN_PASSWORD"), ("secret-key", "GF_SECURITY_SECRET_KEY")];
 
 pub(super) fn add(plan: &ClusterPlan, objects: &mut Objects) -> Result<(), serde_json::Error> {
     let component = Component::Grafana;
     let source = datasource(&format!("http://{PROMETHEUS}:{PROMETHEUS_PORT}"), SCRAPE_SECONDS);
-    let told = [
+    let settings = [
         ("grafana.ini", ini("0.0.0.0", GRAFANA_PORT)),
         ("datasource.yml", json(&source)),
         ("dashboards.yml", json(&provider(DASHBOARDS))),
         ("nothing.yml", json(&BTreeMap::from([("apiVersion", 1)]))),
     ];
-    let told = told.map(|(key, text)| (key.to_owned(), text));
-    objects.add(&config_map(plan, GRAFANA, component, told))?;
+    let settings = settings.map(|(key, text)| (key.to_owned(), text));
+    objects.add(&config_map(plan, GRAFANA, component, settings))?;
     let shown = dashboards().into_iter().map(|(name, dashboard)| (name.to_owned(), json(&dashboard)));
     objects.add(&config_map(plan, DASHBOARDS_CONFIG_MAP, component, shown))?;
     let secrets = SECRETS.map(|(key, _)| (key.to_owned(), ByteString(plan.derived_secret(key).into_bytes())));
@@ -88,7 +88,7 @@ fn pod(plan: &ClusterPlan, ports: &[Port]) -> PodSpec {
         ("GF_PATHS_LOGS", format!("{KEPT}/log")),
         ("GF_PATHS_PLUGINS", format!("{KEPT}/plugins")),
         ("GF_PATHS_PROVISIONING", format!("{FOLDER}/provisioning")),
-        // It is reached through a port of the user's own machine.
+        // Users reach Grafana through a port of their own machine.
         ("GF_SERVER_DOMAIN", "localhost".to_owned()),
     ];
     let settings = settings.map(|(name, value)| EnvVar { name: name.into(), value: Some(value), ..EnvVar::default() });

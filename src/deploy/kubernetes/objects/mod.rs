@@ -15,7 +15,7 @@ use super::plan::ClusterPlan;
 /// All objects of a run, in the order in which they are to be applied: the namespace first, the Job of the nodes last.
 ///
 /// # Errors
-/// When an object can't be written as JSON, which no argument brings about.
+/// Fails if an object can't be written as JSON, which no argument brings about.
 pub(crate) fn objects(plan: &ClusterPlan) -> Result<Vec<DynamicObject>, serde_json::Error> {
     let mut objects = Objects(vec![]);
     run::add(plan, &mut objects)?;

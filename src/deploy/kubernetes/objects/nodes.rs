@@ -32,23 +32,23 @@ use crate::{
     shaping::InterfacePlan,
 };
 
-/// The user that nodes run as: nobody.
+/// User of the nodes: nobody.
 const NOBODY: i64 = 65_534;
 
-/// Label of machines by which nodes are kept apart.
+/// Label of machines that keeps the nodes on different machines.
 const HOST: &str = "kubernetes.io/hostname";
 
-/// The port of the HTTP endpoint, by its name.
+/// Name of the port of the HTTP endpoint.
 const METRICS: &str = "metrics";
 
 /// Variables that differ from node to node.
 const ID: &str = "APOLLO_ID";
 const P2P_ADDRESS: &str = "APOLLO_P2P_ADDRESS";
 
-/// The field of a pod that is its address.
+/// Field of a pod with its address.
 const POD_IP: &str = "status.podIP";
 
-/// Longest that a kubelet waits for an answer, besides the latency that was asked for, in seconds.
+/// Maximum time that a kubelet waits for an answer, in addition to the configured latency, in seconds.
 const PROBE_SECONDS: i32 = 5;
 
 pub(super) fn add(plan: &ClusterPlan, objects: &mut Objects) -> Result<(), serde_json::Error> {
@@ -74,8 +74,8 @@ fn ports(plan: &ClusterPlan) -> [Port; 3] {
     ]
 }
 
-/// The configuration that all nodes share, as variables; each pod has its id and address besides. The list of peers is long: in
-/// the pods it would be kept N times.
+/// Configuration that all nodes share, as variables; each pod adds its id and address. The list of peers is long: in
+/// the pods it would be stored N times.
 fn environment(plan: &ClusterPlan) -> Result<BTreeMap<String, String>, serde_json::Error> {
     let (config, peers) = plan.node.to_variables().map_err(serde_json::Error::custom)?;
     Ok(BTreeMap::from([("APOLLO_BOOTSTRAP".into(), peers), ("APOLLO_CONFIG_TEXT".into(), config)]))
@@ -85,8 +85,8 @@ fn job(plan: &ClusterPlan, ports: &[Port]) -> Job {
     let count = i32::try_from(plan.record.workload.num_nodes).ok();
     let spec = JobSpec {
         active_deadline_seconds: i64::try_from(plan.record.deadline_seconds).ok(),
-        // A node that came back would have lost its counts and heard its start from nobody: the run is not what it was. But
-        // the others stay, and can be collected.
+        // A restarted node would have lost its counts and its start, so the run would be spoilt. The other nodes stay,
+        // and can be collected.
         backoff_limit_per_index: Some(0),
         completion_mode: Some("Indexed".into()),
         completions: count,
@@ -110,7 +110,7 @@ fn pod(plan: &ClusterPlan, ports: &[Port]) -> PodSpec {
     let option = PodDNSConfigOption { name: Some("ndots".into()), value: Some("1".into()) };
     PodSpec {
         affinity: (!pods.allow_colocation).then(|| apart(plan)),
-        // Peers have full names: with the usual five dots each might be looked for in every domain first.
+        // Peers have full names: with the usual five dots, each name might be looked up in every domain first.
         dns_config: Some(PodDNSConfig { options: Some(vec![option]), ..PodDNSConfig::default() }),
         init_containers: plan.is_shaped().then(|| vec![shape(plan)]),
         node_selector: (!pods.node_pool_role.is_empty())
@@ -122,7 +122,8 @@ fn pod(plan: &ClusterPlan, ports: &[Port]) -> PodSpec {
     }
 }
 
-/// No two nodes on one machine: they would share its processors and its way out.
+/// Keeps each node on a machine of its own, because nodes on one machine would share its processors and its network
+/// interface.
 fn apart(plan: &ClusterPlan) -> Affinity {
     let term = PodAffinityTerm {
         label_selector: Some(own_kind(plan)),
@@ -160,7 +161,7 @@ fn token() -> EnvVar {
 }
 
 fn node(plan: &ClusterPlan, ports: &[Port]) -> Container {
-    // A latency is met twice: by what accepts the connection, and by the answer.
+    // A request meets the latency twice: at the accepted connection, and at the answer.
     let latency = (plan.shape().latency_millis + plan.shape().jitter_millis) / 1000.0;
     let patience = PROBE_SECONDS.saturating_add((2.0 * latency).ceil() as i32);
     Container {
@@ -168,7 +169,8 @@ fn node(plan: &ClusterPlan, ports: &[Port]) -> Container {
         command: Some(vec!["apollo-bench".into()]),
         env: Some(vec![
             from_field(ID, format!("metadata.annotations['{INDEX_ANNOTATION}']")),
-            // Whoever measures the links asks the nodes for it: their names are not known outside the cluster.
+            // A program that measures the links gets the addresses from the nodes: their names are unknown outside of
+            // the cluster.
             from_field(P2P_ADDRESS, POD_IP.into()),
             token(),
         ]),
@@ -176,17 +178,17 @@ fn node(plan: &ClusterPlan, ports: &[Port]) -> Container {
             config_map_ref: Some(ConfigMapEnvSource { name: NODES_CONFIG_MAP.into(), ..ConfigMapEnvSource::default() }),
             ..EnvFromSource::default()
         }]),
-        // Shows who is connected. Nothing hangs on it: names are there before, and a node that does not answer is a finding,
-        // not to be restarted, so there is no probe of its life.
+        // Shows the connected nodes. Nothing depends on readiness: names are published before it. A node that does not
+        // answer is a finding and must not be restarted, so there is no liveness probe.
         readiness_probe: Some(ready_at("/readyz", METRICS, patience)),
         ..container(NODE_CONTAINER, plan.image.image(), node_resources(plan), ports)
     }
 }
 
-/// Shapes the network that the pod's containers share, and is gone before the node starts.
+/// Shapes the network that the pod's containers share, and ends before the node starts.
 fn shape(plan: &ClusterPlan) -> Container {
     let InterfacePlan { egress, ingress, .. } = InterfacePlan::symmetric(*plan.shape());
-    // The name of the interface is the network plugin's, the address the pod's.
+    // The network plugin decides the name of the interface, so the pod's address identifies it.
     let mut args = vec!["shape".to_owned(), "--address=$(POD_IP)".to_owned(), format!("--egress={egress}")];
     if !ingress.is_unshaped() {
         args.push(format!("--ingress={ingress}"));
@@ -203,7 +205,8 @@ fn shape(plan: &ClusterPlan) -> Container {
         command: Some(vec!["apollo-bench".into()]),
         env: Some(vec![from_field("POD_IP", POD_IP.into())]),
         security_context: Some(may),
-        // As much as the node has, which is not counted twice: so that it is in the pod's own class of quality.
+        // The same resources as the node, which are not counted twice: so the container is in the pod's own class of
+        // quality.
         ..container(SHAPE_CONTAINER, plan.image.image(), node_resources(plan), &[])
     }
 }

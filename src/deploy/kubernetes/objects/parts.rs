@@ -14,14 +14,14 @@ use crate::deploy::kubernetes::{
     plan::ClusterPlan,
 };
 
-/// Seconds between scrapes, for which alerts and dashboards are made too.
+/// Scrape interval, for which alerts and dashboards are made too, in seconds.
 pub(super) const SCRAPE_SECONDS: u64 = crate::dashboards::SCRAPE_SECONDS;
 
 /// Objects in their order.
 pub(super) struct Objects(pub(super) Vec<DynamicObject>);
 
 impl Objects {
-    /// Adds one.
+    /// Adds an object.
     pub(super) fn add(&mut self, object: &impl Serialize) -> Result<(), serde_json::Error> {
         self.0.push(serde_json::from_value(serde_json::to_value(object)?)?);
         Ok(())
@@ -51,7 +51,7 @@ pub(super) fn config_map(
     }
 }
 
-/// A Service, whose ports lead to those of the same name.
+/// A Service, whose ports lead to the container ports of the same name.
 pub(super) fn service(plan: &ClusterPlan, name: &str, component: Component, headless: bool, ports: &[Port]) -> Service {
     let ports = ports.iter().map(|port| ServicePort {
         name: Some(port.name.into()),
@@ -63,7 +63,7 @@ pub(super) fn service(plan: &ClusterPlan, name: &str, component: Component, head
     let spec = ServiceSpec {
         cluster_ip: headless.then(|| "None".into()),
         ports: Some(ports.collect()),
-        // A name in DNS from the first moment on: what is behind it may need it to become ready.
+        // Published in DNS from the first moment on, because the pods may need the name to become ready.
         publish_not_ready_addresses: headless.then_some(true),
         selector: Some(selector(&plan.record.name, component)),
         type_: Some("ClusterIP".into()),
@@ -72,7 +72,7 @@ pub(super) fn service(plan: &ClusterPlan, name: &str, component: Component, head
     Service { metadata: metadata(plan, name, component), spec: Some(spec), ..Service::default() }
 }
 
-/// A port of a container, by its name.
+/// A port of a container, with its name.
 #[derive(Clone, Copy)]
 pub(super) struct Port {
     pub(super) name: &'static str,

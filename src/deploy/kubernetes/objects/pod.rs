@@ -1,4 +1,4 @@
-//! What all pods have in common: no rights, bounded resources, files that can't be written.
+//! Common parts of all pods: no rights, bounded resources, read-only files.
 
 use std::collections::BTreeMap;
 
@@ -29,7 +29,7 @@ use crate::deploy::kubernetes::{
 
 /// Name of the volume that is mounted at /tmp.
 const TMP: &str = "tmp";
-/// Name of the volume of what is kept.
+/// Name of the volume of the data.
 pub(super) const DATA: &str = "data";
 
 /// Processors and memory: requests and limits.
@@ -41,7 +41,7 @@ pub(super) fn resources(requests: [&str; 2], limits: [&str; 2]) -> ResourceRequi
     ResourceRequirements { requests: Some(amounts(requests)), limits: Some(amounts(limits)), ..Default::default() }
 }
 
-/// What a container may do: nothing.
+/// Rights of a container: none.
 pub(super) fn no_rights() -> SecurityContext {
     SecurityContext {
         allow_privilege_escalation: Some(false),
@@ -61,7 +61,7 @@ fn container_port(port: &Port) -> ContainerPort {
     }
 }
 
-/// A container that may do nothing but run.
+/// A container without any rights.
 pub(super) fn container(name: &str, image: &PinnedImage, resources: ResourceRequirements, ports: &[Port]) -> Container {
     Container {
         name: name.into(),
@@ -70,14 +70,14 @@ pub(super) fn container(name: &str, image: &PinnedImage, resources: ResourceRequ
         ports: (!ports.is_empty()).then(|| ports.iter().map(container_port).collect()),
         resources: Some(resources),
         security_context: Some(no_rights()),
-        // So that the pod's status tells why it failed.
+        // So that the pod's status contains the reason of a failure.
         termination_message_policy: Some("FallbackToLogsOnError".into()),
         volume_mounts: Some(vec![mount(TMP, "/tmp", false)]),
         ..Container::default()
     }
 }
 
-/// A pod that is nobody and may not ask the API server anything.
+/// A pod of an unprivileged user that may not call the API server.
 pub(super) fn pod_spec(plan: &ClusterPlan, user: i64, containers: Vec<Container>) -> PodSpec {
     let tolerations: Vec<Toleration> = plan
         .pods
@@ -114,7 +114,7 @@ pub(super) fn pod_spec(plan: &ClusterPlan, user: i64, containers: Vec<Container>
     }
 }
 
-/// Labels of pods, and that the cluster may not move them to save a machine.
+/// Labels of pods, and the annotation that keeps the cluster from moving them to save a machine.
 pub(super) fn template(plan: &ClusterPlan, component: Component, spec: PodSpec) -> PodTemplateSpec {
     let annotations = [("cluster-autoscaler.kubernetes.io/safe-to-evict".to_owned(), "false".to_owned())];
     let metadata = ObjectMeta {
@@ -134,7 +134,7 @@ pub(super) fn mount(volume: &str, path: &str, read_only: bool) -> VolumeMount {
     }
 }
 
-/// Keys of a ConfigMap as files: those named, at their paths.
+/// Keys of a ConfigMap as files: the named keys, at their paths.
 pub(super) fn files(volume: &str, config_map: &str, items: &[(&str, &str)]) -> Volume {
     let items = items.iter().map(|(key, path)| KeyToPath { key: (*key).into(), path: (*path).into(), mode: None });
     Volume {
@@ -148,7 +148,7 @@ pub(super) fn files(volume: &str, config_map: &str, items: &[(&str, &str)]) -> V
     }
 }
 
-/// Ready as long as this path is answered at the port of that name.
+/// Ready as long as the port of that name answers this path.
 pub(super) fn ready_at(path: &str, port: &str, timeout_seconds: i32) -> Probe {
     Probe {
         http_get: Some(HTTPGetAction {
@@ -162,7 +162,7 @@ pub(super) fn ready_at(path: &str, port: &str, timeout_seconds: i32) -> Probe {
     }
 }
 
-/// One pod with a volume that stays, beside the nodes: on another machine where there is one.
+/// One pod with a persistent volume, beside the nodes; on another machine if there is one.
 pub(super) fn stateful_set(
     plan: &ClusterPlan,
     metadata: ObjectMeta,
@@ -202,7 +202,7 @@ pub(super) fn stateful_set(
     StatefulSet { metadata, spec: Some(spec), ..StatefulSet::default() }
 }
 
-/// What watches takes processors from what is measured, so it goes elsewhere if it can.
+/// Monitoring takes processors from the measured nodes, so it uses other machines if possible.
 fn away_from_the_pool(plan: &ClusterPlan) -> Option<Affinity> {
     let pods = &plan.pods;
     let elsewhere = PreferredSchedulingTerm {

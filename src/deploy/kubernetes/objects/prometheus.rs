@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-/// Its user: nobody, as in its image.
+/// User of Prometheus: nobody, as in its image.
 const USER: i64 = 65_534;
 
 const CONFIGURATION: &str = "prometheus.yml";
@@ -26,7 +26,7 @@ const RULES: &str = "rules.yml";
 const FILES: &str = "configuration";
 const FOLDER: &str = "/etc/apollo";
 
-/// The volume, and what of it may be taken: less, since what is being written comes on top.
+/// Size of the volume, and the permitted size of the data: smaller, because the data being written comes on top.
 const STORAGE: &str = "16Gi";
 const STORED: &str = "14GB";
 
@@ -42,7 +42,7 @@ pub(super) fn add(plan: &ClusterPlan, objects: &mut Objects) -> Result<(), serde
         ..ServiceAccount::default()
     };
     objects.add(&account)?;
-    // What it takes to find pods, and to hear of new ones.
+    // Rights to list the pods and to watch for new ones.
     let rule = PolicyRule {
         api_groups: Some(vec![String::new()]),
         resources: Some(vec!["pods".into()]),
@@ -70,9 +70,9 @@ pub(super) fn add(plan: &ClusterPlan, objects: &mut Objects) -> Result<(), serde
     let pods = Pods { namespace: &plan.record.namespace, selector: &selector, port: plan.record.metric_port };
     let scraping =
         Scraping { run: &plan.record.name, seconds: SCRAPE_SECONDS, rules: RULES, targets: Targets::Pods(pods) };
-    let told =
+    let settings =
         [(CONFIGURATION.to_owned(), json(&configuration(&scraping))), (RULES.to_owned(), json(&rules(SCRAPE_SECONDS)))];
-    objects.add(&config_map(plan, PROMETHEUS, component, told))?;
+    objects.add(&config_map(plan, PROMETHEUS, component, settings))?;
 
     let ports = [Port::tcp("http", PROMETHEUS_PORT)];
     objects.add(&service(plan, PROMETHEUS_HEADLESS, component, true, &ports))?;
@@ -105,7 +105,7 @@ fn pod(plan: &ClusterPlan, ports: &[Port]) -> PodSpec {
         &[(CONFIGURATION, CONFIGURATION), (RULES, RULES)],
     ));
     pod.service_account_name = Some(PROMETHEUS.into());
-    // The only pod that asks the API server something.
+    // Only this pod calls the API server.
     pod.automount_service_account_token = Some(true);
     pod
 }

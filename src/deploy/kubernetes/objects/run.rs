@@ -1,4 +1,4 @@
-//! The namespace of a run, and what is kept of it there.
+//! Namespace of a run, and the record of the run there.
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::core::ObjectMeta;
@@ -12,7 +12,7 @@ use crate::{
     },
 };
 
-/// Label that says what pods a namespace admits: one of the Pod Security Standards.
+/// Label of the pods that a namespace admits: one of the Pod Security Standards.
 const ADMITS: &str = "pod-security.kubernetes.io/enforce";
 
 pub(super) fn add(plan: &ClusterPlan, objects: &mut Objects) -> Result<(), serde_json::Error> {
