@@ -39,7 +39,7 @@ fn run(file: &str, nodes: u16, more: &[&str], folder: &Path) -> (Value, PathBuf)
 }
 
 /// Counts of a class: intended, sent, expected deliveries, deliveries.
-fn counts<'a>(result: &'a Value, class: &str) -> [u64; 4] {
+fn counts(result: &Value, class: &str) -> [u64; 4] {
     let row = result["classes"].as_array().unwrap().iter().find(|row| row["name"] == class).unwrap();
     ["intended", "sent", "expected", "delivered"].map(|name| row[name].as_u64().unwrap())
 }

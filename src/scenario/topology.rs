@@ -81,7 +81,7 @@ impl Topology {
                 return Ok((0..num_nodes).map(|node| (0..num_nodes).filter(|peer| *peer != node).collect()).collect());
             }
             TopologyKind::Random => self.random(num_nodes, seed)?,
-            TopologyKind::Edges => self.from_edges(num_nodes)?,
+            TopologyKind::Edges => self.edge_list(num_nodes)?,
         };
         match first_unreached(&graph) {
             Some(node) => Err(ScenarioError::new(format!(
@@ -107,7 +107,7 @@ impl Topology {
         Ok(())
     }
 
-    fn from_edges(&self, num_nodes: u64) -> Result<Vec<BTreeSet<u64>>, ScenarioError> {
+    fn edge_list(&self, num_nodes: u64) -> Result<Vec<BTreeSet<u64>>, ScenarioError> {
         let mut graph = vec![BTreeSet::new(); usize::try_from(num_nodes).unwrap_or(0)];
         for (at, Edge(a, b)) in self.edges.iter().enumerate() {
             let error = |message: String| ScenarioError::new(message).below(at).below("edges");
