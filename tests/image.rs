@@ -268,7 +268,7 @@ fn every_program_has_its_libraries_in_the_layer() {
 fn foreign_files_are_not_overwritten() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("thesis.tex"), "").unwrap();
-    for (args, reason) in [(&[][..], "holds something else"), (&["--tag", "Bench"], "--tag Bench")] {
+    for (args, reason) in [(&[][..], "contains something other than an image"), (&["--tag", "Bench"], "--tag Bench")] {
         let output = image(folder.path(), args);
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{stderr}");

@@ -86,7 +86,7 @@ fn a_run_is_started_watched_collected_and_removed() {
     assert!(done(&server, "status").0.contains("ended: its nodes have ended"));
 
     let (out, told) = done(&server, "stop");
-    assert!(out.contains("nothing of it is left"), "{out}");
+    assert!(out.contains("none of its objects remains"), "{out}");
     for thing in
         ["Job/node", "StatefulSet/grafana", "PersistentVolumeClaim/data-grafana-0", "Namespace/apollo-bench-one"]
     {
@@ -111,7 +111,7 @@ fn two_runs_exist_side_by_side_and_are_distinguished() {
     let (status, _) = done(&server, "status");
     assert!(status.contains("in namespace apollo-bench-two") && !status.contains("Failed"), "{status}");
     let (line, _) = fails(&server, &format!("start {}", RUN.replace("one", "two")), 2);
-    assert!(line.contains("there is a run in the namespace apollo-bench-two already"), "{line}");
+    assert!(line.contains("the namespace apollo-bench-two has a run already"), "{line}");
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn of_two_concurrent_starts_the_second_is_refused_and_removes_nothing_of_the_fir
     // The object does not exist when the second start looks, and exists when it writes.
     server.cluster.faults.refuse("ConfigMap/run", 409, "AlreadyExists", "configmaps \"run\" already exists", json!({}));
     let (line, _) = fails(&server, &format!("start {RUN} --namespace team"), 2);
-    assert!(line.contains("there is a run in the namespace team already"), "{line}");
+    assert!(line.contains("the namespace team has a run already"), "{line}");
     assert_eq!(server.everything(), ["namespaces/team", "configmaps/nodes"]);
 }
 
@@ -280,7 +280,7 @@ fn the_trouble_of_pods_is_named_with_its_reason_and_no_object_is_left() {
         server.cluster.faults.set("node-1", fate);
         let (line, told) = fails(&server, &format!("start {short}"), 1);
         assert!(line.contains(says), "{line}");
-        assert!(told.contains("removed Job/node\n") && told.contains("nothing of it is left"), "{told}");
+        assert!(told.contains("removed Job/node\n") && told.contains("none of its objects remains"), "{told}");
         assert_eq!(server.everything(), Vec::<String>::new());
     }
 }
@@ -297,7 +297,7 @@ fn ctrl_c_before_the_start_leaves_nothing() {
     let told = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{told}");
     assert!(
-        told.contains("nothing of it is left") && told.ends_with("error: interrupted before the start\n"),
+        told.contains("none of its objects remains") && told.ends_with("error: interrupted before the start\n"),
         "{told}"
     );
     assert_eq!(server.everything(), Vec::<String>::new());

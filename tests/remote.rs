@@ -140,7 +140,7 @@ fn a_run_over_nodes_that_run_already_is_exact_and_leaves_the_folder_of_any_run()
     let manifest = read("manifest.json");
     assert_eq!(manifest["backend"], "remote");
     assert_eq!(manifest["endpoints"]["1"], network.endpoint(1));
-    assert_eq!(manifest["nodes"][2]["workload"]["message_size_bytes"], 500);
+    assert_eq!(manifest["scenario"]["traffic"][0]["message_size_bytes"], 500);
     assert_eq!(manifest["arguments"]["timeout"], 2);
     assert_eq!(read("nodes/node-2.json")["node"], 2);
     assert!(network.output().join("timeseries.jsonl").is_file());

@@ -12,7 +12,7 @@ use super::{
     sustained::{self, Sustained},
 };
 use crate::{
-    node::{ClassPlan, HistogramText, THIRDS, WindowSummary, WindowUsage},
+    node::{ClassPlan, HistogramText, THIRDS, Turn, WindowSummary, WindowUsage},
     scenario::Protocol,
 };
 
@@ -237,7 +237,7 @@ impl Account {
             delivery_ratio: ratio(self.delivered, self.expected),
             deadline_misses: self.deadline_misses,
             backlog_at_end: self.expected.saturating_sub(self.in_time),
-            sustained: self.sustained(frame, window_seconds, wave(plan, frame.traffic.num_nodes)),
+            sustained: self.sustained(frame, window_seconds, wave(plan, frame.traffic.num_nodes, window_seconds)),
             duplicates: self.duplicates,
             reordered: self.reordered,
             undecided: self.undecided,
@@ -328,7 +328,10 @@ impl Accounts {
         if self.classes.len() > 1 {
             let named = frame.traffic.classes.iter().zip(&self.classes);
             let verdicts = named.map(|(plan, class)| {
-                (plan.name.as_str(), class.sustained(frame, window_seconds, wave(plan, frame.traffic.num_nodes)))
+                (
+                    plan.name.as_str(),
+                    class.sustained(frame, window_seconds, wave(plan, frame.traffic.num_nodes, window_seconds)),
+                )
             });
             totals.sustained = Sustained::of_all(verdicts, totals.sustained.backlog_by_third);
         }
@@ -338,9 +341,20 @@ impl Accounts {
     }
 }
 
-/// Deliveries of the answers to one message: all nodes answer at once, and the delays of a few such waves differ by
-/// chance.
-fn wave(plan: &ClassPlan, num_nodes: u64) -> u64 {
-    let answers = plan.answer().map_or(0, |answer| answer.senders.count(num_nodes));
-    answers.saturating_mul(plan.burst()).saturating_mul(num_nodes.saturating_sub(1))
+/// Number of beats of a schedule from which its backlog can be compared by thirds of a window: three for each third.
+const ENOUGH_BEATS: f64 = 9.0;
+
+/// Deliveries that begin at one instant and say nothing of a backlog: those of all answers to one message, or of one beat of a
+/// schedule with so few beats that their delays differ by chance.
+fn wave(plan: &ClassPlan, num_nodes: u64, window_seconds: f64) -> u64 {
+    if let Some(schedule) = plan.schedule()
+        && window_seconds * 1e9 >= ENOUGH_BEATS * schedule.heartbeat_nanos as f64
+    {
+        return 0;
+    }
+    let senders = match plan.senders() {
+        Turn::RoundRobin { .. } => 1,
+        senders => senders.count(num_nodes),
+    };
+    senders.saturating_mul(plan.burst()).saturating_mul(num_nodes.saturating_sub(1))
 }

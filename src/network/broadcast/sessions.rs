@@ -64,7 +64,7 @@ impl Sessions {
 
     /// Reads a query, and keeps it open until its stream or this node ends.
     pub(super) async fn serve(&self, peer: PeerId, mut stream: Stream) -> io::Result<()> {
-        // What the query says does not matter; that it is there does.
+        // The content of the query does not matter, only its existence.
         timed(MAX_QUERY, read_query(&mut stream, MAX_QUERY)).await?;
         self.respond_to(peer, stream).await
     }
