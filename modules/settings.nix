@@ -36,7 +36,7 @@ in
       ])
       "spread"
       "Offset of each node's schedule in mode `all`: none, or a seeded fraction of the heartbeat.";
-  send-phase-seed = maybe natural "Seed of the offsets, the same for all nodes.";
+  seed = maybe natural "Seed of every random choice, such as the offsets; the same for all nodes.";
   round-duration-seconds = maybe positive "Length of a node's turn, in mode `rr`.";
   explore-cool-down-duration-seconds = maybe natural "Pause before each trial of mode `explore`.";
   explore-run-duration-seconds = maybe positive "Length of each trial of mode `explore`.";

@@ -8,6 +8,7 @@ let
   # Flags that the module sets by itself.
   own = [
     "bootstrap"
+    "config"
     "id"
     "metric-address"
     "metric-port"
