@@ -46,10 +46,25 @@ pub fn parse(
 pub fn read_toml<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, FileError> {
     toml::from_str(text).map_err(|error| {
         let span = error.span().unwrap_or(0..0);
-        let message = error.message().trim().replace('\n', " ");
+        let message = without_types(&error.message().trim().replace('\n', " "));
         let advice = text.get(span.clone()).and_then(|key| suggestion(key.trim(), &message)).unwrap_or_default();
         at(file, text, span.start, format!("{message}{advice}"))
     })
+}
+
+/// A message of serde with "a table" in the place of the names of our types, which readers of a file do not know.
+fn without_types(message: &str) -> String {
+    let mut words = message.split(' ');
+    let mut plain = vec![];
+    while let Some(word) = words.next() {
+        if word == "struct" {
+            words.next();
+            plain.push("a table");
+        } else {
+            plain.push(word);
+        }
+    }
+    plain.join(" ")
 }
 
 /// Links from a file of their own, with its text for the places of errors.

@@ -107,7 +107,7 @@ fn the_schema_knows_every_key() {
 fn every_broken_scenario_is_refused_in_one_line_with_its_place() {
     let traffic = |line: &str| format!("[[traffic]]\n{line}");
     for (text, says) in [
-        ("nodes = 5".to_owned(), "x.toml:1:9: invalid type: integer `5`, expected struct NodeSettings"),
+        ("nodes = 5".to_owned(), "x.toml:1:9: invalid type: integer `5`, expected a table"),
         ("[nodes]\ncount = 0".into(), "x.toml:2:1: nodes.count 0: must be 1 to 10000"),
         ("[nodes]\ncuont = 4".into(), "x.toml:2:1: unknown field `cuont`, expected one of `count`"),
         ("[nodes]\ncuont = 4".into(), "is `count` meant?"),
