@@ -78,6 +78,9 @@ pub(super) struct RemoteRunArgs {
     #[arg(long, value_name = "FILE")]
     #[serde(serialize_with = "as_text_if_given")]
     pub(super) scenario: Option<PathBuf>,
+    /// Value of the scenario to replace, by its key, such as measurement.window_seconds=60; may be given several times
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(super) set: Vec<String>,
     #[command(flatten)]
     #[serde(flatten)]
     pub(super) measurement: MeasurementFlags,
@@ -92,8 +95,8 @@ pub(super) struct RemoteRunArgs {
 impl RemoteRunArgs {
     fn checked(&self) -> Result<RemoteRun, CliError> {
         let source = match &self.scenario {
-            Some(path) => read_scenario(path, &[])?,
-            None => Source::of_flags(&[])?,
+            Some(path) => read_scenario(path, &self.set)?,
+            None => Source::of_flags(&self.set)?,
         };
         let mut scenario = source.scenario.clone();
         self.measurement.apply(&mut scenario);
