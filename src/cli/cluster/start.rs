@@ -281,7 +281,7 @@ async fn undo(cluster: &Cluster, plan: &ClusterPlan, args: &StartArgs) {
         return;
     }
     match remove(cluster, &all_of(&record.namespace, &record.name, REMOVE_LIMIT), &tell).await {
-        Ok(_) => tell("nothing of it is left"),
+        Ok(_) => tell("none of its objects remains"),
         Err(error) => tell(&format!("some objects could not be removed: {error}; '{stop}' tries again")),
     }
 }

@@ -165,6 +165,8 @@ impl<P: Place> Launcher<P> {
         let executable = self.program.executable().map_err(|error| failed(&error))?;
         let mut command =
             command(&executable, self.subcommand, config, log, endpoint).map_err(|error| failed(&error))?;
+        // The id is in the file too: lists of processes and scripts around the program find it here.
+        command.arg(format!("--id={}", node.id));
         if let Some(summary) = &node.summary {
             command.arg("--summary").arg(summary);
         }
