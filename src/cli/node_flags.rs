@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     network::{PeerAddress, PeerAddressError},
-    node::{NodeConfig, ProfileMode, any_address, log_limit},
+    node::{NodeConfig, ProfileMode},
     paths::read_text,
     scenario::{Mode, Protocol, Scenario},
 };
@@ -188,26 +188,7 @@ impl NodeFlags {
             (None, Some(text)) => parse_config("APOLLO_CONFIG_TEXT", text)?,
             (None, None) => {
                 self.check_workload()?;
-                NodeConfig {
-                    id: 0,
-                    metric_port: 0,
-                    metric_address: any_address(),
-                    p2p_port: 0,
-                    p2p_address: any_address(),
-                    bootstrap: vec![],
-                    lifetime_seconds: 0,
-                    controlled: false,
-                    start_at_unix_millis: None,
-                    token_file: None,
-                    host_names: vec![],
-                    run_id: 0,
-                    summary: None,
-                    profile_mode: None,
-                    profile_output: None,
-                    probe_port: None,
-                    log_limit_mib: log_limit(),
-                    scenario: Scenario::default(),
-                }
+                NodeConfig::new(0, 0, 0, Scenario::default())
             }
         };
         self.apply(&mut config);

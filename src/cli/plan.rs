@@ -21,7 +21,7 @@ use crate::{
     },
     monitoring::Monitoring,
     network::{PeerAddress, peer_id},
-    node::{NodeConfig, UsageError, Workload, any_address, log_limit, value_name},
+    node::{NodeConfig, UsageError, Workload, value_name},
     report::RunFolder,
     scenario::{FaultSchedule, LinkPlan, Scenario, Transport, to_toml},
     terminal::tell,
@@ -104,28 +104,18 @@ impl LocalRun {
         let mut nodes: Vec<NodeConfig> = places
             .iter()
             .map(|place| NodeConfig {
-                id: place.id,
-                metric_port: place.metric_port,
                 // Docker forwards the port of the host's loopback to another address of the container.
-                metric_address: if args.backend == Backend::Docker { any_address() } else { LOOPBACK },
-                p2p_port: place.p2p_port,
+                metric_address: if args.backend == Backend::Docker { Ipv4Addr::UNSPECIFIED.into() } else { LOOPBACK },
                 p2p_address: place.ip,
                 bootstrap: peers.clone(),
                 lifetime_seconds: longest,
                 controlled: true,
-                start_at_unix_millis: None,
-                token_file: None,
-                host_names: vec![],
                 run_id,
-                summary: None,
-                profile_mode: None,
-                profile_output: None,
                 // A node with addresses of its own has all ports to itself.
                 probe_port: place
                     .addresses
                     .map(|_| if place.p2p_port == PROBE_PORT { PROBE_PORT + 1 } else { PROBE_PORT }),
-                log_limit_mib: log_limit(),
-                scenario: scenario.clone(),
+                ..NodeConfig::new(place.id, place.metric_port, place.p2p_port, scenario.clone())
             })
             .collect();
         for node in &nodes {

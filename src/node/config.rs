@@ -74,16 +74,40 @@ pub struct NodeConfig {
 }
 
 /// Wildcard address, which means all interfaces.
-pub fn any_address() -> IpAddr {
+fn any_address() -> IpAddr {
     IpAddr::V4(Ipv4Addr::UNSPECIFIED)
 }
 
 /// Default maximum size of the log, in MiB.
-pub fn log_limit() -> u64 {
+fn log_limit() -> u64 {
     256
 }
 
 impl NodeConfig {
+    /// Configuration with these ports and every other value at its default.
+    pub fn new(id: u64, metric_port: u16, p2p_port: u16, scenario: Scenario) -> Self {
+        Self {
+            id,
+            metric_port,
+            metric_address: any_address(),
+            p2p_port,
+            p2p_address: any_address(),
+            bootstrap: vec![],
+            lifetime_seconds: 0,
+            controlled: false,
+            start_at_unix_millis: None,
+            token_file: None,
+            host_names: vec![],
+            run_id: 0,
+            summary: None,
+            profile_mode: None,
+            profile_output: None,
+            probe_port: None,
+            log_limit_mib: log_limit(),
+            scenario,
+        }
+    }
+
     /// True if all nodes receive one start, so that they agree on every schedule.
     pub fn start_is_given(&self) -> bool {
         self.controlled || self.start_at_unix_millis.is_some()

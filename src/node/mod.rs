@@ -28,7 +28,7 @@ mod summary;
 mod windows;
 mod workload;
 
-pub use config::{NodeConfig, any_address, log_limit};
+pub use config::NodeConfig;
 pub use driver::SEND_GRACE;
 pub use environment::with_bare_environment;
 pub use error::{Failure, UsageError};

@@ -163,7 +163,7 @@ fn other_base(witnesses: &[Witness<'_>]) -> Option<String> {
     })
 }
 
-/// Longest wait of a thread in the path of messages, in seconds, and its share of the window.
+/// Maximum wait of a thread in the path of messages, in seconds, and its share of the window.
 fn wait(report: &ProcessorReport) -> Option<(f64, f64)> {
     let waits = [report.schedule_waited_seconds, report.network_waited_seconds];
     let longest = waits

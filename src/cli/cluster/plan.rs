@@ -14,7 +14,7 @@ use crate::{
     experiment::workload_summary,
     image::name_of_host_image,
     network::{PeerAddress, peer_id},
-    node::{Load, NodeConfig, UsageError, Workload, any_address},
+    node::{Load, NodeConfig, UsageError, Workload},
     scenario::{LinkPlan, Scenario, ScenarioError, Transport},
     secret::secret,
 };
@@ -286,25 +286,14 @@ fn node(
     run_id: u64,
     life: u64,
 ) -> Result<NodeConfig, UsageError> {
+    // Each pod has its id and address from its own fields, and the token from a Secret.
     Ok(NodeConfig {
-        id: 0,
-        metric_port: args.metric_port,
-        metric_address: any_address(),
-        p2p_port: args.p2p_port,
-        p2p_address: any_address(),
         bootstrap: peers(args, scenario, namespace)?,
         lifetime_seconds: life,
         controlled: true,
-        start_at_unix_millis: None,
-        // Each pod gets the token from a Secret.
-        token_file: None,
-        host_names: vec![],
         run_id,
-        summary: None,
-        profile_mode: None,
-        profile_output: None,
         probe_port: Some(PROBE_PORT),
         log_limit_mib: LOG_LIMIT_MIB,
-        scenario: scenario.clone(),
+        ..NodeConfig::new(0, args.metric_port, args.p2p_port, scenario.clone())
     })
 }
