@@ -10,7 +10,7 @@ use super::{
     error::CliError,
     print::{print_run, verdict},
 };
-use crate::report::{Collected, FolderError, Observations, RunFolder, RunSummary, merge};
+use crate::report::{Collected, Observations, RunFolder, RunSummary, add_reach, merge, read_arrivals};
 
 /// Arguments of `apollo-bench report`.
 #[derive(Clone, Debug, Args)]
@@ -39,10 +39,17 @@ pub(super) fn report(args: &ReportArgs) -> Result<(), CliError> {
 }
 
 /// Result of the files, and true if `summary.json` has the same result.
-fn derive(folder: &RunFolder) -> Result<(RunSummary, bool), FolderError> {
+fn derive(folder: &RunFolder) -> Result<(RunSummary, bool), CliError> {
     let observed: Observations = folder.read_json(&folder.observations())?;
     let nodes = folder.read_nodes()?;
-    let run = merge(Collected { nodes: &nodes, observed: &observed });
+    let mut run = merge(Collected { nodes: &nodes, observed: &observed });
+    if let Some(window) = &observed.window {
+        let arrivals =
+            read_arrivals(&folder.arrivals(), &window.plan).map_err(|error| CliError::Usage(error.to_string()))?;
+        if let Some(arrivals) = arrivals {
+            add_reach(&mut run, &arrivals, &observed, &nodes);
+        }
+    }
     let kept: RunSummary = folder.read_json(&folder.summary())?;
     let agrees = comparable(&run) == comparable(&kept);
     Ok((run, agrees))

@@ -10,7 +10,7 @@ use crate::{
     clock::ClockReading,
     http::{ANSWER_LIMIT, AskError, accepted, ask, body, get_json, parse},
     network::ReadinessReport,
-    node::{NODE_SCHEMA_VERSION, NodeSummary, StartOrder},
+    node::{ARRIVALS_SCHEMA_VERSION, ArrivalReport, NODE_SCHEMA_VERSION, NodeSummary, StartOrder},
     probe::{ProbeOrder, ProbeResult},
     terminal::one_line,
 };
@@ -85,6 +85,15 @@ impl NodeClient {
             return Err(format!("node {} answers in its place", summary.node));
         }
         Ok(summary)
+    }
+
+    /// Arrivals that the node recorded one by one.
+    pub(crate) async fn arrivals(&self) -> Result<ArrivalReport, String> {
+        let report: ArrivalReport = self.get("/arrivals").await?;
+        if (report.schema_version, report.node) != (ARRIVALS_SCHEMA_VERSION, self.id) {
+            return Err("its arrivals have another version".into());
+        }
+        Ok(report)
     }
 
     /// Sends the node its start.

@@ -3,8 +3,11 @@
 use super::{phases::phases, state::Experiment};
 use crate::{
     clock::unix_nanos,
-    node::{Load, NodeSummary, StartOrder},
-    report::{Certificate, Collected, Observations, PlannedWindow, RunSummary, Verdict, merge},
+    node::{ArrivalReport, Load, NodeSummary, StartOrder},
+    report::{
+        Arrivals, Certificate, Collected, Observations, Place, PlannedWindow, RunSummary, Verdict, add_reach, merge,
+        write_arrivals,
+    },
 };
 
 impl Experiment<'_> {
@@ -19,6 +22,7 @@ impl Experiment<'_> {
             let answers = answers.into_iter().filter_map(|(id, answer)| Some((id, answer.ok().filter(of_this_run)?)));
             self.latest.extend(answers);
         }
+        let reports = self.arrivals().await;
         // After the last count, so that no node can have sent more than the schedule of the time that passed.
         let ended_unix_nanos = self.order.is_some().then(unix_nanos);
         let links = self.links.certificate(self.plan, &self.faults.gone());
@@ -35,7 +39,7 @@ impl Experiment<'_> {
         }
         self.progress.finish();
         let folder = &self.plan.folder;
-        let window = self.planned_window();
+        let (window, places) = (self.planned_window(), self.places());
         let (faults, lives, killed) = self.faults.result();
         // The final report of a node counts connections that broke because others ended first, so the files contain the
         // reports before it, of which the result is made.
@@ -48,6 +52,7 @@ impl Experiment<'_> {
                 Load::Steady { .. } => None,
             },
             window,
+            places,
             ended_unix_nanos,
             killed,
             phases: phases(&self.plan.faults),
@@ -64,7 +69,51 @@ impl Experiment<'_> {
         if let Err(error) = folder.write_json(&folder.observations(), &observed) {
             observed.verdict.reasons.push(error.to_string());
         }
-        merge(Collected { nodes: &nodes, observed: &observed })
+        let arrivals = observed.window.as_ref().map(|window| Arrivals::of(&reports, &window.plan));
+        let written = arrivals.as_ref().map(|arrivals| write_arrivals(&folder.arrivals(), arrivals, &observed));
+        if let Some(Err(error)) = written {
+            observed.verdict.reasons.push(error.to_string());
+        }
+        let mut run = merge(Collected { nodes: &nodes, observed: &observed });
+        if let Some(arrivals) = &arrivals {
+            add_reach(&mut run, arrivals, &observed, &nodes);
+        }
+        run
+    }
+
+    /// Arrivals that the nodes recorded, of all their lives.
+    async fn arrivals(&mut self) -> Vec<ArrivalReport> {
+        let mut reports = self.faults.take_arrivals();
+        if self.order.is_none() || self.plan.is_explore() || self.plan.scenario.measurement.max_arrivals == 0 {
+            return reports;
+        }
+        let asked = self.clients.iter().filter(|client| self.latest.contains_key(&client.id));
+        for client in asked.filter(|client| self.faults.answers(client.id)) {
+            match client.arrivals().await {
+                Ok(report) => reports.push(report),
+                Err(error) => {
+                    let line = format!(
+                        "node {} does not report its arrivals: the times to reach lack them: {error}",
+                        client.id
+                    );
+                    self.warnings.push(line);
+                }
+            }
+        }
+        reports
+    }
+
+    /// Weights and regions of the nodes.
+    fn places(&self) -> Vec<Place> {
+        let scenario = &self.plan.scenario;
+        if scenario.groups.is_empty() {
+            return vec![];
+        }
+        let place = |node| match scenario.group_of(node) {
+            Some(group) => Place { weight: group.weight, region: group.region.clone() },
+            None => Place { weight: 1.0, region: None },
+        };
+        (0..scenario.nodes.count).map(place).collect()
     }
 
     /// Schedule of the nodes and the measured window, after the start; none in mode explore.

@@ -12,7 +12,7 @@ use crate::{
     clock::{Instant, unix_nanos},
     deploy::Deployment,
     live::NodeCondition,
-    node::{NodeSummary, StartOrder},
+    node::{ArrivalReport, NodeSummary, StartOrder},
     report::FaultRow,
     scenario::{Action, Directions, LinkPlan, NodeGroups, ShapePatch},
 };
@@ -39,6 +39,8 @@ pub(crate) struct Faults {
     rows: Vec<FaultRow>,
     /// Last reports of the ended lives of killed nodes.
     lives: Vec<NodeSummary>,
+    /// Arrivals of these lives.
+    arrivals: Vec<ArrivalReport>,
     killed: BTreeSet<u64>,
     /// Killed nodes that have not returned, and the time since which nothing is known of them.
     dead: BTreeMap<u64, u64>,
@@ -71,6 +73,7 @@ impl Faults {
             next: 0,
             rows: rows.collect(),
             lives: vec![],
+            arrivals: vec![],
             killed: BTreeSet::new(),
             dead: BTreeMap::new(),
             paused: BTreeSet::new(),
@@ -118,6 +121,11 @@ impl Faults {
     /// Last reports of ended lives.
     pub(crate) fn lives(&self) -> &[NodeSummary] {
         &self.lives
+    }
+
+    /// Arrivals of ended lives.
+    pub(crate) fn take_arrivals(&mut self) -> Vec<ArrivalReport> {
+        std::mem::take(&mut self.arrivals)
     }
 
     /// Nodes that were killed at any time.
@@ -187,7 +195,9 @@ impl Faults {
         let mut blind = Duration::ZERO;
         for id in ids {
             // A last report, so that as little as possible is unknown.
-            let last = NodeClient::of(context.clients, *id)?.summary().await;
+            let client = NodeClient::of(context.clients, *id)?;
+            self.arrivals.extend(client.arrivals().await);
+            let last = client.summary().await;
             let (answered, gone_since) = (Instant::now(), unix_nanos());
             let earlier = context.latest.remove(id);
             let known = last.ok().or(earlier);

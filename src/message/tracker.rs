@@ -41,6 +41,13 @@ pub enum DeliveryKind {
     Undecided,
 }
 
+impl DeliveryKind {
+    /// True for the first copy of a message.
+    pub fn is_first(self) -> bool {
+        matches!(self, Self::InOrder | Self::Ahead | Self::Reordered)
+    }
+}
+
 /// Index from which a sender is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Base {

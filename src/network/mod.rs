@@ -86,9 +86,9 @@ pub trait Traffic: Send + Sync + 'static {
     fn handed_over(&self, message: &Outgoing, size: u64, handover: Handover);
 
     /// Called for each arriving message. `source` is the peer that made it, by its signature or its session; none if
-    /// unsigned. `class` is that of its topic; none for the session protocols, and for a topic of several classes,
+    /// unsigned. `from` is the peer that delivered this copy. `class` is that of its topic; none for the session protocols, and for a topic of several classes,
     /// whose payload names the class.
-    fn received(&self, source: Option<PeerId>, class: Option<u16>, bytes: &[u8]);
+    fn received(&self, source: Option<PeerId>, from: PeerId, class: Option<u16>, bytes: &[u8]);
 }
 
 /// Reason why the network could not be started.

@@ -44,7 +44,7 @@ impl Traffic for Recorded {
         self.handovers.lock().unwrap().push(handover);
     }
 
-    fn received(&self, source: Option<PeerId>, class: Option<u16>, bytes: &[u8]) {
+    fn received(&self, source: Option<PeerId>, _from: PeerId, class: Option<u16>, bytes: &[u8]) {
         let arrival = Arrival { at: Instant::now(), source, class, bytes: bytes.to_vec() };
         self.arrivals.lock().unwrap().push(arrival);
     }

@@ -35,6 +35,7 @@ pub(super) fn router(node: Arc<Node>) -> Router {
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/summary", get(summary))
+        .route("/arrivals", get(arrivals))
         .route("/clock", get(async || Json(ClockReading::now())));
     if node.args.controlled {
         router = router.route("/start", post(start)).route("/quiesce", post(quiesce)).route("/end", post(end));
@@ -65,6 +66,10 @@ async fn ready(State(node): State<Arc<Node>>) -> Response {
 
 async fn summary(State(node): State<Arc<Node>>) -> Response {
     Json(node.summary()).into_response()
+}
+
+async fn arrivals(State(node): State<Arc<Node>>) -> Response {
+    Json(node.recorder.arrivals()).into_response()
 }
 
 /// Closes the network, so that the links are quiet; counts and probes stay available.

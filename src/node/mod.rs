@@ -1,6 +1,7 @@
 //! The instrument: its arguments, its schedule, its counts, and its life from connecting to the last summary.
 
 mod answers;
+mod arrivals;
 mod bounded;
 mod config;
 mod driver;
@@ -28,6 +29,7 @@ mod summary;
 mod windows;
 mod workload;
 
+pub use arrivals::{ALL, ARRIVALS_SCHEMA_VERSION, Arrival, ArrivalReport, ClassArrivals, sample_hash};
 pub use config::NodeConfig;
 pub use driver::SEND_GRACE;
 pub use environment::with_bare_environment;

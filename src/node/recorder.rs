@@ -12,6 +12,7 @@ use libp2p::PeerId;
 
 use super::{
     answers::{Answers, Due, Incomplete},
+    arrivals::{Arrival, ArrivalLog, ArrivalReport, logs},
     plan::TrafficPlan,
     schedule::{SendPlan, Turn},
     summary::{ClassSummary, PhaseSummary, SenderSummary, WindowSummary},
@@ -35,6 +36,7 @@ pub(super) const MOST_EARLY: usize = 1 << 16;
 struct ClassState {
     tracker: DeliveryTracker,
     windows: Windows,
+    arrivals: ArrivalLog,
     /// Messages that this node has handed to the network since its counts began, by the set of receivers they went to.
     sent: Vec<u64>,
     /// Incomplete logical messages that another class answers.
@@ -57,16 +59,19 @@ pub(super) struct State {
 }
 
 impl State {
-    fn new(window: &MeasurementWindow, traffic: &TrafficPlan, id: u64) -> Self {
-        let of_class = |(number, class): (u16, &super::plan::ClassPlan)| ClassState {
+    fn new(window: &MeasurementWindow, traffic: &TrafficPlan, id: u64, max_arrivals: usize) -> Self {
+        // A window without an end has no runner that reads the arrivals.
+        let capacity = if window.to_unix_nanos == u64::MAX { 0 } else { max_arrivals };
+        let of_class = |((number, class), arrivals): ((u16, &super::plan::ClassPlan), ArrivalLog)| ClassState {
             tracker: DeliveryTracker::new(window.base),
             windows: Windows::new(window, class.deadline_nanos()),
+            arrivals,
             sent: vec![0; usize::try_from(traffic.destinations(number, id)).unwrap_or(1)],
             incomplete: Incomplete::default(),
             next_answer: 0,
         };
         Self {
-            classes: traffic.numbered().map(of_class).collect(),
+            classes: traffic.numbered().zip(logs(traffic, capacity)).map(of_class).collect(),
             send_deadline: window.send_deadline,
             trial: window.trial,
             plan: window.plan.clone(),
@@ -83,6 +88,19 @@ impl State {
         let Some(state) = self.class(class) else { return DeliveryKind::Undecided };
         let kind = state.tracker.record(message.sender, message.index, message.claim);
         state.windows.received(message, kind);
+        if kind.is_first()
+            && state.windows.measures(message.intended)
+            && state.arrivals.wants(message.sender, message.number)
+        {
+            state.arrivals.push(Arrival {
+                sender: message.sender,
+                index: message.number,
+                intended_unix_nanos: message.intended,
+                arrived_unix_nanos: message.now,
+                first_peer: message.from,
+                send_lag_micros: message.send_lag,
+            });
+        }
         kind
     }
 
@@ -127,6 +145,8 @@ pub struct Recorder {
     /// Classes that answer each class.
     answered_by: Vec<Vec<u16>>,
     answers: Arc<Answers>,
+    /// Maximum number of arrivals that are recorded one by one.
+    max_arrivals: usize,
     state: Mutex<State>,
 }
 
@@ -166,16 +186,33 @@ impl Recorder {
     pub fn new(id: u64, run_id: u64, roster: Arc<Roster>, metrics: Metrics) -> Self {
         let num_nodes = roster.peers().len() as u64;
         let traffic = Arc::new(TrafficPlan::only(SendPlan::new(num_nodes, Turn::All, 1), HEADER_SIZE));
-        let state = Mutex::new(State::new(&MeasurementWindow::everything(Base::LowestSeen), &traffic, id));
+        let state = Mutex::new(State::new(&MeasurementWindow::everything(Base::LowestSeen), &traffic, id, 0));
         let (run_id, own_run) = (AtomicU64::new(run_id), OwnRun::NotAnother);
         let (answered_by, answers) = (answered_by(&traffic), Arc::default());
-        Self { id, run_id, own_run, roster, metrics, born: unix_nanos(), traffic, answered_by, answers, state }
+        Self {
+            id,
+            run_id,
+            own_run,
+            roster,
+            metrics,
+            born: unix_nanos(),
+            traffic,
+            answered_by,
+            answers,
+            max_arrivals: 0,
+            state,
+        }
     }
 
     /// Counts by the classes of `traffic`, and accepts from each sender only messages that its class can send here.
     pub fn with_traffic(self, traffic: Arc<TrafficPlan>) -> Self {
-        let state = Mutex::new(State::new(&MeasurementWindow::everything(Base::LowestSeen), &traffic, self.id));
+        let state = Mutex::new(State::new(&MeasurementWindow::everything(Base::LowestSeen), &traffic, self.id, 0));
         Self { answered_by: answered_by(&traffic), traffic, state, ..self }
+    }
+
+    /// Records up to `max_arrivals` arrivals of the measured window one by one.
+    pub fn with_arrivals(self, max_arrivals: usize) -> Self {
+        Self { max_arrivals, ..self }
     }
 
     /// Accepts only messages that name its run, as soon as it has one. If messages of `message_size` bytes are too
@@ -227,7 +264,7 @@ impl Recorder {
         let mut state = self.lock();
         let early = state.early.take().unwrap_or_default();
         self.answers.clear();
-        *state = State::new(window, &self.traffic, self.id);
+        *state = State::new(window, &self.traffic, self.id, self.max_arrivals);
         if window.rejoined_from.is_some() {
             // The node may have learned its run only with the start.
             let own = |(named, _, message): &&(Option<u64>, u16, Delivery)| {
@@ -310,6 +347,13 @@ impl Recorder {
         }
     }
 
+    /// Arrivals that were recorded one by one.
+    pub fn arrivals(&self) -> ArrivalReport {
+        // Making the columns takes long, and the network's tasks must not wait for it.
+        let logs: Vec<ArrivalLog> = self.lock().classes.iter().map(|class| class.arrivals.clone()).collect();
+        ArrivalReport::of(self.id, &logs)
+    }
+
     /// Messages of the measured window that were due and are not sent, by class number.
     pub fn unsent(&self) -> Vec<u64> {
         let of_class = |class: &ClassState| {
@@ -369,11 +413,13 @@ impl Recorder {
     }
 
     /// Counts a message that arrived at `now`, in nanoseconds since the Unix epoch.
-    fn count(&self, class: u16, message: &Message, size: u64, now: u64) {
+    fn count(&self, from: PeerId, class: u16, message: &Message, size: u64, now: u64) {
         let (sender, index) = (message.header.sender, message.header.index);
         let delivery = Delivery {
             sender,
             index: self.traffic.index_at_receiver(class, sender, index),
+            number: index,
+            from: self.roster.id(&from),
             intended: message.header.intended_unix_nanos,
             now,
             size,
@@ -397,8 +443,7 @@ impl Recorder {
         {
             early.push((message.extension.map(|extension| extension.run_id), class, delivery));
         }
-        let new = matches!(kind, DeliveryKind::InOrder | DeliveryKind::Ahead | DeliveryKind::Reordered);
-        let answers = if new { self.answers_to(&mut state, class, sender, index, now) } else { vec![] };
+        let answers = if kind.is_first() { self.answers_to(&mut state, class, sender, index, now) } else { vec![] };
         drop(state);
         answers.into_iter().for_each(|answer| self.answers.push(answer));
 
@@ -472,13 +517,13 @@ impl Recorder {
     }
 
     /// Counts a message that arrived at `now`, in nanoseconds since the Unix epoch.
-    pub(crate) fn received_at(&self, source: Option<PeerId>, class: Option<u16>, bytes: &[u8], now: u64) {
+    pub(crate) fn received_at(&self, source: Option<PeerId>, from: PeerId, class: Option<u16>, bytes: &[u8], now: u64) {
         let refused = match Message::decode(bytes) {
             Ok(message) => {
                 // A message without room for an extension belongs to a network with a single class.
                 let class = message.extension.map(|extension| extension.class).or(class).unwrap_or(0);
                 match self.rejection_reason(source, class, &message, bytes.len()) {
-                    None => return self.count(class, &message, bytes.len() as u64, now),
+                    None => return self.count(from, class, &message, bytes.len() as u64, now),
                     Some(reason) => reason,
                 }
             }
@@ -505,6 +550,16 @@ impl Traffic for Recorder {
             }
             class.sent.get_mut(destination).into_iter().for_each(|sent| *sent += 1);
             class.windows.sent(message.intended_unix_nanos, size, late, lag_nanos / 1000, handover.dropped);
+            if class.windows.measures(message.intended_unix_nanos) && class.arrivals.wants(self.id, message.index) {
+                class.arrivals.push(Arrival {
+                    sender: self.id,
+                    index: message.index,
+                    intended_unix_nanos: message.intended_unix_nanos,
+                    arrived_unix_nanos: message.handed_over_unix_nanos,
+                    first_peer: None,
+                    send_lag_micros: Some(lag_nanos / 1000),
+                });
+            }
             let burst = self.traffic.class(message.class).map_or(1, |class| class.burst());
             let is_last_part = message.index % burst == burst - 1;
             // A publisher has its own message.
@@ -527,7 +582,7 @@ impl Traffic for Recorder {
 
     // This runs on the network's tasks: reading the header and counting takes about as long as handing the message to
     // another task would (see `cargo bench --bench hot_path`).
-    fn received(&self, source: Option<PeerId>, class: Option<u16>, bytes: &[u8]) {
-        self.received_at(source, class, bytes, unix_nanos());
+    fn received(&self, source: Option<PeerId>, from: PeerId, class: Option<u16>, bytes: &[u8]) {
+        self.received_at(source, from, class, bytes, unix_nanos());
     }
 }

@@ -19,6 +19,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
+    arrivals,
     config::NodeConfig,
     driver::TrafficDriver,
     error::{Failure, UsageError},
@@ -86,7 +87,8 @@ pub fn run(args: NodeConfig) -> Result<(), Failure> {
 
     let roster = Arc::new(Roster::new(args.scenario.nodes.count));
     let recorder = Recorder::new(args.id, args.run_id, roster.clone(), metrics.clone());
-    let mut recorder = recorder.with_traffic(Arc::new(workload.reach()));
+    let max_arrivals = arrivals::capacity(args.scenario.measurement.max_arrivals, args.scenario.nodes.count);
+    let mut recorder = recorder.with_traffic(Arc::new(workload.reach())).with_arrivals(max_arrivals);
     if args.controlled {
         // Nodes of other programs, which name no run, can't receive a start: they are in no controlled network.
         recorder = recorder.named_run_only(workload.smallest_message_size());

@@ -206,6 +206,10 @@ pub(super) struct Delivery {
     pub(super) sender: u64,
     /// Number among the messages of its sender and class for this node.
     pub(super) index: u64,
+    /// Number among all messages of its sender and class.
+    pub(super) number: u64,
+    /// Node that delivered it, if it belongs to the network.
+    pub(super) from: Option<u64>,
     pub(super) intended: u64,
     pub(super) now: u64,
     pub(super) size: u64,
@@ -267,12 +271,17 @@ impl Windows {
 
     /// Window of a message and, inside of the measured one, its phase with the phase's end.
     fn place(&mut self, intended: u64) -> (&mut Window, Option<(&mut Arc<Phase>, u64)>) {
-        if !(self.counted_from..self.to).contains(&intended) {
+        if !self.measures(intended) {
             return (&mut self.outside, None);
         }
         let number = self.boundaries.partition_point(|boundary| *boundary <= intended);
         let end = self.boundaries.get(number).copied().unwrap_or(self.to);
         (&mut self.measured, self.phases.get_mut(number).map(|phase| (phase, end)))
+    }
+
+    /// True if a message belongs to the measured window.
+    pub(super) fn measures(&self, intended: u64) -> bool {
+        (self.counted_from..self.to).contains(&intended)
     }
 
     pub(super) fn intended(&mut self, intended: u64) {
@@ -327,7 +336,7 @@ impl Windows {
 
     pub(super) fn received(&mut self, message: &Delivery, arrival: DeliveryKind) {
         let by_phase = !self.boundaries.is_empty();
-        if matches!(arrival, DeliveryKind::InOrder | DeliveryKind::Ahead | DeliveryKind::Reordered) {
+        if arrival.is_first() {
             self.arrived(message);
         }
         let (stretch, to, deadline) = (self.stretch, self.to, self.deadline);
@@ -403,7 +412,7 @@ mod tests {
     }
 
     fn arrived(sender: u64, intended: u64, now: u64) -> Delivery {
-        Delivery { sender, index: 0, intended, now, size: 10, send_lag: None, claim: None }
+        Delivery { sender, index: 0, number: 0, from: None, intended, now, size: 10, send_lag: None, claim: None }
     }
 
     #[test]

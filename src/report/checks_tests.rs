@@ -122,7 +122,12 @@ impl Run {
                 };
                 for receiver in (0..NODES).filter(|node| *node != sender && *node != lost) {
                     for _ in 0..1 + u8::from(twice) {
-                        self.recorders[receiver as usize].received(Some(peer_id(sender)), None, &arrives);
+                        self.recorders[receiver as usize].received(
+                            Some(peer_id(sender)),
+                            peer_id(sender),
+                            None,
+                            &arrives,
+                        );
                     }
                 }
             }

@@ -238,6 +238,11 @@ impl RunFolder {
         self.root.join("observations.json")
     }
 
+    /// Arrivals of the sampled messages at all nodes.
+    pub fn arrivals(&self) -> PathBuf {
+        self.root.join("arrivals.parquet")
+    }
+
     /// The resolved scenario, which is sufficient to repeat the run.
     pub fn scenario(&self) -> PathBuf {
         self.root.join("scenario.toml")

@@ -1,5 +1,7 @@
 //! Results: merges the nodes' summaries into one, and renders it for people. Knows no deployment.
 
+mod arrivals;
+mod arrivals_file;
 mod checks;
 #[cfg(test)]
 mod checks_tests;
@@ -10,6 +12,7 @@ mod environments;
 mod folder;
 mod frame;
 mod frontier;
+mod hops;
 mod layout;
 mod link_table;
 mod links;
@@ -24,6 +27,8 @@ mod model_tests;
 mod observed;
 mod phases;
 mod quantiles;
+mod reach;
+mod rounds;
 mod summary;
 mod sustained;
 mod table;
@@ -33,18 +38,22 @@ mod tolerance;
 mod totals;
 mod units;
 
+pub use arrivals::{ArrivalRow, Arrivals};
+pub use arrivals_file::{read_arrivals, write_arrivals};
 pub use clock_warning::clock_warning;
 pub use clocks::{ClockDifference, ClockOffset, ClockRow, Clocks};
 pub use drain::{DrainEnd, DrainSummary};
 pub use environments::MachineRow;
 pub use folder::{FolderError, RunFolder};
+pub use hops::{Forwarder, HopRow, Hops};
 pub use link_table::link_table;
 pub use links::{Certificate, InterfaceRow, LinkMeasured, LinkRow, PooledLoss};
 pub use merge::{Collected, Trials, merge, merge_trials};
 pub use message::MessageMeasured;
 pub(crate) use message::message_problem;
-pub use observed::{Observations, PhaseInput, PlannedWindow};
+pub use observed::{Observations, PhaseInput, Place, PlannedWindow};
 pub use quantiles::{DelaySummary, Quantile};
+pub use reach::{LateMessage, ReachFacts, RegionReach, add_reach};
 pub use summary::{
     ClassRow, Deliveries, FaultRow, FrontierRow, GroupDeliveries, NodeRow, PhaseRow, RUN_SCHEMA_VERSION, RunSummary,
     Totals, TrialRow, Verdict, WorkloadSummary,

@@ -21,6 +21,9 @@ pub struct Observations {
     pub explore_broadcaster: Option<u64>,
     /// Schedule and window of a steady workload, once the start was sent.
     pub window: Option<PlannedWindow>,
+    /// Weight and region of each node, by node id; empty if all nodes are alike.
+    #[serde(default)]
+    pub places: Vec<Place>,
     /// Time at which the runner stopped observing, in nanoseconds since the Unix epoch; none if the start was never
     /// sent.
     pub ended_unix_nanos: Option<u64>,
@@ -46,6 +49,15 @@ pub struct Observations {
     pub profiles: Vec<String>,
     /// Reasons and warnings of the runner.
     pub verdict: Verdict,
+}
+
+/// Place of a node in the network.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Place {
+    /// Weight, such as its stake.
+    pub weight: f64,
+    /// Region of the links' matrix.
+    pub region: Option<String>,
 }
 
 /// Traffic of a run, and the part of it that is measured.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     clocks::Clocks, drain::DrainSummary, environments::MachineRow, links::Certificate, quantiles::DelaySummary,
-    sustained::Sustained,
+    reach::ReachFacts, sustained::Sustained,
 };
 use crate::{
     machine::MachineReport,
@@ -97,6 +97,19 @@ pub struct Totals {
     /// without duplicates; none without gossipsub.
     #[serde(default)]
     pub gossip_copies_per_delivery: Option<f64>,
+    /// Time until nodes with a third of the weight had a message, over the messages of the sample; the sender has it
+    /// from its intended send time on. None if arrivals were not recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reach_1_3: Option<DelaySummary>,
+    /// Time until nodes with two thirds of the weight had it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reach_2_3: Option<DelaySummary>,
+    /// Time until all of the weight had it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reach_all: Option<DelaySummary>,
+    /// Facts about the messages of the sample.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reach: Option<ReachFacts>,
 }
 
 /// Counts of one traffic class in the measured window, over all nodes. Every intended message is sent, dropped or
@@ -165,6 +178,23 @@ pub struct ClassRow {
     pub network_delay: DelaySummary,
     /// Time from the intended to the real send time; a message that was never sent is later than all others.
     pub send_lag: DelaySummary,
+    /// Time until nodes with a third of the weight had a message of the class, over the messages of the sample; the
+    /// sender has it from its intended send time on. None if arrivals were not recorded, and for unicast.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reach_1_3: Option<DelaySummary>,
+    /// Time until nodes with two thirds of the weight had it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reach_2_3: Option<DelaySummary>,
+    /// Time until all of the weight had it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reach_all: Option<DelaySummary>,
+    /// For a class of answers: time from the intended send time of a message until the answers of two thirds of the
+    /// weight were at two thirds of the weight.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub round: Option<DelaySummary>,
+    /// Facts about the messages of the sample.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reach: Option<ReachFacts>,
     /// Phases of the measured window; empty if it was not cut into phases, and if the run has one class.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub phases: Vec<PhaseRow>,

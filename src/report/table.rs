@@ -1,6 +1,6 @@
 //! Tables of the results for the terminal.
 
-use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table};
 
 use super::link_table::links_line;
 use super::{
@@ -8,6 +8,7 @@ use super::{
     environments::machine_line,
     layout::{align_numbers, empty_table},
     quantiles::{DelaySummary, Quantile},
+    reach::ReachFacts,
     summary::{ClassRow, Deliveries, FrontierRow, NodeRow, PhaseRow, RunSummary, Totals, TrialRow},
     sustained::Sustained,
     units::{NONE, bytes, time},
@@ -122,6 +123,14 @@ fn window_rows(run: &RunSummary, totals: &Totals, row: &mut impl FnMut(&str, Str
             bytes(totals.delivered_bytes_per_second)
         ),
     );
+    if let (Some(third), Some(two_thirds), Some(whole)) = (&totals.reach_1_3, &totals.reach_2_3, &totals.reach_all) {
+        row("reach 1/3", percentiles(third));
+        row("reach 2/3", percentiles(two_thirds));
+        row("reach all", percentiles(whole));
+    }
+    if let Some(facts) = &totals.reach {
+        row("reach of", reach_line(facts));
+    }
     row("delay", percentiles(&totals.delay));
     row("send lag", percentiles(&totals.send_lag));
     if let Some(certificate) = &run.links {
@@ -151,6 +160,62 @@ fn window_rows(run: &RunSummary, totals: &Totals, row: &mut impl FnMut(&str, Str
     }
 }
 
+/// Sample of the times to reach, and the messages that missed their deadline.
+fn reach_line(facts: &ReachFacts) -> String {
+    let sample = match facts.sampled_share {
+        1.0.. => "all".to_owned(),
+        share => format!("a sample of {:.2} %", share * 100.0),
+    };
+    let misses = match facts.deadline_misses {
+        None => String::new(),
+        Some(misses) => format!(", {misses} of them not at 2/3 of the weight by their deadline"),
+    };
+    format!("{} messages ({sample}){misses}", facts.messages)
+}
+
+/// A line for each traffic class: the times until its messages had reached the network, and their ways.
+pub(super) fn reach_table(classes: &[ClassRow]) -> String {
+    let mut table = empty_table();
+    let header = [
+        "class",
+        "messages",
+        "2/3 p50",
+        "2/3 p99",
+        "all p50",
+        "all p99",
+        "round p50",
+        "round p99",
+        "late",
+        "direct",
+        "hops",
+    ];
+    table.set_header(header);
+    for class in classes {
+        let Some(facts) = &class.reach else { continue };
+        let of = |delay: &Option<DelaySummary>, quantile| {
+            delay.as_ref().map_or_else(|| NONE.into(), |delay| cell(delay, quantile))
+        };
+        let hops = facts.hops.as_ref();
+        let direct = hops.filter(|hops| hops.deliveries > 0).map(|hops| hops.direct as f64 / hops.deliveries as f64);
+        table.add_row([
+            class.name.clone(),
+            facts.messages.to_string(),
+            of(&class.reach_2_3, 0.5),
+            of(&class.reach_2_3, 0.99),
+            of(&class.reach_all, 0.5),
+            of(&class.reach_all, 0.99),
+            of(&class.round, 0.5),
+            of(&class.round, 0.99),
+            facts.deadline_misses.map_or_else(|| NONE.into(), |misses| misses.to_string()),
+            direct.map_or_else(|| NONE.into(), |share| format!("{:.0} %", share * 100.0)),
+            hops.and_then(|hops| hops.by_hops.last()).map_or_else(|| NONE.into(), |row| row.hops.to_string()),
+        ]);
+    }
+    align_numbers(&mut table, header.len());
+    fit_classes(&mut table);
+    format!("{table}\n")
+}
+
 /// Maximum width of the table of classes, in characters.
 const WIDEST_CLASSES: u16 = 100;
 
@@ -178,7 +243,12 @@ pub(super) fn class_table(classes: &[ClassRow]) -> String {
         ]);
     }
     align_numbers(&mut table, header.len());
-    // A long name is wrapped over several lines; numbers are never broken.
+    fit_classes(&mut table);
+    format!("{table}\n")
+}
+
+/// Wraps long names of classes over several lines; numbers are never broken.
+fn fit_classes(table: &mut Table) {
     table.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDEST_CLASSES);
     for (number, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, 1));
@@ -188,7 +258,6 @@ pub(super) fn class_table(classes: &[ClassRow]) -> String {
             column.set_constraint(ColumnConstraint::ContentWidth);
         }
     }
-    format!("{table}\n")
 }
 
 /// The whole result: deliveries, delays and costs; then the verdict.
@@ -228,6 +297,9 @@ pub fn run_table(run: &RunSummary) -> String {
         }
     }
     let mut text = if several { class_table(&run.classes) } else { String::new() };
+    if several && run.classes.iter().any(|class| class.reach.is_some()) {
+        text.push_str(&reach_table(&run.classes));
+    }
     text.push_str(&format!("{table}\n"));
     text.push_str(&legend(&text));
     for warning in &run.verdict.warnings {

@@ -249,6 +249,11 @@ impl Account {
             delay: DelaySummary::of(&self.delays, &self.missing),
             network_delay: DelaySummary::of(&self.network_delays, &self.missing_on_network),
             send_lag: DelaySummary::of(&self.send_lags, &self.never_sent),
+            reach_1_3: None,
+            reach_2_3: None,
+            reach_all: None,
+            round: None,
+            reach: None,
             phases: vec![],
         }
     }
@@ -289,6 +294,10 @@ impl Account {
             cpu_seconds_per_million_deliveries: (self.arrived > 0).then(|| cpu_seconds * 1e6 / self.arrived as f64),
             socket_bytes_per_delivered_byte: socket_bytes.and_then(|bytes| ratio(bytes, self.arrived_bytes)),
             gossip_copies_per_delivery: None,
+            reach_1_3: None,
+            reach_2_3: None,
+            reach_all: None,
+            reach: None,
         }
     }
 }

@@ -20,6 +20,9 @@ pub struct Measurement {
     pub ready_timeout_seconds: u64,
     /// Time without an answer after which a node fails the run.
     pub hang_timeout_seconds: u64,
+    /// Maximum number of arrivals that each node records one by one, for the time to reach the network; 0 records none.
+    /// All nodes of a run together record at most two million.
+    pub max_arrivals: u64,
 }
 
 impl Measurement {
@@ -36,6 +39,7 @@ impl Default for Measurement {
             drain_quiet_seconds: 2,
             ready_timeout_seconds: 60,
             hang_timeout_seconds: 15,
+            max_arrivals: 100_000,
         }
     }
 }
