@@ -28,6 +28,8 @@ mod observed;
 mod phases;
 mod quantiles;
 mod reach;
+#[cfg(test)]
+mod reach_tests;
 mod rounds;
 mod summary;
 mod sustained;

@@ -14,8 +14,8 @@ use crate::{
     metrics::Metrics,
     network::{Handover, Outgoing, Roster, Traffic},
     node::{
-        AnswerPlan, ClassPlan, MeasurementWindow, NodeSummary, Pace, Reach, Recorder, SEND_GRACE, SendPlan, Slot,
-        StartOrder, TrafficPlan, Turn,
+        AnswerPlan, ArrivalReport, ClassPlan, MeasurementWindow, NodeSummary, Pace, Reach, Recorder, SEND_GRACE,
+        SendPlan, Slot, StartOrder, TrafficPlan, Turn,
     },
     scenario::{MessageSize, WeightedSize},
 };
@@ -65,6 +65,7 @@ struct Life {
     recorder: Recorder,
     begun: bool,
     summary: Option<NodeSummary>,
+    arrivals: Option<ArrivalReport>,
 }
 
 impl Life {
@@ -106,6 +107,7 @@ pub(super) struct Truth {
 /// A run of the model, and all reports of it.
 pub(super) struct Run {
     pub(super) nodes: Vec<NodeSummary>,
+    pub(super) arrivals: Vec<ArrivalReport>,
     pub(super) observed: Observations,
     pub(super) truth: Truth,
 }
@@ -210,7 +212,7 @@ pub(super) fn run(seed: u64, roster: &Arc<Roster>, metrics: &Metrics) -> Run {
 impl Model<'_> {
     fn life(&mut self, node: u64, born: u64, gone_since: Option<u64>) -> Life {
         let recorder = Recorder::new(node, RUN_ID, self.roster.clone(), self.metrics.clone());
-        let recorder = recorder.with_traffic(self.plan.clone());
+        let recorder = recorder.with_traffic(self.plan.clone()).with_arrivals(100_000);
         recorder.remember_early();
         // A node that returns receives its start a little later.
         let start = if gone_since.is_some() { born + self.dice.of(0..300 * MS) } else { born };
@@ -224,6 +226,7 @@ impl Model<'_> {
             recorder,
             begun: false,
             summary: None,
+            arrivals: None,
         }
     }
 
@@ -393,7 +396,7 @@ impl Model<'_> {
                 }
             }
             Event::Report => {
-                let counts = life.recorder.counts();
+                let (counts, arrivals) = (life.recorder.counts(), life.recorder.arrivals());
                 let summary = NodeSummary {
                     counted_unix_nanos: time,
                     start: life.begun.then(|| order(life)),
@@ -404,7 +407,10 @@ impl Model<'_> {
                     classes: counts.classes,
                     ..super::tests::node(node, counts.phases, &[])
                 };
-                self.change(node, number, |life| life.summary = Some(summary));
+                self.change(node, number, |life| {
+                    life.summary = Some(summary);
+                    life.arrivals = Some(arrivals);
+                });
             }
         }
     }
@@ -496,6 +502,8 @@ impl Model<'_> {
     /// Reports that the runner has at the end: those of ended lives, in their order, and then the last reports.
     fn collect(self, ended: u64, whole: bool) -> Run {
         let (mut over, mut latest, mut killed) = (vec![], vec![], BTreeSet::new());
+        let all = self.lives.values().flatten().filter(|life| life.born <= ended);
+        let arrivals = all.filter_map(|life| life.arrivals.clone()).collect();
         for (node, lives) in self.lives {
             for life in lives.into_iter().filter(|life| life.born <= ended) {
                 if let Some(end) = life.end.filter(|end| *end <= ended) {
@@ -524,6 +532,6 @@ impl Model<'_> {
             drain: whole.then_some(DrainSummary { seconds: 1.0, ended: DrainEnd::Limit }),
             ..Observations::default()
         };
-        Run { nodes, observed, truth: self.truth }
+        Run { nodes, arrivals, observed, truth: self.truth }
     }
 }

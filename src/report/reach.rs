@@ -217,6 +217,18 @@ impl Passed<'_> {
         parts.into_iter().filter(|(_, (count, _))| *count == burst).map(|(index, (_, time))| (index, time)).collect()
     }
 
+    /// Answers of a class that the nodes owed and never sent, if the sample is whole: nobody knows their indices.
+    fn unsent_answers(&self, class: u16, plan: &ClassPlan, intended: u64, arrivals: &Arrivals) -> u64 {
+        if plan.answer().is_none() || !arrivals.is_whole(class) {
+            return 0;
+        }
+        let is_known = |rows: &&[ArrivalRow]| {
+            rows.first().is_some_and(|row| (self.from..self.to).contains(&row.arrival.intended_unix_nanos))
+        };
+        let known = arrivals.messages(class).filter(is_known).count() as u64;
+        intended.saturating_sub(known).div_ceil(plan.burst())
+    }
+
     /// Messages of a class.
     fn messages(&self, class: u16, plan: &ClassPlan, arrivals: &Arrivals) -> Vec<Message> {
         let burst = plan.burst();
@@ -302,7 +314,13 @@ pub fn add_reach(run: &mut RunSummary, arrivals: &Arrivals, observed: &Observati
             own.judge(plan, message, times);
         }
         own.facts.list();
-        own.facts.messages = messages.len() as u64;
+        let unsent = passed.unsent_answers(number, plan, row.intended, arrivals);
+        for _ in 0..unsent {
+            own.times.add([None; 3], 0);
+            all.times.add([None; 3], 0);
+        }
+        own.facts.deadline_misses = own.facts.deadline_misses.map(|misses| misses + unsent);
+        own.facts.messages = messages.len() as u64 + unsent;
         own.facts.sampled_share = arrivals.share(number);
         own.facts.hops = hops(arrivals.messages(number));
         own.facts.regions = by_region.into_iter().map(|(region, times)| RegionReach::of(region, &times)).collect();
