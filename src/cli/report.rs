@@ -10,7 +10,7 @@ use super::{
     error::CliError,
     print::{print_run, verdict},
 };
-use crate::report::{Collected, Observations, RunFolder, RunSummary, add_reach, merge, read_arrivals};
+use crate::report::{Collected, Observations, RunFolder, RunSummary, add_arrivals, merge, read_arrivals};
 
 /// Arguments of `apollo-bench report`.
 #[derive(Clone, Debug, Args)]
@@ -47,7 +47,7 @@ fn derive(folder: &RunFolder) -> Result<(RunSummary, bool), CliError> {
         let arrivals =
             read_arrivals(&folder.arrivals(), &window.plan).map_err(|error| CliError::Usage(error.to_string()))?;
         if let Some(arrivals) = arrivals {
-            add_reach(&mut run, &arrivals, &observed, &nodes);
+            add_arrivals(&mut run, &arrivals, &observed, &nodes);
         }
     }
     let kept: RunSummary = folder.read_json(&folder.summary())?;

@@ -5,7 +5,7 @@ use crate::{
     clock::unix_nanos,
     node::{ArrivalReport, Load, NodeSummary, StartOrder},
     report::{
-        Arrivals, Certificate, Collected, Observations, Place, PlannedWindow, RunSummary, Verdict, add_reach, merge,
+        Arrivals, Certificate, Collected, Observations, Place, PlannedWindow, RunSummary, Verdict, add_arrivals, merge,
         write_arrivals,
     },
 };
@@ -69,38 +69,39 @@ impl Experiment<'_> {
         if let Err(error) = folder.write_json(&folder.observations(), &observed) {
             observed.verdict.reasons.push(error.to_string());
         }
-        let arrivals = observed.window.as_ref().map(|window| Arrivals::of(&reports, &window.plan));
+        let window = observed.window.as_ref();
+        let arrivals = reports.zip(window).map(|(reports, window)| Arrivals::of(&reports, &window.plan));
         let written = arrivals.as_ref().map(|arrivals| write_arrivals(&folder.arrivals(), arrivals, &observed));
         if let Some(Err(error)) = written {
             observed.verdict.reasons.push(error.to_string());
         }
         let mut run = merge(Collected { nodes: &nodes, observed: &observed });
         if let Some(arrivals) = &arrivals {
-            add_reach(&mut run, arrivals, &observed, &nodes);
+            add_arrivals(&mut run, arrivals, &observed, &nodes);
         }
         run
     }
 
-    /// Arrivals that the nodes recorded, of all their lives.
-    async fn arrivals(&mut self) -> Vec<ArrivalReport> {
+    /// Arrivals that the nodes recorded, of all their lives; none if they record none, or if the records of a node are
+    /// missing, because its deliveries would look lost.
+    async fn arrivals(&mut self) -> Option<Vec<ArrivalReport>> {
         let mut reports = self.faults.take_arrivals();
         if self.order.is_none() || self.plan.is_explore() || self.plan.scenario.measurement.max_arrivals == 0 {
-            return reports;
+            return None;
         }
         let asked = self.clients.iter().filter(|client| self.latest.contains_key(&client.id));
         for client in asked.filter(|client| self.faults.answers(client.id)) {
             match client.arrivals().await {
                 Ok(report) => reports.push(report),
                 Err(error) => {
-                    let line = format!(
-                        "node {} does not report its arrivals: the times to reach lack them: {error}",
-                        client.id
-                    );
-                    self.warnings.push(line);
+                    let id = client.id;
+                    self.warnings
+                        .push(format!("times to reach are unknown: node {id} does not report arrivals: {error}"));
+                    return None;
                 }
             }
         }
-        reports
+        Some(reports)
     }
 
     /// Weights and regions of the nodes.

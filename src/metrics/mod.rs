@@ -8,6 +8,8 @@ pub use kinds::{ByClass, Definition, Kind, Labelled};
 pub use system::{SystemSampler, Usage, usage};
 pub use table::{DROP_REASONS, MALFORMED_REASONS, Metrics, NETWORK_EVENTS, definitions, reference};
 
+use std::collections::BTreeMap;
+
 use prometheus::{Encoder, TextEncoder};
 use thiserror::Error;
 
@@ -23,6 +25,22 @@ pub enum MetricsError {
     /// libp2p's own metrics could not be written.
     #[error("metrics of libp2p: {0}")]
     Client(#[from] std::fmt::Error),
+}
+
+/// Counters of gossipsub's own metrics, added up over their labels, by name.
+pub fn gossipsub_counters(libp2p: &prometheus_client::registry::Registry) -> BTreeMap<String, u64> {
+    let mut text = String::new();
+    let mut counters = BTreeMap::new();
+    // Writing to a string can't fail, and half of a text has fewer counters.
+    let _ = prometheus_client::encoding::text::encode(&mut text, libp2p);
+    for line in text.lines().filter(|line| line.starts_with("gossipsub_")) {
+        let Some((series, value)) = line.rsplit_once(' ') else { continue };
+        let name = series.split('{').next().unwrap_or(series);
+        if let (Some(name), Ok(value)) = (name.strip_suffix("_total"), value.parse::<f64>()) {
+            *counters.entry(name.to_owned()).or_default() += value as u64;
+        }
+    }
+    counters
 }
 
 /// Text of all metrics in Prometheus' format, with `libp2p`'s own after the node's.

@@ -85,6 +85,9 @@ pub trait Traffic: Send + Sync + 'static {
     /// Called after a message of `size` bytes was handed over, to count it as sent, or as dropped if no queue took it.
     fn handed_over(&self, message: &Outgoing, size: u64, handover: Handover);
 
+    /// Called when queues to a peer had no room for `copies` of messages, or held them for too long.
+    fn not_sent_to(&self, peer: &PeerId, copies: u64);
+
     /// Called for each arriving message. `source` is the peer that made it, by its signature or its session; none if
     /// unsigned. `from` is the peer that delivered this copy. `class` is that of its topic; none for the session protocols, and for a topic of several classes,
     /// whose payload names the class.

@@ -44,6 +44,8 @@ impl Traffic for Recorded {
         self.handovers.lock().unwrap().push(handover);
     }
 
+    fn not_sent_to(&self, _peer: &PeerId, _copies: u64) {}
+
     fn received(&self, source: Option<PeerId>, _from: PeerId, class: Option<u16>, bytes: &[u8]) {
         let arrival = Arrival { at: Instant::now(), source, class, bytes: bytes.to_vec() };
         self.arrivals.lock().unwrap().push(arrival);

@@ -44,7 +44,7 @@ pub use schedule::{SendPlan, Slot, Slots, Turn};
 pub use state::{MOST_BOUNDARIES, NodeState, StartOrder};
 pub use summary::{
     ArrivalSummary, ClassSummary, NODE_SCHEMA_VERSION, NodeSummary, PendingWork, PhaseSender, PhaseSummary,
-    SenderSummary, THIRDS, TrialSummary, WINDOW_PARTS, WindowSummary, WindowUsage, write_json,
+    SenderSummary, SlowPeer, THIRDS, TrialSummary, WINDOW_PARTS, WindowSummary, WindowUsage, write_json,
 };
 pub use windows::MeasurementWindow;
 pub use workload::{Load, Workload, value_name};

@@ -3,9 +3,12 @@
 //! The *intended* send time alone decides the window of a message, and sender and receiver both know it. So the sent
 //! and the received messages of a window are counts of the same messages, even if they arrive late.
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use libp2p::PeerId;
@@ -15,7 +18,7 @@ use super::{
     arrivals::{Arrival, ArrivalLog, ArrivalReport, logs},
     plan::TrafficPlan,
     schedule::{SendPlan, Turn},
-    summary::{ClassSummary, PhaseSummary, SenderSummary, WindowSummary},
+    summary::{ClassSummary, PhaseSummary, SenderSummary, SlowPeer, WindowSummary},
     windows::{Delivery, MeasurementWindow, Windows},
 };
 use crate::{
@@ -147,6 +150,8 @@ pub struct Recorder {
     answers: Arc<Answers>,
     /// Maximum number of arrivals that are recorded one by one.
     max_arrivals: usize,
+    /// Copies that the queues to each node did not send; the roster bounds its length.
+    slow: Mutex<BTreeMap<u64, u64>>,
     state: Mutex<State>,
 }
 
@@ -200,6 +205,7 @@ impl Recorder {
             answered_by,
             answers,
             max_arrivals: 0,
+            slow: Mutex::default(),
             state,
         }
     }
@@ -345,6 +351,12 @@ impl Recorder {
             senders,
             classes,
         }
+    }
+
+    /// Peers whose queue at this node failed.
+    pub(super) fn slow_peers(&self) -> Vec<SlowPeer> {
+        let slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
+        slow.iter().map(|(node, copies)| SlowPeer { node: *node, copies: *copies }).collect()
     }
 
     /// Arrivals that were recorded one by one.
@@ -577,6 +589,14 @@ impl Traffic for Recorder {
         metrics.broadcast_message_send_lag_seconds.of(class).observe(lag_nanos as f64 / 1e9);
         if late {
             metrics.broadcast_message_late_count.of(class).inc();
+        }
+    }
+
+    fn not_sent_to(&self, peer: &PeerId, copies: u64) {
+        if let Some(node) = self.roster.id(peer) {
+            let mut slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
+            let count = slow.entry(node).or_default();
+            *count = count.saturating_add(copies);
         }
     }
 

@@ -23,7 +23,7 @@ use crate::{
     clock::{self, unix_nanos},
     environment::{Environment, congestion_control_to},
     machine::Machine,
-    metrics::{DROP_REASONS, Labelled, MALFORMED_REASONS, Metrics, NETWORK_EVENTS, usage},
+    metrics::{self, DROP_REASONS, Labelled, MALFORMED_REASONS, Metrics, NETWORK_EVENTS, usage},
     network::{Backlog, NetworkConfig, Outgoing, PeerAddress, Readiness, Roster, UnreachedPeer, peer_id},
     scenario::{Protocol, TrafficClass},
 };
@@ -188,6 +188,8 @@ impl Node {
             counted_unix_nanos,
             pending_work: matches!(phase, NodeState::Draining | NodeState::Finished).then(|| self.pending_work()),
             unreached,
+            slow_peers: self.recorder.slow_peers(),
+            gossipsub: self.libp2p_registry().as_ref().map(metrics::gossipsub_counters).unwrap_or_default(),
             start: self.order.borrow().clone(),
             measured: counts.measured,
             outside: counts.outside,

@@ -290,6 +290,15 @@ pub struct TrialSummary {
     pub usage: WindowUsage,
 }
 
+/// Peer whose queue at this node overflowed, or held messages for too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlowPeer {
+    /// Node id of the peer.
+    pub node: u64,
+    /// Copies of messages, and of gossip about them, that were not sent to it for this reason.
+    pub copies: u64,
+}
+
 /// Unfinished messages of a node, and unread ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PendingWork {
@@ -333,6 +342,12 @@ pub struct NodeSummary {
     /// Peers that could not be reached at the time of writing, with the last cause; a bounded part of them.
     #[serde(default)]
     pub unreached: Vec<UnreachedPeer>,
+    /// Peers whose gossipsub queue at this node failed, over the whole run.
+    #[serde(default, deserialize_with = "bounded::list::<_, _, MOST_NODES>")]
+    pub slow_peers: Vec<SlowPeer>,
+    /// Counters of gossipsub's own metrics, over the whole run; empty unless they are on.
+    #[serde(default, deserialize_with = "bounded::labels")]
+    pub gossipsub: BTreeMap<String, u64>,
     /// Start of the traffic; none before it is known.
     pub start: Option<StartOrder>,
     /// The measured window; in explore mode that of the present trial.

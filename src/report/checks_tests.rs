@@ -148,6 +148,8 @@ impl Run {
             readiness: Readiness::default(),
             environment: None,
             unreached: vec![],
+            slow_peers: vec![],
+            gossipsub: std::collections::BTreeMap::new(),
             counted_unix_nanos,
             pending_work: None,
             start: Some(StartOrder::at(self.now - 3 * SECOND)),

@@ -7,6 +7,8 @@ use std::{
 };
 
 use super::{
+    arrivals::Arrivals,
+    causes::causes,
     checks::Known,
     clock_warning::clock_warning,
     environments::machines,
@@ -17,6 +19,7 @@ use super::{
     observed::{Observations, PlannedWindow},
     phases::Phases,
     quantiles::{DelaySummary, Missing},
+    reach::add_reach,
     summary::{NodeRow, RUN_SCHEMA_VERSION, RunSummary, Totals, TrialRow, Verdict, WorkloadSummary},
     totals::Accounts,
 };
@@ -170,11 +173,13 @@ pub fn merge(collected: Collected<'_>) -> RunSummary {
         classes.iter_mut().zip(of_classes).for_each(|(row, phases)| row.phases = phases);
     }
     let (mut dropped, mut malformed, mut events) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    let mut gossipsub = BTreeMap::new();
     let mut rows = vec![];
     for node in &nodes {
         add_all(&mut dropped, &node.dropped);
         add_all(&mut malformed, &node.malformed);
         add_all(&mut events, &node.events);
+        add_all(&mut gossipsub, &node.gossipsub);
         rows.extend(parts.get(&node.node).map(|part| row(node, part, &frame, accounts.as_ref(), &mut problems)));
     }
     problems.sort();
@@ -202,6 +207,8 @@ pub fn merge(collected: Collected<'_>) -> RunSummary {
         drain: observed.drain,
         totals,
         classes,
+        causes: vec![],
+        gossipsub,
         peak_memory_bytes: sum(nodes.iter().map(|node| node.usage.peak_memory_bytes)),
         runner_cpu_percent: observed.runner_cpu_percent,
         runner: observed.runner.clone(),
@@ -293,6 +300,12 @@ fn nothing_measured(totals: Option<&Totals>, trials: &[TrialRow]) -> Option<Stri
         }
         _ => None,
     }
+}
+
+/// Adds the facts that single arrivals show: times to reach, ways, and causes.
+pub fn add_arrivals(run: &mut RunSummary, arrivals: &Arrivals, observed: &Observations, nodes: &[NodeSummary]) {
+    add_reach(run, arrivals, observed, nodes);
+    run.causes = causes(run, arrivals, observed, nodes);
 }
 
 impl RunSummary {

@@ -2,6 +2,7 @@
 
 mod arrivals;
 mod arrivals_file;
+mod causes;
 mod checks;
 #[cfg(test)]
 mod checks_tests;
@@ -42,6 +43,7 @@ mod units;
 
 pub use arrivals::{ArrivalRow, Arrivals};
 pub use arrivals_file::{read_arrivals, write_arrivals};
+pub use causes::{Cause, CauseKind, Effect, causes};
 pub use clock_warning::clock_warning;
 pub use clocks::{ClockDifference, ClockOffset, ClockRow, Clocks};
 pub use drain::{DrainEnd, DrainSummary};
@@ -50,12 +52,12 @@ pub use folder::{FolderError, RunFolder};
 pub use hops::{Forwarder, HopRow, Hops};
 pub use link_table::link_table;
 pub use links::{Certificate, InterfaceRow, LinkMeasured, LinkRow, PooledLoss};
-pub use merge::{Collected, Trials, merge, merge_trials};
+pub use merge::{Collected, Trials, add_arrivals, merge, merge_trials};
 pub use message::MessageMeasured;
 pub(crate) use message::message_problem;
 pub use observed::{Observations, PhaseInput, Place, PlannedWindow};
 pub use quantiles::{DelaySummary, Quantile};
-pub use reach::{LateMessage, ReachFacts, RegionReach, add_reach};
+pub use reach::{LateMessage, ReachFacts, RegionReach};
 pub use summary::{
     ClassRow, Deliveries, FaultRow, FrontierRow, GroupDeliveries, NodeRow, PhaseRow, RUN_SCHEMA_VERSION, RunSummary,
     Totals, TrialRow, Verdict, WorkloadSummary,

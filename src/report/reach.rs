@@ -280,7 +280,7 @@ struct Collected {
 }
 
 /// Adds the times to reach to a result: of each class that reaches more than one node, and of all of these together.
-pub fn add_reach(run: &mut RunSummary, arrivals: &Arrivals, observed: &Observations, nodes: &[NodeSummary]) {
+pub(super) fn add_reach(run: &mut RunSummary, arrivals: &Arrivals, observed: &Observations, nodes: &[NodeSummary]) {
     let Some(window) = &observed.window else { return };
     let stopped = nodes.iter().map(|node| node.counted_unix_nanos).max().unwrap_or(0);
     let passed = Passed {

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    Arrivals, Collected, Observations, Place, PlannedWindow, RunSummary, WorkloadSummary, add_reach,
-    arrivals::tests::row, merge, model,
+    Arrivals, Collected, Observations, Place, PlannedWindow, RunSummary, WorkloadSummary, arrivals::tests::row, merge,
+    model, reach::add_reach,
 };
 use crate::{
     metrics::Metrics,

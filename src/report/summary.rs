@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    clocks::Clocks, drain::DrainSummary, environments::MachineRow, links::Certificate, quantiles::DelaySummary,
-    reach::ReachFacts, sustained::Sustained,
+    causes::Cause, clocks::Clocks, drain::DrainSummary, environments::MachineRow, links::Certificate,
+    quantiles::DelaySummary, reach::ReachFacts, sustained::Sustained,
 };
 use crate::{
     machine::MachineReport,
@@ -394,6 +394,12 @@ pub struct RunSummary {
     /// Traffic classes, by class number; none in explore mode.
     #[serde(default)]
     pub classes: Vec<ClassRow>,
+    /// Causes of lost and of the slowest deliveries, by class; empty if arrivals were not recorded.
+    #[serde(default)]
+    pub causes: Vec<Cause>,
+    /// Counters of gossipsub's own metrics, over all nodes; empty unless they are on.
+    #[serde(default)]
+    pub gossipsub: BTreeMap<String, u64>,
     /// Sum over the nodes of the highest resident memory of each, in bytes.
     pub peak_memory_bytes: u64,
     /// Processor time of the runner itself from the start of the window to its end, in percent of one core.

@@ -4,6 +4,7 @@ use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table};
 
 use super::link_table::links_line;
 use super::{
+    causes::{Cause, CauseKind, Effect},
     drain::DrainEnd,
     environments::machine_line,
     layout::{align_numbers, empty_table},
@@ -248,6 +249,37 @@ fn fit_classes(table: &mut Table) {
     }
 }
 
+/// Maximum number of causes that are printed of each class and effect; the others are in `summary.json`.
+const MAX_CAUSES: usize = 3;
+
+/// Causes of losses and of the slowest deliveries, one in a line.
+fn causes_text(causes: &[Cause]) -> String {
+    let mut text = String::new();
+    for rows in causes.chunk_by(|one, other| (&one.class, one.effect) == (&other.class, other.effect)) {
+        for row in rows.iter().take(MAX_CAUSES) {
+            let kind = match row.cause {
+                CauseKind::Generator => "generator",
+                CauseKind::Absent => "absent receivers",
+                CauseKind::Partition => "partition",
+                CauseKind::Sending => "queues of the sender",
+                CauseKind::Forwarding => "forwarding",
+                CauseKind::Streams => "broken streams",
+                CauseKind::FirstHop => "first hop",
+                CauseKind::Unknown => "unknown",
+            };
+            let line = match row.effect {
+                Effect::Lost => {
+                    format!("why lost, {}: {kind}, {} deliveries: {}", row.class, row.deliveries, row.evidence)
+                }
+                Effect::Late => format!("why late, {}: {kind}: {}", row.class, row.evidence),
+            };
+            text.push_str(&line);
+            text.push('\n');
+        }
+    }
+    text
+}
+
 /// The whole result: deliveries, delays and costs; then the verdict.
 pub fn run_table(run: &RunSummary) -> String {
     let workload = &run.workload;
@@ -289,6 +321,7 @@ pub fn run_table(run: &RunSummary) -> String {
         text.push_str(&reach_table(&run.classes));
     }
     text.push_str(&format!("{table}\n"));
+    text.push_str(&causes_text(&run.causes));
     text.push_str(&legend(&text));
     for warning in &run.verdict.warnings {
         text.push_str(&format!("warning: {warning}\n"));

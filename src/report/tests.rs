@@ -63,6 +63,8 @@ pub(super) fn node(id: u64, phases: Vec<PhaseSummary>, delays: &[u64]) -> NodeSu
         counted_unix_nanos: OPENING + 50 * SECOND,
         pending_work: None,
         unreached: vec![],
+        slow_peers: vec![],
+        gossipsub: BTreeMap::new(),
         start: Some(StartOrder::at(OPENING)),
         measured: WindowSummary {
             intended: count(|phase| phase.intended),

@@ -147,7 +147,10 @@ impl Broadcast for Gossipsub {
                 ("gossipsub_unsubscribed", self.subscribed.remove(&(*peer_id, topic.clone())))
             }
             Event::GossipsubNotSupported { .. } => ("gossipsub_not_supported", false),
-            Event::SlowPeer { .. } => ("gossipsub_slow_peer", false),
+            Event::SlowPeer { peer_id, failed_messages } => {
+                self.traffic.not_sent_to(peer_id, failed_messages.non_priority as u64);
+                ("gossipsub_slow_peer", false)
+            }
         };
         self.metrics.network_event_counter.of(counted).inc();
         changed
