@@ -66,7 +66,7 @@ pub(super) struct LocalArgs {
 }
 
 /// Parts of the printed result.
-#[derive(Clone, Copy, Debug, Default, Args, Serialize)]
+#[derive(Clone, Debug, Default, Args, Serialize)]
 pub(super) struct PrintArgs {
     /// Print a line for each shaped link, with its configured and its measured shape
     #[arg(long)]
@@ -77,6 +77,10 @@ pub(super) struct PrintArgs {
     /// Print the result as JSON (the same as summary.json)
     #[arg(long)]
     pub(super) json: bool,
+    /// Write the verdict and each objective as a test case of JUnit's XML, for CI
+    #[arg(long, value_name = "FILE")]
+    #[serde(serialize_with = "as_text_if_given")]
+    pub(super) junit: Option<PathBuf>,
 }
 
 /// Profiles of the nodes.

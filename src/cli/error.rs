@@ -17,6 +17,9 @@ const BAD_USAGE: u8 = 2;
 /// Exit code of a failure, and of an invalid run.
 const FAILED: u8 = 1;
 
+/// Exit code of a valid run that missed an objective.
+const MISSED_OBJECTIVE: u8 = 3;
+
 /// Reason why a command ends with another exit code than 0.
 #[derive(Debug)]
 pub(super) enum CliError {
@@ -26,6 +29,8 @@ pub(super) enum CliError {
     Failed(String),
     /// The run is invalid; its result is printed, with the reasons.
     Invalid,
+    /// The run is valid, and missed an objective; its result is printed.
+    MissedObjective,
     /// No command was given; the help is printed.
     NoCommand,
 }
@@ -40,6 +45,7 @@ impl CliError {
         ExitCode::from(match error {
             Self::Usage(_) | Self::NoCommand => BAD_USAGE,
             Self::Failed(_) | Self::Invalid => FAILED,
+            Self::MissedObjective => MISSED_OBJECTIVE,
         })
     }
 }

@@ -61,7 +61,7 @@ pub(super) fn local(args: &LocalArgs) -> Result<(), CliError> {
     if let Some(live) = &live {
         live.end(&run);
     }
-    print_run(&run, &local.plan.folder, args.print)?;
+    print_run(&run, &local.plan.folder, &args.print)?;
     // Nobody is left to look at it.
     let ended = [Cause::Terminate, Cause::HangUp].map(Cause::reason);
     let terminated = run.verdict.reasons.iter().any(|reason| ended.contains(reason));

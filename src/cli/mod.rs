@@ -4,6 +4,7 @@
 
 mod arguments;
 mod choices;
+mod ci;
 mod cluster;
 mod command_line;
 mod error;

@@ -1,8 +1,15 @@
 //! Printing of the result of a run.
 
-use super::{arguments::PrintArgs, error::CliError};
+use super::{
+    arguments::PrintArgs,
+    ci::{annotate, write_junit},
+    error::CliError,
+};
 use crate::{
-    report::{RunFolder, RunSummary, frontier_table, link_table, per_node_table, phase_table, run_table, trial_table},
+    report::{
+        RunFolder, RunSummary, frontier_table, link_table, objective_table, per_node_table, phase_table, run_table,
+        trial_table,
+    },
     terminal::say,
 };
 
@@ -13,7 +20,11 @@ const DHAT_VIEWER: &str = "https://nnethercote.github.io/dh_view/dh_view.html";
 ///
 /// # Errors
 /// Fails if it can't be written as JSON.
-pub(super) fn print_run(run: &RunSummary, folder: &RunFolder, how: PrintArgs) -> Result<(), CliError> {
+pub(super) fn print_run(run: &RunSummary, folder: &RunFolder, how: &PrintArgs) -> Result<(), CliError> {
+    if let Some(path) = &how.junit {
+        write_junit(path, run)?;
+    }
+    annotate(run);
     if how.json {
         let text = serde_json::to_string_pretty(run).map_err(|error| CliError::Failed(error.to_string()))?;
         say(&format!("{text}\n"));
@@ -34,6 +45,7 @@ pub(super) fn print_run(run: &RunSummary, folder: &RunFolder, how: PrintArgs) ->
         say(&phase_table(&run.phases));
     }
     say(&run_table(run));
+    say(&objective_table(&run.objectives));
     for file in &run.profiles {
         let viewer = if file.ends_with(".json") { format!(" (open it at {DHAT_VIEWER})") } else { String::new() };
         say(&format!("profile: {}{viewer}\n", folder.root().join(file).display()));
@@ -45,7 +57,11 @@ pub(super) fn print_run(run: &RunSummary, folder: &RunFolder, how: PrintArgs) ->
 /// End of a command whose run is printed.
 ///
 /// # Errors
-/// Fails if the run is not valid.
+/// Fails if the run is not valid, or missed an objective.
 pub(super) fn verdict(run: &RunSummary) -> Result<(), CliError> {
-    if run.verdict.valid { Ok(()) } else { Err(CliError::Invalid) }
+    match (run.verdict.valid, run.meets_objectives()) {
+        (true, true) => Ok(()),
+        (true, false) => Err(CliError::MissedObjective),
+        (false, _) => Err(CliError::Invalid),
+    }
 }

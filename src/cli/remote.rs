@@ -156,7 +156,7 @@ pub(super) fn remote(args: &RemoteArgs) -> Result<(), CliError> {
         let result = run(args, &mut network).await;
         let done = match &result {
             Ok(None) => Ok(()),
-            Ok(Some(run)) => print_run(run, &folder, args.print).and_then(|()| verdict(run)),
+            Ok(Some(run)) => print_run(run, &folder, &args.print).and_then(|()| verdict(run)),
             Err(error) => {
                 if !matches!(error, RemoteError::Invalid(_)) && !folder.start().exists() {
                     folder.discard();
@@ -207,7 +207,7 @@ async fn run(args: &RemoteArgs, network: &mut RemoteNetwork) -> Result<Option<Ru
 fn explain(args: &RemoteArgs, error: &RemoteError, folder: &RunFolder) -> CliError {
     match error {
         RemoteError::Refused(line) => CliError::Usage(line.clone()),
-        RemoteError::Invalid(run) => print_run(run, folder, args.print).err().unwrap_or(CliError::Invalid),
+        RemoteError::Invalid(run) => print_run(run, folder, &args.print).err().unwrap_or(CliError::Invalid),
         RemoteError::Interrupted if folder.start().is_file() => CliError::Failed(format!(
             "interrupted; the nodes continue: collect the run with {}",
             command_again(args, folder)

@@ -10,7 +10,7 @@ use super::{
     error::CliError,
     print::{print_run, verdict},
 };
-use crate::report::{Collected, Observations, RunFolder, RunSummary, add_arrivals, merge, read_arrivals};
+use crate::report::{Collected, Observations, RunFolder, RunSummary, add_arrivals, judge, merge, read_arrivals};
 
 /// Arguments of `apollo-bench report`.
 #[derive(Clone, Debug, Args)]
@@ -25,11 +25,11 @@ pub(super) struct ReportArgs {
 
 /// Derives the result from the summaries of the nodes and the observations of the runner, compares it with
 /// `summary.json`, and prints it: 0 for a valid run, 1 for an invalid one or one with a different summary, 2 for bad
-/// usage.
+/// usage, 3 for a missed objective.
 pub(super) fn report(args: &ReportArgs) -> Result<(), CliError> {
     let folder = RunFolder::open(&args.folder).map_err(|error| CliError::Usage(error.to_string()))?;
     let (run, agrees) = derive(&folder)?;
-    print_run(&run, &folder, args.print)?;
+    print_run(&run, &folder, &args.print)?;
     if !agrees {
         return Err(CliError::Failed(
             "summary.json of this folder differs from the result of its nodes and observations".into(),
@@ -50,6 +50,7 @@ fn derive(folder: &RunFolder) -> Result<(RunSummary, bool), CliError> {
             add_arrivals(&mut run, &arrivals, &observed, &nodes);
         }
     }
+    judge(&mut run, &observed.objectives);
     let kept: RunSummary = folder.read_json(&folder.summary())?;
     let agrees = comparable(&run) == comparable(&kept);
     Ok((run, agrees))

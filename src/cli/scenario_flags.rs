@@ -12,8 +12,8 @@ use super::{
 use crate::{
     paths::{as_text_if_given, read_text},
     scenario::{
-        Explore, Fault, MessageSize, Mode, Protocol, Scenario, ScenarioError, SendPhase, Senders, Shape, ShapePatch,
-        Step, TrafficClass, Transport,
+        Explore, Fault, MessageSize, Mode, Objective, Protocol, Scenario, ScenarioError, SendPhase, Senders, Shape,
+        ShapePatch, Step, TrafficClass, Transport,
     },
 };
 
@@ -54,6 +54,10 @@ pub(super) struct ScenarioFlags {
     /// Threads that carry the network in each node [default: the nodes share the processors, at least 1 each]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(super) worker_threads: Option<u16>,
+    /// Bound that a figure of the result must keep, such as 'delivery_ratio >= 0.999' or 'votes.reach_2_3_p99 <= 300ms';
+    /// may be given several times. A valid run that misses one ends with exit code 3
+    #[arg(long, value_name = "OBJECTIVE")]
+    pub(super) expect: Vec<Objective>,
     #[command(flatten)]
     #[serde(flatten)]
     pub(super) measurement: MeasurementFlags,
@@ -294,6 +298,7 @@ impl ScenarioFlags {
         replace(&mut scenario.nodes.buffer_size, self.buffer_size);
         replace(&mut scenario.nodes.verbosity, self.verbosity);
         scenario.nodes.worker_threads = self.worker_threads.or(scenario.nodes.worker_threads);
+        scenario.expect.extend(self.expect.iter().cloned());
         self.measurement.apply(scenario);
         replace(&mut scenario.seed, self.workload.seed);
         self.network.apply(scenario);

@@ -5,8 +5,8 @@ use crate::{
     clock::unix_nanos,
     node::{ArrivalReport, Load, NodeSummary, StartOrder},
     report::{
-        Arrivals, Certificate, Collected, Observations, Place, PlannedWindow, RunSummary, Verdict, add_arrivals, merge,
-        write_arrivals,
+        Arrivals, Certificate, Collected, Observations, Place, PlannedWindow, RunSummary, Verdict, add_arrivals, judge,
+        merge, write_arrivals,
     },
 };
 
@@ -64,6 +64,7 @@ impl Experiment<'_> {
             runner_cpu_percent: self.runner_cpu_percent,
             runner: Some(self.watch.machine.report()),
             profiles: folder.profile_names(),
+            objectives: self.plan.scenario.expect.clone(),
             verdict: Verdict { valid: false, reasons, warnings: self.warnings },
         };
         if let Err(error) = folder.write_json(&folder.observations(), &observed) {
@@ -79,6 +80,7 @@ impl Experiment<'_> {
         if let Some(arrivals) = &arrivals {
             add_arrivals(&mut run, arrivals, &observed, &nodes);
         }
+        judge(&mut run, &observed.objectives);
         run
     }
 

@@ -147,7 +147,7 @@ impl Workload {
                     from_unix_nanos: start,
                     to_unix_nanos: to,
                     spread_seed: (class.phase == scenario::SendPhase::Spread).then_some(*seed),
-                    ..SendPlan::new(self.num_nodes, turn, nanos(heartbeat(class)))
+                    ..SendPlan::new(self.num_nodes, turn, nanos(class.heartbeat()))
                 }),
             };
             ClassPlan {
@@ -258,7 +258,7 @@ impl Workload {
             turn => turn.count(self.num_nodes),
         };
         let beats = match &class.after {
-            None => 1.0 / heartbeat(class).as_secs_f64().max(1e-9),
+            None => 1.0 / class.heartbeat().as_secs_f64().max(1e-9),
             Some(_) if depth == 0 => 0.0,
             Some(after) => match classes.iter().find(|class| class.name == *after) {
                 Some(answered) => self.rate(answered, classes, depth - 1) / f64::from(answered.burst.max(1)),
@@ -302,10 +302,6 @@ impl Workload {
     }
 }
 
-fn heartbeat(class: &TrafficClass) -> Duration {
-    Duration::from_millis(class.heartbeat_millis.unwrap_or(TrafficClass::DEFAULT_HEARTBEAT))
-}
-
 fn number_of(name: &str, classes: &[TrafficClass]) -> Option<u16> {
     (0..).zip(classes).find_map(|(number, class)| (class.name == name).then_some(number))
 }
@@ -345,11 +341,15 @@ fn check(class: &TrafficClass, classes: &[TrafficClass], num_nodes: u64) -> Resu
         }
         return Ok(());
     }
-    let heartbeat = class.heartbeat_millis.filter(|millis| *millis > 0).ok_or("heartbeat_millis must be 1 or more")?;
+    if class.heartbeat_millis.or(class.heartbeat_micros).is_none_or(|time| time == 0) {
+        return Err("heartbeat_millis must be 1 or more".into());
+    }
+    let heartbeat = class.heartbeat();
     let burst = u64::from(class.burst.max(1)).saturating_sub(1).saturating_mul(class.burst_spacing_millis);
-    if burst >= heartbeat {
+    if Duration::from_millis(burst) >= heartbeat {
+        let every = heartbeat.as_secs_f64() * 1e3;
         return Err(format!(
-            "the parts of a burst take {burst} ms, and heartbeat_millis is {heartbeat}: lower burst_spacing_millis or burst"
+            "the parts of a burst take {burst} ms, and heartbeat_millis is {every}: lower burst_spacing_millis or burst"
         ));
     }
     Ok(())

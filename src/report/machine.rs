@@ -3,6 +3,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use serde::{Deserialize, Serialize};
+
 use super::summary::Verdict;
 use crate::{
     clock::SET_BY,
@@ -42,11 +44,7 @@ struct Witness<'a> {
 
 /// Adds to the verdict the problems of the machines of a run: of all lives of its nodes, and of the runner.
 pub(super) fn judge(nodes: &[&NodeSummary], runner: Option<&MachineReport>, verdict: &mut Verdict) {
-    let witnesses: Vec<Witness<'_>> = nodes
-        .iter()
-        .filter_map(|node| Some(Witness { node: Some(node.node), report: node.machine.as_ref()?, late: late(node) }))
-        .chain(runner.map(|report| Witness { node: None, report, late: 0 }))
-        .collect();
+    let witnesses = witnesses(nodes, runner);
     let by_clock = |say: fn(&ClockReport) -> Option<String>| said_by(&witnesses, |witness| say(&witness.report.clock));
     verdict.reasons.extend(by_clock(was_set).into_iter().map(|(who, words)| format!("the clock of {who} was {words}")));
     verdict.reasons.extend(
@@ -56,18 +54,77 @@ pub(super) fn judge(nodes: &[&NodeSummary], runner: Option<&MachineReport>, verd
     );
     verdict.reasons.extend(other_base(&witnesses));
     verdict.warnings.extend(by_clock(drifted).into_iter().map(|(who, words)| format!("the clock of {who} {words}")));
-    let mut machines: BTreeMap<Option<&str>, Vec<&Witness<'_>>> = BTreeMap::new();
+    for machine in by_machine(&witnesses) {
+        verdict.warnings.extend(processors(&machine));
+    }
+}
+
+/// Use of the processors of each machine of a run.
+pub(super) fn processor_use(nodes: &[&NodeSummary], runner: Option<&MachineReport>) -> Vec<ProcessorUse> {
+    let witnesses: Vec<Witness<'_>> = witnesses(nodes, runner);
+    by_machine(&witnesses).iter().filter_map(|machine| ProcessorUse::of(machine)).collect()
+}
+
+/// Witnesses of each machine.
+fn by_machine<'a>(witnesses: &'a [Witness<'a>]) -> Vec<Vec<&'a Witness<'a>>> {
+    let mut machines: BTreeMap<&str, Vec<&Witness<'_>>> = BTreeMap::new();
     let mut alone = vec![];
-    for witness in &witnesses {
+    for witness in witnesses {
         match witness.report.machine.as_deref() {
-            Some(name) => machines.entry(Some(name)).or_default().push(witness),
+            Some(name) => machines.entry(name).or_default().push(witness),
             // A node that is not known to share a machine has one of its own.
             None => alone.push(vec![witness]),
         }
     }
-    for machine in machines.values().chain(&alone) {
-        verdict.warnings.extend(processors(machine));
+    machines.into_values().chain(alone).collect()
+}
+
+/// Use of the processors of one machine while the window was open, in processors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ProcessorUse {
+    /// Processors of the machine.
+    pub processors: f64,
+    /// Used by the nodes and the runner.
+    pub own: f64,
+    /// Used by other programs.
+    pub others: f64,
+    /// Given to other machines by the hypervisor; none if it is not known.
+    pub stolen: Option<f64>,
+    /// True if a quota stopped a process.
+    pub throttled: bool,
+}
+
+impl ProcessorUse {
+    fn of(machine: &[&Witness<'_>]) -> Option<Self> {
+        let seen: Vec<(&Witness<'_>, &ProcessorReport)> =
+            machine.iter().filter_map(|witness| Some((*witness, witness.report.processors.as_ref()?))).collect();
+        let Others { processors, others, own } = Others::of(&seen)?;
+        let stolen = seen.iter().filter_map(|(_, report)| {
+            (report.window_seconds > 0.0).then(|| report.stolen_seconds.map(|stolen| stolen / report.window_seconds))?
+        });
+        let throttled = seen.iter().any(|(_, report)| throttled(report));
+        Some(Self { processors, own, others, stolen: stolen.reduce(f64::max), throttled })
     }
+
+    /// True if others disturbed the run: other programs, the hypervisor, or a quota.
+    pub fn is_disturbed(&self) -> bool {
+        self.others > OTHERS * self.processors
+            || self.stolen.is_some_and(|stolen| stolen > STOLEN * self.processors)
+            || self.throttled
+    }
+
+    /// True if the nodes and the runner left no processor free.
+    pub fn is_full(&self) -> bool {
+        self.own > FULL * self.processors
+    }
+}
+
+fn witnesses<'a>(nodes: &[&'a NodeSummary], runner: Option<&'a MachineReport>) -> Vec<Witness<'a>> {
+    nodes
+        .iter()
+        .filter_map(|node| Some(Witness { node: Some(node.node), report: node.machine.as_ref()?, late: late(node) }))
+        .chain(runner.map(|report| Witness { node: None, report, late: 0 }))
+        .collect()
 }
 
 fn late(node: &NodeSummary) -> u64 {

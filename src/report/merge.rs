@@ -134,6 +134,7 @@ pub fn merge(collected: Collected<'_>) -> RunSummary {
     let believed: Vec<&NodeSummary> =
         nodes.iter().filter(|node| known.check(node).map_err(|line| problems.push(line)).is_ok()).collect();
     machine::judge(&believed, observed.runner.as_ref(), &mut verdict);
+    let processor_use = machine::processor_use(&believed, observed.runner.as_ref());
     let nodes: Vec<Cow<'_, NodeSummary>> = join_lives(believed.into_iter(), &mut problems);
     let trials = observed.explore_broadcaster.map(|broadcaster| Trials { num_nodes, broadcaster });
     let trials = trials.map(|trials| merge_trials(&nodes, trials, &mut problems)).unwrap_or_default();
@@ -207,6 +208,8 @@ pub fn merge(collected: Collected<'_>) -> RunSummary {
         drain: observed.drain,
         totals,
         classes,
+        processor_use,
+        objectives: vec![],
         causes: vec![],
         gossipsub,
         peak_memory_bytes: sum(nodes.iter().map(|node| node.usage.peak_memory_bytes)),
@@ -248,6 +251,8 @@ fn row(
         duplicates: sum(windows.iter().map(|window| window.duplicates)),
         delay: DelaySummary::default(),
         send_lag: DelaySummary::default(),
+        socket_bytes_sent: usage.socket_bytes_sent,
+        socket_bytes_received: usage.socket_bytes_received,
         cpu_seconds: usage.cpu_seconds,
         peak_memory_bytes: node.usage.peak_memory_bytes,
         connected_peers: node.readiness.connected_peers,

@@ -10,7 +10,7 @@ use super::{
     links::Certificate,
     summary::{FaultRow, Verdict, WorkloadSummary},
 };
-use crate::{machine::MachineReport, node::TrafficPlan};
+use crate::{machine::MachineReport, node::TrafficPlan, scenario::Objective};
 
 /// Content of `observations.json`, which gives the result again together with the summaries of the nodes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -47,6 +47,9 @@ pub struct Observations {
     pub runner: Option<MachineReport>,
     /// Profiles of the nodes, in the run folder.
     pub profiles: Vec<String>,
+    /// Objectives of the run.
+    #[serde(default)]
+    pub objectives: Vec<Objective>,
     /// Reasons and warnings of the runner.
     pub verdict: Verdict,
 }

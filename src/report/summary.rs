@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     causes::Cause, clocks::Clocks, drain::DrainSummary, environments::MachineRow, links::Certificate,
-    quantiles::DelaySummary, reach::ReachFacts, sustained::Sustained,
+    machine::ProcessorUse, objectives::ObjectiveRow, quantiles::DelaySummary, reach::ReachFacts, sustained::Sustained,
 };
 use crate::{
     machine::MachineReport,
@@ -227,6 +227,12 @@ pub struct NodeRow {
     pub delay: DelaySummary,
     /// Send lag of its messages.
     pub send_lag: DelaySummary,
+    /// Bytes that it wrote to TCP sockets of the network while the window was open; none over QUIC.
+    #[serde(default)]
+    pub socket_bytes_sent: Option<u64>,
+    /// Bytes that it read from them.
+    #[serde(default)]
+    pub socket_bytes_received: Option<u64>,
     /// Processor time during the window, in seconds.
     pub cpu_seconds: f64,
     /// Highest resident memory since its start, in bytes.
@@ -394,6 +400,12 @@ pub struct RunSummary {
     /// Traffic classes, by class number; none in explore mode.
     #[serde(default)]
     pub classes: Vec<ClassRow>,
+    /// Use of the processors of each machine.
+    #[serde(default)]
+    pub processor_use: Vec<ProcessorUse>,
+    /// Objectives of the run, and whether it met them.
+    #[serde(default)]
+    pub objectives: Vec<ObjectiveRow>,
     /// Causes of lost and of the slowest deliveries, by class; empty if arrivals were not recorded.
     #[serde(default)]
     pub causes: Vec<Cause>,

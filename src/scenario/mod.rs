@@ -14,9 +14,11 @@ mod matrix;
 mod measurement;
 mod network;
 mod nodes;
+mod objective;
 mod parse;
 mod resolve;
 mod shape;
+mod sweep;
 #[cfg(test)]
 #[allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 mod tests;
@@ -35,13 +37,17 @@ pub use matrix::{Matrix, MatrixSource};
 pub use measurement::Measurement;
 pub use network::{GossipSettings, Network, NodeSettings, Protocol, Transport};
 pub use nodes::Nodes;
+pub use objective::{Bound, Objective, Relation};
 pub use parse::{LinksText, ScenarioText, parse, parse_links, read_toml, to_toml};
 pub use resolve::{MAX_MESSAGE_SIZE, MAX_NODES, MIN_CLASS_MESSAGE_SIZE, MIN_MESSAGE_SIZE};
 pub use shape::{Shape, ShapeError, ShapePatch};
+pub use sweep::{MAX_TRIALS, SweepValue};
 pub use topology::{Edge, Topology, TopologyKind};
 pub use traffic::{
     DEFAULT_CLASS, Explore, MAX_CLASSES, MessageSize, Mode, SendPhase, Senders, TrafficClass, WeightedSize,
 };
+
+use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -67,6 +73,12 @@ pub struct Scenario {
     /// Trials of growing throughput in place of `traffic`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub explore: Option<Explore>,
+    /// Bounds that figures of the result must keep, such as `delivery_ratio >= 0.999`; a run that misses one ends with
+    /// exit code 3.
+    pub expect: Vec<Objective>,
+    /// Values to try, by key of the scenario: `apollo-bench sweep` makes a trial of each combination.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub sweep: BTreeMap<String, Vec<SweepValue>>,
     /// Faults during the measurement, such as `5s kill 2`; times count from the opening of the window.
     pub faults: Vec<Fault>,
     /// Groups of nodes with a region, a link class, a weight or a validation delay of their own.
@@ -89,6 +101,8 @@ impl Default for Scenario {
             topology: Topology::default(),
             measurement: Measurement::default(),
             explore: None,
+            expect: vec![],
+            sweep: BTreeMap::new(),
             faults: vec![],
             groups: vec![],
             links: Links::default(),

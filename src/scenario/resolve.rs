@@ -67,6 +67,11 @@ impl Scenario {
         self.topology.neighbours(count, self.seed).map_err(below("topology"))?;
         self.resolve_traffic()?;
         self.resolve_measurement().map_err(below("measurement"))?;
+        self.check_objectives()?;
+        if !self.sweep.is_empty() {
+            let message = "a run has one value of each key: give the scenario to apollo-bench sweep";
+            return Err(ScenarioError::new(message).below("sweep"));
+        }
         if let Some(MatrixSource::File(name)) = &self.links.matrix {
             let error = ScenarioError::of(name, "the file was not read: put the matrix itself in its place");
             return Err(error.below("matrix").below("links"));
@@ -121,6 +126,22 @@ impl Scenario {
         if outbound > low || outbound * 2 > n {
             let message = format!("must be at most mesh_n_low {low} and half of mesh_n {n}");
             return Err(below(ScenarioError::of(outbound, message), "mesh_outbound_min"));
+        }
+        Ok(())
+    }
+
+    /// Objectives name classes of the scenario, or other parts of a result.
+    fn check_objectives(&self) -> Result<(), ScenarioError> {
+        const PARTS: [&str; 10] =
+            ["node", "phase", "trial", "drain", "verdict", "reach", "events", "dropped", "malformed", "gossipsub"];
+        for (number, objective) in self.expect.iter().enumerate() {
+            let Some((part, _)) = objective.figure.split_once('.') else { continue };
+            let classes = || self.traffic.iter().map(|class| class.name.as_str());
+            if !PARTS.contains(&part) && !classes().any(|name| name == part) {
+                let names: Vec<&str> = classes().collect();
+                let message = format!("'{part}' is no traffic class: the classes are {}", names.join(", "));
+                return Err(ScenarioError::of(objective, message).below(number).below("expect"));
+            }
         }
         Ok(())
     }
@@ -343,16 +364,27 @@ impl TrafficClass {
     fn resolve_pace(&mut self) -> Result<(), ScenarioError> {
         within(self.burst, 1..=MAX_BURST, "parts").map_err(|error| error.below("burst"))?;
         let turns = self.senders == Senders::Turns;
-        if let (Some(after), true) = (&self.after, self.heartbeat_millis.is_some() || turns) {
+        let paced = self.heartbeat_millis.or(self.heartbeat_micros).is_some();
+        if let (Some(after), true) = (&self.after, paced || turns) {
             let message = "its messages follow those of another class: leave out heartbeat_millis and turns";
             return Err(ScenarioError::of(after, message).below("after"));
         }
         if self.after.is_none() {
-            let heartbeat = *self.heartbeat_millis.get_or_insert(Self::DEFAULT_HEARTBEAT);
-            within(heartbeat, 1..=YEAR * 1000, "ms").map_err(|error| error.below("heartbeat_millis"))?;
+            if let (Some(micros), Some(_)) = (self.heartbeat_micros, self.heartbeat_millis) {
+                let message = "heartbeat_millis is given too: leave out one of them";
+                return Err(ScenarioError::of(micros, message).below("heartbeat_micros"));
+            }
+            if let Some(micros) = self.heartbeat_micros {
+                within(micros, 100..=YEAR * 1_000_000, "us").map_err(|error| error.below("heartbeat_micros"))?;
+            } else {
+                let heartbeat = *self.heartbeat_millis.get_or_insert(Self::DEFAULT_HEARTBEAT);
+                within(heartbeat, 1..=YEAR * 1000, "ms").map_err(|error| error.below("heartbeat_millis"))?;
+            }
+            let heartbeat = self.heartbeat();
             let spread = self.burst_spacing_millis.saturating_mul(u64::from(self.burst - 1));
-            if spread >= heartbeat {
-                let message = format!("{} parts take {spread} ms, and heartbeat_millis is {heartbeat}", self.burst);
+            if Duration::from_millis(spread) >= heartbeat {
+                let every = heartbeat.as_secs_f64() * 1e3;
+                let message = format!("{} parts take {spread} ms, and heartbeat_millis is {every}", self.burst);
                 return Err(ScenarioError::of(self.burst_spacing_millis, message).below("burst_spacing_millis"));
             }
         } else {
@@ -366,9 +398,10 @@ impl TrafficClass {
         }
         let turn = *self.turn_seconds.get_or_insert(Self::DEFAULT_TURN);
         within(turn, 1..=YEAR, "s").map_err(|error| error.below("turn_seconds"))?;
-        let heartbeat = self.heartbeat_millis.unwrap_or(Self::DEFAULT_HEARTBEAT);
-        if turn * 1000 < heartbeat {
-            let message = format!("is shorter than heartbeat_millis {heartbeat}: some turns would be silent");
+        let heartbeat = self.heartbeat();
+        if Duration::from_secs(turn) < heartbeat {
+            let every = heartbeat.as_secs_f64() * 1e3;
+            let message = format!("is shorter than heartbeat_millis {every}: some turns would be silent");
             return Err(ScenarioError::of(turn, message).below("turn_seconds"));
         }
         Ok(())

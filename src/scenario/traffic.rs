@@ -1,5 +1,7 @@
 //! Traffic classes: senders, sizes, interval and order of messages.
 
+use std::time::Duration;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest, Sha256};
@@ -249,6 +251,9 @@ pub struct TrafficClass {
     /// Interval between the messages of a sender, in milliseconds; none with `after`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub heartbeat_millis: Option<u64>,
+    /// The same in microseconds, in place of `heartbeat_millis`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heartbeat_micros: Option<u64>,
     /// Offsets of the senders within the heartbeat.
     pub phase: SendPhase,
     /// Size of a whole message, its header included, in bytes.
@@ -278,6 +283,12 @@ impl TrafficClass {
     pub const DEFAULT_HEARTBEAT: u64 = 100;
     /// Default length of a turn, in seconds.
     pub const DEFAULT_TURN: u64 = 3;
+
+    /// Interval between the messages of a sender.
+    pub fn heartbeat(&self) -> Duration {
+        let millis = || Duration::from_millis(self.heartbeat_millis.unwrap_or(Self::DEFAULT_HEARTBEAT));
+        self.heartbeat_micros.map_or_else(millis, Duration::from_micros)
+    }
 }
 
 impl Default for TrafficClass {
@@ -288,6 +299,7 @@ impl Default for TrafficClass {
             turn_seconds: None,
             after: None,
             heartbeat_millis: None,
+            heartbeat_micros: None,
             phase: SendPhase::Spread,
             message_size_bytes: MessageSize::Fixed(Self::DEFAULT_SIZE),
             burst: 1,

@@ -71,7 +71,7 @@ pub(super) async fn collect(args: &CollectArgs) -> Result<(), CliError> {
         }
     };
     folder.write_json(&folder.summary(), &run)?;
-    print_run(&run, &folder, args.print)?;
+    print_run(&run, &folder, &args.print)?;
     if !args.keep_nodes {
         tell(&format!("'{}' removes the rest", hint("stop", &record.namespace, &args.connect)));
     }
