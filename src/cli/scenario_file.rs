@@ -67,7 +67,7 @@ pub(super) fn read_links(path: &Path, num_nodes: u64) -> Result<Links, CliError>
 }
 
 /// Replaces single values of a scenario, each written `KEY=VALUE` with a value of TOML; text needs no quotes.
-fn with_values(scenario: Scenario, set: &[String]) -> Result<Scenario, CliError> {
+pub(super) fn with_values(scenario: Scenario, set: &[String]) -> Result<Scenario, CliError> {
     if set.is_empty() {
         return Ok(scenario);
     }

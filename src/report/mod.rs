@@ -36,6 +36,7 @@ mod reach_tests;
 mod rounds;
 mod summary;
 mod sustained;
+mod sweep;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -68,6 +69,7 @@ pub use summary::{
     Totals, TrialRow, Verdict, WorkloadSummary,
 };
 pub use sustained::Sustained;
+pub use sweep::{SweepRow, sweep_table};
 pub use table::{frontier_table, per_node_table, phase_table, run_table, trial_line, trial_table};
 pub(crate) use tolerance::MESSAGE_PERCENT;
 pub use tolerance::Tolerance;
