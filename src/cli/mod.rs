@@ -8,6 +8,7 @@ mod ci;
 mod cluster;
 mod command_line;
 mod error;
+mod figures;
 mod image;
 mod local;
 mod node;
@@ -21,6 +22,10 @@ mod run;
 mod scenario;
 mod scenario_file;
 mod scenario_flags;
+mod search;
 mod shape;
+mod study_flags;
+mod sweep;
+mod trials;
 
 pub use programs::{apollo_bench, broadcast_network_stress_test_node};

@@ -10,6 +10,7 @@ use super::{
     cluster::{self, ClusterArgs},
     command_line::{VERSION, parse, parse_words, write_man_pages},
     error::CliError,
+    figures::{FiguresArgs, print_figures},
     image::{self, ImageArgs},
     local::local,
     node::NodeCommand,
@@ -17,7 +18,9 @@ use super::{
     report::{ReportArgs, report},
     run::RunArgs,
     scenario::{ScenarioArgs, scenario},
+    search::{SearchArgs, search},
     shape::{ShapeArgs, shape},
+    sweep::{SweepArgs, sweep},
 };
 use crate::{deploy::docker, node::with_bare_environment, terminal::say};
 
@@ -58,6 +61,21 @@ enum Command {
     /// with the summary.json of the folder. Exit codes: 0 the run is valid; 1 it is invalid, or its summary differs; 2
     /// bad usage.
     Report(ReportArgs),
+    /// Print the names and values of all figures of a result, for --expect
+    Figures(FiguresArgs),
+    /// Find the highest load that meets the objectives, and name the part that gives way above it
+    ///
+    /// Doubles the load until an objective is missed, halves it until all are met, narrows the interval, and repeats its
+    /// two ends. Every trial is a whole run. The result is an interval: a load that holds, and one that fails, with the
+    /// evidence of the limit.
+    #[command(after_help = SEARCH_HELP)]
+    Search(SearchArgs),
+    /// Run a scenario with each combination of values
+    ///
+    /// The values come from --vary or from a table [sweep] in the scenario. Every trial is a whole run. The same command
+    /// with the same --output continues after any interruption; complete trials are not repeated.
+    #[command(after_help = SWEEP_HELP)]
+    Sweep(SweepArgs),
     /// Run the network on Kubernetes
     Cluster(ClusterArgs),
     /// Run one node, as the program broadcast_network_stress_test_node does
@@ -104,7 +122,7 @@ Examples:
     apollo-bench run FOLDER/scenario.toml
 
 'apollo-bench local --help', 'apollo-bench remote --help' and 'apollo-bench cluster start --help' list the flags.
-Exit codes: 0 the run is valid; 1 it is invalid, and the reason is printed; 2 bad usage";
+Exit codes: 0 the run is valid; 1 it is invalid, and the reason is printed; 2 bad usage; 3 it missed an objective";
 
 const LOCAL_HELP: &str = "\
 Examples:
@@ -116,7 +134,7 @@ Examples:
     apollo-bench local --mode explore --explore-cool-down-duration-seconds 10 \\
       --explore-run-duration-seconds 20 --explore-min-throughput-byte-per-seconds 10000000
 
-Exit codes: 0 the run is valid; 1 it is invalid, and the reason is printed; 2 bad usage";
+Exit codes: 0 the run is valid; 1 it is invalid, and the reason is printed; 2 bad usage; 3 it missed an objective";
 
 const REMOTE_HELP: &str = "\
 A node lives for one run. After the collection of its run it is requested to end, with exit code 0, so that its
@@ -141,6 +159,27 @@ Examples:
 
 Exit codes: 0 the run is valid, or has begun (--detach); 1 it is invalid, or was interrupted; 2 bad usage, or unusable
 nodes, with the reason";
+
+const SEARCH_HELP: &str = "\
+Examples:
+  The highest rate over links of 2 MB/s at which everything arrives, within 300 ms at all nodes:
+    apollo-bench search scenario.toml --on netns --expect 'delivery_ratio == 1' --expect 'reach_all_p99 <= 300ms' \
+      -- --throughput 2000
+  The largest message at the rate of the scenario, to 10 %:
+    apollo-bench search scenario.toml --by size --precision-percent 10
+
+Exit codes: 0 a load holds; 1 a trial could not be run; 2 bad usage; 3 no load holds";
+
+const SWEEP_HELP: &str = "\
+Examples:
+  Three sizes of the mesh, five runs each:
+    apollo-bench sweep scenario.toml --vary network.gossipsub.mesh_n=4,6,8 --repeat 5 --output sweep
+  In a scenario, six trials:
+    [sweep]
+    \"network.gossipsub.mesh_n\" = [4, 6, 8]
+    \"traffic.default.message_size_bytes\" = [1024, 65536]
+
+Exit codes: 0 all trials are valid; 1 a trial is invalid, or could not be run; 2 bad usage; 3 an objective was missed";
 
 const SHAPE_HELP: &str = "\
 Latency, jitter, loss, duplicates and reordering are applied once, to outgoing traffic; throughput is applied to
@@ -190,6 +229,9 @@ fn run(cli: Cli) -> Result<(), CliError> {
         Command::Local(args) => local(&args),
         Command::Remote(args) => remote(&args),
         Command::Report(args) => report(&args),
+        Command::Figures(args) => print_figures(&args),
+        Command::Search(args) => search(&args),
+        Command::Sweep(args) => sweep(&args),
         Command::Cluster(args) => cluster::command(&args),
         Command::Node(command) => command.run(),
         Command::Shape(args) => shape(&args),

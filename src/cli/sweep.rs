@@ -78,7 +78,8 @@ impl SweepArgs {
                 known.insert(key.clone(), value.to_string());
                 known
             };
-            combinations = combinations.iter().flat_map(|known| values.iter().map(|value| with(known, value))).collect();
+            combinations =
+                combinations.iter().flat_map(|known| values.iter().map(|value| with(known, value))).collect();
         }
         let mut trials = vec![];
         for (number, values) in (1..).zip(&combinations) {

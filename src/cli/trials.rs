@@ -97,7 +97,8 @@ impl Study {
                 fs::canonicalize(output).map_err(|error| failed(output, error))?
             }
             None => {
-                let prefix = format!("apollo-bench-{command}-{}", crate::clock::timestamp().strftime("%Y-%m-%d-%H-%M-%S"));
+                let prefix =
+                    format!("apollo-bench-{command}-{}", crate::clock::timestamp().strftime("%Y-%m-%d-%H-%M-%S"));
                 private_folder(&prefix).map_err(|(path, error)| failed(&path, error))?
             }
         };

@@ -34,6 +34,7 @@ mod reach;
 #[cfg(test)]
 mod reach_tests;
 mod rounds;
+mod search;
 mod summary;
 mod sustained;
 mod sweep;
@@ -64,6 +65,9 @@ pub use objectives::{ObjectiveRow, judge, objective_table};
 pub use observed::{Observations, PhaseInput, Place, PlannedWindow};
 pub use quantiles::{DelaySummary, Quantile};
 pub use reach::{LateMessage, ReachFacts, RegionReach};
+pub use search::{
+    Axis, Limit, LimitKind, SEARCH_SCHEMA_VERSION, Search, SearchRange, SearchStep, SearchTrial, limits, search_table,
+};
 pub use summary::{
     ClassRow, Deliveries, FaultRow, FrontierRow, GroupDeliveries, NodeRow, PhaseRow, RUN_SCHEMA_VERSION, RunSummary,
     Totals, TrialRow, Verdict, WorkloadSummary,
