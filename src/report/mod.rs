@@ -8,6 +8,7 @@ mod checks;
 mod checks_tests;
 mod clock_warning;
 mod clocks;
+mod comparison;
 mod drain;
 mod environments;
 mod figures;
@@ -50,6 +51,10 @@ pub use arrivals_file::{read_arrivals, write_arrivals};
 pub use causes::{Cause, CauseKind, Effect, causes};
 pub use clock_warning::clock_warning;
 pub use clocks::{ClockDifference, ClockOffset, ClockRow, Clocks};
+pub use comparison::{
+    Better, COMPARISON_SCHEMA_VERSION, Change, ChangeKind, Comparison, ComparisonPlan, FigureValue, Measure,
+    MeasureRow, MeasureVerdict, RunFigures, Side, compare, comparison_csv, comparison_table,
+};
 pub use drain::{DrainEnd, DrainSummary};
 pub use environments::MachineRow;
 pub use figures::{Better, Figure, FigureValue, Unit, figures, nearest_name};
