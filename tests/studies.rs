@@ -79,14 +79,20 @@ fn a_valid_run_that_misses_an_objective_ends_with_3_and_names_it() {
     assert_eq!(fs::read_to_string(junit).unwrap().matches("<failure").count(), 1);
     let summary = read(&output.join("summary.json"));
     let passed: Vec<&Value> = summary["objectives"].as_array().unwrap().iter().map(|row| &row["passed"]).collect();
-    assert_eq!((&summary["verdict"]["valid"], passed), (&Value::from(true), vec![&Value::from(true), &Value::from(false)]));
+    assert_eq!(
+        (&summary["verdict"]["valid"], passed),
+        (&Value::from(true), vec![&Value::from(true), &Value::from(false)])
+    );
 
     // The result that is derived again has the same objectives, and every figure has a name.
     let again = bench_command().arg("report").arg(&output).output().unwrap();
     assert_eq!(again.status.code(), Some(3), "{}", String::from_utf8_lossy(&again.stderr));
     let figures = bench_command().args(["figures", "--json"]).arg(&output).output().unwrap();
     let figures: Value = serde_json::from_slice(&figures.stdout).unwrap();
-    assert_eq!((&figures["delivery_ratio"], &figures["default.reach_all_count"]), (&Value::from(1.0), &Value::from(20.0)));
+    assert_eq!(
+        (&figures["delivery_ratio"], &figures["default.reach_all_count"]),
+        (&Value::from(1.0), &Value::from(20.0))
+    );
 }
 
 #[test]
@@ -153,7 +159,9 @@ fn a_sweep_that_was_killed_continues_after_its_complete_trials() {
     assert_eq!(values("traffic.default.heartbeat_millis"), ["50", "50", "100", "100", "200", "200"]);
     assert_eq!(values("traffic.default.message_size_bytes"), ["100", "1000", "100", "1000", "100", "1000"]);
     assert!(rows.iter().all(|row| row["valid"] == true), "{rows:?}");
-    assert!(!fs::read_dir(&output).unwrap().flatten().any(|entry| entry.path().extension().is_some_and(|e| e == "partial")));
+    assert!(
+        !fs::read_dir(&output).unwrap().flatten().any(|entry| entry.path().extension().is_some_and(|e| e == "partial"))
+    );
 
     // Another sweep does not take its folder.
     let other = bench_command()

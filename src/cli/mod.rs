@@ -7,6 +7,7 @@ mod choices;
 mod ci;
 mod cluster;
 mod command_line;
+mod compare;
 mod error;
 mod figures;
 mod image;

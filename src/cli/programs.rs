@@ -9,6 +9,7 @@ use super::{
     arguments::LocalArgs,
     cluster::{self, ClusterArgs},
     command_line::{VERSION, parse, parse_words, write_man_pages},
+    compare::{CompareArgs, compare_sides},
     error::CliError,
     figures::{FiguresArgs, print_figures},
     image::{self, ImageArgs},
@@ -63,6 +64,13 @@ enum Command {
     Report(ReportArgs),
     /// Print the names and values of all figures of a result, for --expect
     Figures(FiguresArgs),
+    /// Compare two sides of runs: is B better than A, by how much, or how large can a difference be at most
+    ///
+    /// Compares finished runs (RUN... --with RUN...), or makes the runs itself, in turns. The unit of evidence is the run:
+    /// medians of runs, an interval of their ratio, a rank test corrected for the number of measures. Refuses invalid
+    /// runs, and saturated ones against others.
+    #[command(after_help = COMPARE_HELP)]
+    Compare(CompareArgs),
     /// Find the highest load that meets the objectives, and name the part that gives way above it
     ///
     /// Doubles the load until an objective is missed, halves it until all are met, narrows the interval, and repeats its
@@ -160,6 +168,18 @@ Examples:
 Exit codes: 0 the run is valid, or has begun (--detach); 1 it is invalid, or was interrupted; 2 bad usage, or unusable
 nodes, with the reason";
 
+const COMPARE_HELP: &str = "\
+Examples:
+  Gossipsub without flood publishing, ten runs of each side:
+    apollo-bench compare --run scenario.toml --vary network.gossipsub.flood_publish=false --output comparison
+  Two builds of the node:
+    apollo-bench compare --run scenario.toml --node-binary ./before --node-binary ./after --fail-if-worse
+  Finished runs:
+    apollo-bench compare before1 before2 before3 before4 --with after1 after2 after3 after4
+
+Exit codes: 0 compared; 1 a run could not be made; 2 bad usage, or sides that can't be compared; 3 B is worse
+(--fail-if-worse)";
+
 const SEARCH_HELP: &str = "\
 Examples:
   The highest rate over links of 2 MB/s at which everything arrives, within 300 ms at all nodes:
@@ -229,6 +249,7 @@ fn run(cli: Cli) -> Result<(), CliError> {
         Command::Local(args) => local(&args),
         Command::Remote(args) => remote(&args),
         Command::Report(args) => report(&args),
+        Command::Compare(args) => compare_sides(&args),
         Command::Figures(args) => print_figures(&args),
         Command::Search(args) => search(&args),
         Command::Sweep(args) => sweep(&args),

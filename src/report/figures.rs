@@ -22,6 +22,18 @@ pub enum FigureValue {
     Unknown,
 }
 
+impl FigureValue {
+    /// The value as a number with infinity; none if it is unknown.
+    pub fn number(self) -> Option<f64> {
+        match self {
+            Self::Number(number) if number.is_nan() || number == f64::NEG_INFINITY => None,
+            Self::Number(number) => Some(number),
+            Self::Infinite => Some(f64::INFINITY),
+            Self::Unknown => None,
+        }
+    }
+}
+
 /// Unit of a figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {

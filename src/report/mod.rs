@@ -52,8 +52,8 @@ pub use causes::{Cause, CauseKind, Effect, causes};
 pub use clock_warning::clock_warning;
 pub use clocks::{ClockDifference, ClockOffset, ClockRow, Clocks};
 pub use comparison::{
-    Better, COMPARISON_SCHEMA_VERSION, Change, ChangeKind, Comparison, ComparisonPlan, FigureValue, Measure,
-    MeasureRow, MeasureVerdict, RunFigures, Side, compare, comparison_csv, comparison_table,
+    COMPARISON_SCHEMA_VERSION, Change, ChangeKind, Comparison, ComparisonPlan, Measure, MeasureRow, MeasureVerdict,
+    RunFigures, Side, compare, comparison_csv, comparison_table,
 };
 pub use drain::{DrainEnd, DrainSummary};
 pub use environments::MachineRow;

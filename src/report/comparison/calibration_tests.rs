@@ -4,7 +4,8 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use statrs::distribution::{ContinuousCDF, Normal};
 
-use super::{Better, Comparison, ComparisonPlan, FigureValue, Measure, MeasureVerdict, RunFigures, compare};
+use super::super::figures::{Better, FigureValue};
+use super::{Comparison, ComparisonPlan, Measure, MeasureVerdict, RunFigures, compare};
 
 /// Runs a side.
 const RUNS: usize = 10;

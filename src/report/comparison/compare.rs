@@ -1,7 +1,8 @@
 //! Verdicts on all measures of two sides.
 
 use super::{
-    figures::{Better, ComparisonPlan, Measure, RunFigures},
+    super::figures::Better,
+    figures::{ComparisonPlan, Measure, RunFigures},
     holm,
     rank_test::{interval_rank, p_value, smallest_p_value},
     result::{COMPARISON_SCHEMA_VERSION, Change, ChangeKind, Comparison, MeasureRow, MeasureVerdict, Side},

@@ -2,9 +2,10 @@
 
 use proptest::prelude::*;
 
+use super::super::figures::{Better, FigureValue};
 use super::{
-    Better, Change, ChangeKind, Comparison, ComparisonPlan, FigureValue, Measure, MeasureRow, MeasureVerdict,
-    RunFigures, compare, comparison_table,
+    Change, ChangeKind, Comparison, ComparisonPlan, Measure, MeasureRow, MeasureVerdict, RunFigures, compare,
+    comparison_table,
 };
 
 fn plan(names: &[&str], better: Better) -> ComparisonPlan {

@@ -1,28 +1,6 @@
 //! Figures of the runs, and the plan of their comparison.
 
-/// Value of a figure of one run.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum FigureValue {
-    /// A number in the base unit of its measure: microseconds, bytes, seconds, a count or a ratio.
-    Number(f64),
-    /// A value among lost ones, such as a percentile of delays that lies among messages that never arrived. It is larger
-    /// than every number.
-    Infinite,
-    /// Not measured in this run.
-    Unknown,
-}
-
-impl FigureValue {
-    /// The value as a number with infinity, or nothing if it is unknown.
-    pub(super) fn number(self) -> Option<f64> {
-        match self {
-            Self::Number(number) if number.is_nan() || number == f64::NEG_INFINITY => None,
-            Self::Number(number) => Some(number),
-            Self::Infinite => Some(f64::INFINITY),
-            Self::Unknown => None,
-        }
-    }
-}
+use super::super::figures::{Better, FigureValue};
 
 /// One run of a side.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,17 +17,6 @@ impl RunFigures {
         let figure = self.figures.iter().find(|(known, _)| known == name);
         figure.map_or(FigureValue::Unknown, |(_, value)| *value)
     }
-}
-
-/// Direction in which a measure improves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Better {
-    /// Smaller values are better, as of a delay.
-    Lower,
-    /// Larger values are better, as of a throughput.
-    Higher,
-    /// Neither is better: the measure describes the run.
-    Neither,
 }
 
 /// A figure that is compared.

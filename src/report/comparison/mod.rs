@@ -36,7 +36,7 @@ mod shift;
 mod table;
 
 pub use compare::compare;
-pub use figures::{Better, ComparisonPlan, FigureValue, Measure, RunFigures};
+pub use figures::{ComparisonPlan, Measure, RunFigures};
 pub use result::{COMPARISON_SCHEMA_VERSION, Change, ChangeKind, Comparison, MeasureRow, MeasureVerdict, Side};
 pub use runs_csv::comparison_csv;
 pub use table::comparison_table;

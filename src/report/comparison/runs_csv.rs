@@ -1,6 +1,6 @@
 //! Values of the runs of a comparison as CSV, for programs that look for changes themselves.
 
-use super::figures::{FigureValue, RunFigures};
+use super::{super::figures::FigureValue, figures::RunFigures};
 
 /// Text of a value: `inf` for an infinite one, nothing for an unknown one.
 fn field(value: FigureValue) -> String {
