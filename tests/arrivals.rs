@@ -18,7 +18,7 @@ window_seconds = 3
 warm_up_seconds = 1
 [topology]
 kind = "edges"
-edges = [[0, 1], [1, 2]]
+edges = ["0-1", "1-2"]
 [[group]]
 name = "slow"
 nodes = 1

@@ -6,11 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
 use super::{
     arrivals::{ArrivalRow, Arrivals},
+    cause::{Cause, CauseKind, Effect},
     observed::Observations,
     summary::{PhaseRow, RunSummary},
 };
@@ -24,55 +22,6 @@ const MIN_SLOWEST: usize = 10;
 
 /// Names that a line of evidence lists; the others are counted.
 const MAX_NAMED: usize = 3;
-
-/// Effect that a cause explains.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Effect {
-    /// Deliveries of the sample that never arrived.
-    Lost,
-    /// The slowest hundredth of the deliveries of the sample.
-    Late,
-}
-
-/// Kind of a cause.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum CauseKind {
-    /// The sender had no time or no queue for the message, or was away.
-    Generator,
-    /// The receiver was killed or paused.
-    Absent,
-    /// The network was cut between sender and receiver.
-    Partition,
-    /// Queues of the sender to the receiver overflowed, or held the message for too long.
-    Sending,
-    /// Queues of other nodes, which should have forwarded the message, overflowed or held it for too long.
-    Forwarding,
-    /// Streams broke with the messages under way in them.
-    Streams,
-    /// The hop from the sender itself took the time.
-    FirstHop,
-    /// Nothing that was measured explains it.
-    Unknown,
-}
-
-/// A cause of lost or late deliveries of one class.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Cause {
-    /// Name of the traffic class.
-    pub class: String,
-    /// Explained effect.
-    pub effect: Effect,
-    /// Kind of the cause.
-    pub cause: CauseKind,
-    /// Deliveries of the sample with this cause; for late ones, those that were taken apart.
-    pub deliveries: u64,
-    /// Share of the effect that this cause explains, 0 to 1: of the lost deliveries, or of the time of the slowest.
-    pub share: f64,
-    /// Measured facts that support it, in one line.
-    pub evidence: String,
-}
 
 /// Failures of the queues from one node to another: copies that found no room, or waited for too long.
 type Failures = BTreeMap<(u64, u64), u64>;

@@ -3,9 +3,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use serde::{Deserialize, Serialize};
-
-use super::summary::Verdict;
+use super::{
+    processor_use::{FULL, OTHERS, ProcessorUse, STOLEN},
+    summary::Verdict,
+};
 use crate::{
     clock::SET_BY,
     machine::{ClockReport, MachineReport, ProcessorReport},
@@ -22,12 +23,6 @@ const SLEW_PPM: f64 = 250.0;
 /// machine wait less.
 const WAIT_WITH_LATE: f64 = 0.01;
 const WAIT_ALONE: f64 = 0.10;
-/// Share of all processors used by other programs, above which they are named as the cause of a wait.
-const OTHERS: f64 = 0.05;
-/// Share of all processors in use above which none was free.
-const FULL: f64 = 0.9;
-/// Share of all processors that the hypervisor gave to others: below it, ticks are counted too coarsely.
-const STOLEN: f64 = 0.02;
 /// Seconds below which threads stopped by a quota lost no more than one tick of the kernel.
 const THROTTLED_SECONDS: f64 = 0.01;
 /// Maximum number of names in a line; of more names only the number is given.
@@ -62,7 +57,7 @@ pub(super) fn judge(nodes: &[&NodeSummary], runner: Option<&MachineReport>, verd
 /// Use of the processors of each machine of a run.
 pub(super) fn processor_use(nodes: &[&NodeSummary], runner: Option<&MachineReport>) -> Vec<ProcessorUse> {
     let witnesses: Vec<Witness<'_>> = witnesses(nodes, runner);
-    by_machine(&witnesses).iter().filter_map(|machine| ProcessorUse::of(machine)).collect()
+    by_machine(&witnesses).iter().filter_map(|machine| use_of(machine)).collect()
 }
 
 /// Witnesses of each machine.
@@ -79,44 +74,16 @@ fn by_machine<'a>(witnesses: &'a [Witness<'a>]) -> Vec<Vec<&'a Witness<'a>>> {
     machines.into_values().chain(alone).collect()
 }
 
-/// Use of the processors of one machine while the window was open, in processors.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct ProcessorUse {
-    /// Processors of the machine.
-    pub processors: f64,
-    /// Used by the nodes and the runner.
-    pub own: f64,
-    /// Used by other programs.
-    pub others: f64,
-    /// Given to other machines by the hypervisor; none if it is not known.
-    pub stolen: Option<f64>,
-    /// True if a quota stopped a process.
-    pub throttled: bool,
-}
-
-impl ProcessorUse {
-    fn of(machine: &[&Witness<'_>]) -> Option<Self> {
-        let seen: Vec<(&Witness<'_>, &ProcessorReport)> =
-            machine.iter().filter_map(|witness| Some((*witness, witness.report.processors.as_ref()?))).collect();
-        let Others { processors, others, own } = Others::of(&seen)?;
-        let stolen = seen.iter().filter_map(|(_, report)| {
-            (report.window_seconds > 0.0).then(|| report.stolen_seconds.map(|stolen| stolen / report.window_seconds))?
-        });
-        let throttled = seen.iter().any(|(_, report)| throttled(report));
-        Some(Self { processors, own, others, stolen: stolen.reduce(f64::max), throttled })
-    }
-
-    /// True if others disturbed the run: other programs, the hypervisor, or a quota.
-    pub fn is_disturbed(&self) -> bool {
-        self.others > OTHERS * self.processors
-            || self.stolen.is_some_and(|stolen| stolen > STOLEN * self.processors)
-            || self.throttled
-    }
-
-    /// True if the nodes and the runner left no processor free.
-    pub fn is_full(&self) -> bool {
-        self.own > FULL * self.processors
-    }
+/// Use of the processors of one machine.
+fn use_of(machine: &[&Witness<'_>]) -> Option<ProcessorUse> {
+    let seen: Vec<(&Witness<'_>, &ProcessorReport)> =
+        machine.iter().filter_map(|witness| Some((*witness, witness.report.processors.as_ref()?))).collect();
+    let Others { processors, others, own } = Others::of(&seen)?;
+    let stolen = seen.iter().filter_map(|(_, report)| {
+        (report.window_seconds > 0.0).then(|| report.stolen_seconds.map(|stolen| stolen / report.window_seconds))?
+    });
+    let throttled = seen.iter().any(|(_, report)| throttled(report));
+    Some(ProcessorUse { processors, own, others, stolen: stolen.reduce(f64::max), throttled })
 }
 
 fn witnesses<'a>(nodes: &[&'a NodeSummary], runner: Option<&'a MachineReport>) -> Vec<Witness<'a>> {

@@ -2,6 +2,7 @@
 
 mod arrivals;
 mod arrivals_file;
+mod cause;
 mod causes;
 mod checks;
 #[cfg(test)]
@@ -23,15 +24,19 @@ mod lives;
 mod machine;
 mod merge;
 mod message;
+mod messages;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
 mod model_tests;
+mod objective_row;
 mod objectives;
 mod observed;
 mod phases;
+mod processor_use;
 mod quantiles;
 mod reach;
+mod reach_facts;
 #[cfg(test)]
 mod reach_tests;
 mod rounds;
@@ -48,7 +53,8 @@ mod units;
 
 pub use arrivals::{ArrivalRow, Arrivals};
 pub use arrivals_file::{read_arrivals, write_arrivals};
-pub use causes::{Cause, CauseKind, Effect, causes};
+pub use cause::{Cause, CauseKind, Effect};
+pub use causes::causes;
 pub use clock_warning::clock_warning;
 pub use clocks::{ClockDifference, ClockOffset, ClockRow, Clocks};
 pub use comparison::{
@@ -62,14 +68,15 @@ pub use folder::{FolderError, RunFolder};
 pub use hops::{Forwarder, HopRow, Hops};
 pub use link_table::link_table;
 pub use links::{Certificate, InterfaceRow, LinkMeasured, LinkRow, PooledLoss};
-pub use machine::ProcessorUse;
 pub use merge::{Collected, Trials, add_arrivals, merge, merge_trials};
 pub use message::MessageMeasured;
 pub(crate) use message::message_problem;
-pub use objectives::{ObjectiveRow, judge, objective_table};
+pub use objective_row::ObjectiveRow;
+pub use objectives::{judge, objective_table};
 pub use observed::{Observations, PhaseInput, Place, PlannedWindow};
+pub use processor_use::ProcessorUse;
 pub use quantiles::{DelaySummary, Quantile};
-pub use reach::{LateMessage, ReachFacts, RegionReach};
+pub use reach_facts::{LateMessage, ReachFacts, RegionReach};
 pub use search::{
     Axis, Limit, LimitKind, SEARCH_SCHEMA_VERSION, Search, SearchRange, SearchStep, SearchTrial, limits, search_table,
 };

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::reach::{Message, Passed, Times, reached};
+use super::messages::{Message, Passed, Times, reached};
 use crate::node::{AnswerPlan, Reach};
 
 /// Messages of each class whose sample is whole, by class number.

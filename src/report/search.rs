@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    causes::{CauseKind, Effect},
+    cause::{CauseKind, Effect},
     layout::empty_table,
     quantiles::DelaySummary,
     summary::{NodeRow, RunSummary},
@@ -276,7 +276,7 @@ impl SearchTrial {
             folder,
             load,
             holds,
-            disturbed: run.processor_use.iter().any(super::machine::ProcessorUse::is_disturbed),
+            disturbed: run.processor_use.iter().any(super::processor_use::ProcessorUse::is_disturbed),
             missed: missed.map(|row| format!("{}: it is {}", row.objective, row.shown)).collect(),
             delivery_ratio: totals.and_then(|totals| totals.delivery_ratio),
             delay_p50_micros: totals.and_then(|totals| totals.delay.p50_micros),

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    causes::Cause, clocks::Clocks, drain::DrainSummary, environments::MachineRow, links::Certificate,
-    machine::ProcessorUse, objectives::ObjectiveRow, quantiles::DelaySummary, reach::ReachFacts, sustained::Sustained,
+    cause::Cause, clocks::Clocks, drain::DrainSummary, environments::MachineRow, links::Certificate,
+    objective_row::ObjectiveRow, processor_use::ProcessorUse, quantiles::DelaySummary, reach_facts::ReachFacts,
+    sustained::Sustained,
 };
 use crate::{
     machine::MachineReport,

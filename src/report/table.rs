@@ -4,12 +4,12 @@ use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table};
 
 use super::link_table::links_line;
 use super::{
-    causes::{Cause, CauseKind, Effect},
+    cause::{Cause, CauseKind, Effect},
     drain::DrainEnd,
     environments::machine_line,
     layout::{align_numbers, empty_table},
     quantiles::{DelaySummary, Quantile},
-    reach::ReachFacts,
+    reach_facts::ReachFacts,
     summary::{ClassRow, Deliveries, FrontierRow, NodeRow, PhaseRow, RunSummary, Totals, TrialRow},
     sustained::Sustained,
     units::{NONE, bytes, time},
