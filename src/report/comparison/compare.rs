@@ -35,7 +35,8 @@ fn side(runs: &[RunFigures], name: &str) -> (Vec<f64>, Side) {
 
 /// Shift between the sides, and true if its interval is that of the ranks.
 ///
-/// If nearly all values are equal, the interval of the ranks is no shift at all, which would hide the other values. The interval of all pairs replaces it, which is never too narrow.
+/// If nearly all values are equal, the interval of the ranks is no shift at all, which would hide the other values. The
+/// interval of all pairs replaces it, which is never too narrow.
 fn shift_of_ranks(a: &[f64], b: &[f64], rank: usize) -> Option<(Shift, bool)> {
     let narrow = shift(a, b, rank)?;
     if narrow.lower == 0.0 && narrow.upper == 0.0 { Some((shift(a, b, 1)?, false)) } else { Some((narrow, true)) }

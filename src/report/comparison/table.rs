@@ -11,10 +11,19 @@ use super::{
 };
 
 /// Width of the table, in characters; longer names and reasons are wrapped over several lines.
-const WIDTH: u16 = 100;
+const WIDTH: usize = 100;
 
 /// Number of the column with the verdict, the only one besides the name that may be wrapped.
 const VERDICT: usize = 4;
+
+/// Width that the names leave to the verdicts, which holds `no difference > 24.05 ms`.
+const VERDICTS: usize = 24;
+
+/// Width that the names have in any case.
+const SHORT_NAMES: usize = 16;
+
+/// Characters between two columns.
+const BETWEEN: usize = 2;
 
 /// A number with four digits that matter, without zeros at its end.
 fn number(value: f64) -> String {
@@ -90,23 +99,25 @@ pub fn comparison_table(comparison: &Comparison, a_name: &str, b_name: &str) -> 
         comparison.measures.first().map_or(0, |row| side(row).runs + side(row).unknown)
     };
     let mut table = empty_table();
-    table.set_header(["measure", "A", "B", "B/A", "verdict on B"]);
-    for row in &comparison.measures {
-        table.add_row([
-            row.name.clone(),
-            median(&row.a, &row.unit),
-            median(&row.b, &row.unit),
-            row.change.as_ref().map_or_else(|| NONE.into(), |known| change(known, &row.unit)),
-            verdict(row),
-        ]);
-    }
-    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH);
+    let mut rows = vec![["measure", "A", "B", "B/A", "verdict on B"].map(str::to_owned)];
+    rows.extend(comparison.measures.iter().map(|row| {
+        let change = row.change.as_ref().map_or_else(|| NONE.into(), |known| change(known, &row.unit));
+        [row.name.clone(), median(&row.a, &row.unit), median(&row.b, &row.unit), change, verdict(row)]
+    }));
+    let widest = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0) + BETWEEN;
+    let names =
+        WIDTH.saturating_sub(VERDICTS + (1..VERDICT).map(widest).sum::<usize>()).max(SHORT_NAMES).min(widest(0));
+    table.set_header(&rows[0]);
+    table.add_rows(&rows[1..]);
+    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(u16::try_from(WIDTH).unwrap_or(u16::MAX));
     for (at, column) in table.column_iter_mut().enumerate() {
-        if (1..VERDICT).contains(&at) {
+        column.set_padding((0, 1));
+        if at == 0 {
+            let width = Width::Fixed(u16::try_from(names - 1).unwrap_or(u16::MAX));
+            column.set_constraint(ColumnConstraint::Absolute(width));
+        } else if at != VERDICT {
             // Numbers are never broken.
             column.set_constraint(ColumnConstraint::ContentWidth).set_cell_alignment(CellAlignment::Right);
-        } else {
-            column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(20)));
         }
     }
     let mut text =
