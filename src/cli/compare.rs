@@ -29,19 +29,15 @@ use crate::{
 
 /// Measures that are compared unless the user names others: few, because each makes it harder to show a difference in
 /// the others.
-const MEASURES: [&str; 12] = [
+const MEASURES: [&str; 8] = [
     "delivery_ratio",
     "delay_p50",
     "delay_p99",
     "reach_2_3_p50",
-    "reach_2_3_p99",
     "reach_all_p99",
-    "send_lag_p99",
     "delivered_bytes_per_second",
     "cpu_seconds",
     "socket_bytes_per_delivered_byte",
-    "gossip_copies_per_delivery",
-    "peak_memory_bytes",
 ];
 
 /// Confidence of the intervals and of all verdicts together.
