@@ -43,9 +43,6 @@ const MEASURES: [&str; 8] = [
 /// Confidence of the intervals and of all verdicts together.
 const CONFIDENCE: f64 = 0.95;
 
-/// Maximum number of further attempts at one run that other programs disturbed, or that is invalid.
-const MAX_AGAIN: usize = 3;
-
 /// Is B better than A?
 #[derive(Clone, Debug, Args)]
 pub(super) struct CompareArgs {
@@ -67,6 +64,9 @@ pub(super) struct CompareArgs {
     /// Number of runs of each side, in the order A B B A
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
     repeat: u32,
+    /// Maximum number of repetitions of a run that other programs disturbed, or that is invalid
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    disturbed_repeats: u8,
     /// Figure to compare, in place of the default ones; may be given several times. 'apollo-bench figures DIR' lists them
     #[arg(long, value_name = "FIGURE")]
     measure: Vec<String>,
@@ -234,34 +234,36 @@ impl CompareArgs {
             // The second of a pair is the other side, and each pair turns the order of the one before it.
             let first = (number % 2 == 0) == (pair % 2 == 0);
             let (name, (scenario, flags), runs) = if first { ("a", &sides.a, &mut a) } else { ("b", &sides.b, &mut b) };
-            runs.push(run_until_quiet(study, &format!("{:03}-{name}", pair + 1), scenario, flags, count - number - 1)?);
+            let name = format!("{:03}-{name}", pair + 1);
+            runs.push(self.run_until_quiet(study, &name, scenario, flags, count - number - 1)?);
         }
         Ok((a, b))
     }
-}
 
-/// Runs a trial, and again while other programs disturb it or it is invalid.
-fn run_until_quiet(
-    study: &mut Study,
-    name: &str,
-    scenario: &Scenario,
-    flags: &[OsString],
-    left: usize,
-) -> Result<Compared, CliError> {
-    let mut again = 0;
-    loop {
-        let name = if again > 0 { format!("{name}-again{again}") } else { name.to_owned() };
-        let mut trial = Trial::new(name.clone(), scenario);
-        trial.flags = flags.to_vec();
-        let ended = study.run(&trial, left)?;
-        let run = ended.run;
-        if again >= MAX_AGAIN || (run.verdict.valid && !is_disturbed(&run)) {
-            return Ok(Compared { name, run });
+    /// Runs a trial, and again while other programs disturb it or it is invalid.
+    fn run_until_quiet(
+        &self,
+        study: &mut Study,
+        name: &str,
+        scenario: &Scenario,
+        flags: &[OsString],
+        left: usize,
+    ) -> Result<Compared, CliError> {
+        let mut again = 0;
+        loop {
+            let name = if again > 0 { format!("{name}-again{again}") } else { name.to_owned() };
+            let mut trial = Trial::new(name.clone(), scenario);
+            trial.flags = flags.to_vec();
+            let ended = study.run(&trial, left)?;
+            let run = ended.run;
+            if again >= self.disturbed_repeats || (run.verdict.valid && !is_disturbed(&run)) {
+                return Ok(Compared { name, run });
+            }
+            let reason = run.verdict.reasons.first().cloned();
+            let reason = reason.unwrap_or_else(|| "other programs used the processors".into());
+            tell(&format!("{name}: is repeated: {reason}"));
+            again += 1;
         }
-        let reason = run.verdict.reasons.first().cloned();
-        let reason = reason.unwrap_or_else(|| "other programs used the processors".into());
-        tell(&format!("{name}: is repeated: {reason}"));
-        again += 1;
     }
 }
 
