@@ -8,7 +8,8 @@ use std::{fs, path::Path, process::Command};
 use serde_json::Value;
 use support::{bench_command, free_ports};
 
-const SCENARIO: &str = "[nodes]\ncount = 2\n[measurement]\nwindow_seconds = 1\nwarm_up_seconds = 0\ndrain_quiet_seconds = 0\n";
+const SCENARIO: &str =
+    "[nodes]\ncount = 2\n[measurement]\nwindow_seconds = 1\nwarm_up_seconds = 0\ndrain_quiet_seconds = 0\n";
 
 /// A comparison of messages of 1 KiB with some of 2 KiB, in one measure that a processor under load does not change.
 fn comparison(folder: &Path, repeat: u32) -> Command {

@@ -8,11 +8,10 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    time::{Duration, Instant},
 };
 
 use serde_json::Value;
-use support::{bench_command, free_ports};
+use support::{bench_command, free_ports, wait_for};
 
 /// Two nodes that send 20 messages a second together, for a second.
 const SHORT: &str = r#"
@@ -137,11 +136,7 @@ fn a_sweep_that_was_killed_continues_after_its_complete_trials() {
     let file = scenario(folder.path(), matrix);
     let ports = ports();
     let mut first = sweep(&file, &output, &ports).spawn().unwrap();
-    let begun = Instant::now();
-    while complete(&output).len() < 3 {
-        assert!(begun.elapsed() < Duration::from_secs(120) && first.try_wait().unwrap().is_none());
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    wait_for("three trials", || (complete(&output).len() >= 3).then_some(()));
     first.kill().unwrap();
     first.wait().unwrap();
     let done = complete(&output);

@@ -225,7 +225,7 @@ impl Running {
     /// Limits at the lowest load that fails: those that its trials name first and most often.
     fn conclude(&mut self, holds: Option<f64>, fails: Option<f64>, done: bool) -> Result<(), CliError> {
         let failing = self.search.trials.iter().filter(|trial| Some(trial.load) == fails && !trial.holds);
-        let last = failing.filter(|trial| !trial.disturbed).last();
+        let last = failing.rev().find(|trial| !trial.disturbed);
         self.search.limits = last.map(|trial| trial.limits.clone()).unwrap_or_default();
         (self.search.holds, self.search.fails, self.search.done) = (holds, fails, done);
         self.write()

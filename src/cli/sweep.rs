@@ -47,6 +47,9 @@ struct Sweep<'a> {
 /// Keys with the values to try.
 type Matrix = BTreeMap<String, Vec<SweepValue>>;
 
+/// Values of one combination, by key.
+type Values = BTreeMap<String, String>;
+
 impl SweepArgs {
     fn matrix(&self, scenario: &Scenario) -> Result<Matrix, CliError> {
         let mut matrix = scenario.sweep.clone();
@@ -68,12 +71,12 @@ impl SweepArgs {
     }
 
     /// Trials of all combinations, with their values.
-    fn trials(&self) -> Result<Vec<(BTreeMap<String, String>, Trial)>, CliError> {
+    fn trials(&self) -> Result<Vec<(Values, Trial)>, CliError> {
         let scenario = self.study.scenario(&self.scenario)?;
         let matrix = self.matrix(&scenario)?;
-        let mut combinations: Vec<BTreeMap<String, String>> = vec![BTreeMap::new()];
+        let mut combinations: Vec<Values> = vec![Values::new()];
         for (key, values) in &matrix {
-            let with = |known: &BTreeMap<String, String>, value: &SweepValue| {
+            let with = |known: &Values, value: &SweepValue| {
                 let mut known = known.clone();
                 known.insert(key.clone(), value.to_string());
                 known
@@ -100,7 +103,7 @@ impl SweepArgs {
 }
 
 /// Row of a trial.
-fn row(values: BTreeMap<String, String>, ended: &Ended) -> SweepRow {
+fn row(values: Values, ended: &Ended) -> SweepRow {
     let folder = ended.folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let of_run = figures(&ended.run).into_iter().filter(|figure| !figure.name.contains('.'));
     let figures = of_run.map(|figure| {

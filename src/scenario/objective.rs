@@ -59,8 +59,11 @@ pub enum Bound {
     Plain(f64),
 }
 
+/// Makes a bound of a number.
+type ToBound = fn(f64) -> Bound;
+
 /// Units of a bound, as they are written.
-const UNITS: [(&str, fn(f64) -> Bound); 13] = [
+const UNITS: [(&str, ToBound); 13] = [
     ("us", Bound::Micros),
     ("ms", |number| Bound::Micros(number * 1e3)),
     ("s", |number| Bound::Micros(number * 1e6)),

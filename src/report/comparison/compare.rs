@@ -6,7 +6,7 @@ use super::{
     holm,
     rank_test::{interval_rank, p_value, smallest_p_value},
     result::{COMPARISON_SCHEMA_VERSION, Change, ChangeKind, Comparison, MeasureRow, MeasureVerdict, Side},
-    shift::{Shift, median, shift, sorted},
+    shift::{Shift, median, same, shift, sorted},
 };
 
 /// Confidence in place of a number that is none.
@@ -39,7 +39,11 @@ fn side(runs: &[RunFigures], name: &str) -> (Vec<f64>, Side) {
 /// interval of all pairs replaces it, which is never too narrow.
 fn shift_of_ranks(a: &[f64], b: &[f64], rank: usize) -> Option<(Shift, bool)> {
     let narrow = shift(a, b, rank)?;
-    if narrow.lower == 0.0 && narrow.upper == 0.0 { Some((shift(a, b, 1)?, false)) } else { Some((narrow, true)) }
+    if same(narrow.lower, 0.0) && same(narrow.upper, 0.0) {
+        Some((shift(a, b, 1)?, false))
+    } else {
+        Some((narrow, true))
+    }
 }
 
 /// Change between the sides with its interval, and true if more runs would make it narrower; none if the runs are too few

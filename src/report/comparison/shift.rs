@@ -8,6 +8,9 @@
 //! value, and the interval takes the lower bounds for its lower end and the upper bounds for its upper end. So it contains
 //! each interval that any such numbers would have given.
 
+/// Part by which equal differences may differ, because logarithms are rounded.
+const ROUNDING: f64 = 1e-12;
+
 /// Shift of B against A; an end is infinite if infinite values leave it open.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Shift {
@@ -43,6 +46,11 @@ fn differences(a: &[f64], b: &[f64], of_a: f64, of_b: f64) -> Vec<f64> {
     sorted(b.iter().flat_map(|b| a.iter().map(move |a| number(*b, of_b) - number(*a, of_a))))
 }
 
+/// True if two differences are equal but for the rounding of their logarithms.
+pub(super) fn same(one: f64, other: f64) -> bool {
+    one == other || (one - other).abs() <= ROUNDING * one.abs().max(other.abs()).max(1.0)
+}
+
 /// Shift of two sides; `rank` is that of `rank_test::interval_rank`, and none comes of rank 0.
 pub(super) fn shift(a: &[f64], b: &[f64], rank: usize) -> Option<Shift> {
     let numbers = a.iter().chain(b).copied().filter(|value| value.is_finite());
@@ -52,7 +60,7 @@ pub(super) fn shift(a: &[f64], b: &[f64], rank: usize) -> Option<Shift> {
     let high = differences(a, b, above, f64::INFINITY);
     let (low_middle, high_middle) = (median(&low)?, median(&high)?);
     Some(Shift {
-        estimate: (low_middle == high_middle).then_some(low_middle),
+        estimate: same(low_middle, high_middle).then_some(low_middle),
         lower: *low.get(rank.checked_sub(1)?)?,
         upper: *high.get(high.len().checked_sub(rank)?)?,
     })
