@@ -10,6 +10,7 @@ use std::{
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, connect, getsockopt, socket, sockopt::TcpCongestion,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Port to which a connection is attempted, to see the congestion control that the kernel would use: `discard`, on
@@ -20,7 +21,7 @@ const DISCARD: u16 = 9;
 const NO_LIMIT: u64 = 1 << 62;
 
 /// Environment of a process. A field is none if it is unknown or does not exist.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Environment {
     /// Release of the kernel.

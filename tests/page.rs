@@ -5,38 +5,12 @@
 mod browser;
 mod support;
 
-use browser::Browser;
+use browser::{Browser, LOW_CONTRAST};
 use serde_json::{Value, json};
 use support::{Lab, Running, free_ports, skip, wait_for};
 
 /// Name of a folder that would do harm if the page took it for HTML.
 const HOSTILE: &str = "<img src=x onerror=document.title=1>";
-
-/// Texts with a contrast to their background below AA: 4.5, or 3 for large ones.
-const LOW_CONTRAST: &str = "
-    const parse = (colour) => colour.match(/[\\d.]+/g).map(Number);
-    const light = (colour) => {
-        const [r, g, b] = parse(colour).map((part) => part / 255)
-            .map((part) => (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4));
-        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-    };
-    const behind = (element) => {
-        for (let at = element; at; at = at.parentElement) {
-            const colour = getComputedStyle(at).backgroundColor;
-            if (parse(colour)[3] !== 0) return colour;
-        }
-        return 'rgb(255, 255, 255)';
-    };
-    const own = (element) => [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
-    return [...document.body.querySelectorAll('*')].filter((element) => own(element) && element.getClientRects().length)
-        .map((element) => {
-            const style = getComputedStyle(element);
-            const colour = element instanceof SVGElement ? style.fill : style.color;
-            const [dark, bright] = [light(colour), light(behind(element))].sort((one, other) => one - other);
-            const large = parseFloat(style.fontSize) >= 24 || (parseFloat(style.fontSize) >= 18.66 && style.fontWeight >= 700);
-            return { text: element.textContent.slice(0, 40), ratio: (bright + 0.05) / (dark + 0.05), least: large ? 3 : 4.5 };
-        })
-        .filter(({ ratio, least }) => ratio < least);";
 
 /// Facts that a screen reader needs and does not find.
 const UNTOLD: &str = "

@@ -107,8 +107,7 @@ fn is_disturbed(run: &RunSummary) -> bool {
 /// A finished run.
 fn finished(path: &Path) -> Result<Compared, CliError> {
     let usage = |error: &dyn std::fmt::Display| CliError::Usage(error.to_string());
-    let folder = RunFolder::open(path).map_err(|error| usage(&error))?;
-    let run: RunSummary = folder.read_json(&folder.summary()).map_err(|error| usage(&error))?;
+    let run = RunFolder::at(path).read_summary().map_err(|error| usage(&error))?;
     Ok(Compared { name: path.display().to_string(), run })
 }
 

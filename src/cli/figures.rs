@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::error::CliError;
 use crate::{
-    report::{FigureValue, RunFolder, RunSummary, figures},
+    report::{FigureValue, RunFolder, figures},
     terminal::say,
 };
 
@@ -28,8 +28,7 @@ pub(super) struct FiguresArgs {
 /// # Errors
 /// Fails if the folder has no result.
 pub(super) fn print_figures(args: &FiguresArgs) -> Result<(), CliError> {
-    let folder = RunFolder::open(&args.folder).map_err(|error| CliError::Usage(error.to_string()))?;
-    let run: RunSummary = folder.read_json(&folder.summary()).map_err(|error| CliError::Usage(error.to_string()))?;
+    let run = RunFolder::at(&args.folder).read_summary().map_err(|error| CliError::Usage(error.to_string()))?;
     let all = figures(&run);
     if args.json {
         let number = |value: FigureValue| match value {

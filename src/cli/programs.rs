@@ -19,8 +19,10 @@ use super::{
     report::{ReportArgs, report},
     run::RunArgs,
     scenario::{ScenarioArgs, scenario},
+    schema::{SchemaArgs, schema},
     search::{SearchArgs, search},
     shape::{ShapeArgs, shape},
+    show::{ShowArgs, show},
     sweep::{SweepArgs, sweep},
 };
 use crate::{deploy::docker, node::with_bare_environment, terminal::say};
@@ -56,11 +58,14 @@ enum Command {
     /// must run with --controlled, and the same --num-nodes, --mode and workload.
     #[command(after_help = REMOTE_HELP)]
     Remote(Box<RemoteArgs>),
-    /// Print the result of a run again, derived from the files in its folder
+    /// Derive the results of runs again from the files in their folders, print them, and write a page about them
     ///
-    /// Derives the result from the counts of each life of each node and the observations of the runner, and compares it
-    /// with the summary.json of the folder. Exit codes: 0 the run is valid; 1 it is invalid, or its summary differs; 2
-    /// bad usage.
+    /// Derives each result from the counts of each life of each node and the observations of the runner, and compares it
+    /// with the summary.json of the folder. Then writes one HTML file with the verdict, charts and tables; several runs
+    /// are side by side. The file needs no network and no script. The command show prints the result without deriving it.
+    ///
+    /// Exit codes: 0 the runs are valid; 1 one is invalid, or its summary differs, or the file can't be written; 2 bad
+    /// usage.
     Report(ReportArgs),
     /// Print the names and values of all figures of a result, for --expect
     Figures(FiguresArgs),
@@ -84,6 +89,17 @@ enum Command {
     /// with the same --output continues after any interruption; complete trials are not repeated.
     #[command(after_help = SWEEP_HELP)]
     Sweep(SweepArgs),
+    /// Print the result of a run as its folder has it, without deriving it again
+    ///
+    /// Reads summary.json alone, of this version or of an older one, so that it works for every folder of a run that
+    /// has ended. The command report derives the same result again from the files of the nodes, and compares both. Exit
+    /// codes: 0 the run is valid; 1 it is invalid; 2 bad usage.
+    Show(ShowArgs),
+    /// Print the JSON Schema of a file of a run
+    ///
+    /// The schema describes the file as this version writes it. Its $id ends with the version, which is raised when a
+    /// field changes its meaning or is removed.
+    Schema(SchemaArgs),
     /// Run the network on Kubernetes
     Cluster(ClusterArgs),
     /// Run one node, as the program broadcast_network_stress_test_node does
@@ -253,6 +269,8 @@ fn run(cli: Cli) -> Result<(), CliError> {
         Command::Figures(args) => print_figures(&args),
         Command::Search(args) => search(&args),
         Command::Sweep(args) => sweep(&args),
+        Command::Show(args) => show(&args),
+        Command::Schema(args) => schema(args),
         Command::Cluster(args) => cluster::command(&args),
         Command::Node(command) => command.run(),
         Command::Shape(args) => shape(&args),

@@ -1,6 +1,9 @@
-//! Result of an ended run, derived again from the files in its folder.
+//! Results of ended runs, derived again from the files in their folders, and a page about them.
 
-use std::path::PathBuf;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 use serde_json::Value;
@@ -10,50 +13,108 @@ use super::{
     error::CliError,
     print::{print_run, verdict},
 };
-use crate::report::{Collected, Observations, RunFolder, RunSummary, add_arrivals, judge, merge, read_arrivals};
+use crate::{
+    report::{
+        Collected, FolderError, MOST_RUNS, Observations, RUN_SCHEMA_VERSION, RunFolder, RunReport, RunSummary,
+        add_arrivals, judge, merge, page, read_arrivals,
+    },
+    terminal::say,
+};
 
 /// Arguments of `apollo-bench report`.
 #[derive(Clone, Debug, Args)]
 pub(super) struct ReportArgs {
-    /// Folder of an ended run
-    #[arg(value_name = "DIR")]
-    pub(super) folder: PathBuf,
+    /// Folders of ended runs
+    #[arg(value_name = "RUN", required = true, num_args = 1..=MOST_RUNS)]
+    runs: Vec<PathBuf>,
+    /// File for the page [default: RUN/report.html; several runs need a FILE]
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
     #[command(flatten)]
     #[allow(missing_docs, reason = "a doc comment here would become help text")]
-    pub(super) print: PrintArgs,
+    print: PrintArgs,
 }
 
-/// Derives the result from the summaries of the nodes and the observations of the runner, compares it with
-/// `summary.json`, and prints it: 0 for a valid run, 1 for an invalid one or one with a different summary, 2 for bad
-/// usage, 3 for a missed objective.
+/// A run whose result is known.
+struct Derived {
+    folder: RunFolder,
+    run: RunSummary,
+    /// True unless `summary.json` has another result.
+    agrees: bool,
+    report: RunReport,
+}
+
+/// Derives each result from the summaries of the nodes and the observations of the runner, compares it with
+/// `summary.json`, prints it, and writes the page: 0 for valid runs, 1 if one is invalid or has a different summary, 2
+/// for bad usage.
+///
+/// # Errors
+/// Fails if a folder has no result, if the page can't be written, and if a run is invalid or differs.
 pub(super) fn report(args: &ReportArgs) -> Result<(), CliError> {
-    let folder = RunFolder::open(&args.folder).map_err(|error| CliError::Usage(error.to_string()))?;
-    let (run, agrees) = derive(&folder)?;
-    print_run(&run, &folder, &args.print)?;
-    if !agrees {
-        return Err(CliError::Failed(
-            "summary.json of this folder differs from the result of its nodes and observations".into(),
-        ));
+    let file = match (&args.output, args.runs.as_slice()) {
+        (Some(file), _) => file.clone(),
+        (None, [run]) => run.join("report.html"),
+        (None, _) => return Err(CliError::Usage("a page about several runs needs a place: add --output FILE".into())),
+    };
+    let runs = args.runs.iter().map(|root| derive(root)).collect::<Result<Vec<Derived>, CliError>>()?;
+    for derived in &runs {
+        print_run(&derived.run, &derived.folder, &args.print)?;
     }
-    verdict(&run)
+    let reports: Vec<RunReport> = runs.iter().map(|derived| derived.report.clone()).collect();
+    write(&file, &page(&reports))?;
+    if !args.print.json {
+        say(&format!("The report is {}\n", file.display()));
+    }
+    if let Some(derived) = runs.iter().find(|derived| !derived.agrees) {
+        return Err(CliError::Failed(format!(
+            "summary.json of {} differs from the result of its nodes and observations",
+            derived.folder.root().display()
+        )));
+    }
+    runs.iter().try_for_each(|derived| verdict(&derived.run))
 }
 
-/// Result of the files, and true if `summary.json` has the same result.
-fn derive(folder: &RunFolder) -> Result<(RunSummary, bool), CliError> {
+/// Writes the page beside its place, then renames it.
+fn write(file: &Path, page: &str) -> Result<(), CliError> {
+    let mut partial = file.as_os_str().to_owned();
+    partial.push(".partial");
+    let written = fs::write(&partial, page).and_then(|()| fs::rename(&partial, file));
+    written.map_err(|error| {
+        let _ = fs::remove_file(&partial);
+        CliError::Failed(format!("{}: {error}: give another --output", file.display()))
+    })
+}
+
+/// Result of the files of a run. A summary of an older version is taken as it is.
+fn derive(root: &Path) -> Result<Derived, CliError> {
+    let usage = |error: FolderError| CliError::Usage(error.to_string());
+    let folder = RunFolder::at(root);
+    let kept = folder.read_summary();
+    if !folder.observations().is_file() || kept.as_ref().is_ok_and(|kept| kept.schema_version < RUN_SCHEMA_VERSION) {
+        let run = kept.map_err(usage)?;
+        let note =
+            "the result is that of summary.json: the folder does not have the files of this version that give it";
+        let report = RunReport::new(&folder, run.clone(), &[], None, vec![note.into()]);
+        return Ok(Derived { folder, run, agrees: true, report });
+    }
     let observed: Observations = folder.read_json(&folder.observations())?;
     let nodes = folder.read_nodes()?;
     let mut run = merge(Collected { nodes: &nodes, observed: &observed });
-    if let Some(window) = &observed.window {
-        let arrivals =
-            read_arrivals(&folder.arrivals(), &window.plan).map_err(|error| CliError::Usage(error.to_string()))?;
-        if let Some(arrivals) = arrivals {
-            add_arrivals(&mut run, &arrivals, &observed, &nodes);
+    let arrivals = match &observed.window {
+        Some(window) => {
+            read_arrivals(&folder.arrivals(), &window.plan).map_err(|error| CliError::Usage(error.to_string()))?
         }
+        None => None,
+    };
+    if let Some(arrivals) = &arrivals {
+        add_arrivals(&mut run, arrivals, &observed, &nodes);
     }
     judge(&mut run, &observed.objectives);
-    let kept: RunSummary = folder.read_json(&folder.summary())?;
-    let agrees = comparable(&run) == comparable(&kept);
-    Ok((run, agrees))
+    let agrees = comparable(&run) == comparable(&kept?);
+    let note = "summary.json differs from this result, which was derived from the nodes and the observations";
+    let notes = if agrees { vec![] } else { vec![note.to_owned()] };
+    let report = RunReport::new(&folder, run.clone(), &nodes, arrivals.as_ref(), notes);
+    Ok(Derived { folder, run, agrees, report })
 }
 
 /// A result without the order of its warnings and the program that made it.

@@ -3,32 +3,14 @@
 use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
 
 use super::{live_view::NodeStatuses, state::Experiment};
 use crate::{
     clock::timestamp,
     live::{NodeState, Sample},
     node::{Load, NodeSummary},
-    report::{Trials, merge_trials, trial_line},
+    report::{TimeSeriesPoint, Trials, merge_trials, trial_line},
 };
-
-/// A line of `timeseries.jsonl`.
-#[derive(Serialize)]
-struct Point<'a> {
-    time: String,
-    phase: &'a str,
-    intended: u64,
-    sent: u64,
-    expected: u64,
-    delivered: u64,
-    pending: u64,
-    delay_p99_micros: Option<u64>,
-    /// Messages sent in the measured window or trial, by node.
-    sent_by_node: BTreeMap<u64, u64>,
-    /// Deliveries in the measured window or trial, by node.
-    delivered_by_node: BTreeMap<u64, u64>,
-}
 
 impl Experiment<'_> {
     /// Writes a point of the time series, and returns it as a line.
@@ -48,18 +30,22 @@ impl Experiment<'_> {
         if let Some(feed) = self.progress.feed() {
             feed.sample(Sample { latest: &self.latest, nodes, delays: delays.as_ref() });
         }
+        let recent = self.delays_since_last_point(delays.as_ref());
+        let recent = |quantile| recent.as_ref().map(|recent| recent.value_at_quantile(quantile));
         let p99 = delays.filter(|delays| !delays.is_empty()).map(|delays| delays.value_at_quantile(0.99));
         let by_node =
             |field: fn(&NodeSummary) -> u64| self.latest.iter().map(|(id, node)| (*id, field(node))).collect();
-        let point = Point {
+        let point = TimeSeriesPoint {
             time: timestamp().to_string(),
-            phase,
+            phase: phase.to_owned(),
             intended: self.sum(|node| node.measured.intended),
             sent: self.sum(|node| node.measured.sent),
             expected: self.expected(),
             delivered: self.sum(|node| node.measured.received),
             pending: self.sum(|node| node.pending),
             delay_p99_micros: p99,
+            recent_p50_micros: recent(0.5),
+            recent_p99_micros: recent(0.99),
             sent_by_node: by_node(|node| node.measured.sent),
             delivered_by_node: by_node(|node| node.measured.received),
         };
@@ -72,6 +58,15 @@ impl Experiment<'_> {
         };
         let p99 = p99.map_or_else(|| "-".to_owned(), |micros| format!("{:.2} ms", micros as f64 / 1000.0));
         format!("sent {}, delivered {} ({delivery}), p99 {p99}", point.sent, point.delivered)
+    }
+
+    /// Delays of the deliveries since the last call, which had `delays` in part; none without any, and if some counts
+    /// began again: with another trial, or another life of a node.
+    fn delays_since_last_point(&mut self, delays: Option<&Histogram<u64>>) -> Option<Histogram<u64>> {
+        let earlier = std::mem::replace(&mut self.earlier_delays, delays.cloned());
+        let mut recent = delays?.clone();
+        recent.subtract(earlier?).ok()?;
+        (!recent.is_empty()).then_some(recent)
     }
 
     /// Row of each node for the live page.

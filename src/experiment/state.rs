@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use futures::future::join_all;
+use hdrhistogram::Histogram;
 
 use super::{
     certificate::CertificateBuilder, client::NodeClient, faults::Faults, plan::Plan, profile::Profiles,
@@ -35,6 +36,8 @@ pub(super) struct Experiment<'a> {
     pub(super) ready_seconds: Option<f64>,
     pub(super) order: Option<StartOrder>,
     pub(super) trials_told: usize,
+    /// Delays of the window up to the last point of the time series.
+    pub(super) earlier_delays: Option<Histogram<u64>>,
     pub(super) runner_cpu_percent: Option<f64>,
     pub(super) drained: Option<DrainSummary>,
     pub(super) links: CertificateBuilder,
@@ -71,6 +74,7 @@ impl<'a> Experiment<'a> {
             ready_seconds: None,
             order: None,
             trials_told: 0,
+            earlier_delays: None,
             runner_cpu_percent: None,
             drained: None,
             links: CertificateBuilder::default(),

@@ -1,5 +1,6 @@
 //! Detection of a wall clock that was set, of time that ran fast or slow, and of a suspended machine.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{self, Reading, SET_BY};
@@ -8,7 +9,7 @@ use crate::clock::{self, Reading, SET_BY};
 const MOST_STEPS: usize = 16;
 
 /// Clocks since the process took its start, in microseconds.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ClockReport {
     /// Time for which the clocks were watched.
     pub watched_micros: u64,

@@ -6,6 +6,7 @@ mod processors;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use clocks::ClockReport;
@@ -16,7 +17,7 @@ use clocks::ClockWatch;
 use processors::{Processors, Sources};
 
 /// A machine as one process sees it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct MachineReport {
     /// Identifier of the kernel's present boot and of its monotonic clock: processes with the same one are on one
     /// machine.

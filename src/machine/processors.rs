@@ -9,6 +9,7 @@ use std::{
 };
 
 use nix::unistd::{SysconfVar, sysconf};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::metrics::usage;
@@ -19,7 +20,7 @@ const GROUPS: [&str; 3] = ["/sys/fs/cgroup", "/sys/fs/cgroup/cpu", "/sys/fs/cgro
 const DEEPEST: usize = 32;
 
 /// Processors in a window. A field is none if the kernel does not show it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ProcessorReport {
     /// Length of the window.
     pub window_seconds: f64,

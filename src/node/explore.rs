@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::message::MAX_EXPLORE_MESSAGE_SIZE;
@@ -22,7 +23,7 @@ const LONGEST_DRAIN: Duration = Duration::from_secs(10);
 const MAX_WARM_UP: Duration = Duration::from_secs(2);
 
 /// Load of a trial.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TrialPlan {
     /// Size of a whole message, in bytes.
     pub message_size: usize,

@@ -8,10 +8,11 @@ use hdrhistogram::{
     Histogram,
     serialization::{Deserializer, Serializer, V2DeflateSerializer},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A histogram of microseconds in HDR's own encoding (V2, deflated), as base64.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct HistogramText(pub String);
 

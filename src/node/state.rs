@@ -1,9 +1,10 @@
 //! Phases of a node's life, and the order that starts its traffic.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Phase of a node's life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum NodeState {
     /// Connecting to its peers.

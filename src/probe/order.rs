@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use hdrhistogram::Histogram;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::packet::{LENGTH, TRAIN_LENGTH};
@@ -93,7 +94,7 @@ pub struct TrainOrder {
 }
 
 /// Times of a distribution, in microseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Times {
     /// Lowest.
     pub min_micros: u64,

@@ -1,10 +1,11 @@
 //! Differences between the clocks of a run's hosts: every delay from one host to another is wrong by the difference of
 //! their clocks.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Offset of a node's clock from the runner's, by the midpoint of the quickest of several questions over HTTP.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ClockOffset {
     /// Microseconds; negative if the node's clock was behind.
     pub offset_micros: i64,
@@ -13,7 +14,7 @@ pub struct ClockOffset {
 }
 
 /// Offsets of a node's clock.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ClockRow {
     /// Node id.
     pub node: u64,
@@ -26,7 +27,7 @@ pub struct ClockRow {
 }
 
 /// Difference of two clocks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ClockDifference {
     /// Nodes that have these clocks.
     pub nodes: (u64, u64),
@@ -37,7 +38,7 @@ pub struct ClockDifference {
 }
 
 /// Clocks of all nodes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Clocks {
     /// One row for each node that answered.
     pub nodes: Vec<ClockRow>,

@@ -1,9 +1,10 @@
 //! The wait for late messages after the window.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Reason why the wait ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum DrainEnd {
     /// Every possible delivery arrived.
@@ -15,7 +16,7 @@ pub enum DrainEnd {
 }
 
 /// Length and end of the wait for late messages.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DrainSummary {
     /// Length, in seconds.
     pub seconds: f64,

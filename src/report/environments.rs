@@ -2,13 +2,14 @@
 
 use std::borrow::Cow;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::links::Certificate;
 use crate::{environment::Environment, node::NodeSummary};
 
 /// A machine, and the nodes that report it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct MachineRow {
     /// Node ids.
     pub nodes: Vec<u64>,

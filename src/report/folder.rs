@@ -10,13 +10,18 @@ use std::{
 };
 
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
 use thiserror::Error;
 
+use super::summary::{RUN_SCHEMA_VERSION, RunSummary};
 use crate::{
     clock::timestamp,
     node::{NodeSummary, write_json},
     secret::private_folder,
 };
+
+/// Oldest version of `summary.json` that [`RunFolder::read_summary`] reads: later versions only added fields to it.
+pub(crate) const OLDEST_READABLE: u32 = 2;
 
 /// Attempts to take a folder that another run removes meanwhile.
 const TRIES: usize = 100;
@@ -27,9 +32,20 @@ pub enum FolderError {
     /// The folder is not empty.
     #[error("{0} is not empty: give another --output, or empty it")]
     NotEmpty(PathBuf),
-    /// The folder has no result of a run.
-    #[error("{0} is not the folder of a run that has ended: it has no observations.json")]
-    NoRun(PathBuf),
+    /// The folder has no summary.
+    #[error("{0} is not the folder of a run that has ended: it has no summary.json")]
+    NoSummary(PathBuf),
+    /// The summary is of a version that this program does not know.
+    #[error(
+        "{path} has version {version} of the schema, and this program reads versions {OLDEST_READABLE} to \
+         {RUN_SCHEMA_VERSION}: use the program that wrote it"
+    )]
+    Version {
+        /// Path of the summary.
+        path: PathBuf,
+        /// Its version.
+        version: u64,
+    },
     /// A file does not have the expected content.
     #[error("{path}: {error}")]
     Unreadable {
@@ -327,13 +343,26 @@ impl RunFolder {
         serde_json::from_slice(&text).map_err(|error| FolderError::Unreadable { path: path.into(), error })
     }
 
-    /// The folder of a run that has ended.
+    /// A folder that is only read.
+    pub fn at(root: &Path) -> Self {
+        Self { root: root.into(), resumed: true, held: None }
+    }
+
+    /// The result that the run has left, of this version or of an older one.
     ///
     /// # Errors
-    /// Fails if the folder has no result of a run.
-    pub fn open(root: &Path) -> Result<Self, FolderError> {
-        let folder = Self { root: root.into(), resumed: true, held: None };
-        if folder.observations().is_file() { Ok(folder) } else { Err(FolderError::NoRun(root.into())) }
+    /// Fails if there is none, or if this program can't read it.
+    pub fn read_summary(&self) -> Result<RunSummary, FolderError> {
+        let path = self.summary();
+        if !path.is_file() {
+            return Err(FolderError::NoSummary(self.root.clone()));
+        }
+        let value: Value = self.read_json(&path)?;
+        let version = value["schema_version"].as_u64().unwrap_or_default();
+        if !(u64::from(OLDEST_READABLE)..=u64::from(RUN_SCHEMA_VERSION)).contains(&version) {
+            return Err(FolderError::Version { path, version });
+        }
+        serde_json::from_value(value).map_err(|error| FolderError::Unreadable { path, error })
     }
 
     /// Names of the profiles, relative to the folder, in alphabetical order.

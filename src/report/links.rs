@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{Binomial, DiscreteCDF};
 
@@ -31,7 +32,7 @@ const JITTER_PACKETS: u64 = 100;
 const JITTER_TOLERANCE: f64 = 0.15;
 
 /// Measurements of one direction of a link.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LinkMeasured {
     /// Round-trip times.
     pub round_trip: Option<Times>,
@@ -57,7 +58,7 @@ pub struct LinkMeasured {
 }
 
 /// One direction of a link.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LinkRow {
     /// Sender.
     pub from: u64,
@@ -78,7 +79,7 @@ pub struct LinkRow {
 }
 
 /// Losses of all links together, if all were configured with the same loss.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PooledLoss {
     /// Packets sent.
     pub packets: u64,
@@ -93,7 +94,7 @@ pub struct PooledLoss {
 }
 
 /// Counters of the qdiscs at a node's interface.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InterfaceRow {
     /// Node id.
     pub node: u64,
@@ -104,7 +105,7 @@ pub struct InterfaceRow {
 }
 
 /// Configured and measured shapes of all links.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Certificate {
     /// True if every link had its shape in both measurements.
     pub valid: bool,

@@ -2,13 +2,14 @@
 //! link sends the last frame and the content of its bucket ahead, which is within the tolerance for the measured
 //! messages.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::tolerance::Tolerance;
 use crate::shaping::Shape;
 
 /// Time of a single message over the idle link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MessageMeasured {
     /// Bytes of the message, with everything that its packets take on Ethernet's wire.
     pub bytes: u64,

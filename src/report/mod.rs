@@ -17,6 +17,7 @@ mod folder;
 mod frame;
 mod frontier;
 mod hops;
+mod html;
 mod layout;
 mod link_table;
 mod links;
@@ -40,6 +41,7 @@ mod reach_facts;
 #[cfg(test)]
 mod reach_tests;
 mod rounds;
+mod schemas;
 mod search;
 mod summary;
 mod sustained;
@@ -47,6 +49,7 @@ mod sweep;
 mod table;
 #[cfg(test)]
 mod tests;
+mod time_series;
 mod tolerance;
 mod totals;
 mod units;
@@ -66,6 +69,7 @@ pub use environments::MachineRow;
 pub use figures::{Better, Figure, FigureValue, Unit, figures, nearest_name};
 pub use folder::{FolderError, RunFolder};
 pub use hops::{Forwarder, HopRow, Hops};
+pub use html::{MOST_RUNS, RunReport, page, plots};
 pub use link_table::link_table;
 pub use links::{Certificate, InterfaceRow, LinkMeasured, LinkRow, PooledLoss};
 pub use merge::{Collected, Trials, add_arrivals, merge, merge_trials};
@@ -77,6 +81,7 @@ pub use observed::{Observations, PhaseInput, Place, PlannedWindow};
 pub use processor_use::ProcessorUse;
 pub use quantiles::{DelaySummary, Quantile};
 pub use reach_facts::{LateMessage, ReachFacts, RegionReach};
+pub use schemas::{summary_schema, time_series_schema};
 pub use search::{
     Axis, Limit, LimitKind, SEARCH_SCHEMA_VERSION, Search, SearchRange, SearchStep, SearchTrial, limits, search_table,
 };
@@ -87,5 +92,6 @@ pub use summary::{
 pub use sustained::Sustained;
 pub use sweep::{SweepRow, sweep_table};
 pub use table::{frontier_table, per_node_table, phase_table, run_table, trial_line, trial_table};
+pub use time_series::{TIME_SERIES_SCHEMA_VERSION, TimeSeriesPoint};
 pub(crate) use tolerance::MESSAGE_PERCENT;
 pub use tolerance::Tolerance;

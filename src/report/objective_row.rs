@@ -1,9 +1,10 @@
 //! An objective with its judgement, as a result has it.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// An objective of a run, and whether the run met it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ObjectiveRow {
     /// Text as it was given.
     pub objective: String,

@@ -1,5 +1,6 @@
 //! Use of the processors of a machine, as a result has it.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Share of all processors used by other programs, above which they are named as the cause of a wait.
@@ -12,7 +13,7 @@ pub(super) const FULL: f64 = 0.9;
 pub(super) const STOLEN: f64 = 0.02;
 
 /// Use of the processors of one machine while the window was open, in processors.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ProcessorUse {
     /// Processors of the machine.
     pub processors: f64,

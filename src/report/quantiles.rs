@@ -1,6 +1,7 @@
 //! Percentiles of a distribution with missing values, which are later than all others.
 
 use hdrhistogram::Histogram;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::node::HistogramText;
@@ -12,7 +13,7 @@ const QUANTILES: [f64; 5] = [0.5, 0.9, 0.99, 0.999, 1.0];
 const MIN_BEYOND: u64 = 10;
 
 /// A quantile of a distribution of times.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Quantile {
     /// Share of the values that are not above it, 0 to 1.
     pub quantile: f64,
@@ -26,7 +27,7 @@ pub struct Quantile {
 }
 
 /// Percentiles of a distribution of times, in microseconds, and the distribution itself.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DelaySummary {
     /// Number of values that arrived.
     pub count: u64,

@@ -21,7 +21,7 @@ pub struct LateMessage {
 }
 
 /// Times to reach of the messages whose senders are in one region.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RegionReach {
     /// Region of the senders.
     pub region: String,
@@ -34,7 +34,7 @@ pub struct RegionReach {
 }
 
 /// Facts about the messages of a class, or of all classes, beside the times to reach.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ReachFacts {
     /// Logical messages in the sample.
     pub messages: u64,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -18,7 +19,7 @@ use crate::{
 pub const RUN_SCHEMA_VERSION: u32 = 3;
 
 /// Verdict on the measurement, not on the network: a valid run may show a network that loses messages.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Verdict {
     /// True if no reason speaks against the run.
     pub valid: bool,
@@ -30,7 +31,7 @@ pub struct Verdict {
 
 /// Counts of a window, over all nodes. Every intended message is sent, dropped or missed; every expected delivery is
 /// delivered or lost.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Totals {
     /// Length of the window, in seconds.
     pub window_seconds: f64,
@@ -115,7 +116,7 @@ pub struct Totals {
 
 /// Counts of one traffic class in the measured window, over all nodes. Every intended message is sent, dropped or
 /// missed; every expected delivery is delivered or lost.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ClassRow {
     /// Name of the class.
     pub name: String,
@@ -202,7 +203,7 @@ pub struct ClassRow {
 }
 
 /// Row of one node in the result.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct NodeRow {
     /// Node id.
     pub node: u64,
@@ -245,7 +246,7 @@ pub struct NodeRow {
 }
 
 /// Result of a trial of explore mode.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TrialRow {
     /// Number, from 0.
     pub trial: u32,
@@ -261,7 +262,7 @@ pub struct TrialRow {
 }
 
 /// Highest sustained load of one message size.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct FrontierRow {
     /// Number of the trial.
     pub trial: u32,
@@ -274,7 +275,7 @@ pub struct FrontierRow {
 }
 
 /// Deliveries between the nodes of one group, or of different groups.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Deliveries {
     /// Deliveries that the intended messages should make.
     pub expected: u64,
@@ -287,7 +288,7 @@ pub struct Deliveries {
 }
 
 /// Deliveries of a phase in which the network was cut into groups.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct GroupDeliveries {
     /// Deliveries between nodes of the same group.
     pub within: Deliveries,
@@ -297,7 +298,7 @@ pub struct GroupDeliveries {
 
 /// Result of one phase of the measured window, over all nodes. A message belongs to the phase of its intended send
 /// time.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PhaseRow {
     /// Number, from 0.
     pub number: usize,
@@ -334,7 +335,7 @@ pub struct PhaseRow {
 }
 
 /// A fault of the schedule, and its effect. Times are seconds after the opening of the measured window.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct FaultRow {
     /// Text of the fault, as it was given.
     pub fault: String,
@@ -349,7 +350,7 @@ pub struct FaultRow {
 }
 
 /// Requested workload.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkloadSummary {
     /// Name of the scenario; none for a run that only flags describe.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -369,7 +370,7 @@ pub struct WorkloadSummary {
 }
 
 /// The result of a run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RunSummary {
     /// [`RUN_SCHEMA_VERSION`] of the program that wrote it.
     pub schema_version: u32,

@@ -1,5 +1,6 @@
 //! Verdict on the offered load of a network.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{quantiles::Missing, units::bytes};
@@ -13,7 +14,7 @@ const GROWTH_LIMIT: f64 = 0.02;
 const NOTHING: &str = "nothing was to be delivered";
 
 /// Verdict on the load of a window.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Sustained {
     /// True if the backlog did not grow over the window and no message was missed, dropped or lost; none if that is
     /// unknown.

@@ -16,7 +16,7 @@ use super::{
 };
 
 /// A ratio that is 1 only if every expected delivery was made: a loss is never rounded away.
-fn delivery(delivered: u64, expected: u64) -> String {
+pub(super) fn delivery(delivered: u64, expected: u64) -> String {
     match (delivered, expected) {
         (_, 0) => NONE.into(),
         _ if delivered == expected => "1 (exact)".into(),
@@ -33,7 +33,7 @@ const NEVER_CAME: &str = "*";
 const FEW_BEYOND: &str = "~";
 
 /// A quantile with its marks.
-fn quantile_text(quantile: Option<&Quantile>) -> String {
+pub(super) fn quantile_text(quantile: Option<&Quantile>) -> String {
     let Some(quantile) = quantile else { return NONE.into() };
     let few = if quantile.supported { "" } else { FEW_BEYOND };
     match (quantile.value_micros, quantile.at_least_micros) {
@@ -162,7 +162,7 @@ fn window_rows(run: &RunSummary, totals: &Totals, row: &mut impl FnMut(&str, Str
 }
 
 /// Sample of the times to reach, and the messages that missed their deadline.
-fn reach_line(facts: &ReachFacts) -> String {
+pub(super) fn reach_line(facts: &ReachFacts) -> String {
     let sample = match facts.sampled_share {
         1.0.. => "all".to_owned(),
         share => format!("a sample of {:.2} %", share * 100.0),
@@ -252,21 +252,26 @@ fn fit_classes(table: &mut Table) {
 /// Maximum number of causes that are printed of each class and effect; the others are in `summary.json`.
 const MAX_CAUSES: usize = 3;
 
+/// Name of a cause.
+pub(super) fn cause_name(kind: CauseKind) -> &'static str {
+    match kind {
+        CauseKind::Generator => "generator",
+        CauseKind::Absent => "absent receivers",
+        CauseKind::Partition => "partition",
+        CauseKind::Sending => "queues of the sender",
+        CauseKind::Forwarding => "forwarding",
+        CauseKind::Streams => "broken streams",
+        CauseKind::FirstHop => "first hop",
+        CauseKind::Unknown => "unknown",
+    }
+}
+
 /// Causes of losses and of the slowest deliveries, one in a line.
 fn causes_text(causes: &[Cause]) -> String {
     let mut text = String::new();
     for rows in causes.chunk_by(|one, other| (&one.class, one.effect) == (&other.class, other.effect)) {
         for row in rows.iter().take(MAX_CAUSES) {
-            let kind = match row.cause {
-                CauseKind::Generator => "generator",
-                CauseKind::Absent => "absent receivers",
-                CauseKind::Partition => "partition",
-                CauseKind::Sending => "queues of the sender",
-                CauseKind::Forwarding => "forwarding",
-                CauseKind::Streams => "broken streams",
-                CauseKind::FirstHop => "first hop",
-                CauseKind::Unknown => "unknown",
-            };
+            let kind = cause_name(row.cause);
             let line = match row.effect {
                 Effect::Lost => {
                     format!("why lost, {}: {kind}, {} deliveries: {}", row.class, row.deliveries, row.evidence)
@@ -280,15 +285,10 @@ fn causes_text(causes: &[Cause]) -> String {
     text
 }
 
-/// The whole result: deliveries, delays and costs; then the verdict.
-pub fn run_table(run: &RunSummary) -> String {
+/// Workload of a run in one line.
+pub(super) fn workload_line(run: &RunSummary) -> String {
     let workload = &run.workload;
     let several = run.classes.len() > 1;
-    let mut table = empty_table();
-    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(RUN_TABLE_WIDTH);
-    let mut row = |name: &str, value: String| {
-        table.add_row([name.to_owned(), value]);
-    };
     let name = workload.scenario.as_ref().map_or_else(String::new, |name| format!("{name}: "));
     let mode = if several { String::new() } else { format!("mode {}, ", workload.mode) };
     let mut what =
@@ -299,7 +299,18 @@ pub fn run_table(run: &RunSummary) -> String {
     if several {
         what.push_str(&format!(", {} traffic classes", run.classes.len()));
     }
-    row("workload", what);
+    what
+}
+
+/// The whole result: deliveries, delays and costs; then the verdict.
+pub fn run_table(run: &RunSummary) -> String {
+    let several = run.classes.len() > 1;
+    let mut table = empty_table();
+    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(RUN_TABLE_WIDTH);
+    let mut row = |name: &str, value: String| {
+        table.add_row([name.to_owned(), value]);
+    };
+    row("workload", workload_line(run));
     match &run.totals {
         Some(totals) => window_rows(run, totals, &mut row),
         None => {

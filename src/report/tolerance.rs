@@ -1,5 +1,6 @@
 //! Permitted differences between a link and its shape.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Tolerance of the time of a single message, in percent.
@@ -11,7 +12,7 @@ fn usual_percent() -> f64 {
 }
 
 /// Permitted differences between a link and its shape.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Tolerance {
     /// Tolerance of the latency, in percent.
     pub latency_percent: f64,

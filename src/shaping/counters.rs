@@ -2,11 +2,12 @@
 //! counters.
 
 use super::handles::{is_rate, is_sink};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// Counters and settings of one qdisc.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct QdiscCounters {
     /// Interface of the qdisc.
     pub device: String,
