@@ -65,7 +65,7 @@ enum Command {
     /// are side by side. The file needs no network and no script. The command show prints the result without deriving it.
     ///
     /// Exit codes: 0 the runs are valid; 1 one is invalid, or its summary differs, or the file can't be written; 2 bad
-    /// usage.
+    /// usage; 3 a run missed an objective.
     Report(ReportArgs),
     /// Print the names and values of all figures of a result, for --expect
     Figures(FiguresArgs),
@@ -93,7 +93,7 @@ enum Command {
     ///
     /// Reads summary.json alone, of this version or of an older one, so that it works for every folder of a run that
     /// has ended. The command report derives the same result again from the files of the nodes, and compares both. Exit
-    /// codes: 0 the run is valid; 1 it is invalid; 2 bad usage.
+    /// codes: 0 the run is valid; 1 it is invalid; 2 bad usage; 3 it missed an objective.
     Show(ShowArgs),
     /// Print the JSON Schema of a file of a run
     ///
