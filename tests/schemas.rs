@@ -14,7 +14,13 @@ use serde_json::{Value, json};
 use support::{BENCH, Lab, skip};
 
 /// Name of each schema for the command, and its file.
-const SCHEMAS: [(&str, &str); 2] = [("summary", "summary-3.json"), ("timeseries", "timeseries-1.json")];
+const SCHEMAS: [(&str, &str); 5] = [
+    ("summary", "summary-3.json"),
+    ("timeseries", "timeseries-1.json"),
+    ("comparison", "comparison-1.json"),
+    ("search", "search-1.json"),
+    ("sweep", "sweep-1.json"),
+];
 
 fn printed(name: &str) -> String {
     let output = Command::new(BENCH).args(["schema", name]).output().unwrap();
@@ -59,7 +65,7 @@ fn the_output_of_real_runs_fits_the_schemas() {
         return skip("jsonschema is not in target/kubernetes-validate: scripts/test installs it");
     }
     let folder = tempfile::tempdir().unwrap();
-    let [summary, series]: [PathBuf; 2] = SCHEMAS.map(|(name, file)| {
+    let [summary, series, ..]: [PathBuf; 5] = SCHEMAS.map(|(name, file)| {
         let path = folder.path().join(file);
         fs::write(&path, printed(name)).unwrap();
         path

@@ -8,7 +8,6 @@ use std::{
 };
 
 use clap::Args;
-use serde::Serialize;
 use serde_json::json;
 
 use super::{
@@ -20,8 +19,8 @@ use super::{
 use crate::{
     node::write_json,
     report::{
-        Comparison, ComparisonPlan, Figure, Measure, MeasureVerdict, ProcessorUse, RunFigures, RunFolder, RunSummary,
-        Unit, compare, comparison_csv, comparison_table, figures, nearest_name,
+        ComparisonFile, ComparisonPlan, Figure, Measure, MeasureVerdict, ProcessorUse, RunFigures, RunFolder,
+        RunSummary, Unit, compare, comparison_csv, comparison_table, figures, nearest_name,
     },
     scenario::{Scenario, to_toml},
     terminal::{say, tell},
@@ -87,17 +86,6 @@ pub(super) struct CompareArgs {
 struct Compared {
     name: String,
     run: RunSummary,
-}
-
-/// Result of a comparison with its runs: `comparison.json`.
-#[derive(Serialize)]
-struct ComparisonFile<'a> {
-    /// Folders of the runs of side A.
-    a: Vec<&'a str>,
-    /// Folders of the runs of side B.
-    b: Vec<&'a str>,
-    #[serde(flatten)]
-    comparison: &'a Comparison,
 }
 
 fn is_disturbed(run: &RunSummary) -> bool {
@@ -296,13 +284,9 @@ pub(super) fn compare_sides(args: &CompareArgs) -> Result<(), CliError> {
         ));
     }
     let failed = |path: &Path, error: &dyn std::fmt::Display| CliError::Failed(format!("{}: {error}", path.display()));
-    let names = |side: &'_ [Compared]| side.iter().map(|one| one.name.clone()).collect::<Vec<_>>();
-    let (names_a, names_b) = (names(&a), names(&b));
-    let file = ComparisonFile {
-        a: names_a.iter().map(String::as_str).collect(),
-        b: names_b.iter().map(String::as_str).collect(),
-        comparison: &comparison,
-    };
+    let names = |side: &[Compared]| side.iter().map(|one| one.name.clone()).collect::<Vec<_>>();
+    let file = ComparisonFile { a: names(&a), b: names(&b), comparison };
+    let comparison = &file.comparison;
     let own = study.as_ref().map(|study| study.file("comparison.json"));
     for path in own.iter().chain(&args.json) {
         write_json(path, &file).map_err(|error| failed(path, &error))?;
@@ -311,7 +295,7 @@ pub(super) fn compare_sides(args: &CompareArgs) -> Result<(), CliError> {
         let text = comparison_csv(&of_a, &of_b).map_err(|error| failed(path, &error))?;
         fs::write(path, text).map_err(|error| failed(path, &error))?;
     }
-    say(&comparison_table(&comparison, "A", "B"));
+    say(&comparison_table(comparison, "A", "B"));
     if let Some(study) = &study {
         say(&format!("All runs are in {}\n", study.root().display()));
     }

@@ -6,6 +6,7 @@ use std::{
 };
 
 use clap::Args;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{
@@ -16,7 +17,7 @@ use super::{
 use crate::{
     report::{
         Collected, FolderError, MOST_RUNS, Observations, RUN_SCHEMA_VERSION, RunFolder, RunReport, RunSummary,
-        add_arrivals, judge, merge, page, read_arrivals,
+        add_arrivals, comparison_page, judge, merge, page, read_arrivals, search_page,
     },
     terminal::say,
 };
@@ -24,7 +25,7 @@ use crate::{
 /// Arguments of `apollo-bench report`.
 #[derive(Clone, Debug, Args)]
 pub(super) struct ReportArgs {
-    /// Folders of ended runs
+    /// Folders of ended runs, or the folder of a search or of a comparison
     #[arg(value_name = "RUN", required = true, num_args = 1..=MOST_RUNS)]
     runs: Vec<PathBuf>,
     /// File for the page [default: RUN/report.html; several runs need a FILE]
@@ -51,6 +52,14 @@ struct Derived {
 /// # Errors
 /// Fails if a folder has no result, if the page can't be written, and if a run is invalid or differs.
 pub(super) fn report(args: &ReportArgs) -> Result<(), CliError> {
+    if let [folder] = args.runs.as_slice()
+        && let Some(page) = study_page(folder)?
+    {
+        let file = args.output.clone().unwrap_or_else(|| folder.join("report.html"));
+        write(&file, &page)?;
+        say(&format!("The report is {}\n", file.display()));
+        return Ok(());
+    }
     let file = match (&args.output, args.runs.as_slice()) {
         (Some(file), _) => file.clone(),
         (None, [run]) => run.join("report.html"),
@@ -72,6 +81,19 @@ pub(super) fn report(args: &ReportArgs) -> Result<(), CliError> {
         )));
     }
     runs.iter().try_for_each(|derived| verdict(&derived.run))
+}
+
+/// Page about the folder of a search or a comparison; none for other folders.
+fn study_page(folder: &Path) -> Result<Option<String>, CliError> {
+    fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, CliError> {
+        let Ok(text) = fs::read(path) else { return Ok(None) };
+        let read = serde_json::from_slice(&text);
+        read.map(Some).map_err(|error| CliError::Usage(format!("{}: {error}", path.display())))
+    }
+    if let Some(search) = read(&folder.join("search.json"))? {
+        return Ok(Some(search_page(&search)));
+    }
+    Ok(read(&folder.join("comparison.json"))?.map(|file| comparison_page(&file)))
 }
 
 /// Writes the page beside its place, then renames it.

@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum};
 
 use super::error::CliError;
 use crate::{
-    report::{summary_schema, time_series_schema},
+    report::{comparison_schema, search_schema, summary_schema, sweep_schema, time_series_schema},
     terminal::say,
 };
 
@@ -23,6 +23,12 @@ enum SchemaFile {
     Summary,
     /// A line of timeseries.jsonl
     Timeseries,
+    /// comparison.json, the result of a comparison
+    Comparison,
+    /// search.json, the result of a search
+    Search,
+    /// sweep.json, the result of a sweep
+    Sweep,
 }
 
 /// Prints a schema.
@@ -33,6 +39,9 @@ pub(super) fn schema(args: SchemaArgs) -> Result<(), CliError> {
     let schema = match args.file {
         SchemaFile::Summary => summary_schema(),
         SchemaFile::Timeseries => time_series_schema(),
+        SchemaFile::Comparison => comparison_schema(),
+        SchemaFile::Search => search_schema(),
+        SchemaFile::Sweep => sweep_schema(),
     };
     let text = serde_json::to_string_pretty(&schema).map_err(|error| CliError::Failed(error.to_string()))?;
     say(&format!("{text}\n"));

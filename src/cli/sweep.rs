@@ -3,7 +3,6 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use clap::Args;
-use serde::Serialize;
 
 use super::{
     error::CliError,
@@ -13,13 +12,10 @@ use super::{
 };
 use crate::{
     node::write_json,
-    report::{FigureValue, SweepRow, figures, sweep_table},
+    report::{FigureValue, SWEEP_SCHEMA_VERSION, Sweep, SweepRow, figures, sweep_table},
     scenario::{MAX_TRIALS, Scenario, SweepValue, to_toml},
     terminal::say,
 };
-
-/// Version of `sweep.json`; raised when a field changes its meaning or is removed.
-const SCHEMA_VERSION: u32 = 1;
 
 /// A trial of each combination of values.
 #[derive(Clone, Debug, Args)]
@@ -35,13 +31,6 @@ pub(super) struct SweepArgs {
     repeat: u32,
     #[command(flatten)]
     study: StudyFlags,
-}
-
-/// Result of a sweep: `sweep.json`.
-#[derive(Serialize)]
-struct Sweep<'a> {
-    schema_version: u32,
-    rows: &'a [SweepRow],
 }
 
 /// Keys with the values to try.
@@ -137,7 +126,7 @@ pub(super) fn sweep(args: &SweepArgs) -> Result<(), CliError> {
         let ended = study.run(&trial, count - number - 1)?;
         rows.push(row(values, &ended));
         let path = study.file("sweep.json");
-        write_json(&path, &Sweep { schema_version: SCHEMA_VERSION, rows: &rows })
+        write_json(&path, &Sweep { schema_version: SWEEP_SCHEMA_VERSION, rows: rows.clone() })
             .map_err(|error| CliError::Failed(format!("{}: {error}", path.display())))?;
     }
     say(&sweep_table(&rows));

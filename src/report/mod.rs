@@ -61,15 +61,15 @@ pub use causes::causes;
 pub use clock_warning::clock_warning;
 pub use clocks::{ClockDifference, ClockOffset, ClockRow, Clocks};
 pub use comparison::{
-    COMPARISON_SCHEMA_VERSION, Change, ChangeKind, Comparison, ComparisonPlan, Measure, MeasureRow, MeasureVerdict,
-    RunFigures, Side, compare, comparison_csv, comparison_table,
+    COMPARISON_SCHEMA_VERSION, Change, ChangeKind, Comparison, ComparisonFile, ComparisonPlan, Measure, MeasureRow,
+    MeasureVerdict, RunFigures, Side, compare, comparison_csv, comparison_table,
 };
 pub use drain::{DrainEnd, DrainSummary};
 pub use environments::MachineRow;
 pub use figures::{Better, Figure, FigureValue, Unit, figures, nearest_name};
 pub use folder::{FolderError, RunFolder};
 pub use hops::{Forwarder, HopRow, Hops};
-pub use html::{MOST_RUNS, RunReport, page, plots};
+pub use html::{MOST_RUNS, RunReport, comparison_page, page, plots, search_page};
 pub use link_table::link_table;
 pub use links::{Certificate, InterfaceRow, LinkMeasured, LinkRow, PooledLoss};
 pub use merge::{Collected, Trials, add_arrivals, merge, merge_trials};
@@ -81,7 +81,7 @@ pub use observed::{Observations, PhaseInput, Place, PlannedWindow};
 pub use processor_use::ProcessorUse;
 pub use quantiles::{DelaySummary, Quantile};
 pub use reach_facts::{LateMessage, ReachFacts, RegionReach};
-pub use schemas::{summary_schema, time_series_schema};
+pub use schemas::{comparison_schema, search_schema, summary_schema, sweep_schema, time_series_schema};
 pub use search::{
     Axis, Limit, LimitKind, SEARCH_SCHEMA_VERSION, Search, SearchRange, SearchStep, SearchTrial, limits, search_table,
 };
@@ -90,7 +90,7 @@ pub use summary::{
     Totals, TrialRow, Verdict, WorkloadSummary,
 };
 pub use sustained::Sustained;
-pub use sweep::{SweepRow, sweep_table};
+pub use sweep::{SWEEP_SCHEMA_VERSION, Sweep, SweepRow, sweep_table};
 pub use table::{frontier_table, per_node_table, phase_table, run_table, trial_line, trial_table};
 pub use time_series::{TIME_SERIES_SCHEMA_VERSION, TimeSeriesPoint};
 pub(crate) use tolerance::MESSAGE_PERCENT;

@@ -299,7 +299,7 @@ fn bar(micros: Option<u64>) -> String {
 }
 
 /// Name of a limit for people.
-fn limit_name(limit: LimitKind) -> &'static str {
+pub(super) fn limit_name(limit: LimitKind) -> &'static str {
     match limit {
         LimitKind::Link => "link",
         LimitKind::Processor => "processor",
@@ -312,7 +312,7 @@ fn limit_name(limit: LimitKind) -> &'static str {
 }
 
 /// Load for people.
-fn load_text(axis: Axis, load: f64) -> String {
+pub(super) fn load_text(axis: Axis, load: f64) -> String {
     match axis {
         Axis::Rate if load < 10.0 => format!("{load:.3}"),
         Axis::Rate => format!("{load:.1}"),

@@ -10,6 +10,18 @@ use super::{
     units::{NONE, bytes, time},
 };
 
+/// Version of [`Sweep`]'s JSON; raised when a field changes its meaning or is removed.
+pub const SWEEP_SCHEMA_VERSION: u32 = 1;
+
+/// Result of a sweep: `sweep.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Sweep {
+    /// [`SWEEP_SCHEMA_VERSION`] of the program that wrote it.
+    pub schema_version: u32,
+    /// Trials, in their order.
+    pub rows: Vec<SweepRow>,
+}
+
 /// A trial of a sweep.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SweepRow {

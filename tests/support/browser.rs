@@ -1,5 +1,5 @@
 //! A headless Chromium, driven over the WebDriver protocol: chromedriver takes JSON over plain HTTP.
-#![allow(unreachable_pub, reason = "a module of a test program")]
+#![allow(dead_code, unreachable_pub, reason = "each test program with a browser uses a part of it")]
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{

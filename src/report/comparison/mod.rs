@@ -37,6 +37,8 @@ mod table;
 
 pub use compare::compare;
 pub use figures::{ComparisonPlan, Measure, RunFigures};
-pub use result::{COMPARISON_SCHEMA_VERSION, Change, ChangeKind, Comparison, MeasureRow, MeasureVerdict, Side};
+pub use result::{
+    COMPARISON_SCHEMA_VERSION, Change, ChangeKind, Comparison, ComparisonFile, MeasureRow, MeasureVerdict, Side,
+};
 pub use runs_csv::comparison_csv;
 pub use table::comparison_table;

@@ -22,6 +22,18 @@ pub struct Comparison {
     pub notes: Vec<String>,
 }
 
+/// A comparison with the folders of its runs: `comparison.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ComparisonFile {
+    /// Folders of the runs of side A.
+    pub a: Vec<String>,
+    /// Folders of the runs of side B.
+    pub b: Vec<String>,
+    /// The comparison itself.
+    #[serde(flatten)]
+    pub comparison: Comparison,
+}
+
 /// One measure of both sides.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct MeasureRow {

@@ -17,7 +17,9 @@ pub mod plots;
 mod reach;
 mod resources;
 mod several;
+mod study;
 mod trials;
 
 pub use input::RunReport;
 pub use page::{MOST_RUNS, page};
+pub use study::{comparison_page, search_page};

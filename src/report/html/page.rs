@@ -28,14 +28,35 @@ const STYLE: &str = include_str!("style.css");
 
 /// One HTML file about one run, or about several side by side. Takes at most [`MOST_RUNS`].
 pub fn page(runs: &[RunReport]) -> String {
-    let style = format!("{STYLE}{}", rules());
-    // The hash lets the browser take this style sheet and nothing else, not even a `style` attribute.
-    let hash = BASE64_STANDARD.encode(Sha256::digest(style.as_bytes()));
-    let policy = format!("default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'");
     let heading = match runs {
         [run] => title(&run.summary),
         runs => format!("{} runs", runs.len()),
     };
+    let about = html! { @if let [run] = runs { (facts(run)) } };
+    let content = html! {
+        @match runs {
+            [run] => (body(run)),
+            runs => {
+                (overview(runs))
+                @for (number, run) in runs.iter().enumerate() {
+                    details.run {
+                        summary { (name(number, run)) @if !run.summary.verdict.valid { " (INVALID)" } }
+                        (facts(run))
+                        (body(run))
+                    }
+                }
+            }
+        }
+    };
+    shell(&heading, &about, &content)
+}
+
+/// A page with its style sheet and its policy around some content.
+pub(super) fn shell(heading: &str, about: &Markup, content: &Markup) -> String {
+    let style = format!("{STYLE}{}", rules());
+    // The hash lets the browser take this style sheet and nothing else, not even a `style` attribute.
+    let hash = BASE64_STANDARD.encode(Sha256::digest(style.as_bytes()));
+    let policy = format!("default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'");
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -52,23 +73,9 @@ pub fn page(runs: &[RunReport]) -> String {
                 header {
                     p.kind { "Apollo Network Benchmark" }
                     h1 { (heading) }
-                    @if let [run] = runs { (facts(run)) }
+                    (about)
                 }
-                main {
-                    @match runs {
-                        [run] => (body(run)),
-                        runs => {
-                            (overview(runs))
-                            @for (number, run) in runs.iter().enumerate() {
-                                details.run {
-                                    summary { (name(number, run)) @if !run.summary.verdict.valid { " (INVALID)" } }
-                                    (facts(run))
-                                    (body(run))
-                                }
-                            }
-                        }
-                    }
-                }
+                main { (content) }
             }
         }
     };
