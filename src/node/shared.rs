@@ -1,6 +1,9 @@
 //! State that all parts of a node share.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::Duration,
+};
 
 use prometheus::Registry;
 use tokio::{
@@ -24,7 +27,7 @@ use crate::{
     environment::{Environment, congestion_control_to},
     machine::Machine,
     metrics::{self, DROP_REASONS, Labelled, MALFORMED_REASONS, Metrics, NETWORK_EVENTS, usage},
-    network::{Backlog, NetworkConfig, Outgoing, PeerAddress, Readiness, Roster, UnreachedPeer, peer_id},
+    network::{Backlog, NetworkConfig, Outgoing, PeerAddress, PropellerCounts, Readiness, Roster, UnreachedPeer, peer_id},
     scenario::{Protocol, TrafficClass},
 };
 
@@ -53,6 +56,7 @@ pub(super) struct Node {
     pub(super) open_files: u64,
     pub(super) life: Mutex<Life>,
     pub(super) backlog: Backlog,
+    pub(super) propeller: PropellerCounts,
     pub(super) outgoing: Mutex<Option<mpsc::WeakSender<Outgoing>>>,
     pub(super) libp2p_registry: Mutex<Option<prometheus_client::registry::Registry>>,
 }
@@ -291,6 +295,8 @@ impl Node {
             quic: args.is_quic(),
             channels: self.workload.channels(args.scenario.network.protocol, message_size),
             validation_delay: self.args.validation_delay(),
+            propeller_stale: Duration::from_secs(args.scenario.network.propeller.stale_seconds),
+            propeller_counts: self.propeller.clone(),
             gossip: args.scenario.network.gossipsub.clone(),
             queue_bytes: usize::try_from(args.scenario.network.queue_bytes).unwrap_or(usize::MAX),
             queue_messages: usize::try_from(args.scenario.nodes.buffer_size).unwrap_or(usize::MAX),
