@@ -517,7 +517,7 @@ fn usage(line: String) -> CliError {
 }
 
 /// Keys of a scenario and the flags that replace them.
-const FLAGS: [(&str, &str); 35] = [
+const FLAGS: [(&str, &str); 36] = [
     ("nodes.count", "--num-nodes"),
     ("nodes.buffer_size", "--buffer-size"),
     ("nodes.verbosity", "--verbosity"),
@@ -528,6 +528,7 @@ const FLAGS: [(&str, &str); 35] = [
     ("network.gossipsub.mesh_n_high", "--gossipsub-mesh-n-high"),
     ("network.gossipsub.mesh_outbound_min", "--gossipsub-mesh-outbound-min"),
     ("network.gossipsub.heartbeat_millis", "--gossipsub-heartbeat-millis"),
+    ("network.propeller.stale_seconds", "--propeller-stale-seconds"),
     ("measurement.window_seconds", "--timeout"),
     ("measurement.warm_up_seconds", "--warm-up-seconds"),
     ("measurement.drain_seconds", "--drain-seconds"),

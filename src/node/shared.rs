@@ -16,6 +16,7 @@ use super::{
     pending,
     probe_gate::ProbeGate,
     profile::Profiler,
+    propeller::PropellerSummary,
     recorder::Recorder,
     state::{NodeState, StartOrder},
     summary::{NODE_SCHEMA_VERSION, NodeSummary, PendingWork, TrialSummary, WindowUsage, write_json},
@@ -209,6 +210,9 @@ impl Node {
             malformed: by_label(&self.metrics.receive_message_malformed_count, MALFORMED_REASONS),
             machine: Some(self.machine.report()),
             events: by_label(&self.metrics.network_event_counter, NETWORK_EVENTS),
+            propeller: self
+                .uses(Protocol::Propeller)
+                .then(|| PropellerSummary::new(&self.propeller.totals(), &self.roster)),
         }
     }
 
@@ -224,14 +228,16 @@ impl Node {
 
     /// True if a class goes over gossipsub, signed: copies of messages without a source can't be told from own ones.
     fn gossips(&self) -> bool {
+        self.args.scenario.network.gossipsub.signing && self.uses(Protocol::Gossipsub)
+    }
+
+    /// True if a class goes over this protocol.
+    fn uses(&self, protocol: Protocol) -> bool {
         let scenario = &self.args.scenario;
-        if !scenario.network.gossipsub.signing {
-            return false;
-        }
         let of_class = |class: &TrafficClass| class.protocol.unwrap_or(scenario.network.protocol);
         match &scenario.explore {
-            Some(_) => scenario.network.protocol == Protocol::Gossipsub,
-            None => scenario.traffic.iter().any(|class| of_class(class) == Protocol::Gossipsub),
+            Some(_) => scenario.network.protocol == protocol,
+            None => scenario.traffic.iter().any(|class| of_class(class) == protocol),
         }
     }
 
@@ -270,6 +276,7 @@ impl Node {
 
     fn window_opened(&self, usage: WindowUsage) {
         self.machine.window_opens();
+        self.propeller.begin();
         let mut life = self.life();
         life.usage_at_start = Some(usage);
         life.usage_at_end = None;

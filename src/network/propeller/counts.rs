@@ -37,9 +37,13 @@ pub struct PropellerTotals {
     pub units_wasted: u64,
     /// Units that were refused, by reason.
     pub refused: BTreeMap<&'static str, u64>,
-    /// Messages that this node encoded.
-    pub encoded: u64,
-    /// Time for that, in nanoseconds.
+    /// Messages that this node published.
+    pub published: u64,
+    /// Bytes of these messages.
+    pub published_bytes: u64,
+    /// Bytes of all their units, each once.
+    pub published_unit_bytes: u64,
+    /// Time for encoding, hashing and signing them, in nanoseconds.
     pub encode_nanos: u64,
     /// Messages that were put together from their data shards.
     pub systematic: u64,
@@ -58,7 +62,7 @@ pub struct PropellerTotals {
     /// Microseconds from the first unit of a message to as many as it has data shards.
     pub to_data_micros: Histogram<u64>,
     /// Microseconds from the first unit of a message to its delivery.
-    pub to_enough_micros: Histogram<u64>,
+    pub to_delivery_micros: Histogram<u64>,
     /// Units by the place of their owner.
     pub owners: Vec<OwnerCounts>,
 }
@@ -76,7 +80,9 @@ impl PropellerTotals {
             units_received: 0,
             units_wasted: 0,
             refused: BTreeMap::new(),
-            encoded: 0,
+            published: 0,
+            published_bytes: 0,
+            published_unit_bytes: 0,
             encode_nanos: 0,
             systematic: 0,
             computed: 0,
@@ -86,7 +92,7 @@ impl PropellerTotals {
             given_up: 0,
             units_at_delivery: BTreeMap::new(),
             to_data_micros: histogram(),
-            to_enough_micros: histogram(),
+            to_delivery_micros: histogram(),
             owners: vec![],
         }
     }
@@ -142,6 +148,20 @@ fn at(owners: &mut Vec<OwnerCounts>, place: usize) -> &mut OwnerCounts {
     &mut owners[place]
 }
 
+/// A published message.
+#[derive(Default)]
+pub(super) struct Published {
+    /// Bytes of the message.
+    pub(super) message_bytes: u64,
+    /// Bytes of all its units.
+    pub(super) unit_bytes: u64,
+    /// Units that a queue took, and their bytes.
+    pub(super) sent: u64,
+    pub(super) sent_bytes: u64,
+    /// Time for encoding, hashing and signing, in nanoseconds.
+    pub(super) encode_nanos: u64,
+}
+
 /// The counts and the metrics of one network, which receive the same facts.
 pub(super) struct Counters {
     pub(super) counts: PropellerCounts,
@@ -149,14 +169,16 @@ pub(super) struct Counters {
 }
 
 impl Counters {
-    pub(super) fn published(&self, epoch: u32, units: u64, bytes: u64, encode_nanos: u64) {
-        self.metrics.propeller_units_sent_total.inc_by(units);
-        self.metrics.propeller_encode_seconds.observe(encode_nanos as f64 / 1e9);
+    pub(super) fn published(&self, epoch: u32, published: &Published) {
+        self.metrics.propeller_units_sent_total.inc_by(published.sent);
+        self.metrics.propeller_encode_seconds.observe(published.encode_nanos as f64 / 1e9);
         if let Some(mut totals) = self.counts.of(epoch) {
-            totals.units_sent += units;
-            totals.unit_bytes += bytes;
-            totals.encoded += 1;
-            totals.encode_nanos += encode_nanos;
+            totals.units_sent += published.sent;
+            totals.unit_bytes += published.sent_bytes;
+            totals.published += 1;
+            totals.published_bytes += published.message_bytes;
+            totals.published_unit_bytes += published.unit_bytes;
+            totals.encode_nanos += published.encode_nanos;
         }
     }
 
@@ -203,7 +225,7 @@ impl Counters {
             *totals.units_at_delivery.entry(delivered.units).or_default() += 1;
             // The histograms grow to every value.
             let _ = totals.to_data_micros.record(delivered.to_data_nanos / 1000);
-            let _ = totals.to_enough_micros.record(delivered.to_enough_nanos / 1000);
+            let _ = totals.to_delivery_micros.record(delivered.to_enough_nanos / 1000);
         }
     }
 

@@ -11,7 +11,7 @@ use tracing::debug;
 
 use super::{
     committee::{Committee, Shape},
-    counts::Counters,
+    counts::{Counters, Published},
     merkle::Hash,
     open::{Check, Delivered, Step, UnitName},
     refusal::Refusal,
@@ -153,20 +153,21 @@ impl Relay {
             self.counters.metrics.network_dropped_broadcast_messages.of("signing_error").inc();
             return;
         };
-        let (mut sent, mut sent_bytes) = (0, 0);
+        let encode_nanos = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
+        let mut published = Published { message_bytes: size as u64, encode_nanos, ..Published::default() };
         {
             let peers = self.peers();
             for (index, body) in bodies.into_iter().enumerate() {
                 let owner = self.committee.member(Committee::owner(publisher, index));
                 let size = body.len() as u64;
+                published.unit_bytes += size;
                 if self.queue(owner.and_then(|owner| peers.get(&owner)), body) {
-                    sent += 1;
-                    sent_bytes += size;
+                    published.sent += 1;
+                    published.sent_bytes += size;
                 }
             }
         }
-        let nanos = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
-        self.counters.published(epoch, sent, sent_bytes, nanos);
+        self.counters.published(epoch, &published);
     }
 
     /// Takes the body of one unit from the member at place `from`, and does everything that follows from it.
