@@ -223,7 +223,8 @@ impl Relay {
             }
             let Some((root, known)) = step.rebuild.take() else { return Ok(()) };
             let shape = self.committee.shape();
-            let systematic = known.iter().all(|known| known.index < shape.data);
+            // With one data shard every shard is equal to it.
+            let systematic = shape.data == 1 || known.iter().all(|known| known.index < shape.data);
             let size = known.iter().map(|known| known.shard.len()).sum();
             let rebuilt = self.workers.run(size, move || timed_rebuild(&known, shape, &root)).await;
             let (rebuilt, nanos) = rebuilt.unwrap_or((Err(ShardError::Content), 0));
