@@ -56,7 +56,11 @@ impl Links {
 
     fn set(&self, peer: PeerId, open: bool) {
         let mut links = self.lock();
-        if open { links.insert(peer) } else { links.remove(&peer) };
+        if open {
+            links.insert(peer)
+        } else {
+            links.remove(&peer)
+        };
         self.changed.notify_one();
     }
 }

@@ -19,7 +19,8 @@ use crate::{
     message::MAX_MESSAGE_SIZE,
     metrics::Metrics,
     network::{
-        Handover, NetworkConfig, Traffic, behaviours::Behaviours, budget::Budget, prefixed::read_length, streams::Opener,
+        Handover, NetworkConfig, Traffic, behaviours::Behaviours, budget::Budget, prefixed::read_length,
+        streams::Opener,
     },
     scenario::Protocol,
 };

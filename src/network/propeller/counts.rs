@@ -193,8 +193,11 @@ impl Counters {
     /// A unit arrived from the owner at place `owner`; `opened` are the places of all owners if it is the first of its
     /// message.
     pub(super) fn arrived(&self, epoch: u32, owner: usize, wasted: bool, opened: impl Iterator<Item = usize>) {
-        let counter =
-            if wasted { &self.metrics.propeller_units_wasted_total } else { &self.metrics.propeller_units_received_total };
+        let counter = if wasted {
+            &self.metrics.propeller_units_wasted_total
+        } else {
+            &self.metrics.propeller_units_received_total
+        };
         counter.inc();
         let Some(mut totals) = self.counts.of(epoch) else { return };
         *(if wasted { &mut totals.units_wasted } else { &mut totals.units_received }) += 1;

@@ -150,7 +150,8 @@ async fn every_message_is_delivered_once_by_every_other_node() {
             all[publisher as usize].publish(&message(length)).await;
             carry(&mut all, seed, &[]).await;
             for node in &all {
-                let expected = if node.id == publisher { vec![] } else { vec![(Some(peer_id(publisher)), message(length))] };
+                let expected =
+                    if node.id == publisher { vec![] } else { vec![(Some(peer_id(publisher)), message(length))] };
                 assert_eq!(node.delivered(), expected, "node {} of {nodes}, {length} bytes", node.id);
                 assert_eq!(node.refused(), [], "node {} of {nodes}", node.id);
             }
