@@ -136,7 +136,8 @@ pub fn merge(collected: Collected<'_>) -> RunSummary {
         nodes.iter().filter(|node| known.check(node).map_err(|line| problems.push(line)).is_ok()).collect();
     machine::judge(&believed, observed.runner.as_ref(), &mut verdict);
     let processor_use = machine::processor_use(&believed, observed.runner.as_ref());
-    let propeller = PropellerRow::of(&believed, &mut problems);
+    // The counts begin again with each trial.
+    let propeller = if explore { None } else { PropellerRow::of(&believed, &mut problems) };
     let nodes: Vec<Cow<'_, NodeSummary>> = join_lives(believed.into_iter(), &mut problems);
     let trials = observed.explore_broadcaster.map(|broadcaster| Trials { num_nodes, broadcaster });
     let trials = trials.map(|trials| merge_trials(&nodes, trials, &mut problems)).unwrap_or_default();

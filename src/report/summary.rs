@@ -399,7 +399,7 @@ pub struct RunSummary {
     pub drain: Option<DrainSummary>,
     /// Measured window; none in explore mode, whose trials have counts of their own.
     pub totals: Option<Totals>,
-    /// Counts of propeller; none without it.
+    /// Counts of propeller; none without it, and in explore mode.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub propeller: Option<PropellerRow>,
     /// Traffic classes, by class number; none in explore mode.

@@ -5,6 +5,7 @@ use std::{io, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use libp2p::{PeerId, Stream};
+use tokio::task::coop::consume_budget;
 use tracing::debug;
 
 use super::{refusal::Refusal, relay::Relay, wire::Units};
@@ -114,10 +115,15 @@ pub(in crate::network) async fn read_units(relay: Arc<Relay>, peer: PeerId, mut 
 
 /// Hands all units of a frame to the relay, and counts those that it refuses.
 pub(super) async fn take_all(relay: &Relay, peer: PeerId, from: usize, body: Bytes) {
+    let frame = body.len();
     let mut units = Units::of(body);
     loop {
+        // A frame has room for thousands of small units, whose signatures are verified in place.
+        consume_budget().await;
         match units.next_unit() {
             Ok(Some(unit)) => {
+                // A unit that stays in memory must not keep the rest of its frame there.
+                let unit = if unit.len() < frame / 2 { Bytes::copy_from_slice(&unit) } else { unit };
                 if let Err(refusal) = relay.take(from, unit).await {
                     relay.refuse(&peer, refusal);
                 }

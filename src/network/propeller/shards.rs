@@ -1,5 +1,7 @@
 //! Shards of a message: encoding, and rebuilding from any units.
 
+use std::cell::Cell;
+
 use bytes::Bytes;
 use reed_solomon_simd::{Error, ReedSolomonDecoder, ReedSolomonEncoder};
 
@@ -49,6 +51,29 @@ pub(super) struct Verified {
     pub(super) leaf: Hash,
 }
 
+thread_local! {
+    // The working memory of the code is several times the message, and a new one is filled with zeros. The threads that
+    // work on large messages end after some seconds without work, and their memory with them.
+    static ENCODER: Cell<Option<ReedSolomonEncoder>> = const { Cell::new(None) };
+    static DECODER: Cell<Option<ReedSolomonDecoder>> = const { Cell::new(None) };
+}
+
+/// The encoder of this thread, or a new one.
+fn encoder(shape: Shape, length: usize) -> Result<ReedSolomonEncoder, Error> {
+    match ENCODER.take() {
+        Some(mut encoder) => encoder.reset(shape.data, shape.coding, length).map(|()| encoder),
+        None => ReedSolomonEncoder::new(shape.data, shape.coding, length),
+    }
+}
+
+/// The decoder of this thread, or a new one.
+fn decoder(shape: Shape, length: usize) -> Result<ReedSolomonDecoder, Error> {
+    match DECODER.take() {
+        Some(mut decoder) => decoder.reset(shape.data, shape.coding, length).map(|()| decoder),
+        None => ReedSolomonDecoder::new(shape.data, shape.coding, length),
+    }
+}
+
 /// Encodes a message.
 ///
 /// # Errors
@@ -84,7 +109,7 @@ pub(super) fn rebuild(known: &[Verified], shape: Shape, root: &Hash) -> Result<S
         // A polynomial without a variable has the same value everywhere: every shard is the data shard.
         known.iter().take(1).for_each(|any| joined.copy_from_slice(&any.shard));
     } else if data.count() < shape.data {
-        let mut decoder = ReedSolomonDecoder::new(shape.data, shape.coding, length)?;
+        let mut decoder = decoder(shape, length)?;
         for known in known {
             match known.index.checked_sub(shape.data) {
                 None => decoder.add_original_shard(known.index, &known.shard)?,
@@ -96,6 +121,7 @@ pub(super) fn rebuild(known: &[Verified], shape: Shape, root: &Hash) -> Result<S
                 place.copy_from_slice(restored);
             }
         }
+        DECODER.set(Some(decoder));
     }
     let shards = complete(joined.into(), shape, known)?;
     if shards.tree.root() == *root { Ok(shards) } else { Err(ShardError::Root) }
@@ -110,12 +136,13 @@ fn complete(joined: Bytes, shape: Shape, known: &[Verified]) -> Result<Shards, S
     if shape.data == 1 {
         shards.resize(shape.units(), joined);
     } else if shape.coding > 0 {
-        let mut encoder = ReedSolomonEncoder::new(shape.data, shape.coding, length)?;
+        let mut encoder = encoder(shape, length)?;
         for shard in &shards {
             encoder.add_original_shard(shard)?;
         }
         let mut coding = Vec::with_capacity(shape.coding * length);
         encoder.encode()?.recovery_iter().for_each(|shard| coding.extend_from_slice(shard));
+        ENCODER.set(Some(encoder));
         let coding = Bytes::from(coding);
         shards.extend((0..shape.coding).map(|index| coding.slice(index * length..(index + 1) * length)));
     }

@@ -39,6 +39,7 @@ impl Unit {
     /// # Errors
     /// The reason why it can be no unit that this member may send.
     pub(super) fn read(bytes: Bytes, committee: &Committee, from: usize, own: usize) -> Result<Self, Refusal> {
+        let whole = bytes.len();
         let wire = PropellerUnit::decode(bytes).map_err(|_| Refusal::Malformed)?;
         if hash(wire.committee_id.as_ref())? != *committee.id() {
             return Err(Refusal::OtherCommittee);
@@ -70,7 +71,8 @@ impl Unit {
             return Err(Refusal::WrongSignature);
         }
         let root = hash(wire.merkle_root.as_ref())?;
-        // A copy, because a slice would keep the whole frame in memory.
+        // Copies, because slices would keep the whole unit in memory, unknown fields included.
+        let shard = if shard.len() < whole / 2 { Bytes::copy_from_slice(&shard) } else { shard };
         let signature = Bytes::copy_from_slice(&wire.signature);
         Ok(Self { publisher, nonce: wire.nonce, index, root, siblings, shard, signature })
     }
