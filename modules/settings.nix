@@ -20,6 +20,7 @@ in
     "gossipsub"
     "sqmr"
     "reversed-sqmr"
+    "propeller"
   ]) "gossipsub" "Protocol that carries the broadcasts.";
   broadcaster = maybe natural "Node that broadcasts, in modes `one` and `explore`.";
   message-size-bytes = given (types.nullOr (
@@ -62,6 +63,7 @@ in
   gossipsub-flood-publish = maybe types.bool "Let a publisher send to all subscribed peers.";
   gossipsub-signing = maybe types.bool "Sign messages, and verify every copy.";
   gossipsub-idontwant-threshold-bytes = maybe natural "Larger messages are announced by IDONTWANT.";
+  propeller-stale-seconds = maybe positive "Seconds after which a node gives up a message of propeller.";
   controlled = given types.bool true ''
     Start only at the order of a runner (`apollo-bench remote`, or `runs` on one of the machines). Without it the node starts
     as soon as all its peers are connected.

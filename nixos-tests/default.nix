@@ -32,6 +32,10 @@ in
     mode = "all";
     network-protocol = "reversed-sqmr";
   };
+  vm-propeller-all = broadcast {
+    mode = "all";
+    network-protocol = "propeller";
+  };
   vm-gossipsub-one = broadcast {
     mode = "one";
     network-protocol = "gossipsub";

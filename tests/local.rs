@@ -50,6 +50,64 @@ fn reversed_sqmr_delivers_to_every_node() {
 }
 
 #[test]
+fn propeller_delivers_to_every_node_over_both_transports() {
+    assert_delivers_exactly("--network-protocol propeller --heartbeat-millis 50");
+    assert_delivers_exactly("--network-protocol propeller --heartbeat-millis 50 --quic");
+}
+
+#[test]
+fn propeller_counts_its_units() {
+    let lab = Lab::new(4);
+    let (exit, run) = lab.run(
+        "--network-protocol propeller --mode one --message-size-bytes 100000 --heartbeat-millis 500 --timeout 3 \
+         --warm-up-seconds 1",
+    );
+    assert_exact(exit, &run);
+    let units = &run["propeller"];
+    // Six messages of the window; the edges of the counts lie in the middle of the traffic.
+    let sent = units["units_sent"].as_u64().unwrap();
+    assert!((3 * 5..=3 * 7).contains(&sent), "{units:#}");
+    assert_eq!(units["units_forwarded"].as_u64().unwrap() % 2, 0, "{units:#}");
+    assert_eq!((&units["given_up"], &units["refused"]), (&0.into(), &serde_json::json!({})), "{units:#}");
+    let least = units["least_bytes_per_delivered_byte"].as_f64().unwrap();
+    assert!((3.0..3.05).contains(&least), "three units of one shard each: {units:#}");
+}
+
+#[test]
+fn propeller_delivers_to_the_living_when_a_node_dies() {
+    let lab = Lab::new(7);
+    let args = "--network-protocol propeller --mode one --heartbeat-millis 100 --timeout 6 --warm-up-seconds 1";
+    let (exit, run) = result(Running::start(lab.command(args).args(["--fault", "2s kill 5"])).output());
+    assert_eq!(exit, Some(0), "{run:#}");
+    let after = &run["phases"][1];
+    // Five of the six receivers live.
+    let living = after["sent"].as_u64().unwrap() * 5;
+    assert!(after["delivered"].as_u64().unwrap() >= living, "{after:#}");
+    let missing = run["propeller"]["missing_owners"].as_array().unwrap();
+    assert!(missing.iter().any(|owner| owner["owner"] == 5), "{missing:#?}");
+}
+
+#[test]
+fn propeller_refuses_what_it_cannot_carry_before_anything_starts() {
+    let refusals = [
+        ("--num-nodes 4 --message-size-bytes 1048576", "propeller carries at most 1048291 bytes with 4 nodes"),
+        ("--num-nodes 1", "propeller needs at least 2 nodes"),
+        (
+            "--num-nodes 4 --set topology.kind=\"random\" --set topology.peers=2",
+            "propeller sends units from every node",
+        ),
+    ];
+    for (args, reason) in refusals {
+        let mut command = bench_command();
+        command.args(["local", "--network-protocol", "propeller"]).args(args.split(' '));
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{args}");
+        let line = String::from_utf8_lossy(&output.stderr);
+        assert!(line.contains(reason), "{args}: {line}");
+    }
+}
+
+#[test]
 fn one_broadcaster_reaches_all_over_quic() {
     assert_delivers_exactly("--quic --mode one --broadcaster 1 --heartbeat-millis 20");
 }

@@ -10,7 +10,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use super::{
     error::CliError,
     scenario_file::Source,
-    scenario_flags::{GossipFlags, MeasurementFlags, NetworkFlags, ScenarioFlags, WorkloadFlags},
+    scenario_flags::{GossipFlags, MeasurementFlags, NetworkFlags, PropellerFlags, ScenarioFlags, WorkloadFlags},
 };
 use crate::{
     network::{PeerAddress, PeerAddressError},
@@ -73,6 +73,8 @@ pub(super) struct NodeFlags {
     pub(super) network: NetworkFlags,
     #[command(flatten)]
     pub(super) gossip: GossipFlags,
+    #[command(flatten)]
+    pub(super) propeller: PropellerFlags,
     #[command(flatten)]
     pub(super) control: ControlFlags,
 }
@@ -230,6 +232,7 @@ impl NodeFlags {
             workload: self.workload.clone(),
             network: self.network.clone(),
             gossip: self.gossip.clone(),
+            propeller: self.propeller.clone(),
             ..ScenarioFlags::default()
         }
     }

@@ -68,6 +68,8 @@ pub(super) struct ScenarioFlags {
     #[command(flatten)]
     pub(super) gossip: GossipFlags,
     #[command(flatten)]
+    pub(super) propeller: PropellerFlags,
+    #[command(flatten)]
     pub(super) links: LinkFlags,
     #[command(flatten)]
     pub(super) faults: FaultFlags,
@@ -187,6 +189,15 @@ pub(super) struct GossipFlags {
     pub(super) gossipsub_idontwant_threshold_bytes: Option<usize>,
 }
 
+/// Settings of propeller.
+#[derive(Clone, Debug, Default, Args, Serialize)]
+#[command(next_help_heading = "Propeller")]
+pub(super) struct PropellerFlags {
+    /// Time from the first unit of a message to the moment at which a node gives it up, in seconds [default: 120]
+    #[arg(long, env = "APOLLO_PROPELLER_STALE_SECONDS", value_name = "S", value_parser = within(1..=3600))]
+    pub(super) propeller_stale_seconds: Option<u64>,
+}
+
 /// Shapes of the links, and their measurement.
 #[derive(Clone, Debug, Default, Args, Serialize)]
 #[command(next_help_heading = "Links")]
@@ -303,6 +314,7 @@ impl ScenarioFlags {
         replace(&mut scenario.seed, self.workload.seed);
         self.network.apply(scenario);
         self.gossip.apply(scenario);
+        replace(&mut scenario.network.propeller.stale_seconds, self.propeller.propeller_stale_seconds);
         self.apply_workload(scenario)?;
         self.links.apply(scenario)?;
         self.faults.apply(scenario)
@@ -505,7 +517,7 @@ fn usage(line: String) -> CliError {
 }
 
 /// Keys of a scenario and the flags that replace them.
-const FLAGS: [(&str, &str); 35] = [
+const FLAGS: [(&str, &str); 36] = [
     ("nodes.count", "--num-nodes"),
     ("nodes.buffer_size", "--buffer-size"),
     ("nodes.verbosity", "--verbosity"),
@@ -516,6 +528,7 @@ const FLAGS: [(&str, &str); 35] = [
     ("network.gossipsub.mesh_n_high", "--gossipsub-mesh-n-high"),
     ("network.gossipsub.mesh_outbound_min", "--gossipsub-mesh-outbound-min"),
     ("network.gossipsub.heartbeat_millis", "--gossipsub-heartbeat-millis"),
+    ("network.propeller.stale_seconds", "--propeller-stale-seconds"),
     ("measurement.window_seconds", "--timeout"),
     ("measurement.warm_up_seconds", "--warm-up-seconds"),
     ("measurement.drain_seconds", "--drain-seconds"),

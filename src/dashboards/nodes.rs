@@ -10,7 +10,7 @@ const NODE: &str = "Node {{node}}";
 
 /// The dashboard.
 pub(super) fn nodes() -> Dashboard {
-    let sections = [broadcast(), receive(), network(), events(), system(), tokio()];
+    let sections = [broadcast(), receive(), network(), propeller(), events(), system(), tokio()];
     Dashboard {
         uid: "apollo-nodes",
         title: "Apollo network benchmark: nodes",
@@ -224,6 +224,69 @@ fn network() -> Vec<Panel> {
         )
         .width(12)
         .query("Node {{node}}", node_rate("gossipsub_message_copies_received_total")),
+    ]
+}
+
+fn propeller() -> Vec<Panel> {
+    vec![
+        Panel::text(
+            2,
+            "### Propeller\nUnits of the erasure-coded broadcast. All of these panels are 0, or empty, over other \
+             protocols.",
+        ),
+        Panel::lines(
+            "Units sent",
+            Unit::EventsPerSecond,
+            "Units that a publisher sends to their owners, and copies of its own units that a node sends on to the \
+             others.",
+        )
+        .width(8)
+        .query("Node {{node}}, published", node_rate("propeller_units_sent_total"))
+        .query("Node {{node}}, forwarded", node_rate("propeller_units_forwarded_total")),
+        Panel::lines(
+            "Units received",
+            Unit::EventsPerSecond,
+            "Units that arrive while their message needs them, and wasted ones, which arrive after its delivery.",
+        )
+        .width(8)
+        .query("Node {{node}}, needed", node_rate("propeller_units_received_total"))
+        .query("Node {{node}}, wasted", node_rate("propeller_units_wasted_total")),
+        Panel::lines(
+            "Units refused, by reason",
+            Unit::EventsPerSecond,
+            "Frames, units and messages that the chosen nodes refuse, by reason. Any value above 0 means that a peer \
+             is faulty, or that the messages in progress take all their room.",
+        )
+        .width(8)
+        .bad_from(&[(1.0, "red")])
+        .query("{{reason}}", nodes_rate_by("reason", "propeller_units_refused_total")),
+        Panel::lines(
+            "Messages in progress",
+            Unit::Count,
+            "Messages of which units have arrived and that are not delivered yet, and messages that were given up \
+             since the node started.",
+        )
+        .width(8)
+        .query("Node {{node}}, in progress", node("propeller_messages_open"))
+        .query("Node {{node}}, given up", node("propeller_messages_given_up_total")),
+        Panel::lines(
+            "Encoding and rebuilding, 99 of 100",
+            Unit::Seconds,
+            "Maximum time for encoding, hashing and signing 99 of 100 messages, and for putting them together from \
+             their units and checking them.",
+        )
+        .width(8)
+        .query("Node {{node}}, encode", node_quantile(0.99, "propeller_encode_seconds"))
+        .query("Node {{node}}, rebuild", node_quantile(0.99, "propeller_rebuild_seconds")),
+        Panel::lines(
+            "From the first unit, 99 of 100",
+            Unit::Seconds,
+            "Maximum time from the first unit of a message to as many units as rebuild it, and to its delivery, for 99 \
+             of 100 messages.",
+        )
+        .width(8)
+        .query("Node {{node}}, to the data", node_quantile(0.99, "propeller_to_data_seconds"))
+        .query("Node {{node}}, to the delivery", node_quantile(0.99, "propeller_to_delivery_seconds")),
     ]
 }
 

@@ -6,7 +6,7 @@ mod table;
 
 pub use kinds::{ByClass, Definition, Kind, Labelled};
 pub use system::{SystemSampler, Usage, usage};
-pub use table::{DROP_REASONS, MALFORMED_REASONS, Metrics, NETWORK_EVENTS, definitions, reference};
+pub use table::{DROP_REASONS, MALFORMED_REASONS, Metrics, NETWORK_EVENTS, REFUSED_UNITS, definitions, reference};
 
 use std::collections::BTreeMap;
 

@@ -18,6 +18,26 @@ pub const DROP_REASONS: &[&str] = &[
     "session_failed",
     "no_peers_connected",
     "unknown_class",
+    "encoding_queue_full",
+];
+
+/// Reasons why a frame, unit or message of propeller was refused.
+pub const REFUSED_UNITS: &[&str] = &[
+    "frame",
+    "malformed",
+    "other_committee",
+    "wrong_publisher",
+    "wrong_index",
+    "wrong_sender",
+    "wrong_shards",
+    "wrong_length",
+    "wrong_proof",
+    "wrong_signature",
+    "two_messages",
+    "old_nonce",
+    "duplicate",
+    "no_room",
+    "wrong_encoding",
 ];
 
 /// Events that the network can report.
@@ -167,6 +187,28 @@ metrics! {
     network_socket_bytes_received_total: IntCounter;
     /// Copies of gossipsub messages of other nodes that arrived, duplicates included.
     gossipsub_message_copies_received_total: IntCounter;
+    /// Units that this node sent to their owners, as the publisher of a message of propeller.
+    propeller_units_sent_total: IntCounter;
+    /// Copies of its own units of propeller that this node sent on to the others.
+    propeller_units_forwarded_total: IntCounter;
+    /// Units of propeller that arrived while their message needed them.
+    propeller_units_received_total: IntCounter;
+    /// Units of propeller that arrived after their message was delivered or given up.
+    propeller_units_wasted_total: IntCounter;
+    /// Frames, units and messages of propeller that were refused, by reason.
+    propeller_units_refused_total: Labelled ["reason": REFUSED_UNITS];
+    /// Messages of propeller of which units have arrived, and that are not delivered yet.
+    propeller_messages_open: IntGauge;
+    /// Messages of propeller that were given up, because too few units arrived in time.
+    propeller_messages_given_up_total: IntCounter;
+    /// Seconds for encoding, hashing and signing a message of propeller.
+    propeller_encode_seconds: Histogram;
+    /// Seconds for putting a message of propeller together from its units, and for checking it.
+    propeller_rebuild_seconds: Histogram;
+    /// Seconds from the first unit of a delivered message of propeller to as many units as rebuild it.
+    propeller_to_data_seconds: Histogram;
+    /// Seconds from the first unit of a message of propeller to its delivery.
+    propeller_to_delivery_seconds: Histogram;
     /// Round trip time to a peer by libp2p's ping, in seconds.
     ping_latency_seconds: Histogram;
     /// Present trial of explore mode, from 0; -1 outside of explore mode.

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use super::{Backlog, BufferLimits, Channel, PeerAddress, Roster};
+use super::{Backlog, BufferLimits, Channel, PeerAddress, PropellerCounts, Roster};
 use crate::scenario::{GossipSettings, Protocol};
 
 /// Topic of the traffic class named `default`, before it is hashed. Apollo's own node uses the same.
@@ -27,6 +27,10 @@ pub struct NetworkConfig {
     /// Time that this node waits before it forwards a message of gossipsub, up to 30 s; its own arrival does not wait.
     /// With 0, gossipsub forwards messages by itself.
     pub validation_delay: Duration,
+    /// Time after which a message of propeller is given up.
+    pub propeller_stale: Duration,
+    /// Counts of propeller.
+    pub propeller_counts: PropellerCounts,
     /// Settings of gossipsub.
     pub gossip: GossipSettings,
     /// Maximum number of bytes that wait for one peer; see [`BufferLimits`].

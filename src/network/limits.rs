@@ -2,7 +2,7 @@
 
 use super::Channel;
 use crate::message::{MAX_EXPLORE_MESSAGE_SIZE, MAX_MESSAGE_SIZE};
-use crate::scenario::Protocol;
+use crate::scenario::{MAX_PROPELLER_FRAME, Protocol, data_shards};
 
 /// Minimum number of messages in every queue, up to the sizes of explore mode.
 const LEAST_MESSAGES: usize = 4;
@@ -77,6 +77,13 @@ impl BufferLimits<'_> {
         (self.queue_bytes / mean.max(1)).clamp(self.least_messages(), self.peer_messages())
     }
 
+    /// Maximum number of bytes of the messages of one publisher of propeller that are in progress in a network of
+    /// `nodes`: those of a queue to a peer, with all their shards.
+    pub(super) fn unit_bytes(&self, nodes: usize) -> usize {
+        let units = nodes.saturating_sub(1).max(1);
+        self.peer_bytes().saturating_mul(units.div_ceil(data_shards(nodes)))
+    }
+
     /// Maximum memory of the buffers of a node with `peers` connections if all of them are full, in bytes: queues to
     /// the peers, messages under way in both directions, and unread windows. Copies of a message that wait in several
     /// queues of SQMR or reversed SQMR share their memory, so this maximum is reached only if every peer falls behind
@@ -99,6 +106,17 @@ impl BufferLimits<'_> {
         if carries(Protocol::ReversedSqmr) {
             per_peer = per_peer.saturating_add(queue).saturating_add(message + STREAM_WINDOW);
         }
+        if carries(Protocol::Propeller) {
+            // A frame is in memory while it is written, and one while it is read.
+            per_peer = per_peer.saturating_add(queue).saturating_add(2 * MAX_PROPELLER_FRAME + STREAM_WINDOW);
+        }
+        let units = if carries(Protocol::Propeller) {
+            // Messages that are encoded wait in a queue of their own; those in progress are in memory with all shards.
+            let publishers = peers.min(PEERS_AT_ONCE).saturating_mul(self.unit_bytes(peers + 1));
+            publishers.saturating_add(queue)
+        } else {
+            0
+        };
         let inbound = if carries(Protocol::Sqmr) || carries(Protocol::ReversedSqmr) {
             self.peer_bytes().saturating_mul(peers.min(PEERS_AT_ONCE)).saturating_add(MAX_MESSAGE_SIZE)
         } else {
@@ -106,7 +124,7 @@ impl BufferLimits<'_> {
         };
         // The queue between the schedule and the network holds messages of all classes.
         let outgoing = self.queue_bytes.min(self.queue_length().saturating_mul(message));
-        per_peer.saturating_mul(peers).saturating_add(inbound).saturating_add(outgoing) as u64
+        per_peer.saturating_mul(peers).saturating_add(inbound).saturating_add(units).saturating_add(outgoing) as u64
     }
 }
 

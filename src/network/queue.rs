@@ -77,6 +77,18 @@ impl QueueReceiver {
         Some(copy)
     }
 
+    /// Removes the next copy, if one waits.
+    pub(super) fn try_recv(&mut self) -> Option<Held> {
+        let (copy, size) = self.copies.try_recv().ok()?;
+        self.waiting.fetch_sub(size, Ordering::AcqRel);
+        Some(copy)
+    }
+
+    /// True if the sender has ended.
+    pub(super) fn is_closed(&self) -> bool {
+        self.copies.is_closed()
+    }
+
     /// Closes the queue, and returns the number of remaining copies.
     pub(super) fn close(mut self) -> u64 {
         self.copies.close();

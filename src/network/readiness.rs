@@ -12,7 +12,8 @@ pub struct Readiness {
     pub expected_peers: usize,
     /// Number of expected peers that are connected.
     pub connected_peers: usize,
-    /// Number of links that must be usable: subscriptions (gossipsub) or open queries (reversed SQMR).
+    /// Number of links that must be usable: subscriptions (gossipsub), open queries (reversed SQMR) or
+    /// streams of units (propeller).
     pub expected_links: usize,
     /// Number of usable links.
     pub links: usize,
@@ -29,7 +30,7 @@ impl std::fmt::Display for Readiness {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             formatter,
-            "{} of {} peers connected, {} of {} subscriptions or queries open",
+            "{} of {} peers connected, {} of {} subscriptions, queries or streams open",
             self.connected_peers, self.expected_peers, self.links, self.expected_links
         )
     }

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use super::{
     Backlog, Broadcasters, Channel, DEFAULT_TOPIC, Handover, Network, NetworkConfig, NetworkError, Outgoing,
-    PeerAddress, Readiness, Roster, Traffic, peer_id,
+    PeerAddress, PropellerCounts, Readiness, Roster, Traffic, peer_id,
 };
 use crate::{
     clock::{Instant, sleep, timeout},
@@ -85,6 +85,8 @@ impl TestNode {
             quic: false,
             channels: vec![],
             validation_delay: Duration::ZERO,
+            propeller_stale: Duration::from_secs(120),
+            propeller_counts: PropellerCounts::default(),
             gossip: GossipSettings::default(),
             queue_bytes: 64 << 20,
             queue_messages: 1000,

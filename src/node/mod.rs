@@ -17,6 +17,7 @@ mod pending;
 mod plan;
 mod probe_gate;
 mod profile;
+mod propeller;
 mod recorder;
 #[cfg(test)]
 mod recorder_tests;
@@ -38,6 +39,7 @@ pub use explore::{TrialPlan, TrialTimes, trials};
 pub use histogram_text::HistogramText;
 pub use plan::{AnswerPlan, ClassPlan, Pace, Reach, TrafficPlan};
 pub use profile::ProfileMode;
+pub use propeller::{OwnerSummary, PropellerSummary, UnitsAtDelivery};
 pub use recorder::Recorder;
 pub use run::run;
 pub use schedule::{SendPlan, Slot, Slots, Turn};

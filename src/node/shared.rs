@@ -1,6 +1,9 @@
 //! State that all parts of a node share.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::Duration,
+};
 
 use prometheus::Registry;
 use tokio::{
@@ -13,6 +16,7 @@ use super::{
     pending,
     probe_gate::ProbeGate,
     profile::Profiler,
+    propeller::PropellerSummary,
     recorder::Recorder,
     state::{NodeState, StartOrder},
     summary::{NODE_SCHEMA_VERSION, NodeSummary, PendingWork, TrialSummary, WindowUsage, write_json},
@@ -24,7 +28,7 @@ use crate::{
     environment::{Environment, congestion_control_to},
     machine::Machine,
     metrics::{self, DROP_REASONS, Labelled, MALFORMED_REASONS, Metrics, NETWORK_EVENTS, usage},
-    network::{Backlog, NetworkConfig, Outgoing, PeerAddress, Readiness, Roster, UnreachedPeer, peer_id},
+    network::{Backlog, NetworkConfig, Outgoing, PeerAddress, PropellerCounts, Readiness, Roster, UnreachedPeer, peer_id},
     scenario::{Protocol, TrafficClass},
 };
 
@@ -53,6 +57,7 @@ pub(super) struct Node {
     pub(super) open_files: u64,
     pub(super) life: Mutex<Life>,
     pub(super) backlog: Backlog,
+    pub(super) propeller: PropellerCounts,
     pub(super) outgoing: Mutex<Option<mpsc::WeakSender<Outgoing>>>,
     pub(super) libp2p_registry: Mutex<Option<prometheus_client::registry::Registry>>,
 }
@@ -205,6 +210,9 @@ impl Node {
             malformed: by_label(&self.metrics.receive_message_malformed_count, MALFORMED_REASONS),
             machine: Some(self.machine.report()),
             events: by_label(&self.metrics.network_event_counter, NETWORK_EVENTS),
+            propeller: self
+                .uses(Protocol::Propeller)
+                .then(|| PropellerSummary::new(&self.propeller.totals(), &self.roster)),
         }
     }
 
@@ -220,14 +228,16 @@ impl Node {
 
     /// True if a class goes over gossipsub, signed: copies of messages without a source can't be told from own ones.
     fn gossips(&self) -> bool {
+        self.args.scenario.network.gossipsub.signing && self.uses(Protocol::Gossipsub)
+    }
+
+    /// True if a class goes over this protocol.
+    fn uses(&self, protocol: Protocol) -> bool {
         let scenario = &self.args.scenario;
-        if !scenario.network.gossipsub.signing {
-            return false;
-        }
         let of_class = |class: &TrafficClass| class.protocol.unwrap_or(scenario.network.protocol);
         match &scenario.explore {
-            Some(_) => scenario.network.protocol == Protocol::Gossipsub,
-            None => scenario.traffic.iter().any(|class| of_class(class) == Protocol::Gossipsub),
+            Some(_) => scenario.network.protocol == protocol,
+            None => scenario.traffic.iter().any(|class| of_class(class) == protocol),
         }
     }
 
@@ -266,6 +276,7 @@ impl Node {
 
     fn window_opened(&self, usage: WindowUsage) {
         self.machine.window_opens();
+        self.propeller.begin();
         let mut life = self.life();
         life.usage_at_start = Some(usage);
         life.usage_at_end = None;
@@ -291,6 +302,8 @@ impl Node {
             quic: args.is_quic(),
             channels: self.workload.channels(args.scenario.network.protocol, message_size),
             validation_delay: self.args.validation_delay(),
+            propeller_stale: Duration::from_secs(args.scenario.network.propeller.stale_seconds),
+            propeller_counts: self.propeller.clone(),
             gossip: args.scenario.network.gossipsub.clone(),
             queue_bytes: usize::try_from(args.scenario.network.queue_bytes).unwrap_or(usize::MAX),
             queue_messages: usize::try_from(args.scenario.nodes.buffer_size).unwrap_or(usize::MAX),

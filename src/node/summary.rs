@@ -8,6 +8,7 @@ use super::{
     bounded,
     explore::{MOST_TRIALS, TrialPlan, TrialTimes},
     histogram_text::HistogramText,
+    propeller::PropellerSummary,
     state::{MOST_BOUNDARIES, NodeState, StartOrder},
 };
 use crate::{
@@ -385,6 +386,9 @@ pub struct NodeSummary {
     /// Events of the network, by type; of the whole run.
     #[serde(deserialize_with = "bounded::labels")]
     pub events: BTreeMap<String, u64>,
+    /// Counts of propeller; none without it.
+    #[serde(default)]
+    pub propeller: Option<PropellerSummary>,
 }
 
 /// Writes a value as JSON beside `path`, then renames the file, so that neither a reader nor a crash meets a partial

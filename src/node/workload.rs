@@ -62,16 +62,22 @@ impl Workload {
         let neighbours = scenario.neighbours().map_err(|error| UsageError(error.to_string()))?;
         match &scenario.explore {
             Some(explore) => {
-                let load = Self::explore(explore)?;
+                let largest = match scenario.network.protocol {
+                    Protocol::Propeller => scenario.largest_propeller_message(),
+                    _ => usize::MAX,
+                };
+                let load = Self::explore(explore, largest)?;
                 Ok(Self { num_nodes, load, neighbours: incomplete(num_nodes, &neighbours) })
             }
             None => Self::of_classes(num_nodes, scenario.traffic.clone(), scenario.seed, &neighbours),
         }
     }
 
-    fn explore(explore: &Explore) -> Result<Load, UsageError> {
+    /// Trials of explore mode with messages of at most `largest` bytes.
+    fn explore(explore: &Explore, largest: usize) -> Result<Load, UsageError> {
         let least = explore.min_throughput_bytes_per_second;
-        let trials = trials(explore.min_message_size_bytes, least);
+        let mut trials = trials(explore.min_message_size_bytes, least);
+        trials.retain(|trial| trial.message_size <= largest);
         if trials.is_empty() {
             return Err(UsageError(format!(
                 "no trial has messages of at least {} bytes and {least} bytes per second (at most 4194304 bytes every \
@@ -154,7 +160,7 @@ impl Workload {
                 name: class.name.clone(),
                 protocol: class.protocol,
                 reach: match class.protocol {
-                    None | Some(Protocol::Gossipsub) => Reach::Everyone,
+                    None | Some(Protocol::Gossipsub | Protocol::Propeller) => Reach::Everyone,
                     Some(_) if class.unicast => Reach::OneNeighbour,
                     Some(_) => Reach::Neighbours,
                 },

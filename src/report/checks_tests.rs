@@ -165,6 +165,7 @@ impl Run {
             dropped: [("peer_queue_full".to_owned(), 1)].into(),
             malformed: [("not_a_message".to_owned(), 1)].into(),
             machine: Some(crate::machine::Machine::default().report()),
+            propeller: None,
             events: [("connections_closed".to_owned(), 1)].into(),
         }
     }

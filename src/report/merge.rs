@@ -18,6 +18,7 @@ use super::{
     machine,
     observed::{Observations, PlannedWindow},
     phases::Phases,
+    propeller::PropellerRow,
     quantiles::{DelaySummary, Missing},
     reach::add_reach,
     summary::{NodeRow, RUN_SCHEMA_VERSION, RunSummary, Totals, TrialRow, Verdict, WorkloadSummary},
@@ -135,6 +136,8 @@ pub fn merge(collected: Collected<'_>) -> RunSummary {
         nodes.iter().filter(|node| known.check(node).map_err(|line| problems.push(line)).is_ok()).collect();
     machine::judge(&believed, observed.runner.as_ref(), &mut verdict);
     let processor_use = machine::processor_use(&believed, observed.runner.as_ref());
+    // The counts begin again with each trial.
+    let propeller = if explore { None } else { PropellerRow::of(&believed, &mut problems) };
     let nodes: Vec<Cow<'_, NodeSummary>> = join_lives(believed.into_iter(), &mut problems);
     let trials = observed.explore_broadcaster.map(|broadcaster| Trials { num_nodes, broadcaster });
     let trials = trials.map(|trials| merge_trials(&nodes, trials, &mut problems)).unwrap_or_default();
@@ -207,6 +210,7 @@ pub fn merge(collected: Collected<'_>) -> RunSummary {
         profiles: observed.profiles.clone(),
         drain: observed.drain,
         totals,
+        propeller,
         classes,
         processor_use,
         objectives: vec![],

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     cause::Cause, clocks::Clocks, drain::DrainSummary, environments::MachineRow, links::Certificate,
-    objective_row::ObjectiveRow, processor_use::ProcessorUse, quantiles::DelaySummary, reach_facts::ReachFacts,
+    objective_row::ObjectiveRow, processor_use::ProcessorUse, propeller::PropellerRow, quantiles::DelaySummary, reach_facts::ReachFacts,
     sustained::Sustained,
 };
 use crate::{
@@ -359,7 +359,7 @@ pub struct WorkloadSummary {
     pub num_nodes: u64,
     /// `all`, `one`, `rr` or `explore`.
     pub mode: String,
-    /// `gossipsub`, `sqmr` or `reversed-sqmr`.
+    /// `gossipsub`, `sqmr`, `reversed-sqmr` or `propeller`; several, separated by commas, for several classes.
     pub network_protocol: String,
     /// `tcp` or `quic`.
     pub transport: String,
@@ -399,6 +399,9 @@ pub struct RunSummary {
     pub drain: Option<DrainSummary>,
     /// Measured window; none in explore mode, whose trials have counts of their own.
     pub totals: Option<Totals>,
+    /// Counts of propeller; none without it, and in explore mode.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub propeller: Option<PropellerRow>,
     /// Traffic classes, by class number; none in explore mode.
     #[serde(default)]
     pub classes: Vec<ClassRow>,

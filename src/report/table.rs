@@ -8,6 +8,7 @@ use super::{
     drain::DrainEnd,
     environments::machine_line,
     layout::{align_numbers, empty_table},
+    propeller::PropellerRow,
     quantiles::{DelaySummary, Quantile},
     reach_facts::ReachFacts,
     summary::{ClassRow, Deliveries, FrontierRow, NodeRow, PhaseRow, RunSummary, Totals, TrialRow},
@@ -158,6 +159,9 @@ fn window_rows(run: &RunSummary, totals: &Totals, row: &mut impl FnMut(&str, Str
     );
     if let Some(copies) = totals.gossip_copies_per_delivery {
         row("gossip copies", format!("{copies:.2} arrived per delivery over gossipsub, both in the window"));
+    }
+    for (name, text) in run.propeller.iter().flat_map(PropellerRow::rows) {
+        row(name, text);
     }
 }
 

@@ -91,6 +91,7 @@ pub(super) fn node(id: u64, phases: Vec<PhaseSummary>, delays: &[u64]) -> NodeSu
         dropped: BTreeMap::from([("queue_full".to_owned(), 1)]),
         malformed: BTreeMap::new(),
         machine: None,
+        propeller: None,
         events: BTreeMap::from([("connections_closed".to_owned(), 1)]),
     }
 }

@@ -14,6 +14,8 @@ choice! {
         Sqmr = "sqmr",
         /// Each receiver opens one session, and the sender answers on all of them.
         ReversedSqmr = "reversed-sqmr",
+        /// Apollo's erasure-coded broadcast: every node sends a part of the message on to all others.
+        Propeller = "propeller",
     }
 }
 
@@ -66,6 +68,8 @@ pub struct Network {
     pub tokio_metrics: bool,
     /// Settings of gossipsub.
     pub gossipsub: GossipSettings,
+    /// Settings of propeller.
+    pub propeller: PropellerSettings,
 }
 
 impl Default for Network {
@@ -77,6 +81,7 @@ impl Default for Network {
             gossipsub_metrics: false,
             tokio_metrics: false,
             gossipsub: GossipSettings::default(),
+            propeller: PropellerSettings::default(),
         }
     }
 }
@@ -115,5 +120,19 @@ impl Default for GossipSettings {
             signing: true,
             idontwant_threshold_bytes: 1000,
         }
+    }
+}
+
+/// Settings of propeller.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PropellerSettings {
+    /// Time from the first unit of a message to the moment at which a node gives it up, in seconds.
+    pub stale_seconds: u64,
+}
+
+impl Default for PropellerSettings {
+    fn default() -> Self {
+        Self { stale_seconds: 120 }
     }
 }

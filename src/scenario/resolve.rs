@@ -12,6 +12,7 @@ use super::{
     measurement::Measurement,
     network::Protocol,
     nodes::Nodes,
+    propeller::{MIN_PROPELLER_NODES, largest_propeller_message},
     traffic::{DEFAULT_CLASS, MAX_CLASSES, MessageSize, Senders, TrafficClass},
 };
 
@@ -66,6 +67,7 @@ impl Scenario {
         self.resolve_groups()?;
         self.topology.neighbours(count, self.seed).map_err(below("topology"))?;
         self.resolve_traffic()?;
+        self.check_propeller()?;
         self.resolve_measurement().map_err(below("measurement"))?;
         self.check_objectives()?;
         if !self.sweep.is_empty() {
@@ -115,6 +117,8 @@ impl Scenario {
     fn check_network(&self) -> Result<(), ScenarioError> {
         let network = &self.network;
         within(network.queue_bytes, 1 << 16..=1 << 34, "bytes").map_err(|error| error.below("queue_bytes"))?;
+        within(network.propeller.stale_seconds, 1..=3600, "s")
+            .map_err(|error| error.below("stale_seconds").below("propeller"))?;
         let gossip = &network.gossipsub;
         let below = |error: ScenarioError, key: &str| error.below(key).below("gossipsub");
         within(gossip.heartbeat_millis, 1..=3_600_000, "ms").map_err(|error| below(error, "heartbeat_millis"))?;
@@ -144,6 +148,51 @@ impl Scenario {
             }
         }
         Ok(())
+    }
+
+    /// Checks that all nodes of a network with propeller are connected, and that its units fit into frames.
+    fn check_propeller(&self) -> Result<(), ScenarioError> {
+        let classes = self.traffic.iter().enumerate();
+        let classes: Vec<_> = classes.filter(|(_, class)| class.protocol == Some(Protocol::Propeller)).collect();
+        let explores = self.explore.is_some() && self.network.protocol == Protocol::Propeller;
+        if classes.is_empty() && !explores {
+            return Ok(());
+        }
+        let count = self.nodes.count;
+        if count < MIN_PROPELLER_NODES {
+            let error = ScenarioError::of(count, format!("propeller needs at least {MIN_PROPELLER_NODES} nodes"));
+            return Err(error.below("count").below("nodes"));
+        }
+        if !self.topology.is_full() {
+            let message = "propeller sends units from every node to every other: give kind = \"full\", or another \
+                           protocol";
+            return Err(ScenarioError::of(self.topology.kind, message).below("kind").below("topology"));
+        }
+        let largest = self.largest_propeller_message();
+        let too_large = |bytes: usize| {
+            let message = format!(
+                "propeller carries at most {largest} bytes with {count} nodes, because a unit must fit into 1 MiB: \
+                 give smaller messages or more nodes"
+            );
+            ScenarioError::of(bytes, message)
+        };
+        for (number, class) in classes {
+            let bytes = class.message_size_bytes.largest();
+            if bytes > largest {
+                return Err(too_large(bytes).below("message_size_bytes").below(number).below("traffic"));
+            }
+        }
+        match &self.explore {
+            Some(explore) if explores && explore.min_message_size_bytes > largest => {
+                Err(too_large(explore.min_message_size_bytes).below("min_message_size_bytes").below("explore"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Largest message that propeller carries in this network, in bytes.
+    pub fn largest_propeller_message(&self) -> usize {
+        largest_propeller_message(usize::try_from(self.nodes.count).unwrap_or(usize::MAX))
     }
 
     fn check_certificate(&self) -> Result<(), ScenarioError> {
@@ -318,9 +367,9 @@ impl TrafficClass {
         }
         let protocol = *self.protocol.get_or_insert(protocol);
         let gossips = protocol == Protocol::Gossipsub;
-        if self.unicast && gossips {
-            let error =
-                ScenarioError::new("gossipsub sends to all peers: give protocol = \"sqmr\" or \"reversed-sqmr\"");
+        if self.unicast && (gossips || protocol == Protocol::Propeller) {
+            let message = format!("{protocol} sends to all peers: give protocol = \"sqmr\" or \"reversed-sqmr\"");
+            let error = ScenarioError::new(message);
             return Err(error.below("unicast"));
         }
         match &self.topic {

@@ -61,19 +61,6 @@ pub(super) fn frame_response(response: &[u8]) -> Bytes {
     [prefix, response].concat().into()
 }
 
-/// Reads one response; none if the server has ended the session.
-///
-/// # Errors
-/// Errors of the stream; `UnexpectedEof` when it ends inside a response, `InvalidData` for a length that is no varint
-/// or above `limit`.
-#[cfg(test)]
-async fn read_response(stream: &mut (impl AsyncRead + Unpin), limit: usize) -> io::Result<Option<Vec<u8>>> {
-    match read_length(stream, limit).await? {
-        Some(length) => read_body(stream, length).await.map(Some),
-        None => Ok(None),
-    }
-}
-
 /// Reads the body of a response.
 ///
 /// # Errors
@@ -86,31 +73,6 @@ pub(super) async fn read_body(stream: &mut (impl AsyncRead + Unpin), length: usi
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     Ok(response)
-}
-
-/// Reads the length of the next response; none if the server has ended the session.
-///
-/// # Errors
-/// Errors of the stream; `UnexpectedEof` when it ends inside the length, `InvalidData` for one that is no varint or
-/// above `limit`.
-pub(super) async fn read_length(stream: &mut (impl AsyncRead + Unpin), limit: usize) -> io::Result<Option<usize>> {
-    let mut buffer = unsigned_varint::encode::usize_buffer();
-    for at in 0..buffer.len() {
-        if stream.read(&mut buffer[at..=at]).await? == 0 {
-            return if at == 0 { Ok(None) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
-        }
-        if unsigned_varint::decode::is_last(buffer[at]) {
-            return match unsigned_varint::decode::usize(&buffer[..=at]) {
-                Ok((length, _)) if length > limit => Err(io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    format!("response of {length} bytes, more than {limit}"),
-                )),
-                Ok((length, _)) => Ok(Some(length)),
-                Err(error) => Err(io::Error::new(io::ErrorKind::InvalidData, error)),
-            };
-        }
-    }
-    Err(io::Error::new(io::ErrorKind::InvalidData, "length of a response is too long"))
 }
 
 /// Raises a gauge as long as it lives.
@@ -145,6 +107,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::network::prefixed::read_length;
+
+    async fn read_response(stream: &mut (impl AsyncRead + Unpin), limit: usize) -> io::Result<Option<Vec<u8>>> {
+        match read_length(stream, limit).await? {
+            Some(length) => read_body(stream, length).await.map(Some),
+            None => Ok(None),
+        }
+    }
 
     #[test]
     fn a_query_is_its_bytes_alone() {

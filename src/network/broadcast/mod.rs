@@ -6,6 +6,7 @@
 mod framing;
 mod gossipsub;
 mod inbound;
+mod propeller;
 mod protocol;
 mod reversed_sqmr;
 mod sessions;
@@ -17,7 +18,7 @@ mod validation;
 use libp2p::PeerId;
 
 pub(super) use self::setup::Setup;
-use self::{gossipsub::Gossipsub, protocol::Broadcast, reversed_sqmr::ReversedSqmr, sqmr::Sqmr};
+use self::{gossipsub::Gossipsub, propeller::Propeller, protocol::Broadcast, reversed_sqmr::ReversedSqmr, sqmr::Sqmr};
 use super::{
     Handover, NetworkError,
     behaviours::{Behaviours, BehavioursEvent},
@@ -29,6 +30,7 @@ fn make(protocol: Protocol, setup: &mut Setup<'_>) -> Result<Box<dyn Broadcast>,
         Protocol::Gossipsub => Box::new(Gossipsub::new(setup)?),
         Protocol::Sqmr => Box::new(Sqmr::new(setup)),
         Protocol::ReversedSqmr => Box::new(ReversedSqmr::new(setup)),
+        Protocol::Propeller => Box::new(Propeller::new(setup)?),
     })
 }
 

@@ -8,7 +8,7 @@ use tokio::task::AbortHandle;
 use tracing::debug;
 
 use super::{
-    framing::{Active, PROTOCOL, read_body, read_length, timed, write_query},
+    framing::{Active, PROTOCOL, read_body, timed, write_query},
     protocol::Broadcast,
     sessions::Sessions,
     setup::Setup,
@@ -18,7 +18,10 @@ use crate::{
     clock::sleep,
     message::MAX_MESSAGE_SIZE,
     metrics::Metrics,
-    network::{Handover, NetworkConfig, Traffic, behaviours::Behaviours, budget::Budget, streams::Opener},
+    network::{
+        Handover, NetworkConfig, Traffic, behaviours::Behaviours, budget::Budget, prefixed::read_length,
+        streams::Opener,
+    },
     scenario::Protocol,
 };
 
