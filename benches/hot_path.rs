@@ -89,7 +89,7 @@ fn receive(criterion: &mut Criterion) {
             bencher.iter(|| {
                 index += 1;
                 bytes[8..16].copy_from_slice(&u64::to_be_bytes(index));
-                recorder.received(Some(source), source, None, black_box(&bytes));
+                recorder.received(Some(source), Some(source), None, black_box(&bytes));
             });
         });
     }

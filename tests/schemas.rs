@@ -77,7 +77,7 @@ fn the_output_of_real_runs_fits_the_schemas() {
         let lab = Lab::new(2);
         lab.command(args).args(faults).output().unwrap();
         let value: Value = serde_json::from_slice(&fs::read(lab.output().join("summary.json")).unwrap()).unwrap();
-        assert_eq!(problems(&python, &summary, &[value.clone()]), Vec::<String>::new(), "{args}");
+        assert_eq!(problems(&python, &summary, std::slice::from_ref(&value)), Vec::<String>::new(), "{args}");
         let lines = fs::read_to_string(lab.output().join("timeseries.jsonl")).unwrap();
         let points: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert!(points.len() > 1);

@@ -92,9 +92,9 @@ pub trait Traffic: Send + Sync + 'static {
     fn not_sent_to(&self, peer: &PeerId, copies: u64);
 
     /// Called for each arriving message. `source` is the peer that made it, by its signature or its session; none if
-    /// unsigned. `from` is the peer that delivered this copy. `class` is that of its topic; none for the session protocols, and for a topic of several classes,
+    /// unsigned. `from` is the peer that delivered this copy; none if many peers had parts of it. `class` is that of its topic; none for the session protocols, and for a topic of several classes,
     /// whose payload names the class.
-    fn received(&self, source: Option<PeerId>, from: PeerId, class: Option<u16>, bytes: &[u8]);
+    fn received(&self, source: Option<PeerId>, from: Option<PeerId>, class: Option<u16>, bytes: &[u8]);
 }
 
 /// Reason why the network could not be started.

@@ -46,7 +46,7 @@ impl Traffic for Recorded {
 
     fn not_sent_to(&self, _peer: &PeerId, _copies: u64) {}
 
-    fn received(&self, source: Option<PeerId>, _from: PeerId, class: Option<u16>, bytes: &[u8]) {
+    fn received(&self, source: Option<PeerId>, _from: Option<PeerId>, class: Option<u16>, bytes: &[u8]) {
         let arrival = Arrival { at: Instant::now(), source, class, bytes: bytes.to_vec() };
         self.arrivals.lock().unwrap().push(arrival);
     }

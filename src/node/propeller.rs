@@ -11,7 +11,7 @@ use crate::network::{MAX_NODES, PropellerTotals, Roster};
 const MOST_NODES: usize = MAX_NODES as usize;
 
 /// Units of one owner at a node.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct OwnerSummary {
     /// Node id of the owner.
     pub owner: u64,
@@ -22,7 +22,7 @@ pub struct OwnerSummary {
 }
 
 /// Messages that had the same number of units when they were delivered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct UnitsAtDelivery {
     /// Number of units, this node's own among them.
     pub units: u64,

@@ -425,13 +425,13 @@ impl Recorder {
     }
 
     /// Counts a message that arrived at `now`, in nanoseconds since the Unix epoch.
-    fn count(&self, from: PeerId, class: u16, message: &Message, size: u64, now: u64) {
+    fn count(&self, from: Option<PeerId>, class: u16, message: &Message, size: u64, now: u64) {
         let (sender, index) = (message.header.sender, message.header.index);
         let delivery = Delivery {
             sender,
             index: self.traffic.index_at_receiver(class, sender, index),
             number: index,
-            from: self.roster.id(&from),
+            from: from.and_then(|from| self.roster.id(&from)),
             intended: message.header.intended_unix_nanos,
             now,
             size,
@@ -529,7 +529,14 @@ impl Recorder {
     }
 
     /// Counts a message that arrived at `now`, in nanoseconds since the Unix epoch.
-    pub(crate) fn received_at(&self, source: Option<PeerId>, from: PeerId, class: Option<u16>, bytes: &[u8], now: u64) {
+    pub(crate) fn received_at(
+        &self,
+        source: Option<PeerId>,
+        from: Option<PeerId>,
+        class: Option<u16>,
+        bytes: &[u8],
+        now: u64,
+    ) {
         let refused = match Message::decode(bytes) {
             Ok(message) => {
                 // A message without room for an extension belongs to a network with a single class.
@@ -602,7 +609,7 @@ impl Traffic for Recorder {
 
     // This runs on the network's tasks: reading the header and counting takes about as long as handing the message to
     // another task would (see `cargo bench --bench hot_path`).
-    fn received(&self, source: Option<PeerId>, from: PeerId, class: Option<u16>, bytes: &[u8]) {
+    fn received(&self, source: Option<PeerId>, from: Option<PeerId>, class: Option<u16>, bytes: &[u8]) {
         self.received_at(source, from, class, bytes, unix_nanos());
     }
 }

@@ -37,9 +37,9 @@ fn a_message_counts_in_the_window_it_was_meant_for_however_late_it_comes() {
     let recorder = recorder();
     let now = unix_nanos();
     recorder.begin(&span(now - 10 * SECOND, now - 5 * SECOND));
-    recorder.received(Some(peer_id(1)), peer_id(1), None, &message(1, 0, now - 11 * SECOND));
-    recorder.received(Some(peer_id(1)), peer_id(1), None, &message(1, 1, now - 10 * SECOND));
-    recorder.received(Some(peer_id(1)), peer_id(1), None, &message(1, 2, now - 5 * SECOND));
+    recorder.received(Some(peer_id(1)), Some(peer_id(1)), None, &message(1, 0, now - 11 * SECOND));
+    recorder.received(Some(peer_id(1)), Some(peer_id(1)), None, &message(1, 1, now - 10 * SECOND));
+    recorder.received(Some(peer_id(1)), Some(peer_id(1)), None, &message(1, 2, now - 5 * SECOND));
     let counts = recorder.counts();
     assert_eq!((counts.measured.received, counts.outside.received), (1, 2));
     let delay = counts.measured.delay_micros.decode().unwrap().max();
@@ -52,16 +52,16 @@ fn only_a_rejoining_node_counts_arrivals_before_its_start() {
         let recorder = recorder();
         let now = unix_nanos();
         recorder.remember_early();
-        recorder.received(Some(peer_id(1)), peer_id(1), None, &message(1, 7, now - 4 * SECOND));
-        recorder.received(Some(peer_id(1)), peer_id(1), None, &message(1, 8, now - SECOND));
-        recorder.received(Some(peer_id(1)), peer_id(1), None, &message(1, 8, now - SECOND));
+        recorder.received(Some(peer_id(1)), Some(peer_id(1)), None, &message(1, 7, now - 4 * SECOND));
+        recorder.received(Some(peer_id(1)), Some(peer_id(1)), None, &message(1, 8, now - SECOND));
+        recorder.received(Some(peer_id(1)), Some(peer_id(1)), None, &message(1, 8, now - SECOND));
         recorder.begin(&MeasurementWindow {
             base: Base::LowestSeen,
             boundaries: vec![now - 3 * SECOND],
             rejoined_from: rejoined.then_some(now - 2 * SECOND),
             ..span(now - 5 * SECOND, now + 5 * SECOND)
         });
-        recorder.received(Some(peer_id(1)), peer_id(1), None, &message(1, 9, now));
+        recorder.received(Some(peer_id(1)), Some(peer_id(1)), None, &message(1, 9, now));
         let counts = recorder.counts();
         let phases: Vec<u64> = counts.phases.iter().map(|phase| phase.received).collect();
         assert_eq!(phases, [0, if rejoined { 2 } else { 1 }]);
@@ -75,7 +75,7 @@ fn the_memory_of_arrivals_before_the_start_is_bounded() {
     let recorder = recorder();
     recorder.remember_early();
     for index in 0..MOST_EARLY as u64 + 10 {
-        recorder.received(Some(peer_id(1)), peer_id(1), None, &message(1, index, 0));
+        recorder.received(Some(peer_id(1)), Some(peer_id(1)), None, &message(1, index, 0));
     }
     assert_eq!(recorder.lock().early.as_ref().map(Vec::len), Some(MOST_EARLY));
 }
@@ -85,9 +85,9 @@ fn every_delay_is_kept_as_large_as_it_was() {
     let recorder = recorder();
     let now = unix_nanos();
     for (index, seconds) in [(0, 1), (1, 60), (2, 3600)] {
-        recorder.received(Some(peer_id(1)), peer_id(1), None, &message(1, index, now - seconds * SECOND));
+        recorder.received(Some(peer_id(1)), Some(peer_id(1)), None, &message(1, index, now - seconds * SECOND));
     }
-    recorder.received(Some(peer_id(2)), peer_id(2), None, &message(2, 0, 0));
+    recorder.received(Some(peer_id(2)), Some(peer_id(2)), None, &message(2, 0, 0));
     let delays = recorder.counts().measured.delay_micros.decode().unwrap();
     let within = |quantile, seconds: f64| {
         let value = delays.value_at_quantile(quantile) as f64 / 1e6;
@@ -102,12 +102,12 @@ fn every_delay_is_kept_as_large_as_it_was() {
 #[test]
 fn strangers_impostors_and_other_runs_are_not_counted() {
     let recorder = recorder();
-    recorder.received(Some(peer_id(1)), peer_id(1), None, &message(2, 0, 0));
-    recorder.received(Some(peer_id(3)), peer_id(3), None, &message(3, 0, 0));
-    recorder.received(Some(peer_id(0)), peer_id(0), None, &message(0, 0, 0));
-    recorder.received(Some(peer_id(1)), peer_id(1), None, b"nonsense");
+    recorder.received(Some(peer_id(1)), Some(peer_id(1)), None, &message(2, 0, 0));
+    recorder.received(Some(peer_id(3)), Some(peer_id(3)), None, &message(3, 0, 0));
+    recorder.received(Some(peer_id(0)), Some(peer_id(0)), None, &message(0, 0, 0));
+    recorder.received(Some(peer_id(1)), Some(peer_id(1)), None, b"nonsense");
     let other = compose(1, 0, 0, 100, &Extension { run_id: 8, ..Extension::default() });
-    recorder.received(Some(peer_id(1)), peer_id(1), None, &other);
+    recorder.received(Some(peer_id(1)), Some(peer_id(1)), None, &other);
     assert_eq!(recorder.counts().measured, Windows::new(&span(0, 0), None).measured.summary());
     let refused = |reason| recorder.metrics.receive_message_malformed_count.of(reason).get();
     assert_eq!(refused("wrong_sender"), 1);
@@ -124,7 +124,7 @@ fn a_recorder_of_named_runs_takes_none_that_names_no_run_or_another() {
     let mut unnamed = named(3, 7);
     unnamed[HEADER_SIZE..].fill(0);
     for message in [named(0, 7), named(1, 0), named(2, 8), unnamed, compose(1, 4, 0, 40, &Extension::default())] {
-        recorder.received(Some(peer_id(1)), peer_id(1), None, &message);
+        recorder.received(Some(peer_id(1)), Some(peer_id(1)), None, &message);
     }
     assert_eq!(recorder.counts().measured.received, 1);
     assert_eq!(recorder.metrics.receive_message_malformed_count.of("other_run").get(), 4);
@@ -135,7 +135,7 @@ fn messages_too_small_to_name_their_run_are_taken_where_this_run_sends_such() {
     let metrics = Metrics::register(&Registry::new()).unwrap();
     let recorder = Recorder::new(0, 7, Arc::new(Roster::new(3)), metrics).named_run_only(Some(59));
     for (index, size) in [(0, 59), (1, 58), (2, 100)] {
-        recorder.received(Some(peer_id(1)), peer_id(1), None, &compose(1, index, 0, size, &Extension::default()));
+        recorder.received(Some(peer_id(1)), Some(peer_id(1)), None, &compose(1, index, 0, size, &Extension::default()));
     }
     assert_eq!(recorder.counts().measured.received, 1);
 }
@@ -148,7 +148,7 @@ fn arrivals_before_the_run_is_known_count_only_if_they_belong_to_it() {
     let now = unix_nanos();
     for (index, run_id) in [(0, 7), (1, 8), (2, 0)] {
         let extension = Extension { run_id, ..Extension::default() };
-        recorder.received(Some(peer_id(1)), peer_id(1), None, &compose(1, index, now, 100, &extension));
+        recorder.received(Some(peer_id(1)), Some(peer_id(1)), None, &compose(1, index, now, 100, &extension));
     }
     recorder.set_run_id(7);
     let rejoined_from = Some(now - SECOND);
@@ -161,8 +161,8 @@ fn a_stray_of_another_trial_does_not_stand_for_a_message_of_this_one() {
     let recorder = recorder();
     recorder.begin(&MeasurementWindow { trial: 1, ..MeasurementWindow::everything(Base::Zero) });
     let of_trial = |trial| compose(1, 0, 0, 100, &Extension { run_id: 7, trial, ..Extension::default() });
-    recorder.received(Some(peer_id(1)), peer_id(1), None, &of_trial(0));
-    recorder.received(Some(peer_id(1)), peer_id(1), None, &of_trial(1));
+    recorder.received(Some(peer_id(1)), Some(peer_id(1)), None, &of_trial(0));
+    recorder.received(Some(peer_id(1)), Some(peer_id(1)), None, &of_trial(1));
     assert_eq!((recorder.counts().measured.received, recorder.counts().measured.duplicates), (1, 0));
     assert_eq!(recorder.metrics.receive_message_malformed_count.of("other_trial").get(), 1);
 }
@@ -170,7 +170,7 @@ fn a_stray_of_another_trial_does_not_stand_for_a_message_of_this_one() {
 #[test]
 fn a_delay_from_a_clock_ahead_of_ours_is_clamped_and_counted() {
     let recorder = recorder();
-    recorder.received(Some(peer_id(1)), peer_id(1), None, &message(1, 0, unix_nanos() + 60 * SECOND));
+    recorder.received(Some(peer_id(1)), Some(peer_id(1)), None, &message(1, 0, unix_nanos() + 60 * SECOND));
     let measured = recorder.counts().measured;
     assert_eq!((measured.received, measured.negative_delays), (1, 1));
     assert_eq!(measured.delay_micros.decode().unwrap().max(), 0);
@@ -234,17 +234,17 @@ fn an_index_that_no_schedule_has_reached_is_refused() {
     let recorder = recorder();
     let now = unix_nanos();
     let impossible = || recorder.metrics.receive_message_malformed_count.of("impossible_index").get();
-    recorder.received(Some(peer_id(1)), peer_id(1), None, &message(1, u64::MAX - 1, now));
+    recorder.received(Some(peer_id(1)), Some(peer_id(1)), None, &message(1, u64::MAX - 1, now));
     assert_eq!(impossible(), 1);
     let begun = now - SECOND;
     let schedule =
         SendPlan { origin_unix_nanos: begun, from_unix_nanos: begun, ..SendPlan::new(3, Turn::All, SECOND / 10) };
     let plan = Arc::new(TrafficPlan::only(schedule, 100));
     recorder.begin(&MeasurementWindow { plan: Some(plan), ..MeasurementWindow::everything(Base::Zero) });
-    recorder.received(Some(peer_id(1)), peer_id(1), None, &message(1, 10_000, now));
+    recorder.received(Some(peer_id(1)), Some(peer_id(1)), None, &message(1, 10_000, now));
     assert_eq!(impossible(), 2);
     for index in 0..10 {
-        recorder.received(Some(peer_id(1)), peer_id(1), None, &message(1, index, now));
+        recorder.received(Some(peer_id(1)), Some(peer_id(1)), None, &message(1, index, now));
     }
     let counts = recorder.counts();
     assert_eq!((counts.measured.received, counts.measured.undecided, counts.pending), (10, 0, 0));
@@ -281,7 +281,8 @@ fn due(recorder: &Recorder) -> Vec<(u16, u64)> {
 #[test]
 fn a_logical_message_is_answered_once_when_all_of_its_parts_are_there() {
     let recorder = of_node(1);
-    let receive = |index| recorder.received_at(Some(peer_id(0)), peer_id(0), None, &of_class(0, 0, index), 5 * SECOND);
+    let receive =
+        |index| recorder.received_at(Some(peer_id(0)), Some(peer_id(0)), None, &of_class(0, 0, index), 5 * SECOND);
     (0..2).for_each(receive);
     assert_eq!(due(&recorder), [], "nothing is answered before the start");
     recorder.answer_until(20 * SECOND, None);
@@ -294,11 +295,11 @@ fn a_logical_message_is_answered_once_when_all_of_its_parts_are_there() {
     (5..8).for_each(receive);
     assert_eq!(due(&recorder), [(1, 2), (1, 3)]);
     assert_eq!(recorder.counts().classes[1].measured.intended, 4);
-    recorder.received_at(Some(peer_id(0)), peer_id(0), None, &of_class(0, 0, 8), 20 * SECOND);
-    recorder.received_at(Some(peer_id(0)), peer_id(0), None, &of_class(0, 0, 9), 20 * SECOND);
+    recorder.received_at(Some(peer_id(0)), Some(peer_id(0)), None, &of_class(0, 0, 8), 20 * SECOND);
+    recorder.received_at(Some(peer_id(0)), Some(peer_id(0)), None, &of_class(0, 0, 9), 20 * SECOND);
     assert_eq!(due(&recorder), [], "nothing is answered after the end");
-    recorder.received_at(Some(peer_id(0)), peer_id(0), None, &of_class(0, 0, 10), 19 * SECOND + 1);
-    recorder.received_at(Some(peer_id(0)), peer_id(0), None, &of_class(0, 0, 11), 19 * SECOND + 1);
+    recorder.received_at(Some(peer_id(0)), Some(peer_id(0)), None, &of_class(0, 0, 10), 19 * SECOND + 1);
+    recorder.received_at(Some(peer_id(0)), Some(peer_id(0)), None, &of_class(0, 0, 11), 19 * SECOND + 1);
     assert_eq!(due(&recorder), [(1, 4)], "the second part would come after the end");
 }
 
@@ -321,7 +322,7 @@ fn a_rejoining_node_answers_after_all_answers_that_it_can_have_sent() {
     recorder.begin(&MeasurementWindow { plan, ..MeasurementWindow::everything(Base::Zero) });
     recorder.answer_until(u64::MAX, Some(10 * SECOND));
     (0..2).for_each(|index| {
-        recorder.received_at(Some(peer_id(0)), peer_id(0), None, &of_class(0, 0, index), 11 * SECOND)
+        recorder.received_at(Some(peer_id(0)), Some(peer_id(0)), None, &of_class(0, 0, index), 11 * SECOND)
     });
     let first = due(&recorder)[0].1;
     // At most eleven proposals until then, and two messages for each.
@@ -338,13 +339,13 @@ fn of_a_unicast_only_the_own_share_is_expected() {
         // Without the sender's own count.
         let mut message = of_class(2, 1, index);
         message[HEADER_SIZE..].fill(0);
-        recorder.received(Some(peer_id(1)), peer_id(1), Some(2), &message);
+        recorder.received(Some(peer_id(1)), Some(peer_id(1)), Some(2), &message);
     }
     assert_eq!((recorder.counts().classes[2].measured.received, recorder.pending()), (3, vec![0, 0, 1]));
-    recorder.received(Some(peer_id(1)), peer_id(1), None, &of_class(2, 1, 2));
-    recorder.received(Some(peer_id(0)), peer_id(0), None, &of_class(2, 0, 0));
+    recorder.received(Some(peer_id(1)), Some(peer_id(1)), None, &of_class(2, 1, 2));
+    recorder.received(Some(peer_id(0)), Some(peer_id(0)), None, &of_class(2, 0, 0));
     assert_eq!(refused("not_for_this_node"), 2);
-    recorder.received(Some(peer_id(1)), peer_id(1), None, &of_class(3, 1, 0));
+    recorder.received(Some(peer_id(1)), Some(peer_id(1)), None, &of_class(3, 1, 0));
     assert_eq!(refused("unknown_class"), 1);
 }
 
@@ -364,11 +365,11 @@ fn a_unicast_states_how_many_messages_its_receiver_was_sent_before() {
 #[test]
 fn the_message_or_otherwise_its_topic_identifies_the_class() {
     let recorder = of_node(1);
-    recorder.received(Some(peer_id(0)), peer_id(0), Some(0), &of_class(1, 0, 0));
+    recorder.received(Some(peer_id(0)), Some(peer_id(0)), Some(0), &of_class(1, 0, 0));
     let mut plain = of_class(0, 0, 0);
     plain[HEADER_SIZE..].fill(0);
-    recorder.received(Some(peer_id(0)), peer_id(0), Some(1), &plain);
-    recorder.received(Some(peer_id(0)), peer_id(0), None, &plain);
+    recorder.received(Some(peer_id(0)), Some(peer_id(0)), Some(1), &plain);
+    recorder.received(Some(peer_id(0)), Some(peer_id(0)), None, &plain);
     let counts = recorder.counts();
     let received: Vec<_> = counts.classes.iter().map(|class| class.measured.received).collect();
     assert_eq!((received, counts.classes[1].measured.duplicates), (vec![1, 1, 0], 1));

@@ -28,7 +28,9 @@ use crate::{
     environment::{Environment, congestion_control_to},
     machine::Machine,
     metrics::{self, DROP_REASONS, Labelled, MALFORMED_REASONS, Metrics, NETWORK_EVENTS, usage},
-    network::{Backlog, NetworkConfig, Outgoing, PeerAddress, PropellerCounts, Readiness, Roster, UnreachedPeer, peer_id},
+    network::{
+        Backlog, NetworkConfig, Outgoing, PeerAddress, PropellerCounts, Readiness, Roster, UnreachedPeer, peer_id,
+    },
     scenario::{Protocol, TrafficClass},
 };
 

@@ -124,7 +124,7 @@ impl Run {
                     for _ in 0..1 + u8::from(twice) {
                         self.recorders[receiver as usize].received(
                             Some(peer_id(sender)),
-                            peer_id(sender),
+                            Some(peer_id(sender)),
                             None,
                             &arrives,
                         );

@@ -373,13 +373,7 @@ impl Model<'_> {
             }
             Event::HandOver(class, slot) => self.hand_over(time, node, number, class, &slot),
             Event::Arrive { sender, bytes } => {
-                life.recorder.received_at(
-                    self.roster.peer(sender),
-                    self.roster.peer(sender).unwrap(),
-                    None,
-                    &bytes,
-                    time,
-                );
+                life.recorder.received_at(self.roster.peer(sender), self.roster.peer(sender), None, &bytes, time);
                 let reported = time < life.report;
                 let message = Message::decode(&bytes).unwrap();
                 let key = (message.extension.unwrap().class, node, sender, message.header.index);

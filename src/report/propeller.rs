@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -12,7 +13,7 @@ use super::{
 use crate::node::{NodeSummary, OwnerSummary, PropellerSummary, UnitsAtDelivery};
 
 /// Counts of propeller over all nodes since the opening of the measured window.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PropellerRow {
     /// Units that publishers sent to their owners.
     pub units_sent: u64,

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     cause::Cause, clocks::Clocks, drain::DrainSummary, environments::MachineRow, links::Certificate,
-    objective_row::ObjectiveRow, processor_use::ProcessorUse, propeller::PropellerRow, quantiles::DelaySummary, reach_facts::ReachFacts,
-    sustained::Sustained,
+    objective_row::ObjectiveRow, processor_use::ProcessorUse, propeller::PropellerRow, quantiles::DelaySummary,
+    reach_facts::ReachFacts, sustained::Sustained,
 };
 use crate::{
     machine::MachineReport,

@@ -129,7 +129,7 @@ impl Broadcast for Gossipsub {
         let (counted, changed) = match event {
             Event::Message { message, message_id, propagation_source } => {
                 let class = self.topics.classes.get(&message.topic).copied().flatten();
-                self.traffic.received(message.source, *propagation_source, class, &message.data);
+                self.traffic.received(message.source, Some(*propagation_source), class, &message.data);
                 if let Some(validation) = &mut self.validation
                     && !validation.wait(message_id.clone(), *propagation_source, Instant::now())
                 {

@@ -103,7 +103,7 @@ impl Messages {
             if may_be_open {
                 return Ok(Query::Open);
             }
-            self.traffic.received(Some(peer), peer, None, &query);
+            self.traffic.received(Some(peer), Some(peer), None, &query);
             return Ok(Query::Message);
         };
         let Some(stated) = usize::try_from(stated_size(header)).ok().filter(|stated| *stated <= MAX_MESSAGE_SIZE)
@@ -117,7 +117,7 @@ impl Messages {
         query.reserve_exact(stated + 1 - query.len());
         // A byte beyond the stated ones makes the message malformed, and is read to detect it.
         read_more(stream, &mut query, stated).await?;
-        self.traffic.received(Some(peer), peer, None, &query);
+        self.traffic.received(Some(peer), Some(peer), None, &query);
         Ok(Query::Message)
     }
 }

@@ -134,7 +134,7 @@ async fn pull_once(
             if length > budget.message_size() { Some(budget.oversized(broadcaster, length).await) } else { None };
         // A broadcaster that stops in the middle of a response must not keep its room from the others.
         let response = timed(length, read_body(&mut reader, length)).await?;
-        traffic.received(Some(broadcaster), broadcaster, None, &response);
+        traffic.received(Some(broadcaster), Some(broadcaster), None, &response);
     }
     Ok(())
 }

@@ -248,7 +248,7 @@ impl Relay {
 
     fn deliver(&self, name: UnitName, delivered: &Delivered, epoch: u32) {
         self.counters.delivered(epoch, delivered);
-        self.traffic.received(self.committee.member(name.publisher), None, &delivered.message);
+        self.traffic.received(self.committee.member(name.publisher), None, None, &delivered.message);
     }
 
     /// Queues a unit for a peer; false if there was no room.

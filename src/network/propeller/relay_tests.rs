@@ -45,7 +45,9 @@ impl Traffic for Delivered {
 
     fn handed_over(&self, _: &Outgoing, _: u64, _: Handover) {}
 
-    fn received(&self, source: Option<PeerId>, _: Option<u16>, bytes: &[u8]) {
+    fn not_sent_to(&self, _: &PeerId, _: u64) {}
+
+    fn received(&self, source: Option<PeerId>, _: Option<PeerId>, _: Option<u16>, bytes: &[u8]) {
         self.0.lock().unwrap().push((source, bytes.to_vec()));
     }
 }
