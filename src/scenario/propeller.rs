@@ -1,10 +1,12 @@
 //! Arithmetic of propeller: shards of a message, and the largest message of a network.
 
+use super::{Protocol, Scenario, ScenarioError};
+
 /// Maximum size of a frame's body, in bytes: a batch with one unit must fit into it.
 pub const MAX_PROPELLER_FRAME: usize = 1 << 20;
 
 /// Minimum number of nodes of a network with propeller: a publisher and a receiver.
-pub(super) const MIN_PROPELLER_NODES: u64 = 2;
+const MIN_PROPELLER_NODES: u64 = 2;
 
 /// Bytes of a node's id on the wire: an ed25519 key in its protobuf envelope, as an identity multihash.
 const PEER_ID: usize = 38;
@@ -67,6 +69,53 @@ const fn field(length: usize) -> usize {
 const fn varint(number: usize) -> usize {
     let bits = usize::BITS - number.leading_zeros();
     if bits == 0 { 1 } else { bits.div_ceil(7) as usize }
+}
+
+impl Scenario {
+    /// Checks that all nodes of a network with propeller are connected, and that its units fit into frames.
+    pub(super) fn check_propeller(&self) -> Result<(), ScenarioError> {
+        let classes = self.traffic.iter().enumerate();
+        let classes: Vec<_> = classes.filter(|(_, class)| class.protocol == Some(Protocol::Propeller)).collect();
+        let explores = self.explore.is_some() && self.network.protocol == Protocol::Propeller;
+        if classes.is_empty() && !explores {
+            return Ok(());
+        }
+        let count = self.nodes.count;
+        if count < MIN_PROPELLER_NODES {
+            let error = ScenarioError::of(count, format!("propeller needs at least {MIN_PROPELLER_NODES} nodes"));
+            return Err(error.below("count").below("nodes"));
+        }
+        if !self.topology.is_full() {
+            let message = "propeller sends units from every node to every other: give kind = \"full\", or another \
+                           protocol";
+            return Err(ScenarioError::of(self.topology.kind, message).below("kind").below("topology"));
+        }
+        let largest = self.largest_propeller_message();
+        let too_large = |bytes: usize| {
+            let message = format!(
+                "propeller carries at most {largest} bytes with {count} nodes, because a unit must fit into 1 MiB: \
+                 give smaller messages or more nodes"
+            );
+            ScenarioError::of(bytes, message)
+        };
+        for (number, class) in classes {
+            let bytes = class.message_size_bytes.largest();
+            if bytes > largest {
+                return Err(too_large(bytes).below("message_size_bytes").below(number).below("traffic"));
+            }
+        }
+        match &self.explore {
+            Some(explore) if explores && explore.min_message_size_bytes > largest => {
+                Err(too_large(explore.min_message_size_bytes).below("min_message_size_bytes").below("explore"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Largest message that propeller carries in this network, in bytes.
+    pub fn largest_propeller_message(&self) -> usize {
+        largest_propeller_message(usize::try_from(self.nodes.count).unwrap_or(usize::MAX))
+    }
 }
 
 #[cfg(test)]

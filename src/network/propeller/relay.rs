@@ -161,7 +161,7 @@ impl Relay {
                 let owner = self.committee.member(Committee::owner(publisher, index));
                 let size = body.len() as u64;
                 published.unit_bytes += size;
-                if self.queue(owner.and_then(|owner| peers.get(&owner)), body) {
+                if owner.is_some_and(|owner| self.queue(&owner, peers.get(&owner), body)) {
                     published.sent += 1;
                     published.sent_bytes += size;
                 }
@@ -241,7 +241,7 @@ impl Relay {
         let publisher = self.committee.member(unit.publisher);
         let peers = self.peers();
         let others = peers.iter().filter(|(peer, _)| Some(**peer) != publisher);
-        let sent = others.filter(|(_, queue)| self.queue(Some(queue), body.clone())).count() as u64;
+        let sent = others.filter(|(peer, queue)| self.queue(peer, Some(queue), body.clone())).count() as u64;
         drop(peers);
         self.counters.forwarded(epoch, sent, sent * body.len() as u64);
     }
@@ -252,7 +252,7 @@ impl Relay {
     }
 
     /// Queues a unit for a peer; false if there was no room.
-    fn queue(&self, queue: Option<&QueueSender>, body: Bytes) -> bool {
+    fn queue(&self, peer: &PeerId, queue: Option<&QueueSender>, body: Bytes) -> bool {
         let size = body.len();
         let refused = match queue.map(|queue| queue.try_send(self.backlog.hold(body), size)) {
             Some(Ok(())) => return true,
@@ -260,6 +260,7 @@ impl Relay {
             Some(Err(Refused::Closed)) | None => "no_peers_connected",
         };
         self.counters.metrics.network_dropped_broadcast_messages.of(refused).inc();
+        self.traffic.not_sent_to(peer, 1);
         false
     }
 }
