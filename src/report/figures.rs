@@ -121,6 +121,13 @@ const LOWER: &[&str] = &[
     "cpu_seconds",
     "socket_bytes_per_delivered_byte",
     "gossip_copies_per_delivery",
+    "unit_bytes_per_delivered_byte",
+    "units_wasted",
+    "given_up",
+    "encode_micros",
+    "rebuild_micros",
+    "to_data",
+    "to_delivery",
     "peak_memory_bytes",
     "ready_seconds",
 ];

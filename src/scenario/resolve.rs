@@ -135,8 +135,19 @@ impl Scenario {
 
     /// Objectives name classes of the scenario, or other parts of a result.
     fn check_objectives(&self) -> Result<(), ScenarioError> {
-        const PARTS: [&str; 10] =
-            ["node", "phase", "trial", "drain", "verdict", "reach", "events", "dropped", "malformed", "gossipsub"];
+        const PARTS: [&str; 11] = [
+            "node",
+            "phase",
+            "trial",
+            "drain",
+            "verdict",
+            "reach",
+            "events",
+            "dropped",
+            "malformed",
+            "gossipsub",
+            "propeller",
+        ];
         for (number, objective) in self.expect.iter().enumerate() {
             let Some((part, _)) = objective.figure.split_once('.') else { continue };
             let classes = || self.traffic.iter().map(|class| class.name.as_str());
