@@ -1,5 +1,5 @@
 //! Reports of real runs, and of folders that older versions have left.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "support/browser.rs"]
 mod browser;
