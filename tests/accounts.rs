@@ -110,7 +110,7 @@ fn the_schedule_of_a_killed_node_continues_and_the_folder_gives_the_same_result(
     let refused = report(&lab.output());
     assert_eq!(refused.status.code(), Some(1));
     let line = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(line.contains("summary.json of this folder differs"), "{line}");
+    assert!(line.contains("differs from the result of its nodes and observations"), "{line}");
 }
 
 #[test]

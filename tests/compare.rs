@@ -38,12 +38,12 @@ fn sides_that_differ_are_told_apart_and_the_runs_take_turns() {
     command.args(["--".into(), format!("--base-metric-port={ports}"), format!("--base-p2p-port={}", ports + 2)]);
     let (code, table, errors) = text(&mut command);
     assert_eq!(code, Some(0), "{table}{errors}");
-    assert!(table.contains("sent_bytes_per_second") && table.contains("different"), "{table}");
+    assert!(table.contains("sent_bytes_per_second") && table.contains("better"), "{table}");
     let order: Vec<&str> = errors.lines().filter_map(|line| line.split_once(": runs").map(|(name, _)| name)).collect();
     assert_eq!(order, ["001-a", "001-b", "002-b", "002-a", "003-a", "003-b", "004-b", "004-a"]);
     let read: Value = serde_json::from_slice(&fs::read(json).unwrap()).unwrap();
     let row = &read["measures"][0];
-    assert_eq!((&read["schema_version"], &row["verdict"]), (&Value::from(1), &Value::from("different")));
+    assert_eq!((&read["schema_version"], &row["verdict"]), (&Value::from(1), &Value::from("better")));
     assert!((row["change"]["estimate"].as_f64().unwrap() - 2.0).abs() < 0.01, "{row}");
     // A row for each run, and one with the names of the figures.
     assert_eq!(fs::read_to_string(csv).unwrap().lines().count(), 9);

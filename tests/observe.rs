@@ -97,6 +97,8 @@ fn may_be_empty(title: &str, protocol: &str, tokio: bool) -> bool {
         // A receiver requests the message; nothing is handed over.
         "Time to hand over" => protocol == "reversed-sqmr",
         "Busy workers" => !tokio,
+        // Other protocols encode nothing.
+        "Encoding and rebuilding, 99 of 100" | "From the first unit, 99 of 100" => protocol != "propeller",
         _ => false,
     }
 }

@@ -237,9 +237,14 @@ fn processors(machine: &[&Witness<'_>]) -> Vec<String> {
             100.0 * share
         ));
     }
-    if let Some((_, report)) = seen.iter().find(|(_, report)| {
+    let stolen_from = seen.iter().filter(|(_, report)| {
         let capacity = report.processors as f64 * report.window_seconds;
         report.stolen_seconds.is_some_and(|stolen| stolen > STOLEN * capacity && capacity > 0.0)
+    });
+    // The result must not depend on the order of the nodes.
+    if let Some((_, report)) = stolen_from.max_by(|one, two| {
+        let seconds = |report: &ProcessorReport| report.stolen_seconds.unwrap_or_default();
+        seconds(one.1).total_cmp(&seconds(two.1))
     }) {
         warnings.push(format!(
             "the hypervisor gave {:.1} s of processor time that {} wanted to other machines (steal, {:.0} %)",
@@ -277,9 +282,16 @@ struct Others {
 impl Others {
     fn of(seen: &[(&Witness<'_>, &ProcessorReport)]) -> Option<Self> {
         // A process that saw the whole window: a restarted node saw a part of it.
-        let (_, whole) = seen.iter().max_by(|one, two| one.1.window_seconds.total_cmp(&two.1.window_seconds))?;
+        let (_, whole) = seen.iter().max_by(|one, two| {
+            let key = |report: &ProcessorReport| (report.window_seconds, report.machine_seconds.unwrap_or_default());
+            let ((window, machine), (other_window, other_machine)) = (key(one.1), key(two.1));
+            window.total_cmp(&other_window).then(machine.total_cmp(&other_machine))
+        })?;
         let window = Some(whole.window_seconds).filter(|window| *window > 0.0)?;
-        let own = seen.iter().map(|(_, report)| report.cpu_seconds).sum::<f64>() / window;
+        // A sum of fractions depends on their order.
+        let mut own: Vec<f64> = seen.iter().map(|(_, report)| report.cpu_seconds).collect();
+        own.sort_by(f64::total_cmp);
+        let own = own.into_iter().sum::<f64>() / window;
         let all = whole.machine_seconds? / window;
         Some(Self { processors: whole.processors as f64, others: (all - own).max(0.0), own })
     }

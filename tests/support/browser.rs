@@ -34,8 +34,10 @@ pub const LOW_CONTRAST: &str = "
         }
         return 'rgb(255, 255, 255)';
     };
+    // Text on a dark step of a heat map has the drawn square behind it, and not the page.
+    const onSquare = (element) => (element.getAttribute('fill') || '').toLowerCase() === '#fffffe';
     const own = (element) => [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
-    return [...document.body.querySelectorAll('*')].filter((element) => own(element) && element.getClientRects().length)
+    return [...document.body.querySelectorAll('*')].filter((element) => own(element) && !onSquare(element) && element.getClientRects().length)
         .map((element) => {
             const style = getComputedStyle(element);
             const colour = element instanceof SVGElement ? style.fill : style.color;

@@ -48,7 +48,8 @@ fn differences(a: &[f64], b: &[f64], of_a: f64, of_b: f64) -> Vec<f64> {
 
 /// True if two differences are equal but for the rounding of their logarithms.
 pub(super) fn same(one: f64, other: f64) -> bool {
-    one == other || (one - other).abs() <= ROUNDING * one.abs().max(other.abs()).max(1.0)
+    let close = || (one - other).abs() <= ROUNDING * one.abs().max(other.abs()).max(1.0);
+    one == other || (one.is_finite() && other.is_finite() && close())
 }
 
 /// Shift of two sides; `rank` is that of `rank_test::interval_rank`, and none comes of rank 0.
