@@ -83,15 +83,43 @@ fn alerts_fire_when_they_should_and_only_then() {
         let value = |good: &'static str, wrong: &'static str| if bad { wrong } else { good };
         let series = [
             ("up{run=\"r\",node=\"0\"}", "1x120"),
-            ("up{run=\"r\",node=\"1\"}", "1x120"),
+            ("up{run=\"r\",node=\"1\"}", value("1x120", "0x120")),
+            ("up{run=\"r\"}", "1x120"),
+            // The window opens 10 s after the epoch of the test, and lasts longer than it.
+            ("run_window_begin_seconds{run=\"r\",node=\"0\"}", "10x120"),
+            ("run_window_end_seconds{run=\"r\",node=\"0\"}", "1000x120"),
+            ("receive_message_expected_count{run=\"r\",node=\"0\",class=\"c\"}", "0+100x120"),
+            ("receive_message_count{run=\"r\",node=\"0\",class=\"c\"}", value("0+100x120", "0+90x120")),
+            ("broadcast_message_count{run=\"r\",node=\"0\",class=\"c\"}", "0+100x120"),
+            ("broadcast_message_late_count{run=\"r\",node=\"0\",class=\"c\"}", value("0x120", "0+50x120")),
+            ("broadcast_message_bytes{run=\"r\",node=\"0\",class=\"c\"}", "10x120"),
+            ("broadcast_message_bytes_sum{run=\"r\",node=\"0\",class=\"c\"}", value("0+1000x120", "0+800x120")),
+            ("broadcast_message_offered_throughput{run=\"r\",node=\"0\",class=\"c\"}", "1000x120"),
+            ("broadcast_message_deadline_seconds{run=\"r\",node=\"0\",class=\"c\"}", value("1x120", "0.05x120")),
+            ("receive_message_delay_seconds_bucket{run=\"r\",node=\"0\",class=\"c\",le=\"0.1\"}", "0x120"),
+            ("receive_message_delay_seconds_bucket{run=\"r\",node=\"0\",class=\"c\",le=\"0.2\"}", "0+90x120"),
+            ("receive_message_delay_seconds_bucket{run=\"r\",node=\"0\",class=\"c\",le=\"+Inf\"}", "0+90x120"),
             ("network_connected_peers{run=\"r\",node=\"0\"}", value("1x120", "0x120")),
             ("network_dropped_broadcast_messages{run=\"r\",node=\"0\",drop_reason=\"x\"}", value("0x120", "0+1x120")),
-            ("receive_message_pending_count{run=\"r\",node=\"0\"}", value("0x20 9 3 0x97", "0+5x120")),
+            ("receive_message_pending_count{run=\"r\",node=\"0\"}", value("0x20 9 3 0x97", "0+10x120")),
             ("receive_message_negative_delay_count{run=\"r\",node=\"0\"}", value("0x120", "0+1x120")),
             ("system_process_memory_usage_bytes{run=\"r\",node=\"0\"}", value("1e9x120", "3e9x120")),
+            ("system_machine_memory_usage_ratio{run=\"r\",node=\"0\"}", value("0.5x120", "0.99x120")),
         ];
         let firing = "count by (alertname) (ALERTS{alertstate=\"firing\"})";
-        let names = ["ClocksDiffer", "MessagesDropped", "MuchMemory", "NoPeers", "PendingGrows"];
+        let names = [
+            "ClocksDiffer",
+            "DelayHigh",
+            "DeliveryLow",
+            "LoadNotSent",
+            "MachineMemoryLow",
+            "MessagesDropped",
+            "MuchMemory",
+            "NoPeers",
+            "NodeDown",
+            "PendingGrows",
+            "SenderBehind",
+        ];
         let expected: Vec<Value> = if bad {
             let one = |name: &str| serde_json::json!({ "labels": format!("{{alertname=\"{name}\"}}"), "value": 1 });
             names.map(one).to_vec()
@@ -101,7 +129,10 @@ fn alerts_fire_when_they_should_and_only_then() {
         serde_json::json!({
             "interval": "1s",
             "input_series": series.map(|(series, values)| serde_json::json!({ "series": series, "values": values })),
-            "promql_expr_test": [{ "expr": firing, "eval_time": "100s", "exp_samples": expected }],
+            "promql_expr_test": [
+                { "expr": firing, "eval_time": "30s", "exp_samples": expected },
+                { "expr": firing, "eval_time": "100s", "exp_samples": expected },
+            ],
         })
     };
     let folder = tempfile::tempdir().unwrap();
