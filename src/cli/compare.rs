@@ -19,8 +19,8 @@ use super::{
 use crate::{
     node::write_json,
     report::{
-        ComparisonFile, ComparisonPlan, Figure, Measure, MeasureVerdict, ProcessorUse, RunFigures, RunFolder,
-        RunSummary, Unit, compare, comparison_csv, comparison_table, figures, nearest_name,
+        ComparisonFile, ComparisonPlan, Figure, Measure, MeasureVerdict, RunFigures, RunFolder, RunSummary, Unit,
+        compare, comparison_csv, comparison_table, did_you_mean, figures,
     },
     scenario::{Scenario, to_toml},
     terminal::{say, tell},
@@ -88,10 +88,6 @@ struct Compared {
     run: RunSummary,
 }
 
-fn is_disturbed(run: &RunSummary) -> bool {
-    run.processor_use.iter().any(ProcessorUse::is_disturbed)
-}
-
 /// A finished run.
 fn finished(path: &Path) -> Result<Compared, CliError> {
     let usage = |error: &dyn std::fmt::Display| CliError::Usage(error.to_string());
@@ -153,8 +149,7 @@ fn measures(asked: &[String], known: &[Figure]) -> Result<Vec<Measure>, CliError
     }
     let named = asked.iter().map(|name| {
         find(name).map(measure).ok_or_else(|| {
-            let near = nearest_name(name, known.iter().map(|figure| figure.name.as_str()));
-            let near = near.map_or_else(String::new, |near| format!(": did you mean {near}?"));
+            let near = did_you_mean(name, known.iter().map(|figure| figure.name.as_str()));
             CliError::Usage(format!("--measure {name}: the runs have no such figure{near}"))
         })
     });
@@ -243,7 +238,7 @@ impl CompareArgs {
             trial.flags = flags.to_vec();
             let ended = study.run(&trial, left)?;
             let run = ended.run;
-            if again >= self.disturbed_repeats || (run.verdict.valid && !is_disturbed(&run)) {
+            if again >= self.disturbed_repeats || (run.verdict.valid && !run.is_disturbed()) {
                 return Ok(Compared { name, run });
             }
             let reason = run.verdict.reasons.first().cloned();
@@ -276,7 +271,7 @@ pub(super) fn compare_sides(args: &CompareArgs) -> Result<(), CliError> {
     let plan = ComparisonPlan { measures, confidence: CONFIDENCE };
     let (of_a, of_b) = (side(&a), side(&b));
     let mut comparison = compare(&plan, &of_a, &of_b);
-    let disturbed = a.iter().chain(&b).filter(|one| is_disturbed(&one.run)).count();
+    let disturbed = a.iter().chain(&b).filter(|one| one.run.is_disturbed()).count();
     if disturbed > 0 {
         comparison.notes.push(format!(
             "Other programs disturbed {disturbed} of the {} runs, which makes differences harder to see.",

@@ -256,8 +256,13 @@ fn add_distribution(name: &str, fields: &Map<String, Value>, all: &mut Vec<Figur
     }
 }
 
+/// Question for the name among these that is nearest to a misspelt one, as the end of a line; empty if none is near.
+pub fn did_you_mean<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> String {
+    nearest_name(name, names).map_or_else(String::new, |near| format!(": did you mean {near}?"))
+}
+
 /// Name among these that is nearest to a misspelt one, if one is near.
-pub fn nearest_name<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+fn nearest_name<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let near = names.map(|known| (strsim::damerau_levenshtein(name, known), known)).min()?;
     (near.0 <= 2 + name.len() / 5).then_some(near.1)
 }

@@ -67,7 +67,7 @@ pub use comparison::{
 };
 pub use drain::{DrainEnd, DrainSummary};
 pub use environments::MachineRow;
-pub use figures::{Better, Figure, FigureValue, Unit, figures, nearest_name};
+pub use figures::{Better, Figure, FigureValue, Unit, did_you_mean, figures};
 pub use folder::{FolderError, RunFolder};
 pub use hops::{Forwarder, HopRow, Hops};
 pub use html::{MOST_RUNS, RunReport, comparison_page, page, plots, search_page};

@@ -1,7 +1,7 @@
 //! Judgement of a result by objectives.
 
 use super::{
-    figures::{Figure, FigureValue, Unit, figures, nearest_name},
+    figures::{Figure, FigureValue, Unit, did_you_mean, figures},
     layout::empty_table,
     objective_row::ObjectiveRow,
     summary::RunSummary,
@@ -27,8 +27,7 @@ fn in_one_unit(value: f64, unit: Unit, bound: Bound) -> Result<(f64, f64), Strin
 fn judge_one(objective: &Objective, all: &[Figure]) -> ObjectiveRow {
     let row = ObjectiveRow { objective: objective.to_string(), ..ObjectiveRow::default() };
     let Some(figure) = all.iter().find(|figure| figure.name == objective.figure) else {
-        let near = nearest_name(&objective.figure, all.iter().map(|figure| figure.name.as_str()));
-        let near = near.map_or_else(String::new, |near| format!(": did you mean {near}?"));
+        let near = did_you_mean(&objective.figure, all.iter().map(|figure| figure.name.as_str()));
         let reason = format!("the result has no figure {}{near}", objective.figure);
         return ObjectiveRow { shown: "unknown".into(), reason: Some(reason), ..row };
     };

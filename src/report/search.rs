@@ -276,7 +276,7 @@ impl SearchTrial {
             folder,
             load,
             holds,
-            disturbed: run.processor_use.iter().any(super::processor_use::ProcessorUse::is_disturbed),
+            disturbed: run.is_disturbed(),
             missed: missed.map(|row| format!("{}: it is {}", row.objective, row.shown)).collect(),
             delivery_ratio: totals.and_then(|totals| totals.delivery_ratio),
             delay_p50_micros: totals.and_then(|totals| totals.delay.p50_micros),

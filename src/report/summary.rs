@@ -448,3 +448,10 @@ pub struct RunSummary {
     /// Events of the network, by type, up to the end of the drain; of the whole run.
     pub events: BTreeMap<String, u64>,
 }
+
+impl RunSummary {
+    /// True if others disturbed the run on any of its machines: other programs, the hypervisor, or a quota.
+    pub fn is_disturbed(&self) -> bool {
+        self.processor_use.iter().any(ProcessorUse::is_disturbed)
+    }
+}
