@@ -158,6 +158,41 @@ fn a_broadcaster_above_the_limit_shows_as_delay_and_loss_not_as_a_hang() {
 }
 
 #[test]
+fn a_search_over_links_that_are_limited_by_a_flag_names_the_link() {
+    if !can_make_namespaces() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (scenario, output) = (folder.path().join("scenario.toml"), folder.path().join("search"));
+    std::fs::write(
+        &scenario,
+        r#"
+        nodes.count = 2
+        measurement = { window_seconds = 3, warm_up_seconds = 0, drain_seconds = 20 }
+        traffic = [{ name = "blocks", senders = "0", message_size_bytes = 16384, heartbeat_millis = 10 }]
+        "#,
+    )
+    .unwrap();
+    // 1.6 MB/s over 1 MB/s: one load, which fails.
+    let ran = bench_command()
+        .arg("search")
+        .arg(&scenario)
+        .args("--on netns --from 100 --to 200 --repeat 1 --expect".split(' '))
+        .args(["reach_all_p99 <= 300ms", "--output"])
+        .arg(&output)
+        .args("-- --throughput 1000 --link-probe-seconds 1".split(' '))
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&ran.stderr);
+    assert_eq!(ran.status.code(), Some(3), "{stderr}");
+    let search: Value = serde_json::from_slice(&std::fs::read(output.join("search.json")).unwrap()).unwrap();
+    assert_eq!((&search["holds"], &search["fails"]), (&Value::Null, &Value::from(100.0)), "{search:#}");
+    let limit = &search["limits"][0];
+    let evidence = limit["evidence"].as_str().unwrap();
+    assert!(limit["limit"] == "link" && evidence.contains("of 1000 KB/s"), "{search:#}");
+}
+
+#[test]
 fn a_cut_network_recovers_and_each_phase_reports_its_deliveries() {
     if !can_make_namespaces() {
         return;

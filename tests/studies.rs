@@ -203,3 +203,19 @@ fn a_search_finds_the_load_at_which_its_objective_is_missed() {
         assert_eq!(size, trial["load"].as_f64().unwrap().round(), "{trial}");
     }
 }
+
+#[test]
+fn a_sweep_whose_values_are_replaced_by_flags_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = scenario(folder.path(), "[[traffic]]\nname = \"default\"\n");
+    let ran = bench_command()
+        .args(["sweep", &file, "--vary", "traffic.default.message_size_bytes=100,1000", "--output"])
+        .arg(folder.path().join("sweep"))
+        .args(["--", "--message-size-bytes", "200"])
+        .args(ports())
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&ran.stderr);
+    assert_eq!(ran.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("002 and 001 ran the same scenario"), "{stderr}");
+}

@@ -86,13 +86,21 @@ pub(super) struct CompareArgs {
 struct Compared {
     name: String,
     run: RunSummary,
+    figures: Vec<Figure>,
+}
+
+impl Compared {
+    fn new(name: String, run: RunSummary) -> Self {
+        let figures = figures(&run);
+        Self { name, run, figures }
+    }
 }
 
 /// A finished run.
 fn finished(path: &Path) -> Result<Compared, CliError> {
     let usage = |error: &dyn std::fmt::Display| CliError::Usage(error.to_string());
     let run = RunFolder::at(path).read_summary().map_err(|error| usage(&error))?;
-    Ok(Compared { name: path.display().to_string(), run })
+    Ok(Compared::new(path.display().to_string(), run))
 }
 
 /// Refuses runs that can't be compared.
@@ -137,13 +145,13 @@ fn unit_name(unit: Unit, name: &str) -> &'static str {
 }
 
 /// Measures to compare, of these figures.
-fn measures(asked: &[String], known: &[Figure]) -> Result<Vec<Measure>, CliError> {
+fn measures(asked: &[String], known: &[&Figure]) -> Result<Vec<Measure>, CliError> {
     let measure = |figure: &Figure| Measure {
         name: figure.name.clone(),
         better: figure.better(),
         unit: unit_name(figure.unit, &figure.name).to_owned(),
     };
-    let find = |name: &str| known.iter().find(|figure| figure.name == name);
+    let find = |name: &str| known.iter().copied().find(|figure| figure.name == name);
     if asked.is_empty() {
         return Ok(MEASURES.iter().filter_map(|name| find(name)).map(measure).collect());
     }
@@ -160,16 +168,16 @@ fn measures(asked: &[String], known: &[Figure]) -> Result<Vec<Measure>, CliError
 fn side(runs: &[Compared]) -> Vec<RunFigures> {
     let of_run = |one: &Compared| RunFigures {
         name: one.name.clone(),
-        figures: figures(&one.run).into_iter().map(|figure| (figure.name, figure.value)).collect(),
+        figures: one.figures.iter().map(|figure| (figure.name.clone(), figure.value)).collect(),
     };
     runs.iter().map(of_run).collect()
 }
 
 /// Figures of all runs by name: those of the first run that has them.
-fn known_figures(a: &[Compared], b: &[Compared]) -> Vec<Figure> {
-    let mut known: BTreeMap<String, Figure> = BTreeMap::new();
-    for figure in a.iter().chain(b).flat_map(|one| figures(&one.run)) {
-        known.entry(figure.name.clone()).or_insert(figure);
+fn known_figures<'a>(a: &'a [Compared], b: &'a [Compared]) -> Vec<&'a Figure> {
+    let mut known: BTreeMap<&str, &Figure> = BTreeMap::new();
+    for figure in a.iter().chain(b).flat_map(|one| &one.figures) {
+        known.entry(&figure.name).or_insert(figure);
     }
     known.into_values().collect()
 }
@@ -236,10 +244,10 @@ impl CompareArgs {
             let name = if again > 0 { format!("{name}-again{again}") } else { name.to_owned() };
             let mut trial = Trial::new(name.clone(), scenario);
             trial.flags = flags.to_vec();
-            let ended = study.run(&trial, left)?;
+            let ended = study.run(&trial, Some(left))?;
             let run = ended.run;
             if again >= self.disturbed_repeats || (run.verdict.valid && !run.is_disturbed()) {
-                return Ok(Compared { name, run });
+                return Ok(Compared::new(name, run));
             }
             let reason = run.verdict.reasons.first().cloned();
             let reason = reason.unwrap_or_else(|| "other programs used the processors".into());
@@ -309,7 +317,7 @@ mod tests {
         let mut run = RunSummary::failed(WorkloadSummary::default(), String::new());
         run.verdict = crate::report::Verdict { valid: true, ..Default::default() };
         run.totals = Some(totals);
-        Compared { name: "run".into(), run }
+        Compared::new("run".into(), run)
     }
 
     #[test]

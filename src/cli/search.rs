@@ -13,7 +13,7 @@ use super::{
 use crate::{
     node::write_json,
     report::{Axis, SEARCH_SCHEMA_VERSION, Search, SearchRange, SearchStep, SearchTrial, search_table},
-    scenario::{LinkPlan, MAX_MESSAGE_SIZE, MIN_CLASS_MESSAGE_SIZE, MessageSize, Scenario, TrafficClass, to_toml},
+    scenario::{MAX_MESSAGE_SIZE, MIN_CLASS_MESSAGE_SIZE, MessageSize, Scenario, TrafficClass, to_toml},
     terminal::{say, tell},
 };
 
@@ -188,7 +188,6 @@ impl SearchArgs {
 struct Running {
     study: Study,
     scaled: Scaled,
-    links: LinkPlan,
     search: Search,
 }
 
@@ -202,8 +201,9 @@ impl Running {
         loop {
             let suffix = if again > 0 { format!("-again{again}") } else { String::new() };
             let trial = Trial::new(format!("load-{load:.3}-{}{suffix}", before + 1), &scenario);
-            let ended = self.study.run(&trial, 0)?;
-            let mut row = SearchTrial::of(trial.name, load, &ended.run, &self.links);
+            let ended = self.study.run(&trial, None)?;
+            let links = ended.scenario.link_plan().map_err(|error| CliError::Failed(error.to_string()))?;
+            let mut row = SearchTrial::of(trial.name, load, &ended.run, &links);
             // A trial that held although it was disturbed holds.
             row.disturbed &= !row.holds && again < MAX_AGAIN;
             let (disturbed, holds) = (row.disturbed, row.holds);
@@ -245,8 +245,7 @@ pub(super) fn search(args: &SearchArgs) -> Result<(), CliError> {
     }
     let scaled = Scaled::new(args.by, scenario)?;
     let range = args.range(&scaled)?;
-    let resolved = scaled.scenario.clone().resolve().map_err(|error| CliError::Usage(error.to_string()))?;
-    let links = resolved.link_plan().map_err(|error| CliError::Usage(error.to_string()))?;
+    scaled.scenario.clone().resolve().map_err(|error| CliError::Usage(error.to_string()))?;
     let request = json!({
         "scenario": to_toml(&scaled.scenario).map_err(CliError::Failed)?,
         "axis": scaled.axis, "least": range.least, "most": range.most, "ratio": range.ratio, "runs": range.runs,
@@ -264,7 +263,7 @@ pub(super) fn search(args: &SearchArgs) -> Result<(), CliError> {
         trials: vec![],
     };
     let study = args.study.open("search", request)?;
-    let mut running = Running { study, scaled, links, search };
+    let mut running = Running { study, scaled, search };
     let mut results: Vec<(f64, bool)> = vec![];
     loop {
         match range.next(&results) {

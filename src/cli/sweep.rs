@@ -123,7 +123,7 @@ pub(super) fn sweep(args: &SweepArgs) -> Result<(), CliError> {
     let count = trials.len();
     let mut rows = vec![];
     for (number, (values, trial)) in trials.into_iter().enumerate() {
-        let ended = study.run(&trial, count - number - 1)?;
+        let ended = study.run(&trial, Some(count - number - 1))?;
         rows.push(row(values, &ended));
         let path = study.file("sweep.json");
         write_json(&path, &Sweep { schema_version: SWEEP_SCHEMA_VERSION, rows: rows.clone() })

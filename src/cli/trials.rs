@@ -5,6 +5,7 @@
 //! trials are read and not repeated.
 
 use std::{
+    collections::BTreeMap,
     ffi::OsString,
     fs::{self, File, TryLockError},
     path::{Path, PathBuf},
@@ -17,11 +18,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::{process::Command, runtime};
 
-use super::error::CliError;
+use super::{error::CliError, scenario_file::read_scenario};
 use crate::{
     children::{kill_group, log_tail, tether},
     clock::{Instant, timeout},
-    report::RunSummary,
+    report::{RunFolder, RunSummary},
     scenario::{Scenario, to_toml},
     secret::private_folder,
     signals::Interrupts,
@@ -61,6 +62,8 @@ pub(super) struct Ended {
     pub(super) folder: PathBuf,
     /// Result of the run.
     pub(super) run: RunSummary,
+    /// Resolved scenario of the run, in which flags have replaced values of the trial's.
+    pub(super) scenario: Scenario,
 }
 
 /// A folder of trials, locked.
@@ -72,12 +75,22 @@ pub(super) struct Study {
     interrupts: Interrupts,
     /// Duration of each trial that was run by this process.
     durations: Vec<Duration>,
+    /// Each scenario that was run, with the trial that asked for it and that trial's scenario.
+    ran: BTreeMap<String, (String, String)>,
     /// Locked as long as it is open; the kernel unlocks it after any end of this process.
     _lock: File,
 }
 
 fn failed(path: &Path, error: impl std::fmt::Display) -> CliError {
     CliError::Failed(format!("{}: {error}", path.display()))
+}
+
+/// Result of a trial.
+fn read_result(folder: PathBuf) -> Result<Ended, CliError> {
+    let files = RunFolder::at(&folder);
+    let run = files.read_summary().map_err(|error| CliError::Failed(error.to_string()))?;
+    let scenario = read_scenario(&files.scenario(), &[])?.scenario;
+    Ok(Ended { folder, run, scenario })
 }
 
 impl Study {
@@ -127,7 +140,7 @@ impl Study {
             let _inside = runtime.enter();
             Interrupts::new().map_err(|error| CliError::Failed(error.to_string()))?
         };
-        Ok(Self { root, flags, runtime, interrupts, durations: vec![], _lock: lock })
+        Ok(Self { root, flags, runtime, interrupts, durations: vec![], ran: BTreeMap::new(), _lock: lock })
     }
 
     /// Folder of the trials.
@@ -154,26 +167,30 @@ impl Study {
             let line = format!("{} is a trial of another scenario: give another --output", folder.display());
             return Err(CliError::Usage(line));
         }
-        let path = folder.join("summary.json");
-        let text = fs::read(&path).map_err(|error| failed(&path, error))?;
-        let run = serde_json::from_slice(&text).map_err(|error| failed(&path, error))?;
-        Ok(Some(Ended { folder, run }))
+        read_result(folder).map(Some)
     }
 
     fn scenario_path(&self, name: &str) -> PathBuf {
         self.root.join("scenarios").join(format!("{name}.toml"))
     }
 
-    /// Runs a trial, or reads its result if it is complete. `left` is the number of trials after it, as far as it is
-    /// known.
+    /// Runs a trial, or reads its result if it is complete. `left` is the number of trials after it; none if it is
+    /// unknown.
     ///
     /// # Errors
-    /// Fails if the trial can't be run, or if this process is interrupted.
-    pub(super) fn run(&mut self, trial: &Trial, left: usize) -> Result<Ended, CliError> {
+    /// Fails if the trial can't be run, if flags made it the same as one of another scenario, or if this process is
+    /// interrupted.
+    pub(super) fn run(&mut self, trial: &Trial, left: Option<usize>) -> Result<Ended, CliError> {
         let scenario = to_toml(&trial.scenario).map_err(CliError::Failed)?;
-        if let Some(ended) = self.complete(trial, &scenario)? {
-            return Ok(ended);
-        }
+        let ended = match self.complete(trial, &scenario)? {
+            Some(ended) => ended,
+            None => self.start(trial, &scenario, left)?,
+        };
+        self.check_that_it_differs(trial, scenario, &ended)?;
+        Ok(ended)
+    }
+
+    fn start(&mut self, trial: &Trial, scenario: &str, left: Option<usize>) -> Result<Ended, CliError> {
         let path = self.scenario_path(&trial.name);
         for folder in ["scenarios", "logs"] {
             let folder = self.root.join(folder);
@@ -187,19 +204,32 @@ impl Study {
         tell(&format!("{}: runs{}", trial.name, self.estimate(left)));
         let begun = Instant::now();
         self.start_and_wait(trial, &path, &partial)?;
-        let summary = partial.join("summary.json");
-        let text = fs::read(&summary).map_err(|error| failed(&summary, error))?;
-        let run: RunSummary = serde_json::from_slice(&text).map_err(|error| failed(&summary, error))?;
+        read_result(partial.clone())?;
         let folder = self.root.join(&trial.name);
         fs::rename(&partial, &folder).map_err(|error| failed(&folder, error))?;
         self.durations.push(begun.elapsed());
-        Ok(Ended { folder, run })
+        read_result(folder)
     }
 
-    /// Time until the trials are done, as far as ended ones show it.
-    fn estimate(&self, left: usize) -> String {
+    /// Refuses a trial that ran the scenario of another one, although another was asked for.
+    fn check_that_it_differs(&mut self, trial: &Trial, asked: String, ended: &Ended) -> Result<(), CliError> {
+        let ran = to_toml(&ended.scenario).map_err(CliError::Failed)?;
+        let (first, known) = self.ran.entry(ran).or_insert_with(|| (trial.name.clone(), asked.clone()));
+        if *known == asked {
+            return Ok(());
+        }
+        Err(CliError::Usage(format!(
+            "{} and {first} ran the same scenario, so their difference shows nothing: a value that is varied is the \
+             default, or flags after -- replace it",
+            trial.name
+        )))
+    }
+
+    /// Time until the trials are done, or of the next one if their number is unknown, as far as ended ones show it.
+    fn estimate(&self, left: Option<usize>) -> String {
         let count = u32::try_from(self.durations.len()).unwrap_or(u32::MAX);
         let Some(mean) = self.durations.iter().sum::<Duration>().checked_div(count) else { return String::new() };
+        let Some(left) = left else { return format!(" (about {} s)", mean.as_secs()) };
         let left = mean.saturating_mul(u32::try_from(left + 1).unwrap_or(u32::MAX)).as_secs();
         let time = if left < 120 { format!("{left} s") } else { format!("{} min", left.div_ceil(60)) };
         format!(" (about {time} left)")
