@@ -1,7 +1,8 @@
 //! Paths, which on Linux need not be text, and the small files that arguments name.
 
 use std::{
-    fs::{metadata, read_to_string},
+    fs::{metadata, read_to_string, remove_file, rename},
+    io,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
@@ -44,6 +45,18 @@ pub fn read_text(path: &Path, limit: u64) -> Result<String, String> {
         _ => error.to_string(),
     })?;
     Ok(text.strip_prefix('\u{feff}').map_or_else(|| text.clone(), str::to_owned))
+}
+
+/// Writes a file as a whole or not at all: `write` gets the path of a file beside it, which then takes its place.
+///
+/// # Errors
+/// Those of `write`, and of the change of the name. The file beside is removed then.
+pub fn replace_file<E: From<io::Error>>(path: &Path, write: impl FnOnce(&Path) -> Result<(), E>) -> Result<(), E> {
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".partial");
+    let partial = Path::new(&partial);
+    let written = write(partial).and_then(|()| Ok(rename(partial, path)?));
+    written.inspect_err(|_| drop(remove_file(partial)))
 }
 
 /// Path of a program on the PATH. A relative folder in it is ignored, because it would mean another folder after a

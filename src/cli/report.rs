@@ -15,6 +15,7 @@ use super::{
     print::{print_run, verdict},
 };
 use crate::{
+    paths::replace_file,
     report::{
         Collected, FolderError, MOST_RUNS, Observations, RUN_SCHEMA_VERSION, RunFolder, RunReport, RunSummary,
         add_arrivals, comparison_page, judge, merge, page, read_arrivals, search_page,
@@ -98,13 +99,8 @@ fn study_page(folder: &Path) -> Result<Option<String>, CliError> {
 
 /// Writes the page beside its place, then renames it.
 fn write(file: &Path, page: &str) -> Result<(), CliError> {
-    let mut partial = file.as_os_str().to_owned();
-    partial.push(".partial");
-    let written = fs::write(&partial, page).and_then(|()| fs::rename(&partial, file));
-    written.map_err(|error| {
-        let _ = fs::remove_file(&partial);
-        CliError::Failed(format!("{}: {error}: give another --output", file.display()))
-    })
+    replace_file(file, |beside| fs::write(beside, page))
+        .map_err(|error| CliError::Failed(format!("{}: {error}: give another --output", file.display())))
 }
 
 /// Result of the files of a run. A summary of an older version is taken as it is.

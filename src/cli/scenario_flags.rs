@@ -15,6 +15,7 @@ use crate::{
         Explore, Fault, MessageSize, Mode, Objective, Protocol, Scenario, ScenarioError, SendPhase, Senders, Shape,
         ShapePatch, Step, TrafficClass, Transport,
     },
+    shaping::ShapeFlags,
 };
 
 /// Maximum size of a file of faults, in bytes: some thousand lines.
@@ -202,24 +203,9 @@ pub(super) struct PropellerFlags {
 #[derive(Clone, Debug, Default, Args, Serialize)]
 #[command(next_help_heading = "Links")]
 pub(super) struct LinkFlags {
-    /// One-way latency from node to node, in milliseconds
-    #[arg(long, env = "APOLLO_LATENCY", value_name = "MS")]
-    pub(super) latency: Option<f64>,
-    /// Maximum difference of a packet's latency from --latency, in milliseconds
-    #[arg(long, env = "APOLLO_JITTER", value_name = "MS")]
-    pub(super) jitter: Option<f64>,
-    /// Share of packets that are lost, in percent
-    #[arg(long, env = "APOLLO_LOSS", value_name = "PERCENT")]
-    pub(super) loss: Option<f64>,
-    /// Share of packets that arrive twice, in percent
-    #[arg(long, env = "APOLLO_DUPLICATE", value_name = "PERCENT")]
-    pub(super) duplicate: Option<f64>,
-    /// Share of packets that are sent without the latency and so overtake others, in percent
-    #[arg(long, env = "APOLLO_REORDER", value_name = "PERCENT")]
-    pub(super) reorder: Option<f64>,
-    /// Maximum throughput of each interface, out and in, in kilobytes (1000 bytes) per second
-    #[arg(long, env = "APOLLO_THROUGHPUT", value_name = "KB/S")]
-    pub(super) throughput: Option<u64>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(super) shape: ShapeFlags,
     /// File with the shapes of single links, by node or region (TOML; see docs/links.md)
     #[arg(id = "links", long = "links", value_name = "FILE")]
     #[serde(serialize_with = "as_text_if_given")]
@@ -243,20 +229,6 @@ pub(super) struct LinkFlags {
     /// Tolerance of a link's throughput, in percent [default: 5]
     #[arg(long, value_name = "PERCENT")]
     pub(super) throughput_tolerance_percent: Option<f64>,
-}
-
-impl LinkFlags {
-    /// Shape that the flags give to every link.
-    fn patch(&self) -> ShapePatch {
-        ShapePatch {
-            latency_millis: self.latency,
-            jitter_millis: self.jitter,
-            loss_percent: self.loss,
-            duplicate_percent: self.duplicate,
-            reorder_percent: self.reorder,
-            throughput_kilobytes_per_second: self.throughput,
-        }
-    }
 }
 
 /// Faults during the measurement.
@@ -459,7 +431,7 @@ impl LinkFlags {
     /// # Errors
     /// One line that names the flag or the file.
     pub(super) fn apply(&self, scenario: &mut Scenario) -> Result<(), CliError> {
-        let patch = self.patch();
+        let patch = self.shape.patch();
         if let Some(path) = &self.file {
             let links = read_links(path, scenario.nodes.count)?;
             if !links.default.is_unshaped() && patch != ShapePatch::default() {

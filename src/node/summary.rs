@@ -16,6 +16,7 @@ use crate::{
     machine::MachineReport,
     metrics::Usage,
     network::{MAX_NODES, Readiness, UnreachedPeer},
+    paths::replace_file,
     scenario::MAX_CLASSES,
 };
 
@@ -397,10 +398,7 @@ pub struct NodeSummary {
 /// # Errors
 /// Errors of the file system.
 pub fn write_json(path: &Path, value: &impl Serialize) -> io::Result<()> {
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(".partial");
     let mut text = serde_json::to_vec_pretty(value)?;
     text.push(b'\n');
-    let written = fs::write(&partial, text).and_then(|()| fs::rename(&partial, path));
-    written.inspect_err(|_| drop(fs::remove_file(&partial)))
+    replace_file(path, |beside| fs::write(beside, text))
 }

@@ -1,10 +1,6 @@
 //! `arrivals.parquet`: the sampled arrivals of a run, for DuckDB, pandas and polars.
 
-use std::{
-    fs::{self, File},
-    path::Path,
-    sync::Arc,
-};
+use std::{fs::File, path::Path, sync::Arc};
 
 use parquet::{
     basic::Compression,
@@ -25,7 +21,10 @@ use super::{
     arrivals::{ArrivalRow, Arrivals},
     observed::{Observations, Place},
 };
-use crate::node::{Arrival, TrafficPlan};
+use crate::{
+    node::{Arrival, TrafficPlan},
+    paths::replace_file,
+};
 
 /// Version of the columns; raised when one changes its meaning or is removed.
 const VERSION: &str = "1";
@@ -73,13 +72,8 @@ impl ArrivalsError {
 /// Fails if the system refuses.
 pub fn write_arrivals(path: &Path, arrivals: &Arrivals, observed: &Observations) -> Result<(), ArrivalsError> {
     let Some(window) = &observed.window else { return Ok(()) };
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(".partial");
-    let partial = Path::new(&partial);
-    let written = write(partial, arrivals, &window.plan, &observed.places)
+    replace_file(path, |beside| write(beside, arrivals, &window.plan, &observed.places))
         .map_err(|error| ArrivalsError::of(path, error))
-        .and_then(|()| fs::rename(partial, path).map_err(|error| ArrivalsError::of(path, error)));
-    written.inspect_err(|_| drop(fs::remove_file(partial)))
 }
 
 fn write(path: &Path, arrivals: &Arrivals, traffic: &TrafficPlan, places: &[Place]) -> Result<(), ParquetError> {

@@ -22,7 +22,6 @@ pub use batch::{Batch, Devices, WIRE_BYTES, batch, burst_bytes, queue_bytes};
 pub use counters::{QdiscCounters, qdisc_counters};
 pub(crate) use interface::remove_leftovers;
 pub use interface::{Interface, RemovedParts};
-
 pub use plan::{InterfacePlan, PeerRule};
 pub use shape::ShapeFlags;
 

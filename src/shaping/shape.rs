@@ -12,7 +12,7 @@ pub struct ShapeFlags {
     /// One-way latency from node to node, in milliseconds
     #[arg(long, env = "APOLLO_LATENCY", value_name = "MS")]
     pub latency: Option<f64>,
-    /// Maximum difference of a packet's latency from this value, in milliseconds
+    /// Maximum difference of a packet's latency from --latency, in milliseconds
     #[arg(long, env = "APOLLO_JITTER", value_name = "MS")]
     pub jitter: Option<f64>,
     /// Share of packets that are lost, in percent
