@@ -77,17 +77,26 @@ fn receive(criterion: &mut Criterion) {
     let source = peer_id(3);
     let now = unix_nanos();
     let mut bytes = compose(3, 0, now, 1024, &EXTENSION);
-    for (name, boundaries) in [
-        ("everything for one arrival", vec![]),
-        ("everything for one arrival in one of nine phases", (1..=8).map(|k| now + k * 1_000_000_000).collect()),
+    for (name, boundaries, max_arrivals) in [
+        ("everything for one arrival", vec![], 0),
+        ("everything for one arrival in one of nine phases", (1..=8).map(|k| now + k * 1_000_000_000).collect(), 0),
+        ("everything for one arrival with its record", vec![], 100_000),
     ] {
         let metrics = Metrics::register(&prometheus::Registry::new()).expect("the table is consistent");
-        let recorder = Recorder::new(0, 1, Arc::new(Roster::new(5)), metrics);
-        recorder.begin(&MeasurementWindow { boundaries, ..MeasurementWindow::everything(Base::Zero) });
+        let recorder = Recorder::new(0, 1, Arc::new(Roster::new(5)), metrics).with_arrivals(max_arrivals);
+        // Only a window with an end has records of arrivals.
+        let to_unix_nanos = now + 1_000_000_000_000;
+        let window = MeasurementWindow { boundaries, to_unix_nanos, ..MeasurementWindow::everything(Base::Zero) };
+        recorder.begin(&window);
         let mut index = 0;
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
                 index += 1;
+                // A full room keeps a part of the arrivals only: each of these is recorded.
+                if index == 90_000 && max_arrivals > 0 {
+                    recorder.begin(&window);
+                    index = 0;
+                }
                 bytes[8..16].copy_from_slice(&u64::to_be_bytes(index));
                 recorder.received(Some(source), Some(source), None, black_box(&bytes));
             });
