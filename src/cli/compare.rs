@@ -182,6 +182,14 @@ fn known_figures<'a>(a: &'a [Compared], b: &'a [Compared]) -> Vec<&'a Figure> {
     known.into_values().collect()
 }
 
+/// Finished runs of a side for people.
+fn described(paths: &[PathBuf]) -> String {
+    let names: Vec<String> = paths.iter().take(2).map(|path| path.display().to_string()).collect();
+    let more =
+        if paths.len() > names.len() { format!(" and {} more", paths.len() - names.len()) } else { String::new() };
+    format!("{}{more}", names.join(", "))
+}
+
 /// The two sides of new runs.
 struct Sides {
     a: (Scenario, Vec<OsString>),
@@ -213,6 +221,25 @@ impl CompareArgs {
             plain.resolve().map_err(|error| CliError::Usage(format!("side {name}: {error}")))?;
         }
         Ok(Sides { a: (a, program(0)), b: (b, program(1)) })
+    }
+
+    /// Sides A and B for people.
+    fn descriptions(&self) -> (String, String) {
+        if self.run.is_empty() {
+            return (described(&self.runs), described(&self.with));
+        }
+        let side = |number: usize| {
+            let place = |paths: &[PathBuf]| paths.get(number).or(paths.first()).map(|path| path.display().to_string());
+            let mut text = place(&self.run).unwrap_or_default();
+            if number > 0 && !self.vary.is_empty() {
+                text = format!("{text} with {}", self.vary.join(", "));
+            }
+            if let Some(program) = place(&self.node_binary) {
+                text = format!("{text}, nodes are {program}");
+            }
+            text
+        };
+        (side(0), side(1))
     }
 
     /// Runs both sides in the order A B B A.
@@ -288,7 +315,8 @@ pub(super) fn compare_sides(args: &CompareArgs) -> Result<(), CliError> {
     }
     let failed = |path: &Path, error: &dyn std::fmt::Display| CliError::Failed(format!("{}: {error}", path.display()));
     let names = |side: &[Compared]| side.iter().map(|one| one.name.clone()).collect::<Vec<_>>();
-    let file = ComparisonFile { a: names(&a), b: names(&b), comparison };
+    let (side_a, side_b) = args.descriptions();
+    let file = ComparisonFile { side_a, side_b, a: names(&a), b: names(&b), comparison };
     let comparison = &file.comparison;
     let own = study.as_ref().map(|study| study.file("comparison.json"));
     for path in own.iter().chain(&args.json) {
@@ -298,7 +326,7 @@ pub(super) fn compare_sides(args: &CompareArgs) -> Result<(), CliError> {
         let text = comparison_csv(&of_a, &of_b).map_err(|error| failed(path, &error))?;
         fs::write(path, text).map_err(|error| failed(path, &error))?;
     }
-    say(&comparison_table(comparison, "A", "B"));
+    say(&comparison_table(comparison, &file.side_a, &file.side_b));
     if let Some(study) = &study {
         say(&format!("All runs are in {}\n", study.root().display()));
     }

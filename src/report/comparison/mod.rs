@@ -42,3 +42,4 @@ pub use result::{
 };
 pub use runs_csv::comparison_csv;
 pub use table::comparison_table;
+pub(super) use table::measure_cells;

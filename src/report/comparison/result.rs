@@ -25,6 +25,12 @@ pub struct Comparison {
 /// A comparison with the folders of its runs: `comparison.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ComparisonFile {
+    /// Side A for people: its scenario or its runs.
+    #[serde(default)]
+    pub side_a: String,
+    /// Side B for people: that in which it differs from A, if the command states it.
+    #[serde(default)]
+    pub side_b: String,
     /// Folders of the runs of side A.
     pub a: Vec<String>,
     /// Folders of the runs of side B.

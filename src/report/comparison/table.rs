@@ -93,6 +93,12 @@ fn percent_text(percent: f64) -> String {
     number(if percent < 10.0 { (percent * 10.0).ceil() / 10.0 } else { percent.ceil() })
 }
 
+/// A measure for people: its name, the medians of A and B, the change with its interval, the verdict on B.
+pub(crate) fn measure_cells(row: &MeasureRow) -> [String; 5] {
+    let change = row.change.as_ref().map_or_else(|| NONE.into(), |known| change(known, &row.unit));
+    [row.name.clone(), median(&row.a, &row.unit), median(&row.b, &row.unit), change, verdict(row)]
+}
+
 /// A line for each measure: medians of both sides, change with its interval, verdict on B.
 pub fn comparison_table(comparison: &Comparison, a_name: &str, b_name: &str) -> String {
     let runs = |side: fn(&MeasureRow) -> &Side| {
@@ -100,10 +106,7 @@ pub fn comparison_table(comparison: &Comparison, a_name: &str, b_name: &str) -> 
     };
     let mut table = empty_table();
     let mut rows = vec![["measure", "A", "B", "B/A", "verdict on B"].map(str::to_owned)];
-    rows.extend(comparison.measures.iter().map(|row| {
-        let change = row.change.as_ref().map_or_else(|| NONE.into(), |known| change(known, &row.unit));
-        [row.name.clone(), median(&row.a, &row.unit), median(&row.b, &row.unit), change, verdict(row)]
-    }));
+    rows.extend(comparison.measures.iter().map(measure_cells));
     let widest = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0) + BETWEEN;
     let names =
         WIDTH.saturating_sub(VERDICTS + (1..VERDICT).map(widest).sum::<usize>()).max(SHORT_NAMES).min(widest(0));

@@ -8,7 +8,7 @@ use super::{
     plots::{Axis, Caption, Interval, Line, LineStyle, Unit, intervals, lines},
 };
 use crate::report::{
-    comparison::{ChangeKind, ComparisonFile, MeasureRow, MeasureVerdict},
+    comparison::{ChangeKind, ComparisonFile, MeasureRow, MeasureVerdict, measure_cells},
     search::{Search, SearchTrial, limit_name, load_text},
     units::{NONE, bytes, time},
 };
@@ -133,35 +133,15 @@ pub fn comparison_page(file: &ComparisonFile) -> String {
         title: "B divided by A".into(),
         text: format!("The estimate and its {:.0} % interval for each measure.", file.comparison.confidence * 100.0),
     };
-    let number = |value: Option<f64>| value.map_or_else(|| NONE.into(), |value| format!("{value:.4}"));
     let row = |row: &MeasureRow| {
-        let change = row.change.as_ref();
-        let verdict = match row.verdict {
-            MeasureVerdict::Better => "better".to_owned(),
-            MeasureVerdict::Worse => "worse".to_owned(),
-            MeasureVerdict::Different => "different".to_owned(),
-            MeasureVerdict::NoDifference => match row.no_difference_larger_than_percent {
-                Some(percent) => format!("no difference larger than {percent:.1} %"),
-                None => "no difference".to_owned(),
-            },
-            MeasureVerdict::Unknown => format!("unknown: {}", row.reason.as_deref().unwrap_or_default()),
-        };
-        vec![
-            row.name.clone(),
-            row.unit.clone(),
-            number(row.a.median),
-            number(row.b.median),
-            number(change.and_then(|change| change.estimate)),
-            number(change.and_then(|change| change.lower)),
-            number(change.and_then(|change| change.upper)),
-            number(row.adjusted_p_value),
-            verdict,
-        ]
+        let p_value = row.adjusted_p_value.map_or_else(|| NONE.into(), |p| format!("{p:.4}"));
+        let [name, a, b, change, verdict] = measure_cells(row);
+        vec![name, a, b, change, p_value, verdict]
     };
     let table = Table {
         caption: "Measures of both sides: medians of runs, change from A to B with its interval, adjusted p value",
-        columns: &["measure", "unit", "A", "B", "change", "from", "to", "p", "verdict"],
-        texts: &[1, 8],
+        columns: &["measure", "A", "B", "B/A, or B - A", "p", "verdict"],
+        texts: &[5],
         rows: measures.iter().map(row).collect(),
     };
     let runs = Table {
@@ -173,7 +153,9 @@ pub fn comparison_page(file: &ComparisonFile) -> String {
             .flat_map(|(side, names)| names.iter().map(move |name| vec![side.to_owned(), name.clone()]))
             .collect(),
     };
+    let sides = [("A", &file.side_a), ("B", &file.side_b)];
     let verdicts = html! {
+        ul { @for (side, text) in sides.iter().filter(|(_, text)| !text.is_empty()) { li { b { (side) } ": " (text) } } }
         (table.markup())
         @for note in &file.comparison.notes { p.quiet { (note) } }
         div.figures { (intervals(&caption, &Axis::logarithmic("B / A", Unit::Ratio), &rows, Some(1.0))) }
@@ -236,7 +218,13 @@ mod tests {
             measures: vec![],
             notes: vec![],
         };
-        let page = comparison_page(&ComparisonFile { a: vec!["one".into()], b: vec![], comparison });
+        let page = comparison_page(&ComparisonFile {
+            side_a: "five.toml".into(),
+            side_b: "five.toml with nodes.count=4".into(),
+            a: vec!["one".into()],
+            b: vec![],
+            comparison,
+        });
         assert!(page.contains("better in 0, worse in 0, of 0 measures") && page.contains("one"));
     }
 }

@@ -20,7 +20,7 @@ use super::{
 const MOST_ROWS: usize = 40;
 
 /// Maximum number of characters of a row's name in the drawing; the rest is left out.
-const MOST_NAME: usize = 24;
+const MOST_NAME: usize = 32;
 
 /// A row: a value between the ends of its interval.
 #[derive(Clone, Debug)]
