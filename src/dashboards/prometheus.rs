@@ -1,4 +1,4 @@
-//! Scrape configuration of Prometheus: one function for nodes at known addresses and for pods of a cluster.
+//! Scrape configuration of Prometheus: the nodes at their known addresses, which in a cluster are names.
 
 use serde::Serialize;
 
@@ -17,17 +17,8 @@ pub struct Scraping<'a> {
     pub seconds: u64,
     /// Path of the file of rules, relative to the folder of the configuration.
     pub rules: &'a str,
-    /// Targets of scraping.
-    pub targets: Targets<'a>,
-}
-
-/// Places of the nodes.
-#[derive(Clone, Debug)]
-pub enum Targets<'a> {
-    /// Nodes at known addresses: processes and containers.
-    Hosts(Vec<Host>),
-    /// Nodes in a Kubernetes cluster.
-    Pods(Pods<'a>),
+    /// Nodes to scrape.
+    pub targets: Vec<Host>,
 }
 
 /// A node at a known address.
@@ -37,17 +28,6 @@ pub struct Host {
     pub node: u64,
     /// Host and port of its metrics, as Prometheus reaches them.
     pub address: String,
-}
-
-/// Pods of an indexed job. Prometheus must have the right to get, list and watch the pods of the namespace.
-#[derive(Clone, Debug)]
-pub struct Pods<'a> {
-    /// Namespace of the pods.
-    pub namespace: &'a str,
-    /// Selector of the pods, as in `kubectl get pods -l`.
-    pub selector: &'a str,
-    /// Port of the metrics; the container must declare it.
-    pub port: u16,
 }
 
 /// Configuration of Prometheus.
@@ -65,16 +45,11 @@ struct Global {
     evaluation_interval: String,
 }
 
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 struct ScrapeConfig {
     job_name: &'static str,
     body_size_limit: &'static str,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     static_configs: Vec<StaticConfig>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    kubernetes_sd_configs: Vec<KubernetesConfig>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    relabel_configs: Vec<Relabel>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -89,78 +64,14 @@ struct TargetLabels {
     node: String,
 }
 
-#[derive(Clone, Debug, Serialize)]
-struct KubernetesConfig {
-    role: &'static str,
-    namespaces: Namespaces,
-    selectors: Vec<Selector>,
-}
-
-#[derive(Clone, Debug, Serialize)]
-struct Namespaces {
-    names: Vec<String>,
-}
-
-#[derive(Clone, Debug, Serialize)]
-struct Selector {
-    role: &'static str,
-    label: String,
-}
-
-#[derive(Clone, Debug, Default, Serialize)]
-struct Relabel {
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    source_labels: Vec<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    regex: Option<String>,
-    action: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    target_label: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    replacement: Option<String>,
-}
-
-impl Relabel {
-    /// Keeps or drops the targets whose label matches.
-    fn filter(action: &'static str, label: &'static str, regex: String) -> Self {
-        Self { source_labels: vec![label], regex: Some(regex), action, ..Self::default() }
-    }
-
-    /// Copies one label to another.
-    fn copy(from: &'static str, to: &'static str) -> Self {
-        Self {
-            source_labels: vec![from],
-            regex: Some("(.+)".into()),
-            action: "replace",
-            target_label: Some(to),
-            ..Self::default()
-        }
-    }
-}
-
 /// Configuration of Prometheus for a run.
 pub fn configuration(scraping: &Scraping<'_>) -> Configuration {
     let interval = format!("{}s", scraping.seconds.max(1));
-    let mut scrape = ScrapeConfig { job_name: JOB, body_size_limit: BODY_LIMIT, ..ScrapeConfig::default() };
-    match &scraping.targets {
-        Targets::Hosts(hosts) => {
-            scrape.static_configs = hosts
-                .iter()
-                .map(|host| StaticConfig {
-                    targets: vec![host.address.clone()],
-                    labels: TargetLabels { run: scraping.run.to_owned(), node: host.node.to_string() },
-                })
-                .collect();
-        }
-        Targets::Pods(pods) => {
-            scrape.kubernetes_sd_configs = vec![KubernetesConfig {
-                role: "pod",
-                namespaces: Namespaces { names: vec![pods.namespace.to_owned()] },
-                selectors: vec![Selector { role: "pod", label: pods.selector.to_owned() }],
-            }];
-            scrape.relabel_configs = relabel(scraping.run, pods.port);
-        }
-    }
+    let hosts = scraping.targets.iter().map(|host| StaticConfig {
+        targets: vec![host.address.clone()],
+        labels: TargetLabels { run: scraping.run.to_owned(), node: host.node.to_string() },
+    });
+    let scrape = ScrapeConfig { job_name: JOB, body_size_limit: BODY_LIMIT, static_configs: hosts.collect() };
     Configuration {
         global: Global {
             scrape_interval: interval.clone(),
@@ -170,19 +81,4 @@ pub fn configuration(scraping: &Scraping<'_>) -> Configuration {
         rule_files: vec![scraping.rules.to_owned()],
         scrape_configs: vec![scrape],
     }
-}
-
-fn relabel(run: &str, port: u16) -> Vec<Relabel> {
-    // Prometheus would take a dollar sign for the name of a group.
-    let run = run.replace('$', "$$");
-    vec![
-        // A pod has a target for each port that it declares.
-        Relabel::filter("keep", "__meta_kubernetes_pod_container_port_number", port.to_string()),
-        Relabel::filter("drop", "__meta_kubernetes_pod_phase", "Succeeded|Failed".into()),
-        // Kubernetes provides the index as an annotation in all versions, and as a label since 1.28.
-        Relabel::copy("__meta_kubernetes_pod_label_batch_kubernetes_io_job_completion_index", "node"),
-        Relabel::copy("__meta_kubernetes_pod_annotation_batch_kubernetes_io_job_completion_index", "node"),
-        Relabel::copy("__meta_kubernetes_pod_name", "instance"),
-        Relabel { action: "replace", target_label: Some("run"), replacement: Some(run), ..Relabel::default() },
-    ]
 }

@@ -176,24 +176,3 @@ fn grafana_gets_all_paths_and_makes_no_requests_to_the_internet() {
         assert!(format!("\n{ini}").contains(line), "{line} in {ini}");
     }
 }
-
-#[test]
-fn pods_are_found_by_their_job_and_named_by_their_index() {
-    let pods = Pods { namespace: "bench", selector: "app=apollo,run=r1", port: 2000 };
-    let scraping = Scraping { run: "r$1", seconds: 5, rules: "rules.yml", targets: Targets::Pods(pods) };
-    let told = serde_json::to_value(configuration(&scraping)).unwrap();
-    let scrape = &told["scrape_configs"][0];
-    assert_eq!(scrape["kubernetes_sd_configs"][0]["namespaces"]["names"], json!(["bench"]));
-    assert_eq!(
-        scrape["kubernetes_sd_configs"][0]["selectors"],
-        json!([{ "role": "pod", "label": "app=apollo,run=r1" }])
-    );
-    let rules = scrape["relabel_configs"].as_array().unwrap();
-    let node: Vec<&Value> = rules.iter().filter(|rule| rule["target_label"] == "node").collect();
-    assert_eq!(
-        node[1]["source_labels"],
-        json!(["__meta_kubernetes_pod_annotation_batch_kubernetes_io_job_completion_index"])
-    );
-    assert!(rules.iter().any(|rule| rule["target_label"] == "run" && rule["replacement"] == "r$$1"));
-    assert_eq!(scrape["static_configs"], Value::Null);
-}

@@ -39,6 +39,56 @@ pub async fn apply(cluster: &Cluster, objects: &[DynamicObject], how: Apply<'_>)
     Ok(())
 }
 
+/// Lets the server check a pod as it would check those that a controller makes of this object's template; nothing is
+/// stored. Admission of pods, such as Pod Security and quotas, acts on pods alone.
+///
+/// # Errors
+/// The refusal, in the server's words.
+pub async fn try_pod(cluster: &Cluster, owner: &DynamicObject, field_manager: &str) -> Result<(), KubernetesError> {
+    let template = &owner.data["spec"]["template"];
+    if template.is_null() {
+        return Ok(());
+    }
+    let mut pod = serde_json::json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": template["metadata"], "spec": template["spec"],
+    });
+    // The controller gives each pod a claim of its own in place of these volumes.
+    let volumes = owner.data["spec"]["volumeClaimTemplates"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|claim| serde_json::json!({ "name": claim["metadata"]["name"], "emptyDir": {} }));
+    let volumes: Vec<_> = volumes.collect();
+    if let Some(existing) = pod["spec"]["volumes"].as_array_mut() {
+        existing.extend(volumes);
+    }
+    if pod["spec"]["restartPolicy"].is_null() {
+        pod["spec"]["restartPolicy"] = "Always".into();
+    }
+    pod["metadata"]["name"] = format!("{}-try", owner.name_any()).into();
+    pod["metadata"]["namespace"] = owner.metadata.namespace.clone().into();
+    let pod: DynamicObject = serde_json::from_value(pod).map_err(|error| KubernetesError::Failed(error.to_string()))?;
+    let params = PostParams { dry_run: true, field_manager: Some(field_manager.into()) };
+    let doing = format!("a pod of {}", name(owner));
+    cluster.ask(&doing, cluster.like(&pod)?.create(&params, &pod)).await.map(drop)
+}
+
+/// Creates an object unless it exists, and returns true if it was created.
+///
+/// # Errors
+/// Fails if the server refuses.
+pub async fn create_missing(
+    cluster: &Cluster,
+    object: &DynamicObject,
+    field_manager: &str,
+) -> Result<bool, KubernetesError> {
+    // Asked first, because a quota refuses a creation before the server finds out that the object exists.
+    if cluster.ask(&name(object), cluster.like(object)?.get_opt(&object.name_any())).await?.is_some() {
+        return Ok(false);
+    }
+    create(cluster, object, field_manager).await
+}
+
 /// Creates an object that must not exist yet. Returns true for the program that created it: of several that try, one
 /// gets true.
 ///

@@ -1,22 +1,35 @@
 //! Connection to a cluster.
 
-use std::{future::Future, io, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeSet,
+    future::Future,
+    io,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
+use axum::http::{Response, header::WARNING};
 use kube::{
     Api, Client, Config, Error, Resource,
     api::{ApiResource, DynamicObject, GroupVersionKind},
+    client::ClientBuilder,
     config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
     core::NamespaceResourceScope,
 };
+use tower::util::MapResponseLayer;
 
 use super::{
     error::{KubernetesError, explain},
     text::{names, one_line},
 };
-use crate::clock::timeout;
+use crate::{clock::timeout, terminal::tell};
 
 /// Maximum time to wait for an answer that is not a stream.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Maximum number of warnings of a server that are reported.
+const MOST_WARNINGS: usize = 100;
 
 /// Cluster and identity of the user.
 #[derive(Clone, Debug, Default)]
@@ -52,7 +65,8 @@ impl Cluster {
         // This program contains two libraries for cryptography, and rustls does not choose. An error means that one is
         // chosen already.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::try_from(config).map_err(|error| explain(&error, &doing, &server))?;
+        let builder = ClientBuilder::try_from(config).map_err(|error| explain(&error, &doing, &server))?;
+        let client = builder.with_layer(&MapResponseLayer::new(reporting_warnings())).build();
         let mut cluster = Self { client, server, context, version: String::new(), namespace };
         let version = cluster.ask(&doing, cluster.client.apiserver_version()).await?;
         cluster.version = version.git_version;
@@ -138,11 +152,33 @@ impl Cluster {
     }
 }
 
+/// Reports each warning of the server once: it warns of objects that it takes, and whose pods it would refuse.
+fn reporting_warnings<B: 'static>() -> impl Fn(Response<B>) -> Response<B> + Clone + Send + 'static {
+    let reported: Arc<Mutex<BTreeSet<String>>> = Arc::default();
+    move |response: Response<B>| {
+        for header in response.headers().get_all(WARNING) {
+            let text = String::from_utf8_lossy(header.as_bytes());
+            let warning = one_line(&warning(&text));
+            let mut reported = reported.lock().unwrap_or_else(PoisonError::into_inner);
+            if reported.len() < MOST_WARNINGS && reported.insert(warning.clone()) {
+                tell(&format!("warning of the server: {warning}"));
+            }
+        }
+        response
+    }
+}
+
+/// Text of a header like `299 - "text"` (RFC 7234, section 5.5).
+fn warning(header: &str) -> String {
+    let quoted = header.split_once('"').and_then(|(_, rest)| rest.rsplit_once('"'));
+    quoted.map_or(header, |(text, _)| text).replace("\\\"", "\"")
+}
+
 /// Configuration, and the name of its context.
 async fn config(access: &Access) -> Result<(Config, String), KubernetesError> {
     let read = match &access.kubeconfig {
         Some(file) => Kubeconfig::read_from(file),
-        None => Kubeconfig::read(),
+        None => read_as_kubectl(),
     };
     let kubeconfig = match read {
         Ok(kubeconfig) => kubeconfig,
@@ -172,6 +208,37 @@ async fn config(access: &Access) -> Result<(Config, String), KubernetesError> {
         .await
         .map_err(|error| KubernetesError::Usage(one_line(&format!("context {context}: {error}"))))?;
     Ok((config, context))
+}
+
+/// Reads all files of `KUBECONFIG`, or the default one. As in kubectl, missing and empty files are left out as long as
+/// one of the files exists, and the first file that sets a value decides it.
+fn read_as_kubectl() -> Result<Kubeconfig, KubeconfigError> {
+    let list = std::env::var_os("KUBECONFIG").unwrap_or_default();
+    let files: Vec<PathBuf> = std::env::split_paths(&list).filter(|file| !file.as_os_str().is_empty()).collect();
+    let mut merged: Option<Kubeconfig> = None;
+    let mut missing = None;
+    for file in &files {
+        let next = match Kubeconfig::read_from(file) {
+            Ok(next) => next,
+            Err(error) if is_missing(&error) => {
+                missing.get_or_insert(error);
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        let mut whole = match merged {
+            Some(merged) => merged.merge(next)?,
+            None => next,
+        };
+        // An empty text names no context.
+        whole.current_context = whole.current_context.filter(|name| !name.is_empty());
+        merged = Some(whole);
+    }
+    match (merged, missing) {
+        (Some(merged), _) => Ok(merged),
+        (None, Some(missing)) => Err(missing),
+        (None, None) => Kubeconfig::read(),
+    }
 }
 
 fn is_missing(error: &KubeconfigError) -> bool {

@@ -27,6 +27,15 @@ pub enum KubernetesError {
 }
 
 impl KubernetesError {
+    /// True if another attempt may succeed: the server is away, or busy.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Usage(_) => false,
+            Self::Refused { code, .. } => matches!(*code, 429 | 500..),
+            Self::Failed(_) => true,
+        }
+    }
+
     /// True if the server answers that the object does not exist.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Refused { code: 404, .. })
@@ -81,8 +90,29 @@ fn credentials(error: &AuthError) -> String {
              is gke-gcloud-auth-plugin"
                 .to_owned()
         }
+        AuthError::AuthExecRun { cmd, out } => {
+            let words = String::from_utf8_lossy(&out.stderr);
+            let last = words.lines().rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or("it wrote no reason");
+            format!(
+                "no credentials for this context: {last}: the program {} of the kubeconfig (exec) failed ({}): log in \
+                 again, or give another --context",
+                program_of(cmd),
+                out.status
+            )
+        }
         other => format!("no credentials for this context: {other}: log in again, or give another --context"),
     }
+}
+
+/// Program of a command line in the form of the client, which writes the variables of its environment before it. They may
+/// be secret, so none of them is shown.
+fn program_of(command: &str) -> String {
+    let words = command.split('"').skip(1).step_by(2);
+    let before = command.split('"').step_by(2);
+    // A quoted text after an equals sign is the value of a variable.
+    let program = before.zip(words).find(|(before, _)| !before.ends_with('='));
+    let word = program.map_or_else(|| command.split_whitespace().next().unwrap_or_default(), |(_, word)| word);
+    word.chars().take(200).collect()
 }
 
 /// Reason why the server can't be reached.

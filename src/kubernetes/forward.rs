@@ -11,11 +11,11 @@ use std::{
 };
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::{Api, api::Portforwarder};
+use kube::{Api, Error, Resource, api::Portforwarder, client::UpgradeConnectionError, core::Request};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split},
     net::{TcpListener, TcpStream},
-    sync::{Mutex, Semaphore},
+    sync::{Mutex, Semaphore, watch},
     task::{JoinHandle, JoinSet},
 };
 
@@ -81,9 +81,12 @@ struct Port {
     pod: Mutex<Option<String>>,
     broken: AtomicBool,
     report: Report,
+    /// Receives the line of a refusal that no other attempt changes.
+    refused: Option<watch::Sender<Option<String>>>,
 }
 
 /// Opens a port on 127.0.0.1 that leads to the pod that exists when a client connects. `local` 0 takes a free port.
+/// `refused` receives the server's words if it forbids the user to open ports.
 ///
 /// # Errors
 /// Fails if the local port is taken.
@@ -92,6 +95,7 @@ pub async fn forward(
     target: ForwardTarget,
     local: u16,
     report: Report,
+    refused: Option<watch::Sender<Option<String>>>,
 ) -> Result<Forward, KubernetesError> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, local));
     let listener = TcpListener::bind(address).await.map_err(|error| {
@@ -106,6 +110,7 @@ pub async fn forward(
         pod: Mutex::new(None),
         broken: AtomicBool::new(false),
         report,
+        refused,
     });
     Ok(Forward { local, task: tokio::spawn(accept(listener, port)) })
 }
@@ -182,13 +187,35 @@ impl Port {
         *pod = Some(name.clone());
         drop(pod);
         let opened = timeout(OPEN_TIMEOUT, self.api.portforward(&name, &[self.target.port])).await;
+        let mut forbidden = false;
         let failed = match opened {
             Ok(Ok(forwarder)) => return Ok(forwarder),
-            Ok(Err(error)) => self.cluster.error(&name, &error).to_string(),
+            Ok(Err(error)) => {
+                forbidden = matches!(
+                    &error,
+                    Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(status))
+                        if matches!(status.as_u16(), 401 | 403)
+                );
+                self.cluster.error(&name, &error).to_string()
+            }
             Err(_) => format!("{name}: the server does not open the port"),
         };
         *self.pod.lock().await = None;
-        Err(failed)
+        let words = if forbidden { self.forbidden(&name).await } else { None };
+        Err(words.unwrap_or(failed))
+    }
+
+    /// Words of a server that forbids the port. An answer that refuses the change of the protocol has none, so the
+    /// server is asked again without it: it checks the rights first.
+    async fn forbidden(&self, pod: &str) -> Option<String> {
+        let request = Request::new(Pod::url_path(&(), Some(self.target.namespace.as_str())));
+        let request = request.portforward(pod, &[self.target.port]).ok()?;
+        let answer = self.cluster.client.request::<serde_json::Value>(request);
+        let line = self.cluster.ask(&format!("the port of {pod}"), answer).await.err()?.to_string();
+        if let Some(refused) = &self.refused {
+            refused.send_replace(Some(line.clone()));
+        }
+        Some(line)
     }
 
     /// Finds the running pod.

@@ -18,7 +18,7 @@ mod trouble;
 mod wait;
 mod watch;
 
-pub use apply::{Apply, apply, create};
+pub use apply::{Apply, apply, create, create_missing, try_pod};
 pub use connect::{Access, Cluster};
 pub use error::KubernetesError;
 pub use follow::{Follow, Read, follow, read};

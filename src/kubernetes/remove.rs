@@ -21,16 +21,10 @@ use crate::clock::{Instant, sleep};
 const KINDS: &[(&str, &str, &str)] = &[
     ("batch", "v1", "Job"),
     ("apps", "v1", "StatefulSet"),
-    ("apps", "v1", "Deployment"),
     ("", "v1", "Pod"),
     ("", "v1", "Service"),
-    ("networking.k8s.io", "v1", "NetworkPolicy"),
-    ("policy", "v1", "PodDisruptionBudget"),
     ("", "v1", "ConfigMap"),
     ("", "v1", "Secret"),
-    ("rbac.authorization.k8s.io", "v1", "RoleBinding"),
-    ("rbac.authorization.k8s.io", "v1", "Role"),
-    ("", "v1", "ServiceAccount"),
     ("", "v1", "PersistentVolumeClaim"),
 ];
 
@@ -81,24 +75,48 @@ impl Remove<'_> {
 }
 
 /// Removes all objects of an instance, and its namespace if it was made for the instance, and waits until they are
-/// gone. Other namespaces stay. Reports each removed object; if no object exists, nothing is removed.
+/// gone. Other namespaces stay. Reports each removed object; if no object exists, nothing is removed. A server that is
+/// away is asked again until the limit.
 ///
 /// # Errors
-/// Fails if the server refuses, or if an object remains at the end; the error names the reason why it remains.
+/// Fails if the server refuses, or is away at the limit, or if an object remains then; the error names the reason.
 pub async fn remove(cluster: &Cluster, what: &Remove<'_>, tell: Tell<'_>) -> Result<Removed, KubernetesError> {
     let mut removed = Removed::default();
+    let mut asked: BTreeMap<String, DynamicObject> = BTreeMap::new();
+    let (since, mut away) = (Instant::now(), false);
+    loop {
+        match attempt(cluster, what, tell, since, (&mut asked, &mut removed)).await {
+            Ok(()) => return Ok(removed),
+            Err(error) if error.may_pass() && since.elapsed() < what.limit => {
+                if !std::mem::replace(&mut away, true) {
+                    tell(&format!("{error}; trying again for {} s", what.limit.as_secs()));
+                }
+                sleep(LOOK).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Removes everything, as long as the server answers. Repeated, it continues.
+async fn attempt(
+    cluster: &Cluster,
+    what: &Remove<'_>,
+    tell: Tell<'_>,
+    since: Instant,
+    (asked, removed): (&mut BTreeMap<String, DynamicObject>, &mut Removed),
+) -> Result<(), KubernetesError> {
     let namespaces = cluster.all::<Namespace>();
     let found = cluster.ask("the namespace", namespaces.get_opt(what.namespace)).await;
     let namespace = match found {
-        Ok(None) => return Ok(removed),
+        Ok(None) => return Ok(()),
         Ok(Some(namespace)) => Some(namespace),
         // A user without the right to read namespaces can still have objects in one.
         Err(KubernetesError::Refused { code: 403, .. }) => None,
         Err(error) => return Err(error),
     };
     let own = namespace.is_some_and(|namespace| what.is_own(&namespace));
-    let mut asked: BTreeMap<String, DynamicObject> = BTreeMap::new();
-    let (since, mut reported_waiting) = (Instant::now(), false);
+    let mut reported_waiting = false;
     loop {
         let present = present(cluster, what, tell, since.elapsed() < LOOK).await?;
         for (name, object) in &present {
@@ -121,10 +139,10 @@ pub async fn remove(cluster: &Cluster, what: &Remove<'_>, tell: Tell<'_>) -> Res
             break;
         }
         if since.elapsed() > what.limit {
-            return Err(KubernetesError::Failed(still_there(&asked, &present)));
+            return Err(KubernetesError::Failed(still_there(asked, &present)));
         }
         if since.elapsed() > PATIENCE && !std::mem::replace(&mut reported_waiting, true) {
-            tell(&still_there(&asked, &present));
+            tell(&still_there(asked, &present));
         }
         sleep(LOOK).await;
     }
@@ -132,7 +150,7 @@ pub async fn remove(cluster: &Cluster, what: &Remove<'_>, tell: Tell<'_>) -> Res
         remove_namespace(cluster, what, tell).await?;
         removed.objects.push(format!("Namespace/{}", what.namespace));
     }
-    Ok(removed)
+    Ok(())
 }
 
 /// Existing objects of an instance, by `Kind/name`.

@@ -92,6 +92,9 @@ fn of_pod(pod: &Pod, status: &PodStatus) -> Vec<Trouble> {
     match (status.phase.as_deref(), status.reason.as_deref()) {
         // The containers' own reasons come first.
         (Some("Failed"), reason) => troubles.push(Trouble::new(Weight::Fatal, reason.unwrap_or(FAILED), text)),
+        (Some("Succeeded"), _) if pod.metadata.deletion_timestamp.is_some() => {
+            troubles.push(Trouble::new(Weight::Fatal, "Deleted", "somebody has deleted it, and it has ended"));
+        }
         (Some("Succeeded"), _) => {
             troubles.push(Trouble::new(Weight::Fatal, "Completed", "it has ended before the run began"));
         }
@@ -132,7 +135,9 @@ fn of_container(container: &ContainerStatus, init: bool) -> Option<Trouble> {
             Some("Error") | None => FAILED,
             Some(reason) => reason,
         };
-        return with_log(Trouble::new(Weight::Fatal, reason, &message));
+        let trouble = Trouble::new(Weight::Fatal, reason, &message);
+        // The message is the end of the log already.
+        return if text.is_empty() { with_log(trouble) } else { Some(trouble) };
     }
     if last.is_some_and(|last| last.reason.as_deref() == Some("OOMKilled")) {
         return Some(out_of_memory(name));

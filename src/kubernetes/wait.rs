@@ -73,6 +73,10 @@ struct Waiting<'a> {
     heard: BTreeSet<String>,
     /// Reason why pods are not created, and the time since which it holds.
     refused: Option<(Instant, String)>,
+    /// Line about a Job that waits for its queue.
+    suspended: Option<String>,
+    /// Last event of each pod that does not run yet, by the pod's label.
+    events: BTreeMap<String, String>,
 }
 
 /// Waits until all pods meet their condition, and reports each trouble once while it waits.
@@ -80,7 +84,16 @@ struct Waiting<'a> {
 /// # Errors
 /// A trouble that does not pass by itself; or, when the time is over, the conditions that each pod waits for.
 pub async fn wait(cluster: &Cluster, wait: &Wait<'_>, tell: Tell<'_>) -> Result<Vec<PodState>, KubernetesError> {
-    let mut waiting = Waiting { cluster, wait, tell, seen: BTreeMap::new(), heard: BTreeSet::new(), refused: None };
+    let mut waiting = Waiting {
+        cluster,
+        wait,
+        tell,
+        seen: BTreeMap::new(),
+        heard: BTreeSet::new(),
+        refused: None,
+        suspended: None,
+        events: BTreeMap::new(),
+    };
     let mut watch = PodWatch::new(cluster, wait.namespace, wait.selector);
     let end = Instant::now() + wait.limit;
     let mut next_look = Instant::now() + LOOK;
@@ -156,7 +169,19 @@ impl<'a> Waiting<'a> {
         let mut fatal: Option<(PodState, Trouble)> = None;
         for pod in pods {
             let state = PodState::of(pod);
-            for trouble in troubles(pod) {
+            // A controller replaces or restarts a pod that only has to become ready, so its end is no failure.
+            let replaced = self
+                .wait
+                .expected
+                .iter()
+                .any(|(component, _, until)| *component == state.component && *until == Until::Ready);
+            if replaced && state.ready {
+                continue;
+            }
+            for mut trouble in troubles(pod) {
+                if replaced && trouble.weight == Weight::Fatal {
+                    trouble.weight = Weight::Lasting;
+                }
                 let key = (state.pod.clone(), trouble.kind().to_owned());
                 present.insert(key.clone());
                 let seen = self.seen.entry(key).or_insert(Seen { since: now, reported: false });
@@ -207,6 +232,7 @@ impl<'a> Waiting<'a> {
         if let Some(failed) = self.failed_job().await {
             return Some(failed);
         }
+        self.hear_of_pods(states).await;
         let missing = self.wait.expected.iter().any(|(component, count, _)| {
             states.iter().filter(|state| state.component == *component && !state.ended).count() < *count
         });
@@ -224,10 +250,22 @@ impl<'a> Waiting<'a> {
     }
 
     /// A job that has failed as a whole.
-    async fn failed_job(&self) -> Option<String> {
+    async fn failed_job(&mut self) -> Option<String> {
         let api = self.cluster.api::<Job>(self.wait.namespace);
         let params = ListParams::default().labels(self.wait.selector).limit(MOST_EVENTS);
         let jobs = self.cluster.ask("listing the jobs", api.list(&params)).await.ok()?;
+        for job in &jobs.items {
+            if job.spec.as_ref().is_some_and(|spec| spec.suspend == Some(true)) {
+                let name = job.metadata.name.as_deref().unwrap_or_default();
+                let line = one_line(&format!("Job/{name} is suspended: it waits to be admitted by its queue"));
+                if self.heard.insert(line.clone()) {
+                    (self.tell)(&line);
+                }
+                self.suspended = Some(line);
+                return None;
+            }
+        }
+        self.suspended = None;
         jobs.items.iter().find_map(|job| {
             let conditions = job.status.as_ref()?.conditions.as_ref()?;
             let failed = conditions.iter().find(|condition| {
@@ -238,6 +276,50 @@ impl<'a> Waiting<'a> {
             let line = format!("{}: {}", reason.unwrap_or("Failed"), message.unwrap_or("no message"));
             Some(one_line(&format!("Job/{name}: {line}")))
         })
+    }
+
+    /// Reports the events of pods that do not run yet, and of their claims: volumes and networks that fail show only
+    /// there.
+    async fn hear_of_pods(&mut self, states: &[PodState]) {
+        let waiting: Vec<&PodState> = states.iter().filter(|state| !state.started && !state.ended).collect();
+        if waiting.is_empty() {
+            return;
+        }
+        let api = self.cluster.api::<Event>(self.wait.namespace);
+        let mut events = vec![];
+        for kind in ["Pod", "PersistentVolumeClaim"] {
+            let params = ListParams::default().fields(&format!("involvedObject.kind={kind}")).limit(MOST_EVENTS);
+            if let Ok(list) = self.cluster.ask("listing the events", api.list(&params)).await {
+                events.extend(list.items);
+            }
+        }
+        events.sort_by_key(|event| event.last_timestamp.as_ref().map(|time| time.0));
+        for event in events {
+            let (Some(reason), Some(about)) = (&event.reason, &event.involved_object.name) else { continue };
+            // The state of the pod contains these already.
+            if matches!(reason.as_str(), "BackOff" | "Failed" | "Unhealthy")
+                || (event.type_.as_deref() != Some("Warning") && reason != "FailedBinding")
+            {
+                continue;
+            }
+            let is_pod = event.involved_object.kind.as_deref() == Some("Pod");
+            let of = |state: &&&PodState| {
+                // A claim of a StatefulSet ends in the name of its pod.
+                if is_pod { state.pod == *about } else { about.ends_with(&format!("-{}", state.pod)) }
+            };
+            let Some(state) = waiting.iter().find(of) else { continue };
+            if is_pod && reason == "FailedScheduling" && state.reason.is_some() {
+                continue;
+            }
+            let message = event.message.as_deref().unwrap_or_default();
+            let subject = if is_pod { String::new() } else { format!("its claim {about}: ") };
+            let line = one_line(&format!("{subject}{reason}: {message}"));
+            // The messages of one failure differ in numbers.
+            if self.heard.insert(format!("{} {subject}{reason}", state.label)) {
+                (self.tell)(&format!("{}: {line}", state.label));
+            }
+            self.events.insert(state.label.clone(), line);
+        }
     }
 
     /// Reason why pods are not created, such as quota or admission. Only events state it.
@@ -268,13 +350,16 @@ impl<'a> Waiting<'a> {
             let until = self.wait.expected.iter().find(|(component, ..)| *component == state.component);
             let there = until.is_none_or(|(_, _, until)| state.started && (*until == Until::Running || state.ready));
             if !there {
-                let reason = state.reason.clone().unwrap_or_else(|| state.phase.clone());
+                let event = self.events.get(&state.label).filter(|_| !state.started);
+                let reason = event.or(state.reason.as_ref()).unwrap_or(&state.phase).clone();
                 waits.entry(reason).or_default().push(state.label.clone());
             }
         }
         let mut causes: Vec<String> =
             waits.into_iter().map(|(reason, labels)| format!("{} ({reason})", names(&labels))).collect();
-        if let Some((_, refused)) = &self.refused {
+        if let Some(suspended) = &self.suspended {
+            causes.push(suspended.clone());
+        } else if let Some((_, refused)) = &self.refused {
             causes.push(refused.clone());
         } else if causes.is_empty() {
             causes.push("pods that were not created yet".into());

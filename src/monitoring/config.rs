@@ -12,7 +12,7 @@ use serde::Serialize;
 use tokio::process::Command;
 
 use crate::{
-    dashboards::{self, Host, OVERVIEW_PATH, Scraping, Targets},
+    dashboards::{self, Host, OVERVIEW_PATH, Scraping},
     node::{NodeConfig, UsageError},
     paths::on_path,
     report::RunFolder,
@@ -120,8 +120,7 @@ impl Monitoring {
         // Grafana's database contains keys and passwords.
         make_private(&root)?;
         let run = folder.root().file_name().unwrap_or_default().to_string_lossy();
-        let targets = Targets::Hosts(hosts);
-        let scraping = Scraping { run: &run, seconds: SCRAPE_SECONDS, rules: "rules.yml", targets };
+        let scraping = Scraping { run: &run, seconds: SCRAPE_SECONDS, rules: "rules.yml", targets: hosts };
         write("prometheus.yml", dashboards::json(&dashboards::configuration(&scraping)))?;
         write("rules.yml", dashboards::json(&dashboards::rules(SCRAPE_SECONDS)))?;
         for (name, dashboard) in dashboards::dashboards() {

@@ -13,6 +13,9 @@ use crate::{
 /// `apollo-bench cluster manifests`.
 #[derive(Clone, Debug, Args)]
 pub(in crate::cli) struct ManifestsArgs {
+    /// Print the rights that the commands need, as a Role in the run's namespace, instead of the objects of a run
+    #[arg(long)]
+    pub(in crate::cli) rbac: bool,
     /// Format of the manifests; JSON is one object, a List
     #[arg(long, value_enum, default_value = "yaml")]
     pub(in crate::cli) format: Format,
@@ -42,6 +45,9 @@ pub(in crate::cli) struct DeploymentArgs {
     /// lost
     #[arg(long, alias = "collect-within-seconds", value_name = "S", default_value_t = 14_400, value_parser = clap::value_parser!(u64).range(60..=2_592_000))]
     pub(in crate::cli) retain_seconds: u64,
+    /// Leave Prometheus and Grafana out: the run then needs no storage, and is collected in the same way
+    #[arg(long)]
+    pub(in crate::cli) no_monitoring: bool,
     /// HTTP port of each node
     #[arg(long, env = "APOLLO_METRIC_PORT", value_name = "PORT", default_value_t = 2000, value_parser = clap::value_parser!(u16).range(1024..))]
     pub(in crate::cli) metric_port: u16,

@@ -22,7 +22,6 @@ use crate::{
         print::{print_run, verdict},
     },
     deploy::kubernetes::{Lookout, NodePorts, death, names::JOB},
-    experiment::StartedRun,
     kubernetes::{KubernetesError, LogLine, PodState, Read, list_pods, read},
     remote::{RemoteError, RemoteSpec},
     report::{FolderError, RunFolder, RunSummary},
@@ -43,19 +42,19 @@ const SHORT_WAIT: Duration = Duration::from_secs(20);
 pub(super) async fn collect(args: &CollectArgs) -> Result<(), CliError> {
     let there = RunThere::find(&args.connect).await?;
     let record = &there.record;
-    let Some(started) = there.started.clone() else {
+    let pods = list_pods(&there.cluster, &record.namespace, &there.selector()).await?;
+    let alive = (0..record.workload.num_nodes).any(|id| node(&pods, id).is_some_and(|pod| !pod.ended));
+    if there.started.is_none() && !alive {
         return Err(CliError::Usage(format!(
             "the run {} has no start yet: see '{}'",
             record.name,
             hint("status", &record.namespace, &args.connect)
         )));
-    };
-    let pods = list_pods(&there.cluster, &record.namespace, &there.selector()).await?;
+    }
     let folder = RunFolder::resume(args.output.as_deref()).map_err(|error| CliError::Usage(error.to_string()))?;
     let dead = deaths(&pods, record.workload.num_nodes);
-    let alive = (0..record.workload.num_nodes).any(|id| node(&pods, id).is_some_and(|pod| !pod.ended));
     let collected = if alive {
-        from_nodes(args, &there, started, &pods, dead, &folder).await
+        from_nodes(args, &there, &pods, dead, &folder).await
     } else {
         let reason = format!("no node is alive any more, and all counts are lost: {}", dead.join("; "));
         without_nodes(args, &there, &pods, reason, &folder).await
@@ -109,7 +108,6 @@ fn facts(there: &RunThere, pods: &[PodState]) -> Map<String, Value> {
 async fn from_nodes(
     args: &CollectArgs,
     there: &RunThere,
-    started: StartedRun,
     pods: &[PodState],
     dead: Vec<String>,
     folder: &RunFolder,
@@ -132,8 +130,22 @@ async fn from_nodes(
         warnings: vec![],
         died: Some(lookout.died.clone()),
     };
-    let mut network = spec.attach().await.map_err(|error| explained(&error, there, args))?;
-    let mut run = network.collect(Some(started)).await.map_err(|error| explained(&error, there, args))?;
+    let attached = tokio::select! {
+        attached = spec.attach() => attached,
+        line = ports.forbidden() => return Err(KubernetesError::Failed(line)),
+    };
+    let mut network = match attached {
+        Ok(network) => network,
+        Err(error) => return Err(explained(&error, there, args, &ports).await),
+    };
+    // Nodes may have a start that was not recorded, because the program that gave it was killed.
+    let mut run = match network.collect(there.started.clone()).await {
+        Ok(run) => run,
+        Err(error) => return Err(explained(&error, there, args, &ports).await),
+    };
+    for reason in &mut run.verdict.reasons {
+        *reason = ports.named(&there.cluster, record, reason).await;
+    }
     let lost_nodes = !dead.is_empty();
     for line in dead {
         // The cluster's reason for a dead node explains more than its silence.
@@ -143,7 +155,7 @@ async fn from_nodes(
         }
     }
     // Before the nodes end, because an ended pod may soon be removed.
-    run.verdict.warnings.extend(keep_logs(args, there, folder).await?);
+    run.verdict.warnings.extend(keep_logs(args, there, pods, folder).await?);
     // A node that did not answer for a while still has its counts.
     let lost_for_good = lost_nodes || lookout.died.borrow().is_some();
     if !args.keep_nodes && (run.verdict.valid || lost_for_good) {
@@ -163,13 +175,13 @@ async fn from_nodes(
     Ok(run)
 }
 
-fn explained(error: &RemoteError, there: &RunThere, args: &CollectArgs) -> KubernetesError {
+async fn explained(error: &RemoteError, there: &RunThere, args: &CollectArgs, ports: &NodePorts) -> KubernetesError {
     match error {
         RemoteError::Interrupted => KubernetesError::Failed(format!(
             "interrupted; the nodes continue: '{}' collects the run",
             hint("collect", &there.record.namespace, &args.connect)
         )),
-        other => KubernetesError::Failed(other.to_string()),
+        other => KubernetesError::Failed(ports.named(&there.cluster, &there.record, &other.to_string()).await),
     }
 }
 
@@ -188,18 +200,27 @@ async fn without_nodes(
     folder.write_json(&folder.manifest(), &manifest).map_err(failed)?;
     let mut run = RunSummary::failed(there.record.workload.clone(), reason);
     folder.write_json(&folder.summary(), &run).map_err(failed)?;
-    run.verdict.warnings.extend(keep_logs(args, there, folder).await?);
+    run.verdict.warnings.extend(keep_logs(args, there, pods, folder).await?);
     Ok(run)
 }
 
 /// Writes every pod's complete log into the folder. Returns a line for each incomplete one; fails only if it is
 /// interrupted.
-async fn keep_logs(args: &CollectArgs, there: &RunThere, folder: &RunFolder) -> Result<Vec<String>, KubernetesError> {
+async fn keep_logs(
+    args: &CollectArgs,
+    there: &RunThere,
+    pods: &[PodState],
+    folder: &RunFolder,
+) -> Result<Vec<String>, KubernetesError> {
     let selector = there.selector();
     let what = Read { namespace: &there.record.namespace, selector: &selector, at_once: LOGS_AT_ONCE };
     let (sender, mut lines) = mpsc::channel::<LogLine>(LINES);
     let writing = async {
         let mut files = Files { folder, open: BTreeMap::new(), problems: vec![] };
+        // A node that wrote nothing has an empty log.
+        for pod in pods {
+            files.note(&pod.label, Files::open);
+        }
         while let Some(line) = lines.recv().await {
             files.write(&line);
         }
@@ -234,20 +255,30 @@ struct Files<'a> {
 
 impl Files<'_> {
     fn write(&mut self, line: &LogLine) {
-        let written = self.try_write(line);
-        if let Err(error) = written {
-            self.problems.push(format!("the log of {} is incomplete: {error}", line.label));
-            self.open.insert(line.label.clone(), (None, 0));
+        self.note(&line.label, |files, _| files.try_write(line));
+    }
+
+    /// Does something with the file of a pod; after a failure, the file gets nothing more.
+    fn note(&mut self, label: &str, work: impl FnOnce(&mut Self, &str) -> io::Result<()>) {
+        if let Err(error) = work(self, label) {
+            self.problems.push(format!("the log of {label} is incomplete: {error}"));
+            self.open.insert(label.to_owned(), (None, 0));
         }
     }
 
-    fn try_write(&mut self, line: &LogLine) -> io::Result<()> {
-        if !self.open.contains_key(&line.label) {
+    /// Creates the file of a pod, unless it exists.
+    fn open(&mut self, label: &str) -> io::Result<()> {
+        if !self.open.contains_key(label) {
             let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' };
-            let name: String = line.label.chars().map(plain).collect();
+            let name: String = label.chars().map(plain).collect();
             let file = File::create(self.folder.log(&name))?;
-            self.open.insert(line.label.clone(), (Some(BufWriter::new(file)), 0));
+            self.open.insert(label.to_owned(), (Some(BufWriter::new(file)), 0));
         }
+        Ok(())
+    }
+
+    fn try_write(&mut self, line: &LogLine) -> io::Result<()> {
+        self.open(&line.label)?;
         let Some((Some(file), size)) = self.open.get_mut(&line.label) else { return Ok(()) };
         *size += line.text.len() as u64 + 1;
         if *size > LOG_LIMIT {

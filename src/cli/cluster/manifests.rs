@@ -9,12 +9,19 @@ use super::{
 };
 use crate::{
     cli::error::CliError,
-    deploy::kubernetes::{ClusterPlan, ImageSource, objects},
+    deploy::kubernetes::{ClusterPlan, ImageSource, names::namespace_of, objects, rights},
     terminal::{say, tell},
 };
 
+/// Note about the rights that shaped links need.
+pub(super) const SHAPING_NOTE: &str = "links are shaped by a container that runs before each node, as root with NET_ADMIN, so the namespace admits \
+     privileged pods; the nodes themselves run without rights";
+
 /// Prints the manifests, and notes for the user on stderr.
 pub(super) fn command(args: &ManifestsArgs) -> Result<(), CliError> {
+    if args.rbac {
+        return print_rights(args);
+    }
     let plan = cluster_plan(&args.deployment)?;
     let objects = objects(&plan).map_err(|error| CliError::Failed(error.to_string()))?;
     let text = match args.format {
@@ -29,15 +36,32 @@ pub(super) fn command(args: &ManifestsArgs) -> Result<(), CliError> {
     Ok(())
 }
 
+/// Prints the Role that the commands need in an existing namespace.
+fn print_rights(args: &ManifestsArgs) -> Result<(), CliError> {
+    let deployment = &args.deployment;
+    let named = deployment.connect.namespace.clone().or_else(|| deployment.name.as_deref().map(namespace_of));
+    let Some(namespace) = named else {
+        return Err(CliError::Usage("--rbac: give the --namespace of the run".into()));
+    };
+    let failed = |error: serde_json::Error| CliError::Failed(error.to_string());
+    let role = serde_json::to_value(rights(&namespace)).and_then(serde_json::from_value).map_err(failed)?;
+    let text = match args.format {
+        Format::Yaml => yaml(&[role]),
+        Format::Json => json(&[role]),
+    };
+    tell(&format!(
+        "note: 'kubectl create rolebinding apollo-bench --namespace {namespace} --role apollo-bench --user USER' gives \
+         these rights to a user; the ClusterRole edit contains them too"
+    ));
+    say(&text.map_err(CliError::Failed)?);
+    Ok(())
+}
+
 /// Notes about facts that the objects do not show, or that are easily overlooked.
 fn notes(plan: &ClusterPlan, secret_is_given: bool) -> Vec<String> {
     let mut notes = vec![];
     if plan.is_shaped() {
-        notes.push(
-            "links are shaped by a container that runs before each node, as root with NET_ADMIN, so the namespace admits \
-             privileged pods; the nodes themselves run without rights"
-                .to_owned(),
-        );
+        notes.push(SHAPING_NOTE.to_owned());
     }
     if let ImageSource::Stream(image, stream) = &plan.image {
         notes.push(format!(

@@ -3,7 +3,9 @@
 //! A forwarded port for each node is an endpoint of a [`RemoteSpec`](crate::remote::RemoteSpec). All facts about a run
 //! are in the cluster, so that nothing depends on the machine that started it.
 
+mod adopt;
 mod arguments;
+mod claim;
 mod collect;
 mod commands;
 mod kept;
@@ -11,6 +13,7 @@ mod logs;
 mod manifests;
 mod plan;
 mod port_forward;
+mod preflight;
 mod remote;
 mod session;
 mod start;

@@ -111,6 +111,7 @@ pub(super) fn cluster_plan(args: &DeploymentArgs) -> Result<ClusterPlan, CliErro
         longest_seconds: longest,
         retain_seconds: args.retain_seconds,
         // A pod may start at the end of that wait, and lives for its own time from then on.
+        monitoring: !args.no_monitoring,
         deadline_seconds: ready + life + SLACK,
         scenario,
     };
@@ -170,6 +171,17 @@ fn check_pods(pods: &PodsArgs) -> Result<(), UsageError> {
         return Err(UsageError(format!(
             "--storage-class {class}: no name of a storage class (kubectl get storageclass)"
         )));
+    }
+    for (flag, name, kind) in pods
+        .image_pull_secrets
+        .iter()
+        .map(|name| ("--image-pull-secret", name, "Secret"))
+        .chain(pods.queue.iter().map(|name| ("--queue", name, "LocalQueue")))
+    {
+        // A queue is the value of a label too.
+        if !is_dns_name(name) || (flag == "--queue" && !is_label_value(name)) {
+            return Err(UsageError(format!("{flag} {name}: no name of a {kind}")));
+        }
     }
     if !is_dns_name(&pods.cluster_domain) {
         return Err(UsageError(format!("--cluster-domain {}: no domain, such as cluster.local", pods.cluster_domain)));

@@ -18,6 +18,12 @@ pub(super) async fn port_forward(args: &PortForwardArgs) -> Result<(), CliError>
     let mut interrupt = interrupts()?;
     let there = RunThere::find(&args.connect).await?;
     let record = &there.record;
+    if !record.monitoring {
+        return Err(CliError::Usage(format!(
+            "the run {} has no Prometheus and no Grafana: it was started with --no-monitoring",
+            record.name
+        )));
+    }
     let wanted = [
         (Component::Grafana, GRAFANA_PORT, args.grafana_port),
         (Component::Prometheus, PROMETHEUS_PORT, args.prometheus_port),
@@ -31,7 +37,7 @@ pub(super) async fn port_forward(args: &PortForwardArgs) -> Result<(), CliError>
             index: None,
             port,
         };
-        open.push((component, forward(&there.cluster, target, local, on_stderr()).await?));
+        open.push((component, forward(&there.cluster, target, local, on_stderr(), None).await?));
     }
     for (component, forward) in &open {
         say(&format!("{:<12} http://{}\n", component.name(), forward.local));

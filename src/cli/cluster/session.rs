@@ -98,7 +98,7 @@ impl RunThere {
         }
     }
 
-    fn read(cluster: Cluster, map: &ConfigMap) -> Result<Self, KubernetesError> {
+    pub(super) fn read(cluster: Cluster, map: &ConfigMap) -> Result<Self, KubernetesError> {
         let namespace = map.namespace().unwrap_or_default();
         let data = map.data.clone().unwrap_or_default();
         let record: RunRecord = read_key(&data, RUN_KEY, &namespace)?;

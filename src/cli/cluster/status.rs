@@ -1,6 +1,6 @@
 //! `apollo-bench cluster status` and `list`: existing runs, and their phases.
 
-use comfy_table::{LineStyle, Table, presets::UTF8_HORIZONTAL_ONLY};
+use comfy_table::{ContentArrangement, LineStyle, Table, presets::UTF8_HORIZONTAL_ONLY};
 use serde::Serialize;
 
 use super::{
@@ -16,6 +16,9 @@ use crate::{
     kubernetes::{PodState, list_pods},
     terminal::{say, tell},
 };
+
+/// Maximum width of a table, in columns.
+const WIDTH: u16 = 100;
 
 /// Status of a run.
 #[derive(Serialize)]
@@ -131,6 +134,8 @@ fn described(phase: &str) -> &str {
 
 fn empty_table() -> Table {
     let mut table = Table::new();
+    // Long reasons are wrapped, so that a row fits the usual terminals.
+    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH);
     table.load_style(UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()));
     table
 }

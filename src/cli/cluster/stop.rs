@@ -8,7 +8,7 @@ use kube::{ResourceExt, api::ListParams};
 use super::{
     arguments::ConnectArgs,
     commands::StopArgs,
-    session::{access, all_of, config_maps, is_own, several},
+    session::{access, all_of, config_maps, hint, interrupts, is_own, several},
 };
 use crate::{
     cli::error::CliError,
@@ -23,13 +23,21 @@ use crate::{
 const MOST_NAMESPACES: u32 = 500;
 
 pub(super) async fn stop(args: &StopArgs) -> Result<(), CliError> {
+    let mut interrupt = interrupts()?;
     let cluster = Cluster::connect(&access(&args.connect)).await?;
     let Some((namespace, instance)) = find(&cluster, &args.connect).await? else {
         say(&format!("no object of a run exists in context {}\n", cluster.context()));
         return Ok(());
     };
     let limit = Duration::from_secs(args.timeout_seconds);
-    let removed = remove(&cluster, &all_of(&namespace, &instance, limit), &tell).await?;
+    let everything = all_of(&namespace, &instance, limit);
+    let removed = tokio::select! {
+        removed = remove(&cluster, &everything, &tell) => removed?,
+        _ = interrupt.next() => return Err(CliError::Failed(format!(
+            "interrupted; some objects may remain: '{}' removes them",
+            hint("stop", &namespace, &args.connect)
+        ))),
+    };
     match removed.objects.len() {
         0 => say(&format!("no object of a run exists in the namespace {namespace}\n")),
         count => say(&format!("run {instance} is removed, {count} objects in total; none of its objects remains\n")),

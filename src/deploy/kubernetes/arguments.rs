@@ -6,6 +6,9 @@ use serde::Serialize;
 use super::{image::PinnedImage, quantity::Quantity, toleration::Toleration};
 use crate::image::ImageStream;
 
+/// Default value of the label of the nodes' machines.
+pub(crate) const NODE_POOL_ROLE: &str = "apollo-network-benchmark";
+
 /// Images of the pods.
 #[derive(Clone, Debug, Args, Serialize)]
 #[command(next_help_heading = "Images")]
@@ -40,11 +43,20 @@ pub(crate) struct PodsArgs {
     #[arg(long, value_name = "KEY", default_value = "role")]
     pub(crate) node_pool_label: String,
     /// Value of the label --node-pool-label; '' permits any machine
-    #[arg(long, value_name = "VALUE", default_value = "apollo-network-benchmark")]
+    #[arg(long, value_name = "VALUE", default_value = NODE_POOL_ROLE)]
     pub(crate) node_pool_role: String,
     /// Taint of machines that pods may still use; may be given several times
     #[arg(id = "toleration", long = "toleration", value_name = "KEY[=VALUE][:EFFECT]")]
     pub(crate) tolerations: Vec<Toleration>,
+    /// Secret with the credentials of a registry, which must exist in the namespace; may be given several times
+    #[arg(id = "image_pull_secret", long = "image-pull-secret", value_name = "NAME")]
+    pub(crate) image_pull_secrets: Vec<String>,
+    /// Queue of Kueue (LocalQueue) that admits the nodes; they wait for it
+    #[arg(long, value_name = "NAME")]
+    pub(crate) queue: Option<String>,
+    /// Permit the cluster to move pods to other machines during the run, to save machines
+    #[arg(long)]
+    pub(crate) safe_to_evict: bool,
     /// Permit several nodes on one machine
     #[arg(long, alias = "share-hosts")]
     pub(crate) allow_colocation: bool,

@@ -15,14 +15,16 @@ mod ports;
 mod push;
 mod quantity;
 mod record;
+mod rights;
 mod toleration;
 
 pub use image::PinnedImage;
 pub use record::{RUN_SCHEMA_VERSION, RunRecord};
 
-pub(crate) use arguments::{ImagesArgs, PodsArgs};
+pub(crate) use arguments::{ImagesArgs, NODE_POOL_ROLE, PodsArgs};
 pub(crate) use objects::objects;
 pub(crate) use plan::{ClusterPlan, ImageSource};
 pub(crate) use ports::{Lookout, NodePorts, death, on_stderr};
 pub(crate) use push::push;
 pub(crate) use quantity::Quantity;
+pub(crate) use rights::rights;

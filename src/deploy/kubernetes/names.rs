@@ -46,7 +46,7 @@ pub const ARGUMENTS_KEY: &str = "arguments.json";
 pub const RUN_KEY: &str = "run.json";
 /// Start that the nodes received.
 pub const START_KEY: &str = "start.json";
-/// StatefulSet, Service, ServiceAccount, Role, RoleBinding and ConfigMap of Prometheus.
+/// StatefulSet, Service and ConfigMap of Prometheus.
 pub const PROMETHEUS: &str = "prometheus";
 /// Headless Service of Prometheus.
 pub const PROMETHEUS_HEADLESS: &str = "prometheus-headless";

@@ -21,11 +21,14 @@ const LOOK: Duration = Duration::from_secs(2);
 /// A forwarded port for every node, in the order of their ids; they close when they are dropped.
 pub(crate) struct NodePorts {
     forwards: Vec<Forward>,
+    /// Words of a server that forbids the ports.
+    refused: watch::Receiver<Option<String>>,
 }
 
 impl NodePorts {
     pub(crate) async fn open(cluster: &Cluster, record: &RunRecord, report: Report) -> Result<Self, KubernetesError> {
         let mut forwards = vec![];
+        let (sender, refused) = watch::channel(None);
         for id in 0..record.workload.num_nodes {
             let target = ForwardTarget {
                 name: format!("node-{id}"),
@@ -35,14 +38,46 @@ impl NodePorts {
                 index: Some(id),
                 port: record.metric_port,
             };
-            forwards.push(forward(cluster, target, 0, report.clone()).await?);
+            forwards.push(forward(cluster, target, 0, report.clone(), Some(sender.clone())).await?);
         }
-        Ok(Self { forwards })
+        Ok(Self { forwards, refused })
     }
 
     pub(crate) fn endpoints(&self) -> Result<Vec<Endpoint>, KubernetesError> {
         let parsed = self.forwards.iter().map(|forward| forward.local.to_string().parse());
         parsed.collect::<Result<_, String>>().map_err(KubernetesError::Failed)
+    }
+
+    /// A line in which nodes have their pods and machines in place of the ports of this machine, which mean nothing to
+    /// the user.
+    pub(crate) async fn named(&self, cluster: &Cluster, record: &RunRecord, line: &str) -> String {
+        let selector = selector_text(&record.name, Component::Node);
+        let pods = list_pods(cluster, &record.namespace, &selector).await.unwrap_or_default();
+        let mut named = line.to_owned();
+        for (id, forward) in (0_u64..).zip(&self.forwards) {
+            let pod = pods.iter().find(|pod| pod.index == Some(id));
+            let place = pod.map_or_else(
+                || format!("node {id}"),
+                |pod| {
+                    let machine = pod.machine.as_deref().unwrap_or("no machine");
+                    let reason = pod.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+                    format!("node {id} (pod {} on {machine}{reason})", pod.pod)
+                },
+            );
+            let address = forward.local.to_string();
+            named = named.replace(&format!("http://{address}"), &place).replace(&address, &place);
+        }
+        named
+    }
+
+    /// Waits until the server forbids a port, and returns its words; for ever if it permits them.
+    pub(crate) async fn forbidden(&self) -> String {
+        let mut refused = self.refused.clone();
+        let line = refused.wait_for(Option::is_some).await.ok().and_then(|line| line.clone());
+        match line {
+            Some(line) => line,
+            None => std::future::pending().await,
+        }
     }
 }
 

@@ -39,6 +39,14 @@ pub struct RunRecord {
     pub retain_seconds: u64,
     /// The resolved scenario.
     pub scenario: Scenario,
+    /// True if Prometheus and Grafana are beside the nodes.
+    #[serde(default = "with_monitoring")]
+    pub monitoring: bool,
     /// Maximum lifetime of the Job after its creation.
     pub deadline_seconds: u64,
+}
+
+/// Records without the field are of runs that always had both.
+fn with_monitoring() -> bool {
+    true
 }

@@ -19,8 +19,10 @@ use super::plan::ClusterPlan;
 pub(crate) fn objects(plan: &ClusterPlan) -> Result<Vec<DynamicObject>, serde_json::Error> {
     let mut objects = Objects(vec![]);
     run::add(plan, &mut objects)?;
-    prometheus::add(plan, &mut objects)?;
-    grafana::add(plan, &mut objects)?;
+    if plan.record.monitoring {
+        prometheus::add(plan, &mut objects)?;
+        grafana::add(plan, &mut objects)?;
+    }
     nodes::add(plan, &mut objects)?;
     Ok(objects.0)
 }

@@ -38,6 +38,9 @@ const NOBODY: i64 = 65_534;
 /// Label of machines that keeps the nodes on different machines.
 const HOST: &str = "kubernetes.io/hostname";
 
+/// Label of a Job that a queue of Kueue admits: https://kueue.sigs.k8s.io/docs/tasks/run/jobs/
+const QUEUE_LABEL: &str = "kueue.x-k8s.io/queue-name";
+
 /// Name of the port of the HTTP endpoint.
 const METRICS: &str = "metrics";
 
@@ -91,11 +94,16 @@ fn job(plan: &ClusterPlan, ports: &[Port]) -> Job {
         completion_mode: Some("Indexed".into()),
         completions: count,
         parallelism: count,
+        // Kueue admits the Job by ending its suspension.
+        suspend: plan.pods.queue.is_some().then_some(true),
         template: template(plan, Component::Node, pod(plan, ports)),
         ttl_seconds_after_finished: i32::try_from(plan.record.retain_seconds).ok(),
         ..JobSpec::default()
     };
-    Job { metadata: metadata(plan, JOB, Component::Node), spec: Some(spec), ..Job::default() }
+    let mut metadata = metadata(plan, JOB, Component::Node);
+    let queue = plan.pods.queue.iter().map(|queue| (QUEUE_LABEL.to_owned(), queue.clone()));
+    metadata.labels.get_or_insert_default().extend(queue);
+    Job { metadata, spec: Some(spec), ..Job::default() }
 }
 
 fn pod(plan: &ClusterPlan, ports: &[Port]) -> PodSpec {

@@ -7,10 +7,10 @@ use k8s_openapi::{
         apps::v1::{StatefulSet, StatefulSetSpec},
         core::v1::{
             Affinity, Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EmptyDirVolumeSource,
-            HTTPGetAction, KeyToPath, NodeAffinity, NodeSelectorRequirement, NodeSelectorTerm, PersistentVolumeClaim,
-            PersistentVolumeClaimSpec, PodSecurityContext, PodSpec, PodTemplateSpec, PreferredSchedulingTerm, Probe,
-            ResourceRequirements, SeccompProfile, SecurityContext, Toleration, Volume, VolumeMount,
-            VolumeResourceRequirements,
+            HTTPGetAction, KeyToPath, LocalObjectReference, NodeAffinity, NodeSelectorRequirement, NodeSelectorTerm,
+            PersistentVolumeClaim, PersistentVolumeClaimSpec, PodSecurityContext, PodSpec, PodTemplateSpec,
+            PreferredSchedulingTerm, Probe, ResourceRequirements, SeccompProfile, SecurityContext, Toleration, Volume,
+            VolumeMount, VolumeResourceRequirements,
         },
     },
     apimachinery::pkg::{
@@ -91,10 +91,13 @@ pub(super) fn pod_spec(plan: &ClusterPlan, user: i64, containers: Vec<Container>
             ..Toleration::default()
         })
         .collect();
+    let pull_secrets: Vec<LocalObjectReference> =
+        plan.pods.image_pull_secrets.iter().map(|name| LocalObjectReference { name: name.clone() }).collect();
     PodSpec {
         automount_service_account_token: Some(false),
         containers,
         enable_service_links: Some(false),
+        image_pull_secrets: (!pull_secrets.is_empty()).then_some(pull_secrets),
         security_context: Some(PodSecurityContext {
             run_as_non_root: Some(true),
             run_as_user: Some(user),
@@ -114,9 +117,10 @@ pub(super) fn pod_spec(plan: &ClusterPlan, user: i64, containers: Vec<Container>
     }
 }
 
-/// Labels of pods, and the annotation that keeps the cluster from moving them to save a machine.
+/// Labels of pods, and the annotation that decides if the cluster may move them to save a machine.
 pub(super) fn template(plan: &ClusterPlan, component: Component, spec: PodSpec) -> PodTemplateSpec {
-    let annotations = [("cluster-autoscaler.kubernetes.io/safe-to-evict".to_owned(), "false".to_owned())];
+    let annotations =
+        [("cluster-autoscaler.kubernetes.io/safe-to-evict".to_owned(), plan.pods.safe_to_evict.to_string())];
     let metadata = ObjectMeta {
         labels: Some(labels(&plan.record.name, component)),
         annotations: Some(annotations.into()),

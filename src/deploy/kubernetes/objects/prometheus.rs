@@ -1,18 +1,15 @@
-//! Prometheus, which finds the nodes' pods itself.
+//! Prometheus, which scrapes the nodes by their names in DNS: so it asks the API server nothing, and needs no rights.
 
-use k8s_openapi::api::{
-    core::v1::{Container, PodSpec, ServiceAccount},
-    rbac::v1::{PolicyRule, Role, RoleBinding, RoleRef, Subject},
-};
+use k8s_openapi::api::core::v1::{Container, PodSpec};
 
 use super::{
     parts::{Objects, Port, SCRAPE_SECONDS, config_map, metadata, service},
     pod::{DATA, container, files, mount, pod_spec, ready_at, resources, stateful_set},
 };
 use crate::{
-    dashboards::{Pods, Scraping, Targets, configuration, json, rules},
+    dashboards::{Host, Scraping, configuration, json, rules},
     deploy::kubernetes::{
-        names::{Component, PROMETHEUS, PROMETHEUS_HEADLESS, PROMETHEUS_PORT, selector_text},
+        names::{Component, PROMETHEUS, PROMETHEUS_HEADLESS, PROMETHEUS_PORT, node_host},
         plan::ClusterPlan,
     },
 };
@@ -35,41 +32,13 @@ const LIMITS: [&str; 2] = ["2", "4Gi"];
 
 pub(super) fn add(plan: &ClusterPlan, objects: &mut Objects) -> Result<(), serde_json::Error> {
     let component = Component::Prometheus;
-    let metadata = || metadata(plan, PROMETHEUS, component);
-    let account = ServiceAccount {
-        metadata: metadata(),
-        automount_service_account_token: Some(false),
-        ..ServiceAccount::default()
+    let record = &plan.record;
+    let host = |node: u64| {
+        let name = node_host(node, &record.namespace, &plan.pods.cluster_domain);
+        Host { node, address: format!("{name}:{}", record.metric_port) }
     };
-    objects.add(&account)?;
-    // Rights to list the pods and to watch for new ones.
-    let rule = PolicyRule {
-        api_groups: Some(vec![String::new()]),
-        resources: Some(vec!["pods".into()]),
-        verbs: ["get", "list", "watch"].map(String::from).into(),
-        ..PolicyRule::default()
-    };
-    objects.add(&Role { metadata: metadata(), rules: Some(vec![rule]) })?;
-    let binding = RoleBinding {
-        metadata: metadata(),
-        role_ref: RoleRef {
-            api_group: "rbac.authorization.k8s.io".into(),
-            kind: "Role".into(),
-            name: PROMETHEUS.into(),
-        },
-        subjects: Some(vec![Subject {
-            kind: "ServiceAccount".into(),
-            name: PROMETHEUS.into(),
-            namespace: Some(plan.record.namespace.clone()),
-            ..Subject::default()
-        }]),
-    };
-    objects.add(&binding)?;
-
-    let selector = selector_text(&plan.record.name, Component::Node);
-    let pods = Pods { namespace: &plan.record.namespace, selector: &selector, port: plan.record.metric_port };
-    let scraping =
-        Scraping { run: &plan.record.name, seconds: SCRAPE_SECONDS, rules: RULES, targets: Targets::Pods(pods) };
+    let targets = (0..record.workload.num_nodes).map(host).collect();
+    let scraping = Scraping { run: &record.name, seconds: SCRAPE_SECONDS, rules: RULES, targets };
     let settings =
         [(CONFIGURATION.to_owned(), json(&configuration(&scraping))), (RULES.to_owned(), json(&rules(SCRAPE_SECONDS)))];
     objects.add(&config_map(plan, PROMETHEUS, component, settings))?;
@@ -78,7 +47,7 @@ pub(super) fn add(plan: &ClusterPlan, objects: &mut Objects) -> Result<(), serde
     objects.add(&service(plan, PROMETHEUS_HEADLESS, component, true, &ports))?;
     objects.add(&service(plan, PROMETHEUS, component, false, &ports))?;
     let places = (PROMETHEUS_HEADLESS, STORAGE);
-    objects.add(&stateful_set(plan, metadata(), component, places, pod(plan, &ports)))
+    objects.add(&stateful_set(plan, metadata(plan, PROMETHEUS, component), component, places, pod(plan, &ports)))
 }
 
 fn pod(plan: &ClusterPlan, ports: &[Port]) -> PodSpec {
@@ -104,8 +73,5 @@ fn pod(plan: &ClusterPlan, ports: &[Port]) -> PodSpec {
         PROMETHEUS,
         &[(CONFIGURATION, CONFIGURATION), (RULES, RULES)],
     ));
-    pod.service_account_name = Some(PROMETHEUS.into());
-    // Only this pod calls the API server.
-    pod.automount_service_account_token = Some(true);
     pod
 }
