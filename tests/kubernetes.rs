@@ -201,7 +201,7 @@ fn a_dry_run_asks_the_server_and_leaves_nothing() {
     let server = PlayingApiServer::start();
     server.make_namespace("default");
     let (_, told) = done(&server, &format!("start {RUN} --dry-run"));
-    assert!(told.contains("objects; nothing was made"), "{told}");
+    assert!(told.contains("objects, and a pod of each of 3 kinds; nothing was made"), "{told}");
     assert_eq!(server.everything(), ["namespaces/default"]);
 }
 

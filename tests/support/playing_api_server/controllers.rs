@@ -39,21 +39,13 @@ fn text(value: &Value) -> String {
 }
 
 /// Kinds of objects in a namespace.
-const INSIDE: [&str; 11] = [
-    "jobs",
-    "statefulsets",
-    "pods",
-    "services",
-    "configmaps",
-    "secrets",
-    "roles",
-    "rolebindings",
-    "serviceaccounts",
-    "persistentvolumeclaims",
-    "events",
-];
+const INSIDE: [&str; 8] =
+    ["jobs", "statefulsets", "pods", "services", "configmaps", "secrets", "persistentvolumeclaims", "events"];
 
 fn make_pods(cluster: &Cluster, job: &Value) {
+    if job["spec"]["suspend"] == true {
+        return;
+    }
     let count = job["spec"]["completions"].as_u64().unwrap();
     let name = text(&job["metadata"]["name"]);
     for index in 0..count {
@@ -93,8 +85,10 @@ fn make_pod(cluster: &Cluster, owner: &Value, pod: &str, label: &str, index: Opt
     metadata["ownerReferences"] =
         json!([{ "kind": owner["kind"], "name": owner["metadata"]["name"], "uid": owner["metadata"]["uid"] }]);
     metadata["annotations"]["label"] = json!(label);
+    let mut spec = template["spec"].clone();
+    spec["nodeName"] = json!("machine-1");
     let object = json!({
-        "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"], "status": { "phase": "Pending" },
+        "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec, "status": { "phase": "Pending" },
     });
     cluster.store.put(&namespace, "pods", pod, object);
     for claim in owner["spec"]["volumeClaimTemplates"].as_array().into_iter().flatten() {
@@ -175,6 +169,18 @@ fn fated(cluster: &Cluster, pod: &Value, fate: &Fate) -> Value {
         }),
         Fate::NoImage => waiting(pod, "ImagePullBackOff", &format!("Back-off pulling image \"{image}\": not found")),
         Fate::NoConfiguration => waiting(pod, "CreateContainerConfigError", "configmap \"nodes\" not found"),
+        Fate::Event(kind, name, reason, message) => {
+            let namespace = text(&pod["metadata"]["namespace"]);
+            if cluster.store.get(&namespace, "events", name).is_none() {
+                let event = json!({
+                    "apiVersion": "v1", "kind": "Event", "metadata": {}, "type": "Warning", "reason": reason,
+                    "message": message, "lastTimestamp": now(),
+                    "involvedObject": { "kind": kind, "name": name, "namespace": namespace },
+                });
+                cluster.store.put(&namespace, "events", name, event);
+            }
+            waiting(pod, "ContainerCreating", "")
+        }
         Fate::Creating | Fate::Forbidden => waiting(pod, "ContainerCreating", ""),
         Fate::OutOfMemory => ended(pod, 137, "OOMKilled", "Failed"),
         Fate::Evicted => json!({

@@ -6,6 +6,7 @@ use std::{
         Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
@@ -29,6 +30,9 @@ pub enum Fate {
     Forbidden,
     /// It stays in its first phase.
     Creating,
+    /// A sandbox or a volume fails: it stays in its first phase, and events of this kind, name, reason and message state
+    /// why.
+    Event(&'static str, &'static str, &'static str, &'static str),
     /// Its container writes these lines and continues.
     Says(Vec<String>),
 }
@@ -54,6 +58,16 @@ pub struct Faults {
     pub unreachable: Mutex<String>,
     /// Objects of this kind, and namespaces, are not removed while this is set.
     pub held: AtomicBool,
+    /// Role of the user; all rights without one.
+    pub role: Mutex<Option<Value>>,
+    /// Resource, such as `pods/portforward`, that the user may not use.
+    pub forbidden: Mutex<String>,
+    /// Warning of a policy about each template and pod.
+    pub policy_warning: Mutex<String>,
+    /// Pods may not select machines, as in GKE Autopilot.
+    pub selector_is_refused: AtomicBool,
+    /// Time until which the server only answers 503.
+    pub away_until: Mutex<Option<Instant>>,
     /// Counts of requests.
     pub watches: AtomicUsize,
     pub lists: AtomicUsize,
@@ -67,6 +81,11 @@ impl Faults {
         self.fates.lock().unwrap_or_else(PoisonError::into_inner).insert(label.into(), fate);
     }
 
+    /// Ends the fate of a pod.
+    pub fn clear(&self, label: &str) {
+        self.fates.lock().unwrap_or_else(PoisonError::into_inner).remove(label);
+    }
+
     pub fn of(&self, label: &str) -> Option<Fate> {
         self.fates.lock().unwrap_or_else(PoisonError::into_inner).get(label).cloned()
     }
@@ -78,6 +97,15 @@ impl Faults {
             "details": details,
         });
         self.refusals.lock().unwrap_or_else(PoisonError::into_inner).insert(object.into(), answer);
+    }
+
+    pub fn is_away(&self) -> bool {
+        self.away_until.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Makes the server answer 503 for a while.
+    pub fn go_away(&self, time: Duration) {
+        *self.away_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + time);
     }
 
     pub fn refusal(&self, object: &str) -> Option<Value> {

@@ -14,16 +14,16 @@ use axum::{
 use k8s_openapi::api::{
     apps::v1::StatefulSet,
     batch::v1::Job,
-    core::v1::{ConfigMap, Namespace, Secret, Service, ServiceAccount},
-    rbac::v1::{Role, RoleBinding},
+    core::v1::{ConfigMap, Namespace, Node, Pod, Secret, Service},
+    storage::v1::StorageClass,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::{
-    Cluster,
+    Cluster, admission,
     answer::{Answer, not_found, ok, refused, with_status},
-    forward, logs,
+    forward, logs, rights,
     store::{fits_fields, matches, now},
     watch,
 };
@@ -34,12 +34,11 @@ const KINDS: &[(&str, &str, &str, Reads)] = &[
     ("configmaps", "ConfigMap", "v1", reads::<ConfigMap>),
     ("secrets", "Secret", "v1", reads::<Secret>),
     ("services", "Service", "v1", reads::<Service>),
-    ("serviceaccounts", "ServiceAccount", "v1", reads::<ServiceAccount>),
-    ("roles", "Role", "rbac.authorization.k8s.io/v1", reads::<Role>),
-    ("rolebindings", "RoleBinding", "rbac.authorization.k8s.io/v1", reads::<RoleBinding>),
+    ("nodes", "Node", "v1", reads::<Node>),
+    ("storageclasses", "StorageClass", "storage.k8s.io/v1", reads::<StorageClass>),
     ("jobs", "Job", "batch/v1", reads::<Job>),
     ("statefulsets", "StatefulSet", "apps/v1", reads::<StatefulSet>),
-    ("pods", "Pod", "v1", reads::<Value>),
+    ("pods", "Pod", "v1", reads::<Pod>),
     ("events", "Event", "v1", reads::<Value>),
     ("persistentvolumeclaims", "PersistentVolumeClaim", "v1", reads::<Value>),
 ];
@@ -58,6 +57,8 @@ pub struct Target {
     pub name: Option<String>,
     pub subresource: Option<String>,
     pub query: Vec<(String, String)>,
+    /// Group of the API; empty for the core.
+    pub group: String,
 }
 
 impl Target {
@@ -65,6 +66,7 @@ impl Target {
         let url = reqwest::Url::parse(&format!("http://here{}", request.uri())).ok()?;
         let query = url.query_pairs().map(|(key, value)| (key.into_owned(), value.into_owned())).collect();
         let segments: Vec<String> = url.path_segments()?.map(str::to_owned).collect();
+        let group = if segments.first()? == "apis" { segments.get(1)?.clone() } else { String::new() };
         let rest = match segments.first()?.as_str() {
             "api" => &segments[2..],
             "apis" => &segments[3..],
@@ -77,7 +79,7 @@ impl Target {
             ("namespaces", Some(plural)) => (second, plural, rest.next()),
             _ => (None, first, second),
         };
-        Some(Self { namespace, plural, name, subresource: rest.next(), query })
+        Some(Self { namespace, plural, name, subresource: rest.next(), query, group })
     }
 
     pub fn asked(&self, key: &str) -> Option<&str> {
@@ -111,6 +113,12 @@ async fn answer(State(cluster): State<Arc<Cluster>>, request: Request) -> Answer
         }));
     }
     let Some(target) = Target::of(&request) else { return refused(404, "NotFound", "no such path") };
+    if cluster.faults.is_away() {
+        return refused(503, "ServiceUnavailable", "etcdserver: leader changed");
+    }
+    if let Some(words) = rights::refusal(&cluster, request.method(), &target) {
+        return refused(403, "Forbidden", &words);
+    }
     if !KINDS.iter().any(|kind| kind.0 == target.plural) {
         return refused(404, "NotFound", "the server could not find the requested resource");
     }
@@ -167,6 +175,9 @@ fn create(cluster: &Cluster, mut target: Target, body: &[u8]) -> Answer {
 /// Server-side apply: a whole object in the name of a field manager.
 fn apply(cluster: &Cluster, target: &Target, content: Option<&str>, body: &[u8]) -> Answer {
     let name = target.name.as_deref().unwrap();
+    if content == Some("application/merge-patch+json") {
+        return patch(cluster, target, name, body);
+    }
     if content != Some("application/apply-patch+yaml") {
         return refused(415, "UnsupportedMediaType", "only server-side apply is played");
     }
@@ -198,8 +209,12 @@ fn apply(cluster: &Cluster, target: &Target, content: Option<&str>, body: &[u8])
             Some(_) => {}
         }
     }
+    let warnings = match admission::examine(cluster, &object) {
+        Ok(warnings) => warnings,
+        Err(words) => return refused(403, "Forbidden", &words),
+    };
     if target.asked("dryRun") == Some("All") {
-        return ok(&object);
+        return with_warnings(ok(&object), &warnings);
     }
     let before = cluster.store.get(place, &target.plural, name);
     let mut whole = before.clone().unwrap_or_else(|| json!({}));
@@ -207,7 +222,31 @@ fn apply(cluster: &Cluster, target: &Target, content: Option<&str>, body: &[u8])
     whole["metadata"]["managedFields"] =
         json!([{ "manager": target.asked("fieldManager"), "operation": "Apply", "apiVersion": api_version }]);
     let stored = cluster.store.put(place, &target.plural, name, whole);
-    with_status(if before.is_some() { 200 } else { 201 }, &stored)
+    with_warnings(with_status(if before.is_some() { 200 } else { 201 }, &stored), &warnings)
+}
+
+/// A merge patch of an object that exists; with a version, only if it is the present one.
+fn patch(cluster: &Cluster, target: &Target, name: &str, body: &[u8]) -> Answer {
+    let part: Value = serde_json::from_slice(body).unwrap();
+    let Some(mut whole) = cluster.store.get(target.place(), &target.plural, name) else {
+        return not_found(&target.plural, name);
+    };
+    let version = &part["metadata"]["resourceVersion"];
+    if !version.is_null() && *version != whole["metadata"]["resourceVersion"] {
+        let words =
+            format!("Operation cannot be fulfilled on {} \"{name}\": the object has been modified", target.plural);
+        return refused(409, "Conflict", &words);
+    }
+    merge(&mut whole, &part);
+    ok(&cluster.store.put(target.place(), &target.plural, name, whole))
+}
+
+fn with_warnings(mut answer: Answer, warnings: &[String]) -> Answer {
+    for warning in warnings {
+        let header = format!("299 - \"{}\"", warning.replace('"', "\\\""));
+        answer.headers_mut().append("warning", header.parse().unwrap());
+    }
+    answer
 }
 
 fn merge(whole: &mut Value, part: &Value) {

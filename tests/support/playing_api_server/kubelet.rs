@@ -214,7 +214,9 @@ fn node(inner: &mut Inner, store: &Store, pod: &Value) -> Running {
     let peers = environment["APOLLO_BOOTSTRAP"].split(',').map(|address| {
         let parts: Vec<&str> = address.split('/').collect();
         let host = format!(".nodes.{namespace}.svc.cluster.local");
-        let peer: u16 = parts[2].strip_suffix(&host).unwrap().strip_prefix("node-").unwrap().parse().unwrap();
+        // The cluster's DNS knows names of its own domain alone.
+        let Some(name) = parts[2].strip_suffix(&host) else { return address.to_owned() };
+        let peer: u16 = name.strip_prefix("node-").unwrap().parse().unwrap();
         format!("/ip4/127.0.0.1/{}/{}/{}", parts[3], base + count + peer, parts[5..].join("/"))
     });
     let peers = peers.collect::<Vec<_>>().join(",");

@@ -4,6 +4,7 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::disallowed_methods, reason = "real programs run in the time of the machine")]
 
+mod admission;
 mod answer;
 mod controllers;
 mod fate;
@@ -11,6 +12,7 @@ mod forward;
 mod http;
 mod kubelet;
 mod logs;
+mod rights;
 mod store;
 mod watch;
 
@@ -60,6 +62,7 @@ impl PlayingApiServer {
         listener.set_nonblocking(true).unwrap();
         let cluster =
             Arc::new(Cluster { store: Store::default(), faults: Faults::default(), kubelet: kubelet::Kubelet::new() });
+        make_surroundings(&cluster.store);
         let server = http::serve(listener, cluster.clone());
         runtime.spawn(server);
         let over = Arc::new(AtomicBool::new(false));
@@ -101,9 +104,11 @@ impl PlayingApiServer {
         self.cluster.store.list(Some(namespace), "pods")
     }
 
-    /// All objects, as `plural/name`.
+    /// All objects, as `plural/name`, except the surroundings that every cluster has.
     pub fn everything(&self) -> Vec<String> {
-        self.cluster.store.everything()
+        let mut all = self.cluster.store.everything();
+        all.retain(|object| !object.starts_with("nodes/") && !object.starts_with("storageclasses/"));
+        all
     }
 
     /// Creates a namespace of another owner.
@@ -111,6 +116,23 @@ impl PlayingApiServer {
         let object = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } });
         self.cluster.store.put("", "namespaces", name, object);
     }
+}
+
+/// A machine for nodes, and a default storage class.
+fn make_surroundings(store: &Store) {
+    let labels = json!({ "role": "apollo-network-benchmark" });
+    store.put(
+        "",
+        "nodes",
+        "machine-1",
+        json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "labels": labels } }),
+    );
+    let annotations = json!({ "storageclass.kubernetes.io/is-default-class": "true" });
+    let class = json!({
+        "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "provisioner": "example.com/disk",
+        "metadata": { "annotations": annotations },
+    });
+    store.put("", "storageclasses", "standard", class);
 }
 
 impl Drop for PlayingApiServer {
