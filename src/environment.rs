@@ -123,8 +123,18 @@ fn processors_of(folder: &Path) -> Option<f64> {
 
 /// Memory of this machine, in bytes, if the kernel reports it.
 pub fn memory_bytes() -> Option<u64> {
+    memory_line(&std::fs::read_to_string("/proc/meminfo").ok()?, "MemTotal:")
+}
+
+/// Share of this machine's memory that is in use and can't be freed, 0 to 1.
+pub fn memory_share_in_use() -> Option<f64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let (all, available) = (memory_line(&text, "MemTotal:")?, memory_line(&text, "MemAvailable:")?);
+    (all > 0).then(|| all.saturating_sub(available) as f64 / all as f64)
+}
+
+fn memory_line(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
 }
 

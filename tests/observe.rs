@@ -1,6 +1,7 @@
 //! `apollo-bench local --observe` with a real Prometheus: its scrapes, the results of the dashboards and rules, its
 //! end. Grafana itself is not started here; a stand-in shows its start.
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::disallowed_methods, reason = "real programs run in the time of the machine")]
 
 mod support;
 
@@ -33,6 +34,11 @@ struct Watched {
 
 impl Watched {
     fn start(args: &str, path: &Path) -> Self {
+        Self::start_faulty(args, &[], path)
+    }
+
+    /// The words of `more` contain spaces.
+    fn start_faulty(args: &str, more: &[&str], path: &Path) -> Self {
         let lab = Lab::new(3);
         let ports = free_ports(2);
         let words = lab.folder.path().join("words");
@@ -40,7 +46,7 @@ impl Watched {
             "--warm-up-seconds 1 --heartbeat-millis 20 --observe --prometheus-port {ports} --grafana-port {} {args}",
             ports + 1
         ));
-        command.env("PATH", path).stderr(File::create(&words).unwrap());
+        command.args(more).env("PATH", path).stderr(File::create(&words).unwrap());
         // The output is larger than a pipe takes, and nobody reads it before the end.
         command.stdout(File::create(lab.folder.path().join("result")).unwrap());
         let running = Running(command.spawn().unwrap());
@@ -90,17 +96,31 @@ fn encoded(text: &str) -> String {
 }
 
 /// Panels that show nothing in a good run, with the reason.
-fn may_be_empty(title: &str, protocol: &str, tokio: bool) -> bool {
+fn may_be_empty(title: &str, protocol: &str, own_metrics: bool) -> bool {
     match title {
         // No alert fires.
-        "Alerts that fire" => true,
+        "Alerts" => true,
+        // No fault is planned.
+        "Phases, measured window and faults" => true,
         // A receiver requests the message; nothing is handed over.
         "Time to hand over" => protocol == "reversed-sqmr",
-        "Busy workers" => !tokio,
+        "Busy workers" => !own_metrics,
         // Other protocols encode nothing.
         "Encoding and rebuilding, 99 of 100" | "From the first unit, 99 of 100" => protocol != "propeller",
+        "Mesh"
+        | "Messages received by gossipsub"
+        | "Messages sent by gossipsub"
+        | "Requests after gossip"
+        | "Refused copies"
+        | "Changes of the mesh" => !own_metrics,
         _ => false,
     }
+}
+
+/// A query with the variables that Grafana replaces.
+fn in_grafana(expr: &str) -> String {
+    let variables = [("$run", "run"), ("$node", ".*"), ("$__rate_interval", "5s"), ("$__range", "60s")];
+    variables.into_iter().fold(expr.to_owned(), |expr, (name, value)| expr.replace(name, value))
 }
 
 fn every_query_has_an_answer(protocol: &str, extra: &str) {
@@ -123,32 +143,34 @@ fn every_query_has_an_answer(protocol: &str, extra: &str) {
     let series = fs::read_to_string(run.lab.output().join("timeseries.jsonl")).unwrap();
     let points: Vec<Value> = series.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let end = points.iter().rfind(|point| point["phase"] == "measure").unwrap()["time"].as_str().unwrap().to_owned();
-    assert_eq!(run.values("up", &end), [1.0, 1.0, 1.0]);
+    assert_eq!(run.values("up{node!=\"\"}", &end), [1.0, 1.0, 1.0]);
+    assert_eq!(run.values("run_phase{phase=\"measure\"}", &end), [1.0], "the runner is scraped");
     assert_eq!(run.ask("/api/v1/label/run/values")["data"], serde_json::json!(["run"]));
     assert_eq!(run.ask("/api/v1/label/node/values")["data"], serde_json::json!(["0", "1", "2"]));
 
-    let tokio = extra.contains("--tokio-metrics");
+    let own_metrics = extra.contains("--tokio-metrics");
     for (_, dashboard) in dashboards() {
         for panel in &dashboard.panels {
             for query in &panel.queries {
-                let expr = query.expr.replace("$run", "run").replace("$node", ".*").replace("$__rate_interval", "5s");
-                let values = run.values(&expr, &end);
-                let empty = values.is_empty() && !may_be_empty(panel.title, protocol, tokio);
-                assert!(!empty, "{}: no data for {expr}", panel.title);
+                let values = run.values(&in_grafana(&query.expr), &end);
+                let empty = values.is_empty() && !may_be_empty(panel.title, protocol, own_metrics);
+                assert!(!empty, "{}: no data for {}", panel.title, query.expr);
             }
         }
     }
     for (query, low, high) in [
-        ("run:broadcast_message_bytes_sum:rate", 0.9 * 153_600.0, 1.1 * 153_600.0),
-        ("run:broadcast_message_offered_throughput:sum", 153_600.0, 153_600.0),
-        ("run:receive_message_bytes_sum:rate / (run:up:count - 1)", 0.9 * 153_600.0, 1.1 * 153_600.0),
-        // Its counters are scraped one node after the other, while messages travel.
-        ("run:delivery:ratio", 0.95, 1.05),
+        ("sum(rate(broadcast_message_bytes_sum[5s]))", 0.9 * 153_600.0, 1.1 * 153_600.0),
+        ("sum(broadcast_message_offered_throughput)", 153_600.0, 153_600.0),
+        ("sum(rate(receive_message_bytes_sum[5s])) / 2", 0.9 * 153_600.0, 1.1 * 153_600.0),
+        ("run:delivery:ratio", 0.95, 1.0),
+        ("run:delivery:ratio_now", 0.9, 1.2),
+        ("run:nodes_ready:ratio", 1.0, 1.0),
+        ("max(node:deliveries_missing:count)", 0.0, 0.0),
     ] {
         let values = run.values(query, &end);
         assert!(values.len() == 1 && (low..=high).contains(&values[0]), "{query}: {values:?}");
     }
-    if tokio {
+    if own_metrics {
         assert!(run.values("tokio_workers", &end).iter().all(|workers| *workers >= 1.0));
     }
 
@@ -171,6 +193,9 @@ fn every_query_has_an_answer(protocol: &str, extra: &str) {
     let now = now.parse::<jiff::Timestamp>().unwrap() + Duration::from_secs(10);
     let seen = run.values("sum(last_over_time(receive_message_count[1m]))", &now.to_string());
     assert_eq!(seen, [(0..3).map(counted).sum::<u64>() as f64]);
+    // Figures of the moment stop with the window, although the nodes stop later.
+    let last = |rule: &str| run.values(&format!("max by (node) (last_over_time({rule}[1m]))"), &now.to_string());
+    assert_eq!((last("node:connected_peers:last"), last("node:up:last")), (vec![2.0; 3], vec![1.0; 3]));
 
     let watcher = run.children("prometheus");
     assert_eq!(watcher.len(), 1);
@@ -184,7 +209,7 @@ fn every_query_has_an_answer(protocol: &str, extra: &str) {
 
 #[test]
 fn dashboards_and_rules_have_data_over_gossipsub() {
-    every_query_has_an_answer("gossipsub", "--tokio-metrics");
+    every_query_has_an_answer("gossipsub", "--tokio-metrics --gossipsub-metrics");
 }
 
 #[test]
@@ -195,6 +220,55 @@ fn dashboards_and_rules_have_data_over_sqmr() {
 #[test]
 fn dashboards_and_rules_have_data_over_reversed_sqmr() {
     every_query_has_an_answer("reversed-sqmr", "");
+}
+
+/// Time limit for an alert, from the begin of its cause to the begin of the alert, and from its end to its end.
+const SOON: Duration = Duration::from_secs(10);
+
+impl Watched {
+    /// Names of the alerts that fire now, with their nodes.
+    fn firing(&self) -> Vec<String> {
+        let answer = self.ask(&format!("/api/v1/query?query={}", encoded("ALERTS{alertstate=\"firing\"}")));
+        let names = |row: &Value| {
+            let node = row["metric"]["node"].as_str().map_or_else(String::new, |node| format!(" {node}"));
+            row["metric"]["alertname"].as_str().unwrap().to_owned() + &node
+        };
+        answer["data"]["result"].as_array().unwrap().iter().map(names).collect()
+    }
+
+    /// Waits for the begin of a fault, and returns its time.
+    fn wait_for_fault(&self, number: u32) -> f64 {
+        let query = format!("run_fault_began_seconds{{number=\"{number}\"}} > 0");
+        wait_for("a fault", || self.values(&query, &jiff::Timestamp::now().to_string()).first().copied())
+    }
+
+    /// Waits until these alerts fire, or do not; fails if that is not soon after a time in seconds since the Unix epoch.
+    fn wait_for_alerts(&self, alerts: &[&str], fire: bool, since: f64) {
+        wait_for(&format!("{alerts:?} {fire}"), || {
+            let firing = self.firing();
+            alerts.iter().all(|alert| firing.contains(&(*alert).to_owned()) == fire).then_some(())
+        });
+        let took = jiff::Timestamp::now().as_millisecond() as f64 / 1e3 - since;
+        assert!(took <= SOON.as_secs_f64(), "{alerts:?} {fire} after {took:.1} s");
+    }
+}
+
+#[test]
+fn alerts_of_a_killed_node_fire_soon_and_stop_when_it_is_back() {
+    let Some(prometheus) = program("prometheus") else { return };
+    let path = path_with(&prometheus);
+    let run = Watched::start_faulty("--timeout 32", &["--fault", "4s kill 2", "--fault", "16s restart 2"], path.path());
+    let killed = run.wait_for_fault(1);
+    run.wait_for_alerts(&["NodeDown 2", "DeliveryLow"], true, killed);
+    let active = |run: &Watched, number: u32| {
+        let query = format!("run_fault_active{{number=\"{number}\"}}");
+        run.values(&query, &jiff::Timestamp::now().to_string())
+    };
+    assert_eq!(active(&run, 1), [1.0]);
+    let back = run.wait_for_fault(2);
+    run.wait_for_alerts(&["NodeDown 2", "DeliveryLow"], false, back);
+    assert_eq!(active(&run, 1), [0.0]);
+    run.running.signal("INT");
 }
 
 /// A stand-in for Grafana: it records its start, and listens on its port.
@@ -314,4 +388,52 @@ fn turns_share_the_offered_load() {
     };
     let sum: f64 = (0..3).map(offered).sum();
     assert!((sum - 51_200.0).abs() < 1.0, "what one of them sends in its turn: {sum}");
+}
+
+/// Contents of all files of a folder, by their paths.
+fn contents(folder: &Path) -> std::collections::BTreeMap<PathBuf, Vec<u8>> {
+    let mut all = std::collections::BTreeMap::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            all.extend(contents(&path));
+        } else {
+            let bytes = fs::read(&path).unwrap();
+            all.insert(path, bytes);
+        }
+    }
+    all
+}
+
+#[test]
+fn a_past_run_is_served_from_a_copy_and_its_folder_stays_as_it_is() {
+    let Some(prometheus) = program("prometheus") else { return };
+    let path = path_with(&prometheus);
+    let run = Watched::start("--timeout 4", path.path());
+    let port = run.prometheus_port;
+    let Watched { lab, running, .. } = run;
+    assert_eq!({ running }.0.wait().unwrap().code(), Some(0));
+    let before = contents(&lab.output());
+    assert!(before.keys().any(|path| path.ends_with("wal/00000000")), "{:?}", before.keys());
+
+    let words = lab.folder.path().join("words of show");
+    let mut show = bench_command();
+    show.arg("show").arg(lab.output()).arg("--observe").arg(format!("--prometheus-port={port}"));
+    show.arg(format!("--grafana-port={}", port + 1)).env("PATH", path.path()).stderr(File::create(&words).unwrap());
+    let shown = Running(show.spawn().unwrap());
+    wait_for("the copy", || fs::read_to_string(&words).unwrap().contains("up until Ctrl-C").then_some(()));
+    let watched = Watched { lab, running: shown, prometheus_port: port, words };
+    let now = jiff::Timestamp::now().to_string();
+    let peers = watched.values("max by (node) (last_over_time(node:connected_peers:last[5m]))", &now);
+    assert_eq!(peers, [2.0, 2.0, 2.0], "recorded series are there too");
+    watched.running.signal("INT");
+    let Watched { lab, running, .. } = watched;
+    assert_eq!({ running }.0.wait().unwrap().code(), Some(0));
+    assert!(before == contents(&lab.output()), "the folder has changed");
+
+    let empty = tempfile::tempdir().unwrap();
+    let told = bench_command().arg("show").arg(empty.path()).arg("--observe").output().unwrap();
+    let text = String::from_utf8_lossy(&told.stderr);
+    assert_eq!(told.status.code(), Some(2), "{text}");
+    assert!(text.contains("only a run with --observe has it"), "{text}");
 }

@@ -138,7 +138,7 @@ fn a_browser_shows_the_run_as_it_goes_and_its_result() {
     // The result arrives by itself, and also for browsers that come after the end.
     wait_for("the verdict", || browser.text("#phase").starts_with("Finished").then_some(()));
     for _ in 0..2 {
-        wait_for("the result", || browser.text("#verdict").contains("The run is valid").then_some(()));
+        wait_for("the result", || browser.text("#verdict").contains("Valid measurement").then_some(()));
         assert!(browser.text("#totals").contains("Delivered"));
         assert_eq!(browser.run("return document.querySelectorAll('#phases tbody tr').length"), 3);
         assert!(browser.text("#folder").contains(HOSTILE));
@@ -153,5 +153,5 @@ fn a_browser_shows_the_run_as_it_goes_and_its_result() {
     let ended = wait_for("the end", || run.0.try_wait().unwrap());
     assert_eq!(ended.code(), Some(0));
     // The page keeps its content.
-    assert!(browser.text("#verdict").contains("The run is valid"));
+    assert!(browser.text("#verdict").contains("Valid measurement"));
 }

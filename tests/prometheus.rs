@@ -5,7 +5,7 @@ mod support;
 
 use std::{fs, path::Path, process::Command};
 
-use apollo_network_benchmark::dashboards::{Pods, Scraping, Targets, configuration, json};
+use apollo_network_benchmark::dashboards::{Host, Scraping, configuration, json};
 use serde_json::Value;
 use support::{Running, body_of, free_ports, get, program, wait_for};
 
@@ -16,42 +16,18 @@ fn promtool(tool: &Path, args: &[&str], file: &Path) -> String {
     text
 }
 
-/// Configuration for a cluster, with pods as the API server would describe them in place of service discovery, which
-/// Debian's Prometheus is built without.
-fn cluster_with(pods: &[Value], port: u16) -> Value {
-    let selected = Pods { namespace: "bench", selector: "app=apollo", port };
-    let scraping = Scraping { run: "r1", seconds: 1, rules: "rules.yml", targets: Targets::Pods(selected) };
-    let mut told = serde_json::to_value(configuration(&scraping)).unwrap();
-    let scrape = told["scrape_configs"][0].as_object_mut().unwrap();
-    assert!(scrape.remove("kubernetes_sd_configs").is_some());
-    let found = |pod: &Value| serde_json::json!({ "targets": [pod["address"]], "labels": pod["labels"] });
-    scrape.insert("static_configs".into(), pods.iter().map(found).collect());
-    told
-}
-
 #[test]
-fn pods_of_a_cluster_become_nodes() {
+fn targets_are_nodes_by_their_number_and_the_runner_is_none() {
     let (Some(prometheus), Some(tool)) = (program("prometheus"), program("promtool")) else { return };
     let folder = tempfile::tempdir().unwrap();
     fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("dashboards/rules.yml"), folder.path().join("rules.yml"))
         .unwrap();
     let port = free_ports(1);
-    let pod = |name: &str, port: &str, phase: &str, index: (&str, &str)| {
-        serde_json::json!({ "address": format!("127.0.0.1:{port}"), "labels": {
-            "__meta_kubernetes_pod_name": name,
-            "__meta_kubernetes_pod_phase": phase,
-            "__meta_kubernetes_pod_container_port_number": port,
-            format!("__meta_kubernetes_pod_{}_batch_kubernetes_io_job_completion_index", index.0): index.1,
-        }})
-    };
-    let pods = [
-        pod("bench-0", "2", "Running", ("annotation", "0")),
-        pod("bench-1", "2", "Running", ("label", "1")),
-        pod("bench-0", "3", "Running", ("annotation", "0")),
-        pod("bench-9", "2", "Succeeded", ("annotation", "9")),
-    ];
+    // Names as in a cluster, which do not resolve here: Prometheus has them as targets all the same.
+    let host = |node: u64| Host { node, address: format!("node-{node}.nodes.bench.svc.invalid:2000") };
+    let scraping = Scraping { run: "r1", seconds: 1, rules: "rules.yml", targets: vec![host(0), host(11)] };
     let file = folder.path().join("prometheus.yml");
-    fs::write(&file, json(&cluster_with(&pods, 2))).unwrap();
+    fs::write(&file, json(&configuration(&scraping).with_runner("r1", "127.0.0.1:1".into()))).unwrap();
     promtool(&tool, &["check", "config"], &file);
     let mut command = Command::new(prometheus);
     command.arg(format!("--config.file={}", file.display()));
@@ -61,15 +37,16 @@ fn pods_of_a_cluster_become_nodes() {
         let (head, body) = get(port, "/api/v1/targets?state=active")?;
         let answer: Value = serde_json::from_str(&body_of(&head, &body)).ok()?;
         let targets = answer["data"]["activeTargets"].as_array()?.clone();
-        (!targets.is_empty()).then_some(targets)
+        (targets.len() == 3).then_some(targets)
     });
     let mut labels: Vec<String> = targets.iter().map(|target| target["labels"].to_string()).collect();
     labels.sort();
     assert_eq!(
         labels,
         [
-            r#"{"instance":"bench-0","job":"apollo","node":"0","run":"r1"}"#,
-            r#"{"instance":"bench-1","job":"apollo","node":"1","run":"r1"}"#,
+            r#"{"instance":"127.0.0.1:1","job":"apollo-runner","run":"r1"}"#,
+            r#"{"instance":"node-0.nodes.bench.svc.invalid:2000","job":"apollo","node":"0","run":"r1"}"#,
+            r#"{"instance":"node-11.nodes.bench.svc.invalid:2000","job":"apollo","node":"11","run":"r1"}"#,
         ]
     );
 }
@@ -83,15 +60,43 @@ fn alerts_fire_when_they_should_and_only_then() {
         let value = |good: &'static str, wrong: &'static str| if bad { wrong } else { good };
         let series = [
             ("up{run=\"r\",node=\"0\"}", "1x120"),
-            ("up{run=\"r\",node=\"1\"}", "1x120"),
+            ("up{run=\"r\",node=\"1\"}", value("1x120", "0x120")),
+            ("up{run=\"r\"}", "1x120"),
+            // The window opens 10 s after the epoch of the test, and lasts longer than it.
+            ("run_window_begin_seconds{run=\"r\",node=\"0\"}", "10x120"),
+            ("run_window_end_seconds{run=\"r\",node=\"0\"}", "1000x120"),
+            ("receive_message_expected_count{run=\"r\",node=\"0\",class=\"c\"}", "0+100x120"),
+            ("receive_message_count{run=\"r\",node=\"0\",class=\"c\"}", value("0+100x120", "0+90x120")),
+            ("broadcast_message_count{run=\"r\",node=\"0\",class=\"c\"}", "0+100x120"),
+            ("broadcast_message_late_count{run=\"r\",node=\"0\",class=\"c\"}", value("0x120", "0+50x120")),
+            ("broadcast_message_bytes{run=\"r\",node=\"0\",class=\"c\"}", "10x120"),
+            ("broadcast_message_bytes_sum{run=\"r\",node=\"0\",class=\"c\"}", value("0+1000x120", "0+800x120")),
+            ("broadcast_message_offered_throughput{run=\"r\",node=\"0\",class=\"c\"}", "1000x120"),
+            ("broadcast_message_deadline_seconds{run=\"r\",node=\"0\",class=\"c\"}", value("1x120", "0.05x120")),
+            ("receive_message_delay_seconds_bucket{run=\"r\",node=\"0\",class=\"c\",le=\"0.1\"}", "0x120"),
+            ("receive_message_delay_seconds_bucket{run=\"r\",node=\"0\",class=\"c\",le=\"0.2\"}", "0+90x120"),
+            ("receive_message_delay_seconds_bucket{run=\"r\",node=\"0\",class=\"c\",le=\"+Inf\"}", "0+90x120"),
             ("network_connected_peers{run=\"r\",node=\"0\"}", value("1x120", "0x120")),
             ("network_dropped_broadcast_messages{run=\"r\",node=\"0\",drop_reason=\"x\"}", value("0x120", "0+1x120")),
-            ("receive_message_pending_count{run=\"r\",node=\"0\"}", value("0x20 9 3 0x97", "0+5x120")),
+            ("receive_message_pending_count{run=\"r\",node=\"0\"}", value("0x20 9 3 0x97", "0+10x120")),
             ("receive_message_negative_delay_count{run=\"r\",node=\"0\"}", value("0x120", "0+1x120")),
             ("system_process_memory_usage_bytes{run=\"r\",node=\"0\"}", value("1e9x120", "3e9x120")),
+            ("system_machine_memory_usage_ratio{run=\"r\",node=\"0\"}", value("0.5x120", "0.99x120")),
         ];
         let firing = "count by (alertname) (ALERTS{alertstate=\"firing\"})";
-        let names = ["ClocksDiffer", "MessagesDropped", "MuchMemory", "NoPeers", "PendingGrows"];
+        let names = [
+            "ClocksDiffer",
+            "DelayHigh",
+            "DeliveryLow",
+            "LoadNotSent",
+            "MachineMemoryLow",
+            "MessagesDropped",
+            "MuchMemory",
+            "NoPeers",
+            "NodeDown",
+            "PendingGrows",
+            "SenderBehind",
+        ];
         let expected: Vec<Value> = if bad {
             let one = |name: &str| serde_json::json!({ "labels": format!("{{alertname=\"{name}\"}}"), "value": 1 });
             names.map(one).to_vec()
@@ -101,7 +106,10 @@ fn alerts_fire_when_they_should_and_only_then() {
         serde_json::json!({
             "interval": "1s",
             "input_series": series.map(|(series, values)| serde_json::json!({ "series": series, "values": values })),
-            "promql_expr_test": [{ "expr": firing, "eval_time": "100s", "exp_samples": expected }],
+            "promql_expr_test": [
+                { "expr": firing, "eval_time": "30s", "exp_samples": expected },
+                { "expr": firing, "eval_time": "100s", "exp_samples": expected },
+            ],
         })
     };
     let folder = tempfile::tempdir().unwrap();

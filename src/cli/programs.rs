@@ -94,6 +94,9 @@ enum Command {
     /// Reads summary.json alone, of this version or of an older one, so that it works for every folder of a run that
     /// has ended. The command report derives the same result again from the files of the nodes, and compares both. Exit
     /// codes: 0 the run is valid; 1 it is invalid; 2 bad usage; 3 it missed an objective.
+    ///
+    /// With --observe, serves a copy of the data that Prometheus stored in the run folder, and Grafana at the time range
+    /// of the run, until Ctrl-C, and prints no result. The folder does not change.
     Show(ShowArgs),
     /// Print the JSON Schema of a file of a run
     ///

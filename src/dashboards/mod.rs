@@ -2,14 +2,15 @@
 //!
 //! Everything is generated here from the names in the table of metrics. The files in `dashboards/` are written from
 //! [`files`], and a test compares them; runs on this machine and in clusters generate their own files from the same
-//! source. The scrape configuration gives every series two labels: `run`, the name of the run, and `node`, the node's
-//! number.
+//! source. The scrape configuration gives every series of a node two labels: `run`, the name of the run, and `node`, the
+//! node's number. Series of the runner have the label `run` alone.
 
 mod dashboard;
 mod grafana;
 mod nodes;
 mod overview;
 mod panel;
+mod panel_json;
 mod prometheus;
 mod queries;
 mod rules;

@@ -4,40 +4,108 @@ use super::{
     dashboard::Dashboard,
     panel::{Panel, Unit},
     queries::{
-        by_receiver, delay_quantile, each, each_quantile, each_rate, firing, over_nodes, quantile_by, rate_by,
-        recorded, total, total_rate,
+        buckets, firing, growth, last, median, over_nodes, quantile, rate_by, rate_of_a_receiver, recorded, total,
+        total_rate, worst,
     },
-    rules::{DELAY_BUCKETS, DELIVERY, NODES, OFFERED_BYTES, RECEIVED, RECEIVED_BYTES, SENT, SENT_BYTES},
+    rules::{
+        ANSWERS, CLASS_DELAY, DEADLINE, DELAY, DELIVERY, DELIVERY_NOW, DROPPED, LATENESS, LIMITS, MISSING, NODE_CORES,
+        NODE_DELAY, NODE_DELIVERY, NODE_LAG, NODE_MEMORY, NODE_RECEIVES, NODE_SENDS, PEERS, READY, WINDOW_OPEN,
+    },
 };
 
-const HOW_TO_READ: &str = "**Reading this page.** From left to right, top to bottom: state of the network (first row), \
-                           throughput, delay, loss, costs. In a good run the three lines of *Throughput* lie on one \
-                           another, *Delivery* is 100 %, nothing is pending or dropped for long, and p99 stays flat. \
-                           The first panel that changes its shape shows the first point of failure; the information \
-                           icon of a panel explains it. The figures are live and include warm-up and drain: the exact \
-                           result of the measured window is in the program's output and in `summary.json`.";
+const READING: &str = "**Reading this page.** The first row answers: is everything delivered, in time, which limit is \
+                       near, which node is the worst. The table below has the worst nodes first. The colours above the \
+                       charts show the phases, the faults and the alerts. The information icon of a panel explains it. \
+                       Figures of the moment stop with the measured window; counts include warm-up and drain: the exact \
+                       result of the window is in the program's output and in `summary.json`.";
+
+const DELAYS: &str = "receive_message_delay_seconds";
+const NODE: &str = "Node {{node}}";
+
+/// Column or panel without colours.
+const PLAIN: &[(Option<f64>, &str)] = &[];
+/// Red from 1 on.
+const NONE_IS_GOOD: &[(Option<f64>, &str)] = &[(None, "transparent"), (Some(1.0), "red")];
+/// Red below 99 %, orange below 99.9 %, because messages under way have not arrived.
+const ALL_IS_GOOD: &[(Option<f64>, &str)] = &[(None, "red"), (Some(0.99), "orange"), (Some(0.999), "transparent")];
 
 /// The dashboard.
 pub(super) fn overview() -> Dashboard {
-    let mut panels = vec![Panel::text(3, HOW_TO_READ)];
+    let mut panels = vec![Panel::text(3, READING)];
     panels.extend(numbers());
-    panels.extend(throughput());
-    panels.extend(delay());
-    panels.extend(losses());
-    panels.extend(resources());
     panels.push(nodes());
+    panels.extend(states());
+    panels.push(strip());
+    panels.push(Panel::row("Throughput and delivery"));
+    panels.extend(throughput());
+    panels.push(Panel::row("Delay"));
+    panels.extend(delay());
+    panels.push(Panel::row("Limits"));
+    panels.extend(resources());
+    panels.push(Panel::collapsed("Losses in detail: all of these are 0 in a good run"));
+    panels.extend(losses());
     Dashboard {
         uid: "apollo-overview",
         title: "Apollo network benchmark: overview",
-        description: "One run as a whole: offered and delivered load, delays, losses and costs.",
+        description: "One run as a whole: delivery, delays, limits and nodes, and the faults of the run.",
         by_node: false,
         panels,
     }
 }
 
 fn numbers() -> Vec<Panel> {
-    let ready = format!("{} / {}", total("network_ready"), recorded_sum(NODES));
     vec![
+        Panel::stat(
+            "Delivery so far",
+            Unit::Share,
+            "Deliveries divided by the deliveries that the schedules expect so far. Messages under way keep it just below \
+             100 % during a run. A restarted node restarts its counts.",
+        )
+        .good_from(&[(0.95, "orange"), (0.999, "green")])
+        .decimals(2)
+        .query("", recorded(DELIVERY)),
+        Panel::stat(
+            "Delivery now",
+            Unit::Share,
+            "Deliveries of the last seconds divided by the expected ones, two seconds after their intended time. Above \
+             100 % while a backlog arrives.",
+        )
+        .good_from(&[(0.95, "orange"), (0.99, "green")])
+        .decimals(1)
+        .query("", recorded(DELIVERY_NOW)),
+        Panel::stat(
+            "Delay, 99 of 100",
+            Unit::Seconds,
+            "Maximum delay of 99 of 100 messages from the intended send time, over the last seconds. Read it together \
+             with the delivery, because a message that never arrived has no delay.",
+        )
+        .query("", recorded(DELAY)),
+        Panel::stat(
+            "Delay of the deadline",
+            Unit::Share,
+            "Delay of 99 of 100 messages divided by the deadline of their traffic class in the scenario, 2 s without one; \
+             the worst class. Above 100 % messages come too late.",
+        )
+        .bad_from(&[(0.5, "orange"), (1.0, "red")])
+        .decimals(0)
+        .query("", recorded(LATENESS)),
+        Panel::stat(
+            "Nearest limit",
+            Unit::Share,
+            "Limit that the run is nearest to, and the distance: 100 % is at the limit. Processors and memory are those \
+             of the whole machine; the panel \"Limits\" shows all of them over time.",
+        )
+        .bad_from(&[(0.7, "orange"), (0.9, "red")])
+        .decimals(0)
+        .query("{{limit}}", format!("topk(1, max by (limit) (last_over_time({LIMITS}{{run=\"$run\"}}[$__range])))")),
+        Panel::stat(
+            "Worst node",
+            Unit::Count,
+            "Node that misses the largest number of messages, and their number. Messages under way are included: a few \
+             in every run.",
+        )
+        .bad_from(&[(10.0, "orange"), (100.0, "red")])
+        .query(NODE, format!("topk(1, {})", last(MISSING))),
         Panel::stat(
             "Nodes ready",
             Unit::Share,
@@ -45,51 +113,88 @@ fn numbers() -> Vec<Panel> {
              ended or has lost a peer.",
         )
         .good_from(&[(0.5, "orange"), (1.0, "green")])
-        .query("", ready),
-        Panel::stat(
-            "Delivery so far",
-            Unit::Share,
-            "Deliveries divided by the expected deliveries of all messages sent so far: each message to every other \
-             node. Messages under way keep it just below 100 % during a run. A restarted node restarts its counts.",
-        )
-        .good_from(&[(0.95, "orange"), (0.999, "green")])
-        .decimals(2)
-        .query("", recorded(DELIVERY)),
-        Panel::stat(
-            "Delay, 99 of 100",
-            Unit::Seconds,
-            "Maximum delay of 99 of 100 messages from the intended send time, over the last seconds. Read it together \
-             with the delivery, because a message that never arrived has no delay.",
-        )
-        .bad_from(&[(0.5, "orange"), (2.0, "red")])
-        .query("", delay_quantile(0.99)),
+        .decimals(0)
+        .query("", recorded(READY)),
         Panel::stat(
             "Sent",
             Unit::MessagesPerSecond,
             "Messages that all nodes together hand to the network per second.",
         )
-        .query("", recorded(SENT)),
-        Panel::stat(
-            "Dropped",
-            Unit::Count,
-            "Messages, or copies of one for a single peer, that were not sent since the nodes started. Any value above \
-             0 is a loss; the panel \"Dropped, by reason\" shows the reasons.",
-        )
-        .bad_from(&[(1.0, "red")])
-        .query("", total("network_dropped_broadcast_messages")),
-        Panel::stat(
-            "Negative delays",
-            Unit::Count,
-            "Messages that arrived before their intended send time, by the clocks of the two hosts. Any value above 0 \
-             means that the clocks differ, and that all delays include the difference.",
-        )
-        .bad_from(&[(1.0, "red")])
-        .query("", total("receive_message_negative_delay_count")),
+        .query("", total_rate("broadcast_message_count") + " and on () " + &total(WINDOW_OPEN)),
     ]
 }
 
-fn recorded_sum(rule: &str) -> String {
-    format!("sum({})", recorded(rule))
+fn nodes() -> Panel {
+    let late = &[(None, "transparent"), (Some(0.1), "orange"), (Some(1.0), "red")];
+    Panel::table(
+        "Nodes, worst first",
+        "Missing",
+        "State of every node at the end of the time range, or of the measured window; click a node for its details. \
+         Missing: messages that should have arrived by the schedules, and have not; those under way are included. A node \
+         that was killed keeps its last figures.",
+    )
+    .column("Missing", Unit::Count, PLAIN, last(MISSING))
+    .column("Delivery", Unit::Share, ALL_IS_GOOD, last(NODE_DELIVERY))
+    .column("Answers", Unit::Count, &[(None, "red"), (Some(1.0), "transparent")], last(ANSWERS))
+    .column("Peers", Unit::Count, &[(None, "red"), (Some(1.0), "transparent")], last(PEERS))
+    .column("Delay, 99 of 100", Unit::Seconds, PLAIN, last(NODE_DELAY))
+    .column("Send lag, 99 of 100", Unit::Seconds, late, last(NODE_LAG))
+    .column("Sends", Unit::BytesPerSecond, PLAIN, last(NODE_SENDS))
+    .column("Receives", Unit::BytesPerSecond, PLAIN, last(NODE_RECEIVES))
+    .column(
+        "Dropped",
+        Unit::Count,
+        NONE_IS_GOOD,
+        format!("sum by (node) (last_over_time({DROPPED}{{run=\"$run\"}}[$__range]))"),
+    )
+    .column("Cores", Unit::Count, PLAIN, last(NODE_CORES))
+    .column("Memory", Unit::Bytes, PLAIN, last(NODE_MEMORY))
+}
+
+fn states() -> Vec<Panel> {
+    vec![
+        Panel::states(
+            "Phases, measured window and faults",
+            "blue",
+            7,
+            "Phases of the run, the measured window, and each fault from its begin to its end. In a cluster, the runner \
+             can't be scraped, and only the window is known.",
+        )
+        .query("{{phase}}", r#"max by (phase) (run_phase{run="$run"})"#)
+        .query("measured window", format!("max by (run) ({}) or 0 * max by (run) (run_window_begin_seconds{{run=\"$run\"}})", recorded(WINDOW_OPEN)))
+        .query("fault {{number}}: {{fault}}", r#"max by (number, fault) (run_fault_active{run="$run"})"#),
+        Panel::states(
+            "Alerts",
+            "red",
+            5,
+            "Prometheus' alerts of this run, red while they fire; empty in a good run. Prometheus' own page /alerts \
+             explains the meaning and the fix of each.",
+        )
+        .absent("No alert has fired")
+        .query("{{alertname}}", firing()),
+    ]
+}
+
+fn strip() -> Panel {
+    Panel::stat(
+        "Zero in a good run",
+        Unit::Count,
+        "Growth within the time range, over all nodes. Dropped: messages, or copies for single peers, that were not sent. \
+         Late: handed over after the next message was due. Missed: never sent. Negative delays: clocks of the hosts \
+         differ. Strangers and foreign messages: another program takes part. Malformed streams and failed sessions are \
+         events of the network.",
+    )
+    .width(24)
+    .height(4)
+    .bad_from(&[(1.0, "red")])
+    .decimals(0)
+    .query("Dropped", growth(DROPPED))
+    .query("Late", growth("broadcast_message_late_count"))
+    .query("Missed", growth("broadcast_message_missed_count"))
+    .query("Negative delays", growth("receive_message_negative_delay_count"))
+    .query("Duplicates", growth("receive_message_duplicate_count"))
+    .query("Foreign messages", growth("receive_message_malformed_count"))
+    .query("Strangers", total("network_blacklisted_peers"))
 }
 
 fn throughput() -> Vec<Panel> {
@@ -101,17 +206,34 @@ fn throughput() -> Vec<Panel> {
              at a receiver on average. Sent below offered means that the senders are late. Delivered below sent means \
              that messages are lost or late.",
         )
-        .query("Offered", recorded(OFFERED_BYTES))
-        .query("Sent", recorded(SENT_BYTES))
-        .query("Delivered to each receiver", by_receiver(RECEIVED_BYTES)),
+        .query("Offered", total("broadcast_message_offered_throughput"))
+        .query("Sent", total_rate("broadcast_message_bytes_sum"))
+        .query("Delivered to each receiver", rate_of_a_receiver("receive_message_bytes_sum")),
         Panel::lines(
-            "Messages: sent, delivered",
-            Unit::MessagesPerSecond,
-            "Messages per second: handed to the network by all nodes together, and arrived at a receiver on average. \
-             The two lines are equal if every message arrives.",
+            "Delivery: now and so far",
+            Unit::Share,
+            "Deliveries divided by the expected ones: of the last seconds, and since the start. The line of the moment \
+             falls at once if messages are late or lost, and rises above 100 % while a backlog arrives; the other one \
+             returns only if the messages arrive after all.",
         )
-        .query("Sent", recorded(SENT))
-        .query("Delivered to each receiver", by_receiver(RECEIVED)),
+        .query("Now", recorded(DELIVERY_NOW))
+        .query("So far", recorded(DELIVERY)),
+        Panel::lines(
+            "Missing messages, five worst nodes",
+            Unit::Count,
+            "Messages that should have arrived and have not, those under way included, of the five worst nodes, and the \
+             median of all nodes. A step that stays is a loss; one that returns was a delay.",
+        )
+        .sorted()
+        .query(NODE, worst(MISSING))
+        .query("Median", median(MISSING)),
+        Panel::lines(
+            "Delivered, by traffic class",
+            Unit::BytesPerSecond,
+            "Bytes of different messages of each traffic class that arrived at all nodes per second. Other classes \
+             crowd out a class that falls behind them.",
+        )
+        .query("{{class}}", rate_by("class", "receive_message_bytes_sum")),
     ]
 }
 
@@ -121,28 +243,98 @@ fn delay() -> Vec<Panel> {
             "Delay",
             Unit::Seconds,
             "Time from the intended send time to the arrival, over all nodes, which includes the lag of the sender. \
-             p99: 99 of 100 messages arrived faster. Computed from buckets, so exact to the bucket's bounds (about \
-             three a decade); the exact percentiles are in the result.",
+             p99: 99 of 100 messages arrived faster. Computed from buckets, so exact to the bucket's bounds (three a \
+             decade, more above 5 s); 60 s means 60 s or more. The exact percentiles are in the result. The limit is the \
+             shortest deadline of the scenario, 2 s without one.",
         )
-        .bad_from(&[(2.0, "red")])
-        .query("p50", delay_quantile(0.5))
-        .query("p90", delay_quantile(0.9))
-        .query("p99", delay_quantile(0.99))
-        .query("p99.9", delay_quantile(0.999)),
+        .log()
+        .query("p50", quantile(0.5, DELAYS))
+        .query("p90", quantile(0.9, DELAYS))
+        .query("p99", quantile(0.99, DELAYS))
+        .query("p99.9", quantile(0.999, DELAYS))
+        .limit("Deadline", format!("min({DEADLINE}{{run=\"$run\"}})")),
         Panel::heatmap(
             "Distribution of delays",
             Unit::Seconds,
             "Each column is a moment, each row a range of delays; a darker cell means more messages. Two bands mean \
              that some receivers are one hop farther away. A rising band means that a queue fills.",
         )
-        .query("{{le}}", recorded(DELAY_BUCKETS)),
+        .query("{{le}}", buckets(DELAYS)),
         Panel::lines(
-            "Send lag, 99 of 100",
+            "Delay by traffic class, 99 of 100",
             Unit::Seconds,
-            "Maximum time from the intended send time to the handover, for 99 of 100 messages of each node. Near a \
-             heartbeat or above, this sender can't keep its schedule, and the delays are its own, not the network's.",
+            "Maximum time from the intended send time to the arrival, for 99 of 100 messages of each traffic class, \
+             computed from buckets. A small class whose delay follows that of a large one waits behind it.",
         )
-        .query("Node {{node}}", each_quantile(0.99, "broadcast_message_send_lag_seconds")),
+        .log()
+        .query("{{class}}", recorded(CLASS_DELAY)),
+        Panel::lines(
+            "Send lag, 99 of 100, five worst nodes",
+            Unit::Seconds,
+            "Maximum time from the intended send time to the handover, for 99 of 100 messages, of the five worst nodes \
+             and the median of all. Near a heartbeat or above, this sender can't keep its schedule, and the delays are its \
+             own, not the network's.",
+        )
+        .log()
+        .sorted()
+        .query(NODE, worst(NODE_LAG))
+        .query("Median", median(NODE_LAG)),
+    ]
+}
+
+fn resources() -> Vec<Panel> {
+    vec![
+        Panel::lines(
+            "Limits",
+            Unit::Share,
+            "Closeness to each limit. Processors and memory: use of the machine by all programs. Senders late: share of \
+             the messages of the worst sender that were sent after the next one was due. Lost segments: 100 % is a \
+             twentieth of all TCP segments sent again. Full queues: dropped copies for each sent message.",
+        )
+        .bad_from(&[(0.9, "red")])
+        .query("{{limit}}", recorded(LIMITS)),
+        Panel::lines(
+            "Processor, five busiest nodes",
+            Unit::Count,
+            "Processor cores that the five busiest nodes use, the median of all nodes, and all nodes together. At the \
+             number of the machine's cores, the run measures the machine instead of the network.",
+        )
+        .sorted()
+        .query(NODE, worst(NODE_CORES))
+        .query("Median", median(NODE_CORES))
+        .query("All nodes", total_rate("system_process_cpu_seconds_total")),
+        Panel::lines(
+            "Memory, five largest nodes",
+            Unit::Bytes,
+            "Resident memory of the five largest nodes, the median of all nodes, and all nodes together. It grows with the \
+             throughput because of gossipsub's cache of five heartbeats; further growth means growing queues.",
+        )
+        .sorted()
+        .query(NODE, worst(NODE_MEMORY))
+        .query("Median", median(NODE_MEMORY))
+        .query("All nodes", total("system_process_memory_usage_bytes")),
+        Panel::lines(
+            "On the wire",
+            Unit::BytesPerSecond,
+            "Bytes written to the TCP sockets of all nodes, encryption and framing included, and the bytes of messages \
+             that arrived. Their quotient is the cost of a delivered byte. 0 over QUIC, for which it is not measured.",
+        )
+        .query("Written to sockets", total_rate("network_socket_bytes_sent_total"))
+        .query("Messages delivered", total_rate("receive_message_bytes_sum")),
+    ]
+}
+
+fn losses() -> Vec<Panel> {
+    vec![
+        Panel::lines(
+            "Dropped, by reason",
+            Unit::MessagesPerSecond,
+            "Messages, or copies of one for a single peer, that were not sent. Full queues mean that the offered load \
+             exceeds the capacity of the network. No peers means that the network is not connected. In a good run all \
+             lines are 0.",
+        )
+        .bad_from(&[(1.0, "red")])
+        .query("{{drop_reason}}", rate_by("drop_reason", DROPPED)),
         Panel::lines(
             "Late and missed",
             Unit::MessagesPerSecond,
@@ -152,19 +344,6 @@ fn delay() -> Vec<Panel> {
         .bad_from(&[(1.0, "orange")])
         .query("Late", total_rate("broadcast_message_late_count"))
         .query("Missed", total_rate("broadcast_message_missed_count")),
-    ]
-}
-
-fn losses() -> Vec<Panel> {
-    vec![
-        Panel::lines(
-            "Delivery",
-            Unit::Share,
-            "Deliveries divided by the expected deliveries so far. The line falls if messages are late, returns when \
-             they arrive, and stays down if they are lost.",
-        )
-        .maximum(1.0)
-        .query("Delivered", recorded(DELIVERY)),
         Panel::lines(
             "Pending messages",
             Unit::Count,
@@ -175,15 +354,6 @@ fn losses() -> Vec<Panel> {
         .query("All nodes", total("receive_message_pending_count"))
         .query("Worst node", over_nodes("max", "receive_message_pending_count")),
         Panel::lines(
-            "Dropped, by reason",
-            Unit::MessagesPerSecond,
-            "Messages, or copies of one for a single peer, that were not sent. Full queues mean that the offered load \
-             exceeds the capacity of the network. No peers means that the network is not connected. In a good run all \
-             lines are 0.",
-        )
-        .bad_from(&[(1.0, "red")])
-        .query("{{drop_reason}}", rate_by("drop_reason", "network_dropped_broadcast_messages")),
-        Panel::lines(
             "Arrivals that do not count",
             Unit::MessagesPerSecond,
             "Duplicates: messages that had arrived before; gossipsub filters nearly all of them itself. The other \
@@ -192,20 +362,6 @@ fn losses() -> Vec<Panel> {
         .query("Duplicates", total_rate("receive_message_duplicate_count"))
         .query("{{reason}}", rate_by("reason", "receive_message_malformed_count")),
         Panel::lines(
-            "Delivered, by traffic class",
-            Unit::BytesPerSecond,
-            "Bytes of different messages of each traffic class that arrived at all nodes per second. Other classes \
-             crowd out a class that falls behind them.",
-        )
-        .query("{{class}}", rate_by("class", "receive_message_bytes_sum")),
-        Panel::lines(
-            "Delay by traffic class, 99 of 100",
-            Unit::Seconds,
-            "Maximum time from the intended send time to the arrival, for 99 of 100 messages of each traffic class, \
-             computed from buckets. A small class whose delay follows that of a large one waits behind it.",
-        )
-        .query("{{class}}", quantile_by("class", 0.99, "receive_message_delay_seconds")),
-        Panel::lines(
             "Connected peers",
             Unit::Count,
             "Minimum and maximum number of connected peers of a node. Both are the number of nodes minus one in a full \
@@ -213,42 +369,6 @@ fn losses() -> Vec<Panel> {
         )
         .query("Minimum", over_nodes("min", "network_connected_peers"))
         .query("Maximum", over_nodes("max", "network_connected_peers")),
-        Panel::labels(
-            "Alerts that fire",
-            &["alertname", "severity", "node", "drop_reason"],
-            "Prometheus' alerts of this run that fire now; empty in a good run. Prometheus' own page /alerts explains \
-             the meaning and the fix of each.",
-        )
-        .query("", firing()),
-    ]
-}
-
-fn resources() -> Vec<Panel> {
-    vec![
-        Panel::lines(
-            "Processor",
-            Unit::Count,
-            "Processor cores that all nodes together use, and those of the busiest node. At the number of the \
-             machine's cores, the run measures the machine instead of the network.",
-        )
-        .query("All nodes", total_rate("system_process_cpu_seconds_total"))
-        .query("Busiest node", "max(".to_owned() + &each_rate("system_process_cpu_seconds_total") + ")"),
-        Panel::lines(
-            "Memory",
-            Unit::Bytes,
-            "Resident memory of all nodes together, and of the largest node. It grows with the throughput because of \
-             gossipsub's cache of five heartbeats; further growth means growing queues.",
-        )
-        .query("All nodes", total("system_process_memory_usage_bytes"))
-        .query("Largest node", over_nodes("max", "system_process_memory_usage_bytes")),
-        Panel::lines(
-            "On the wire",
-            Unit::BytesPerSecond,
-            "Bytes written to the TCP sockets of all nodes, encryption and framing included, and the bytes of messages \
-             that arrived. Their quotient is the cost of a delivered byte. 0 over QUIC, for which it is not measured.",
-        )
-        .query("Written to sockets", total_rate("network_socket_bytes_sent_total"))
-        .query("Messages delivered", recorded(RECEIVED_BYTES)),
         Panel::lines(
             "TCP segments sent again",
             Unit::Percent,
@@ -258,21 +378,4 @@ fn resources() -> Vec<Panel> {
         .bad_from(&[(1.0, "orange")])
         .query("Worst node", over_nodes("max", "system_tcp_retransmit_rate_percent")),
     ]
-}
-
-fn nodes() -> Panel {
-    Panel::table(
-        "Nodes",
-        "Present state of every node; click a node for its details. Examine a node that differs from the others in a \
-         column.",
-    )
-    .column("Answers", Unit::Count, each("up"))
-    .column("Peers", Unit::Count, each("network_connected_peers"))
-    .column("Sends", Unit::BytesPerSecond, each_rate("broadcast_message_bytes_sum"))
-    .column("Receives", Unit::BytesPerSecond, each_rate("receive_message_bytes_sum"))
-    .column("Delay, 99 of 100", Unit::Seconds, each_quantile(0.99, "receive_message_delay_seconds"))
-    .column("Pending", Unit::Count, each("receive_message_pending_count"))
-    .column("Dropped", Unit::Count, each("network_dropped_broadcast_messages"))
-    .column("Cores", Unit::Count, each_rate("system_process_cpu_seconds_total"))
-    .column("Memory", Unit::Bytes, each("system_process_memory_usage_bytes"))
 }

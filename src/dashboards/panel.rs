@@ -1,8 +1,6 @@
-//! Panels, as Grafana 10 to 13 read them. Fields that are left out have a default that fits in all of these versions.
+//! Panels of the dashboards. `panel_json` writes them for Grafana.
 
-use serde_json::{Value, json};
-
-/// Name of Prometheus in the dashboards, independent of its address.
+/// Uid of the data source that a run's own Grafana gets. The dashboards do not depend on it.
 pub const DATASOURCE_UID: &str = "apollo-prometheus";
 
 /// Width of a dashboard in Grafana's columns.
@@ -11,6 +9,7 @@ pub(super) const COLUMNS: u64 = 24;
 /// Unit of the numbers of a panel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unit {
+    /// Powers of 1024, as on the live page and in the tables.
     BytesPerSecond,
     Bytes,
     Seconds,
@@ -22,39 +21,58 @@ pub(super) enum Unit {
     Count,
 }
 
-impl Unit {
-    fn id(self) -> &'static str {
-        match self {
-            Self::BytesPerSecond => "Bps",
-            Self::Bytes => "bytes",
-            Self::Seconds => "s",
-            Self::Share => "percentunit",
-            Self::Percent => "percent",
-            Self::MessagesPerSecond => "mps",
-            Self::EventsPerSecond => "eps",
-            Self::Count => "short",
-        }
-    }
-}
-
 /// A query of a panel.
 #[derive(Clone, Debug)]
 pub struct Query {
     /// PromQL, with Grafana's variables in it.
     pub expr: String,
-    legend: &'static str,
+    pub(super) legend: &'static str,
+    pub(super) style: Style,
 }
 
+/// Style of the lines of a query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Style {
+    Solid,
+    /// A second figure of the same subject, in the same colour.
+    Dashed,
+    /// A limit: dashed and red.
+    Limit,
+}
+
+/// Column of a table.
 #[derive(Clone, Debug)]
-enum Kind {
+pub(super) struct Column {
+    pub(super) name: &'static str,
+    pub(super) unit: Unit,
+    /// Colours of the cells, if they have any.
+    pub(super) thresholds: Thresholds,
+}
+
+/// Values from which on a colour applies; the first has no value.
+pub(super) type Thresholds = Vec<(Option<f64>, &'static str)>;
+
+#[derive(Clone, Debug)]
+pub(super) enum Kind {
     Text(&'static str),
+    /// Heading of the panels that follow; true if they are hidden until a click.
+    Row(bool),
+    /// Numbers; with names if there are several.
     Stat,
     Lines,
     Heatmap,
-    /// Names of the columns, each with its unit; one column a query.
-    Table(Vec<(&'static str, Unit)>),
-    /// A table of the labels of the only query; these labels are shown.
-    Labels(&'static [&'static str]),
+    /// States over time: a row for each series, coloured by its value.
+    States,
+    /// One row a node, one column a query; sorted by the column of this name, the highest value first.
+    Table(Vec<Column>, &'static str),
+}
+
+/// Legend of a panel with lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Legend {
+    List,
+    /// Last and highest values beside the names, the highest first; for many lines.
+    Sorted,
 }
 
 /// A panel of a dashboard.
@@ -66,12 +84,14 @@ pub struct Panel {
     pub description: &'static str,
     /// Queries to Prometheus.
     pub queries: Vec<Query>,
-    kind: Kind,
-    unit: Unit,
-    /// Values from which on a colour applies.
-    thresholds: Vec<(Option<f64>, &'static str)>,
-    decimals: Option<u8>,
-    maximum: Option<f64>,
+    pub(super) kind: Kind,
+    pub(super) unit: Unit,
+    pub(super) thresholds: Thresholds,
+    pub(super) decimals: Option<u8>,
+    pub(super) legend: Legend,
+    pub(super) log: bool,
+    /// Text in place of a number that does not exist.
+    pub(super) absent: Option<&'static str>,
     /// Width and height in the dashboard's grid.
     pub(super) size: (u64, u64),
 }
@@ -86,7 +106,9 @@ impl Panel {
             unit,
             thresholds: vec![(None, "green")],
             decimals: None,
-            maximum: None,
+            legend: Legend::List,
+            log: false,
+            absent: None,
             size,
         }
     }
@@ -96,9 +118,19 @@ impl Panel {
         Self::new("", Kind::Text(markdown), Unit::Count, (COLUMNS, height), "")
     }
 
-    /// One number: the present value.
+    /// A heading of the panels that follow.
+    pub(super) fn row(title: &'static str) -> Self {
+        Self::new(title, Kind::Row(false), Unit::Count, (COLUMNS, 1), "")
+    }
+
+    /// A heading of panels that are hidden until a click.
+    pub(super) fn collapsed(title: &'static str) -> Self {
+        Self { kind: Kind::Row(true), ..Self::row(title) }
+    }
+
+    /// One number: the last value.
     pub(super) fn stat(title: &'static str, unit: Unit, description: &'static str) -> Self {
-        Self::new(title, Kind::Stat, unit, (4, 4), description)
+        Self::new(title, Kind::Stat, unit, (3, 4), description)
     }
 
     /// Lines over time.
@@ -111,26 +143,47 @@ impl Panel {
         Self::new(title, Kind::Heatmap, unit, (12, 8), description)
     }
 
-    /// A row for each node, a column for each query that follows.
-    pub(super) fn table(title: &'static str, description: &'static str) -> Self {
-        Self::new(title, Kind::Table(vec![]), Unit::Count, (COLUMNS, 9), description)
+    /// States over time: a series with a value of 1 or more is in its state, and has the colour.
+    pub(super) fn states(title: &'static str, colour: &'static str, height: u64, description: &'static str) -> Self {
+        let panel = Self::new(title, Kind::States, Unit::Count, (COLUMNS, height), description);
+        Self { thresholds: vec![(None, "transparent"), (Some(1.0), colour)], ..panel }
     }
 
-    /// A row for each series, with these of its labels.
-    pub(super) fn labels(title: &'static str, shown: &'static [&'static str], description: &'static str) -> Self {
-        Self::new(title, Kind::Labels(shown), Unit::Count, (12, 8), description)
+    /// A row for each node, a column for each query that follows; sorted by column `sorted_by`.
+    pub(super) fn table(title: &'static str, sorted_by: &'static str, description: &'static str) -> Self {
+        Self::new(title, Kind::Table(vec![], sorted_by), Unit::Count, (COLUMNS, 10), description)
     }
 
-    /// Adds a query. `legend` names its lines; `{{node}}` in it is replaced by the label.
-    pub(super) fn query(mut self, legend: &'static str, expr: impl Into<String>) -> Self {
-        self.queries.push(Query { expr: expr.into(), legend });
+    fn styled(mut self, legend: &'static str, expr: String, style: Style) -> Self {
+        self.queries.push(Query { expr, legend, style });
         self
     }
 
-    /// Adds a column to a table.
-    pub(super) fn column(mut self, name: &'static str, unit: Unit, expr: impl Into<String>) -> Self {
-        if let Kind::Table(columns) = &mut self.kind {
-            columns.push((name, unit));
+    /// Adds a query. `legend` names its lines; `{{node}}` in it is replaced by the label.
+    pub(super) fn query(self, legend: &'static str, expr: impl Into<String>) -> Self {
+        self.styled(legend, expr.into(), Style::Solid)
+    }
+
+    /// Adds a query with dashed lines, which have the colour of the solid lines of the same name.
+    pub(super) fn dashed(self, legend: &'static str, expr: impl Into<String>) -> Self {
+        self.styled(legend, expr.into(), Style::Dashed)
+    }
+
+    /// Adds a query for a limit.
+    pub(super) fn limit(self, legend: &'static str, expr: impl Into<String>) -> Self {
+        self.styled(legend, expr.into(), Style::Limit)
+    }
+
+    /// Adds a column to a table; cells have the colour of their value.
+    pub(super) fn column(
+        mut self,
+        name: &'static str,
+        unit: Unit,
+        steps: &[(Option<f64>, &'static str)],
+        expr: impl Into<String>,
+    ) -> Self {
+        if let Kind::Table(columns, _) = &mut self.kind {
+            columns.push(Column { name, unit, thresholds: steps.to_vec() });
         }
         self.query("", expr)
     }
@@ -152,159 +205,44 @@ impl Panel {
         self
     }
 
-    pub(super) fn maximum(mut self, maximum: f64) -> Self {
-        self.maximum = Some(maximum);
-        self
-    }
-
     pub(super) fn width(mut self, width: u64) -> Self {
         self.size.0 = width;
         self
     }
 
-    /// True if the panel is a text without queries.
+    pub(super) fn height(mut self, height: u64) -> Self {
+        self.size.1 = height;
+        self
+    }
+
+    /// Sorts the legend, which then shows values: for many lines.
+    pub(super) fn sorted(mut self) -> Self {
+        self.legend = Legend::Sorted;
+        self
+    }
+
+    /// Draws the values on a logarithmic axis.
+    pub(super) fn log(mut self) -> Self {
+        self.log = true;
+        self
+    }
+
+    /// Shows a text in place of a number that does not exist.
+    pub(super) fn absent(mut self, text: &'static str) -> Self {
+        self.absent = Some(text);
+        self
+    }
+
+    /// True if the panel has no queries, because it is a text or a row.
     pub fn is_text(&self) -> bool {
-        matches!(self.kind, Kind::Text(_))
+        matches!(self.kind, Kind::Text(_) | Kind::Row(_))
     }
 
-    fn targets(&self) -> Vec<Value> {
-        let format = match self.kind {
-            Kind::Heatmap => "heatmap",
-            Kind::Table(_) | Kind::Labels(_) => "table",
-            _ => "time_series",
-        };
-        let instant = format == "table";
-        let targets = self.queries.iter().zip('A'..='Z').map(|(query, id)| {
-            json!({
-                "refId": id.to_string(),
-                "datasource": source(),
-                "editorMode": "code",
-                "expr": query.expr,
-                "legendFormat": query.legend,
-                "format": format,
-                "instant": instant,
-                "range": !instant,
-            })
-        });
-        targets.collect()
+    pub(super) fn is_row(&self) -> bool {
+        matches!(self.kind, Kind::Row(_))
     }
 
-    fn field_config(&self) -> Value {
-        let steps: Vec<Value> =
-            self.thresholds.iter().map(|(value, colour)| json!({ "color": colour, "value": value })).collect();
-        let mut defaults = json!({ "unit": self.unit.id(), "thresholds": { "mode": "absolute", "steps": steps } });
-        if let Some(decimals) = self.decimals {
-            defaults["decimals"] = json!(decimals);
-        }
-        if let Some(maximum) = self.maximum {
-            defaults["max"] = json!(maximum);
-        }
-        match self.kind {
-            Kind::Lines => {
-                let line = if self.thresholds.len() > 1 { "line" } else { "off" };
-                defaults["custom"] = json!({
-                    "drawStyle": "line",
-                    "lineWidth": 1,
-                    "fillOpacity": 8,
-                    "showPoints": "auto",
-                    "spanNulls": false,
-                    "thresholdsStyle": { "mode": line },
-                });
-            }
-            Kind::Stat => defaults["color"] = json!({ "mode": "thresholds" }),
-            _ => {}
-        }
-        json!({ "defaults": defaults, "overrides": self.overrides() })
+    pub(super) fn is_collapsed(&self) -> bool {
+        matches!(self.kind, Kind::Row(true))
     }
-
-    fn overrides(&self) -> Vec<Value> {
-        let by_name = |name: &str, id: &str, value: Value| json!({ "matcher": { "id": "byName", "options": name }, "properties": [{ "id": id, "value": value }] });
-        let Kind::Table(columns) = &self.kind else { return vec![] };
-        let details = json!([{
-            "title": "Details of this node",
-            "url": "/d/apollo-nodes?var-run=${run}&var-node=${__value.raw}&${__url_time_range}",
-        }]);
-        let units = columns.iter().map(|(name, unit)| by_name(name, "unit", json!(unit.id())));
-        std::iter::once(by_name("Node", "links", details)).chain(units).collect()
-    }
-
-    /// Transformations of the answers before they are shown.
-    fn transformations(&self) -> Option<Value> {
-        match &self.kind {
-            Kind::Table(columns) => {
-                let mut names: serde_json::Map<String, Value> = columns
-                    .iter()
-                    .zip('A'..='Z')
-                    .map(|((name, _), id)| (format!("Value #{id}"), json!(name)))
-                    .collect();
-                names.insert("node".into(), json!("Node"));
-                let organize = json!({ "excludeByName": { "Time": true }, "renameByName": names });
-                Some(json!([{ "id": "merge", "options": {} }, { "id": "organize", "options": organize }]))
-            }
-            Kind::Labels(shown) => {
-                let names = json!({ "names": shown });
-                Some(json!([{ "id": "filterFieldsByName", "options": { "include": names } }]))
-            }
-            _ => None,
-        }
-    }
-
-    fn options(&self) -> Value {
-        match &self.kind {
-            Kind::Text(markdown) => json!({ "mode": "markdown", "content": markdown }),
-            Kind::Stat => json!({
-                "reduceOptions": { "calcs": ["lastNotNull"], "fields": "", "values": false },
-                "colorMode": "value",
-                "graphMode": "area",
-            }),
-            Kind::Lines => json!({
-                "legend": { "displayMode": "list", "placement": "bottom", "showLegend": true, "calcs": [] },
-                "tooltip": { "mode": "multi", "sort": "desc" },
-            }),
-            Kind::Heatmap => json!({
-                "calculate": false,
-                "cellGap": 1,
-                "color": { "mode": "scheme", "scheme": "Oranges", "steps": 64, "exponent": 0.5, "fill": "dark-orange" },
-                "filterValues": { "le": 1e-9 },
-                "rowsFrame": { "layout": "auto" },
-                "yAxis": { "axisPlacement": "left", "unit": self.unit.id() },
-            }),
-            Kind::Table(_) | Kind::Labels(_) => json!({ "showHeader": true, "cellHeight": "sm" }),
-        }
-    }
-
-    /// Panel at a place of the grid, as JSON.
-    pub(super) fn to_json(&self, id: usize, (x, y): (u64, u64)) -> Value {
-        let kind = match self.kind {
-            Kind::Text(_) => "text",
-            Kind::Stat => "stat",
-            Kind::Lines => "timeseries",
-            Kind::Heatmap => "heatmap",
-            Kind::Table(_) | Kind::Labels(_) => "table",
-        };
-        let mut panel = json!({
-            "id": id,
-            "type": kind,
-            "title": self.title,
-            "gridPos": { "x": x, "y": y, "w": self.size.0, "h": self.size.1 },
-            "options": self.options(),
-        });
-        if self.is_text() {
-            panel["transparent"] = json!(true);
-            return panel;
-        }
-        panel["description"] = json!(self.description);
-        panel["datasource"] = source();
-        panel["targets"] = json!(self.targets());
-        panel["fieldConfig"] = self.field_config();
-        if let Some(transformations) = self.transformations() {
-            panel["transformations"] = transformations;
-        }
-        panel
-    }
-}
-
-/// Data source of all queries.
-pub(super) fn source() -> Value {
-    json!({ "type": "prometheus", "uid": DATASOURCE_UID })
 }

@@ -61,24 +61,47 @@ struct StaticConfig {
 #[derive(Clone, Debug, Serialize)]
 struct TargetLabels {
     run: String,
-    node: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node: Option<String>,
+}
+
+/// Name of the scrape job of the runner, whose series have no label `node`.
+const RUNNER_JOB: &str = "apollo-runner";
+
+impl Configuration {
+    /// Adds the runner's own endpoint, at a host and port.
+    pub fn with_runner(mut self, run: &str, address: String) -> Self {
+        let labels = TargetLabels { run: run.to_owned(), node: None };
+        self.scrape_configs.push(ScrapeConfig {
+            job_name: RUNNER_JOB,
+            body_size_limit: BODY_LIMIT,
+            static_configs: vec![StaticConfig { targets: vec![address], labels }],
+        });
+        self
+    }
+
+    /// Configuration that scrapes and computes nothing, for stored data.
+    pub fn of_stored_data(seconds: u64) -> Self {
+        let interval = format!("{}s", seconds.max(1));
+        let global = Global {
+            scrape_interval: interval.clone(),
+            scrape_timeout: interval.clone(),
+            evaluation_interval: interval,
+        };
+        Self { global, rule_files: vec![], scrape_configs: vec![] }
+    }
 }
 
 /// Configuration of Prometheus for a run.
 pub fn configuration(scraping: &Scraping<'_>) -> Configuration {
-    let interval = format!("{}s", scraping.seconds.max(1));
     let hosts = scraping.targets.iter().map(|host| StaticConfig {
         targets: vec![host.address.clone()],
-        labels: TargetLabels { run: scraping.run.to_owned(), node: host.node.to_string() },
+        labels: TargetLabels { run: scraping.run.to_owned(), node: Some(host.node.to_string()) },
     });
     let scrape = ScrapeConfig { job_name: JOB, body_size_limit: BODY_LIMIT, static_configs: hosts.collect() };
     Configuration {
-        global: Global {
-            scrape_interval: interval.clone(),
-            scrape_timeout: interval.clone(),
-            evaluation_interval: interval,
-        },
         rule_files: vec![scraping.rules.to_owned()],
         scrape_configs: vec![scrape],
+        ..Configuration::of_stored_data(scraping.seconds)
     }
 }

@@ -6,24 +6,24 @@ const RUN: &str = r#"run="$run""#;
 /// Selector of the chosen nodes.
 const NODES: &str = r#"run="$run",node=~"$node""#;
 
-/// A series that a rule records for each run.
+/// A series that a rule records for each run or node.
 pub(super) fn recorded(rule: &str) -> String {
     format!("{rule}{{{RUN}}}")
 }
 
-/// A gauge or a count of every node.
-pub(super) fn each(metric: &str) -> String {
-    format!("sum by (node) ({metric}{{{RUN}}})")
+/// Last value of a recorded series of every node within the time range.
+pub(super) fn last(rule: &str) -> String {
+    format!("max by (node) (last_over_time({rule}{{{RUN}}}[$__range]))")
 }
 
-/// Growth of a counter of every node, per second.
-pub(super) fn each_rate(metric: &str) -> String {
-    format!("sum by (node) (rate({metric}{{{RUN}}}[$__rate_interval]))")
+/// A recorded series of the five nodes with its highest values within the time range.
+pub(super) fn worst(rule: &str) -> String {
+    format!("{rule}{{{RUN}}} and on (node) topk(5, max_over_time({rule}{{{RUN}}}[$__range] @ end()))")
 }
 
-/// A quantile of a histogram for every node.
-pub(super) fn each_quantile(quantile: f64, histogram: &str) -> String {
-    format!("histogram_quantile({quantile}, sum by (node, le) (rate({histogram}_bucket{{{RUN}}}[$__rate_interval])))")
+/// Median of a recorded series over all nodes.
+pub(super) fn median(rule: &str) -> String {
+    format!("quantile(0.5, {rule}{{{RUN}}})")
 }
 
 /// Sum over all nodes.
@@ -33,7 +33,7 @@ pub(super) fn total(metric: &str) -> String {
 
 /// Maximum, minimum or mean over all nodes.
 pub(super) fn over_nodes(aggregate: &str, metric: &str) -> String {
-    format!("{aggregate}({})", each(metric))
+    format!("{aggregate}(sum by (node) ({metric}{{{RUN}}}))")
 }
 
 /// Growth of a counter over all nodes together, per second.
@@ -41,27 +41,29 @@ pub(super) fn total_rate(metric: &str) -> String {
     format!("sum(rate({metric}{{{RUN}}}[$__rate_interval]))")
 }
 
+/// The same for a receiver on average: equal to the growth of the sent messages if every message reaches all nodes.
+pub(super) fn rate_of_a_receiver(metric: &str) -> String {
+    format!("{} / ({} - 1 > 0)", total_rate(metric), total(super::rules::NODES))
+}
+
 /// Growth of a counter over all nodes together, per second, by a label.
 pub(super) fn rate_by(label: &str, metric: &str) -> String {
     format!("sum by ({label}) (rate({metric}{{{RUN}}}[$__rate_interval]))")
 }
 
-/// A quantile of a histogram over all nodes, by a label.
-pub(super) fn quantile_by(label: &str, quantile: f64, histogram: &str) -> String {
-    format!(
-        "histogram_quantile({quantile}, sum by ({label}, le) (rate({histogram}_bucket{{{RUN}}}[$__rate_interval])))"
-    )
+/// Growth of a counter over all nodes within the time range.
+pub(super) fn growth(metric: &str) -> String {
+    format!("ceil(sum(increase({metric}{{{RUN}}}[$__range])))")
 }
 
-/// A quantile of the delay over the whole run.
-pub(super) fn delay_quantile(quantile: f64) -> String {
-    format!("histogram_quantile({quantile}, {})", recorded(super::rules::DELAY_BUCKETS))
+/// A quantile of a histogram over all nodes.
+pub(super) fn quantile(quantile: f64, histogram: &str) -> String {
+    format!("histogram_quantile({quantile}, {})", buckets(histogram))
 }
 
-/// Messages received by all nodes, divided by the number of receivers of each message: equal to the sent messages if
-/// everything arrives.
-pub(super) fn by_receiver(rule: &str) -> String {
-    format!("{} / ({} - 1 > 0)", recorded(rule), recorded(super::rules::NODES))
+/// Buckets of a histogram over all nodes, as rates.
+pub(super) fn buckets(histogram: &str) -> String {
+    format!("sum by (le) (rate({histogram}_bucket{{{RUN}}}[$__rate_interval]))")
 }
 
 /// A gauge of the chosen nodes, or a count of all traffic classes.
@@ -94,7 +96,8 @@ pub(super) fn nodes_rate_by(label: &str, metric: &str) -> String {
     format!("sum by ({label}) (rate({metric}{{{NODES}}}[$__rate_interval]))")
 }
 
-/// Alerts that fire.
+/// Number of firing alerts by name; 0 for an alert that fired before, within the time range.
 pub(super) fn firing() -> String {
-    format!(r#"ALERTS{{alertstate="firing",{RUN}}}"#)
+    let alerts = format!(r#"ALERTS{{alertstate="firing",{RUN}}}"#);
+    format!("count by (alertname) ({alerts}) or 0 * max by (alertname) (max_over_time({alerts}[$__range]))")
 }

@@ -108,6 +108,22 @@ impl Faults {
         &self.rows
     }
 
+    /// True if fault `row` has an effect now: its nodes are gone or paused, or its links are cut or degraded. The faults
+    /// that undo others have none.
+    pub(crate) fn is_active(&self, row: usize, action: &Action) -> bool {
+        if row >= self.next {
+            return false;
+        }
+        match action {
+            Action::Kill(nodes) => nodes.iter().any(|id| self.dead.contains_key(id)),
+            Action::Pause(nodes) => nodes.iter().any(|id| self.paused.contains(id)),
+            Action::Restart(_) => self.rejoining.values().any(|rejoining| rejoining.row == row),
+            Action::Partition(_) => self.cut.as_ref().is_some_and(|cut| cut.row == row),
+            Action::Degrade(..) => self.degraded.values().any(|degraded| degraded.row == row),
+            Action::Resume(_) | Action::Heal | Action::Restore(_) => false,
+        }
+    }
+
     /// True if a restarted node has not received its start yet.
     pub(crate) fn awaits_any(&self) -> bool {
         !self.rejoining.is_empty()

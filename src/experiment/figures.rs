@@ -8,7 +8,7 @@ use super::{live_view::NodeStatuses, state::Experiment};
 use crate::{
     clock::timestamp,
     live::{NodeState, Sample},
-    node::{Load, NodeSummary},
+    node::{Load, NodeSummary, StartOrder},
     report::{TimeSeriesPoint, Trials, merge_trials, trial_line},
 };
 
@@ -72,10 +72,23 @@ impl Experiment<'_> {
     /// Row of each node for the live page.
     pub(super) fn node_lines(&self, p99_of: &BTreeMap<u64, u64>) -> Vec<NodeState> {
         let Self { clients, latest, answered, faults, .. } = self;
-        NodeStatuses { clients, latest, answered, faults }.lines(p99_of)
+        let start = self.order.as_ref().map(|order| (order.start_unix_nanos, order.to_unix_nanos()));
+        let plan = start.and_then(|(start, to)| self.plan.workload.traffic_plan(start, to, true));
+        let broadcaster = match self.plan.workload.load {
+            Load::Explore { broadcaster, .. } => Some(broadcaster),
+            Load::Steady { .. } => None,
+        };
+        NodeStatuses { clients, latest, answered, faults, plan: plan.as_ref(), broadcaster }.lines(p99_of)
     }
 
+    /// Shows the faults on the live page, and to Prometheus.
     pub(super) fn show_faults(&mut self) {
+        let opening = self.order.as_ref().map_or(0, StartOrder::from_unix_nanos);
+        for (number, (planned, row)) in self.plan.faults.faults().iter().zip(self.faults.rows()).enumerate() {
+            let began = row.began_seconds.map(|seconds| opening.saturating_add((seconds * 1e9) as u64));
+            let active = self.faults.is_active(number, &planned.action);
+            self.progress.status().fault(number + 1, &row.fault, began, active);
+        }
         let nodes = self.node_lines(&BTreeMap::new());
         if let Some(feed) = self.progress.feed() {
             feed.faults(self.faults.rows(), nodes);
@@ -100,6 +113,7 @@ impl Experiment<'_> {
             self.progress.line(&trial_line(trial));
         }
         self.trials_told = trials.len();
+        self.progress.status().trials_finished(self.trials_told);
         if let Some(feed) = self.progress.feed() {
             feed.trials(&trials);
         }

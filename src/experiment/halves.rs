@@ -73,7 +73,7 @@ pub(crate) async fn begin(
     observers: &mut Observers,
     live: Option<&Live>,
 ) -> Result<StartedRun, BeginError> {
-    let progress = Progress::new(live.map(Live::feed));
+    let progress = Progress::new(live.map(Live::feed), observers.status().clone());
     let mut experiment = match clients(plan) {
         Ok(clients) => Experiment::new(plan, clients, deployment, progress, observers),
         Err(line) => {
@@ -117,7 +117,7 @@ pub(crate) async fn collect(
     observers: &mut Observers,
     live: Option<&Live>,
 ) -> Result<RunSummary, Interrupted> {
-    let progress = Progress::new(live.map(Live::feed));
+    let progress = Progress::new(live.map(Live::feed), observers.status().clone());
     let mut experiment = match clients(plan) {
         Ok(clients) => Experiment::new(plan, clients, deployment, progress, observers),
         Err(line) => return Ok(RunSummary::failed(plan.summary.clone(), line)),

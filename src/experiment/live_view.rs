@@ -7,7 +7,7 @@ use crate::{
     clock::Instant,
     live::{Live, NodeCondition, NodeState, RunInfo},
     network::ReadinessReport,
-    node::{Load, NodeConfig, NodeSummary},
+    node::{Load, NodeConfig, NodeSummary, TrafficPlan},
 };
 
 /// Time without an answer after which a node, which is asked every second, is shown as silent.
@@ -63,9 +63,27 @@ pub(crate) fn unready(
             Some(None) => (NodeCondition::Starting, None),
             Some(connected) => (NodeCondition::Connecting, *connected),
         };
-        NodeState { node: client.id, state, connected_peers, sent: 0, received: 0, delay_p99_micros: None }
+        NodeState {
+            node: client.id,
+            state,
+            connected_peers,
+            sent: 0,
+            expected: None,
+            received: 0,
+            dropped: 0,
+            cores: None,
+            peak_memory_bytes: 0,
+            send_lag_p99_micros: None,
+            delay_p99_micros: None,
+        }
     };
     clients.iter().map(line).collect()
+}
+
+/// 99th percentile of the send lag of a node in the window, in microseconds.
+fn send_lag_p99_micros(node: &NodeSummary) -> Option<u64> {
+    let histogram = node.measured.send_lag_micros.decode().ok()?;
+    (!histogram.is_empty()).then(|| histogram.value_at_quantile(0.99))
 }
 
 /// State of the nodes.
@@ -75,9 +93,26 @@ pub(crate) struct NodeStatuses<'a> {
     pub(crate) latest: &'a BTreeMap<u64, NodeSummary>,
     pub(crate) answered: &'a BTreeMap<u64, Instant>,
     pub(crate) faults: &'a Faults,
+    /// Schedules of the window; none in mode explore.
+    pub(crate) plan: Option<&'a TrafficPlan>,
+    /// The sender of mode explore.
+    pub(crate) broadcaster: Option<u64>,
 }
 
 impl NodeStatuses<'_> {
+    /// Messages of the window, or of the present trial, that a node should have received up to its last report.
+    fn expected(&self, node: &NodeSummary) -> Option<u64> {
+        if let Some(broadcaster) = self.broadcaster {
+            let sender = self.latest.get(&broadcaster)?;
+            return Some(if node.node == broadcaster { 0 } else { sender.measured.intended });
+        }
+        let (plan, order) = (self.plan?, node.start.as_ref()?);
+        let from = order.from_unix_nanos().max(order.gone_since_unix_nanos.unwrap_or(0));
+        let to = node.counted_unix_nanos.min(order.to_unix_nanos().unwrap_or(u64::MAX)).max(from);
+        let of_class = |(class, _)| plan.expected_by(class, node.node, from, to);
+        plan.numbered().map(of_class).try_fold(0_u64, |sum, one| Some(sum.saturating_add(one?)))
+    }
+
     /// Rows of the nodes; `p99_of` has the known delays, in microseconds.
     pub(crate) fn lines(&self, p99_of: &BTreeMap<u64, u64>) -> Vec<NodeState> {
         let line = |client: &NodeClient| {
@@ -91,7 +126,12 @@ impl NodeStatuses<'_> {
                 state: absence.unwrap_or(here),
                 connected_peers: known.map(|node| node.readiness.connected_peers),
                 sent: known.map_or(0, |node| node.measured.sent),
+                expected: known.and_then(|node| self.expected(node)),
                 received: known.map_or(0, |node| node.measured.received),
+                dropped: known.map_or(0, |node| node.dropped.values().fold(0, |sum, one| sum.saturating_add(*one))),
+                cores: None,
+                peak_memory_bytes: known.map_or(0, |node| node.usage.peak_memory_bytes),
+                send_lag_p99_micros: known.and_then(send_lag_p99_micros),
                 delay_p99_micros: p99_of.get(&id).copied(),
             }
         };

@@ -11,6 +11,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::{
     clock::Instant,
     live::Feed,
+    monitoring::RunStatus,
     terminal::{accepts_lines, one_line, tell},
 };
 
@@ -23,11 +24,12 @@ pub(crate) struct Progress {
     stage: String,
     last_line: Option<Instant>,
     feed: Option<Feed>,
+    status: RunStatus,
 }
 
 impl Progress {
-    /// Progress before the first stage. `feed` leads to the live page.
-    pub(crate) fn new(feed: Option<Feed>) -> Self {
+    /// Progress before the first stage. `feed` leads to the live page, `status` to Prometheus.
+    pub(crate) fn new(feed: Option<Feed>, status: RunStatus) -> Self {
         let bar = stderr().is_terminal().then(|| {
             let bar = ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::stderr());
             let style = ProgressStyle::with_template("{prefix:>10} [{bar:24}] {msg}")
@@ -35,12 +37,13 @@ impl Progress {
             bar.set_style(style.progress_chars("=> "));
             bar
         });
-        Self { bar, stage: String::new(), last_line: None, feed }
+        Self { bar, stage: String::new(), last_line: None, feed, status }
     }
 
     /// Begins a stage.
     pub(crate) fn stage(&mut self, stage: &str, message: &str) {
         self.stage = stage.into();
+        self.status.phase(stage);
         self.last_line = None;
         if let Some(feed) = &mut self.feed {
             feed.stage(stage, message);
@@ -81,6 +84,11 @@ impl Progress {
     /// Feed of the live page, if the run has one.
     pub(crate) fn feed(&mut self) -> Option<&mut Feed> {
         self.feed.as_mut()
+    }
+
+    /// State of the run for Prometheus.
+    pub(crate) fn status(&self) -> &RunStatus {
+        &self.status
     }
 
     /// Removes the bar.

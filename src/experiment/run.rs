@@ -32,7 +32,7 @@ pub(crate) async fn run(
     let failed = |error: &dyn Display| StartError::Failed(error.to_string());
     plan.folder.write_json(&plan.folder.manifest(), &Manifest::new(plan)).map_err(|error| failed(&error))?;
     let mut interrupts = Interrupts::new().map_err(|error| failed(&error))?;
-    let mut progress = Progress::new(live.map(Live::feed));
+    let mut progress = Progress::new(live.map(Live::feed), observers.status().clone());
     tokio::select! {
         started = monitor(plan, observers, &mut progress) => started.map_err(StartError::Failed)?,
         cause = interrupts.next() => return Err(StartError::Failed(cause.reason())),

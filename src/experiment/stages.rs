@@ -28,6 +28,13 @@ impl Experiment<'_> {
 
     /// Runs from the start on.
     pub(super) async fn follow(&mut self, order: StartOrder) -> Result<(), String> {
+        let trials_end = self.trials_end(&order);
+        self.progress.status().window(&order, trials_end);
+        if let Some(feed) = self.progress.feed() {
+            let seconds = |nanos: u64| nanos as f64 / 1e9;
+            feed.opens_in(seconds(order.from_unix_nanos()) - seconds(unix_nanos()));
+        }
+        self.show_faults();
         if self.plan.is_explore() {
             self.start_profiles()?;
             self.watch.machine.window_opens();

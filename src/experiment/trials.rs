@@ -7,6 +7,20 @@ use crate::{
 };
 
 impl Experiment<'_> {
+    /// End of a run of trials by `--timeout`, in nanoseconds since the Unix epoch.
+    fn timeout_end(&self, order: &StartOrder) -> Option<u64> {
+        let window = u64::try_from(self.plan.window?.as_nanos()).ok()?;
+        Some(order.start_unix_nanos.saturating_add(window))
+    }
+
+    /// End of the last trial, or of a run of trials by `--timeout`, in nanoseconds since the Unix epoch; none in all other
+    /// modes.
+    pub(super) fn trials_end(&self, order: &StartOrder) -> Option<u64> {
+        let Load::Explore { cool_down, run, trials, .. } = &self.plan.workload.load else { return None };
+        let last = TrialTimes::new(order.start_unix_nanos, trials.len().saturating_sub(1), *cool_down, *run);
+        Some(self.timeout_end(order).map_or(last.to_unix_nanos, |end| end.min(last.to_unix_nanos)))
+    }
+
     /// Follows the trials to the last one, or to `--timeout`. The nodes follow their clocks, so this ends independently
     /// of them.
     pub(super) async fn explore(&mut self, order: StartOrder) -> Result<(), String> {
@@ -19,8 +33,7 @@ impl Experiment<'_> {
             cool_down.as_secs()
         ));
         let times = |number| TrialTimes::new(order.start_unix_nanos, number, *cool_down, *run);
-        let window = self.plan.window.and_then(|window| u64::try_from(window.as_nanos()).ok());
-        let end = window.map(|window| order.start_unix_nanos.saturating_add(window));
+        let end = self.timeout_end(&order);
         let patience = self.plan.timing.hang;
         let last = times(trials.len().saturating_sub(1)).drained_unix_nanos.saturating_add(patience.as_nanos() as u64);
         loop {
@@ -46,6 +59,7 @@ impl Experiment<'_> {
             let started = now.saturating_sub(order.start_unix_nanos) as f64;
             let number = (started / (*cool_down + *run).as_nanos() as f64) as usize;
             let number = number.min(trials.len().saturating_sub(1));
+            self.progress.status().trial(number);
             let figures = self.tell(if now < times(number).from_unix_nanos { "cool-down" } else { "measure" });
             self.progress.update(number as f64 / trials.len() as f64, &format!("trial {number}: {figures}"));
             sleep(LIVE_POLL).await;

@@ -87,6 +87,8 @@ pub struct Feed {
     published: Option<Instant>,
     sampled: Option<Instant>,
     counted: BTreeMap<u64, [Flow; 2]>,
+    /// Process of each node, and its processor time so far, in seconds.
+    used: BTreeMap<u64, (u32, f64)>,
     flow: Flow,
     delays: Option<Delays>,
 }
@@ -101,6 +103,7 @@ impl Feed {
             published: None,
             sampled: None,
             counted: BTreeMap::new(),
+            used: BTreeMap::new(),
             flow: Flow::default(),
             delays: None,
         }
@@ -121,15 +124,17 @@ impl Feed {
             state.stage = number;
         }
         (state.phase, state.detail, state.part) = (phase.to_owned(), detail.to_owned(), 0.0);
-        if phase == "measure" {
-            state.opening_seconds = Some(state.began.elapsed().as_secs_f64());
-        }
         if !TRAFFIC.contains(&phase) {
             let figures = &mut state.figures;
             (figures.offered_per_second, figures.delivered_per_second) = (None, None);
             figures.delivered_bytes_per_second = None;
         }
         self.publish();
+    }
+
+    /// Sets the opening of the measured window, in seconds from now; negative if it is past.
+    pub fn opens_in(&mut self, seconds: f64) {
+        self.state.opening_seconds = Some(self.state.began.elapsed().as_secs_f64() + seconds);
     }
 
     /// Continues the phase; `part` of it is done, 0 to 1. Published if nothing was for a second. In phases whose
@@ -151,7 +156,7 @@ impl Feed {
     /// Sets the faults so far, and the nodes' rows without delays; published at once.
     pub fn faults(&mut self, faults: &[FaultRow], mut nodes: Vec<NodeState>) {
         for (node, before) in nodes.iter_mut().zip(&self.state.nodes) {
-            node.delay_p99_micros = before.delay_p99_micros;
+            (node.delay_p99_micros, node.cores) = (before.delay_p99_micros, before.cores);
         }
         Arc::make_mut(&mut self.state.seldom).set_faults(faults);
         self.state.nodes = nodes;
@@ -171,13 +176,18 @@ impl Feed {
 
     /// Takes the nodes' counts; published with the next progress.
     pub fn sample(&mut self, sample: Sample<'_>) {
+        let before: BTreeMap<u64, Option<f64>> = self.state.nodes.iter().map(|node| (node.node, node.cores)).collect();
         self.state.nodes = sample.nodes;
+        for node in &mut self.state.nodes {
+            node.cores = before.get(&node.node).copied().flatten();
+        }
         self.count(sample.latest, sample.delays);
         let since = self.sampled.map(|then| then.elapsed());
         if since.is_some_and(|since| since < PACE) {
             return;
         }
         self.sampled = Some(Instant::now());
+        self.count_cores(sample.latest, since);
         let before = self.flow;
         for (id, node) in sample.latest {
             let now = Flow::of(node);
@@ -200,6 +210,21 @@ impl Feed {
         });
     }
 
+    /// Sets the processor cores that each node has used since the last sample, `since` before now.
+    fn count_cores(&mut self, latest: &BTreeMap<u64, NodeSummary>, since: Option<Duration>) {
+        for node in &mut self.state.nodes {
+            let Some(known) = latest.get(&node.node) else {
+                node.cores = None;
+                continue;
+            };
+            let now = (known.process, known.usage.cpu_seconds);
+            let earlier = self.used.insert(node.node, now).filter(|(process, _)| *process == known.process);
+            node.cores = earlier.zip(since).map(|((_, cpu), since)| (now.1 - cpu).max(0.0) / since.as_secs_f64());
+        }
+        let known: Vec<f64> = self.state.nodes.iter().filter_map(|node| node.cores).collect();
+        self.state.figures.cores = (!known.is_empty()).then(|| known.iter().sum());
+    }
+
     fn count(&mut self, latest: &BTreeMap<u64, NodeSummary>, delays: Option<&Histogram<u64>>) {
         let sum = |field: fn(&NodeSummary) -> u64| {
             latest.values().map(field).fold(0, |sum: u64, one| sum.saturating_add(one))
@@ -215,6 +240,9 @@ impl Feed {
             delivered,
             delivery_ratio: (expected > 0).then(|| delivered as f64 / expected as f64),
             pending: sum(|node| node.pending),
+            dropped: sum(|node| node.dropped.values().sum()),
+            peak_memory_bytes: sum(|node| node.usage.peak_memory_bytes),
+            send_lag_p99_micros: self.state.nodes.iter().filter_map(|node| node.send_lag_p99_micros).max(),
             delay: delays.map(percentiles).unwrap_or_default(),
             ..self.state.figures
         };

@@ -49,9 +49,12 @@ function percent(value) {
   return value === 1 ? '100 %' : `${(Math.floor(value * 10000) / 100).toFixed(2)} %`;
 }
 
-/** Seconds since the start, shortened. */
+/** Seconds from a moment on, shortened; negative before it. */
 function clock(seconds) {
   const whole = Math.round(seconds);
+  if (whole < 0) {
+    return `−${clock(-whole)}`;
+  }
   const minutes = Math.floor(whole / 60);
   if (minutes === 0) {
     return `${whole} s`;

@@ -16,19 +16,20 @@ use tokio::{
 };
 
 /// Accepts connections up to the bound; further ones wait in the kernel.
-pub(super) struct Bounded {
+pub(crate) struct Bounded {
     listener: TcpListener,
     room: Arc<Semaphore>,
 }
 
 /// A connection, and its permit.
-pub(super) struct Connection {
+pub(crate) struct Connection {
     stream: TcpStream,
     _room: Option<OwnedSemaphorePermit>,
 }
 
 impl Bounded {
-    pub(super) fn new(listener: TcpListener, most: usize) -> Self {
+    /// Accepts at most `most` connections at once.
+    pub(crate) fn new(listener: TcpListener, most: usize) -> Self {
         Self { listener, room: Arc::new(Semaphore::new(most)) }
     }
 }

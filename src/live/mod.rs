@@ -12,6 +12,7 @@ mod state;
 
 pub use feed::{Feed, Sample};
 pub use history::Percentiles;
+pub(crate) use listener::Bounded;
 pub use state::{LIVE_SCHEMA_VERSION, NodeCondition, NodeState, RunInfo};
 
 use std::{
@@ -24,7 +25,7 @@ use std::{
 
 use tokio::{runtime, sync::watch};
 
-use self::{listener::Bounded, state::State};
+use self::state::State;
 use crate::{clock::sleep, report::RunSummary};
 
 /// Maximum number of open connections: more than the browsers that may follow the run, because each opens several for

@@ -11,7 +11,8 @@ function put(element, text) {
 
 /**
  * Makes the body of a table show `rows`: lists of cells, the first of which names the row. A cell is a text or
- * { text, tone, long }. Unchanged cells are left alone, so that a selection or a reader's place stays.
+ * { text, tone, long }; a tone of null shows no mark. Unchanged cells are left alone, so that a selection or a
+ * reader's place stays.
  */
 function fill(body, rows) {
   while (body.rows.length > rows.length) {
@@ -30,7 +31,9 @@ function fill(body, rows) {
         row.append(place);
       }
       put(place, text);
-      if (tone !== undefined) {
+      if (tone === null) {
+        delete place.dataset.tone;
+      } else if (tone !== undefined) {
         place.dataset.tone = tone;
       }
       if (long) {
@@ -103,6 +106,37 @@ function showPhase(text) {
   }
 }
 
+/** Deliveries of the window that never came; null if the run has no totals. */
+const lostOf = ({ totals }) => (totals === null ? null : Math.max(0, totals.expected - totals.delivered));
+
+/** The validity of the measurement, and its loss: a valid measurement of a bad network is valid. */
+function verdictText(result) {
+  const measured = result.verdict.valid ? 'valid measurement' : 'the measurement is not valid';
+  const lost = lostOf(result);
+  if (lost === null || result.totals.expected === 0) {
+    return measured;
+  }
+  const expected = number(result.totals.expected);
+  return `${measured}; ${lost === 0 ? `all ${expected} deliveries arrived` : `${number(lost)} of ${expected} deliveries lost`}`;
+}
+
+/** Time on the one clock of the page: seconds from the opening of the window, or from the start until that is known. */
+function place(message) {
+  const opening = message.opening_seconds;
+  const length = state.run.window_seconds;
+  if (opening === null) {
+    return `${clock(message.elapsed_seconds)} since the start`;
+  }
+  const since = message.elapsed_seconds - opening;
+  if (since < 0) {
+    return `${clock(-since)} to the opening of the window`;
+  }
+  if (length === null) {
+    return `${clock(since)} since the opening`;
+  }
+  return since <= length ? `${clock(since)} of ${clock(length)}` : `${clock(since - length)} after the window`;
+}
+
 function phaseText(message) {
   const texts = {
     start: 'Starting',
@@ -115,7 +149,7 @@ function phaseText(message) {
     collect: 'Collecting the results',
   };
   if (message.result) {
-    return message.result.verdict.valid ? 'Finished: the run is valid' : 'Finished: the run is not valid';
+    return `Finished: ${verdictText(message.result)}`;
   }
   return texts[message.phase] ?? message.phase;
 }
@@ -130,7 +164,7 @@ function showProgress(message) {
     }
   });
   byId('part').value = message.part;
-  put(byId('detail'), `${clock(message.elapsed_seconds)} since the start${message.detail && ': '}${message.detail}`);
+  put(byId('detail'), `${place(message)}${message.detail && ': '}${message.detail}`);
 }
 
 function showFigures(figures) {
@@ -141,6 +175,10 @@ function showFigures(figures) {
   const counts = `${number(figures.delivered)} of ${number(figures.expected)}`;
   put(byId('ratio-of'), figures.expected > 0 ? counts : 'of the window');
   put(byId('pending'), number(figures.pending));
+  put(byId('dropped'), number(figures.dropped));
+  put(byId('cores'), number(figures.cores));
+  put(byId('memory'), bytes(figures.peak_memory_bytes));
+  put(byId('lag'), micros(figures.send_lag_p99_micros));
   for (const name of ['p50_micros', 'p90_micros', 'p99_micros', 'p999_micros']) {
     put(byId(name), micros(figures.delay[name]));
   }
@@ -167,20 +205,23 @@ function sustained(verdict) {
 function showCharts(message) {
   const course = rates(state.points);
   const opening = message.opening_seconds;
+  const origin = opening ?? 0;
+  const moved = (points) => points.map((point) => ({ ...point, seconds: point.seconds - origin }));
   const marks = state.faults
-    .map(({ began_seconds: began }, index) => ({ began, seconds: opening + began, name: String(index + 1) }))
-    .filter(({ began }) => began !== null);
+    .map(({ began_seconds: began }, index) => ({ seconds: began, name: String(index + 1) }))
+    .filter(({ seconds }) => seconds !== null);
   const length = state.run.window_seconds;
-  const measured = opening === null || length === null ? null : { from: opening, to: opening + length };
-  rateChart.update(course, marks, measured);
-  delayChart.update(state.points, marks, measured);
+  const measured = opening === null || length === null ? null : { from: 0, to: length };
+  rateChart.update(moved(course), marks, measured);
+  delayChart.update(moved(state.points), marks, measured);
+  put(byId('clock'), opening === null ? 'Times are seconds since the start.' : 'Times are seconds from the opening of the window.');
   byId('marks').hidden = marks.length === 0;
   byId('shade').hidden = measured === null;
   if (course.length < 2) {
     return;
   }
   const last = course[course.length - 1];
-  const span = `From ${clock(course[0].seconds)} to ${clock(last.seconds)}`;
+  const span = `From ${clock(course[0].seconds - origin)} to ${clock(last.seconds - origin)}`;
   const range = (field) => {
     const values = course.slice(1).map((point) => point[field]);
     return `${number(Math.min(...values))} to ${number(Math.max(...values))} ${field}, now ${number(last[field])}`;
@@ -195,14 +236,29 @@ function showCharts(message) {
 
 const TONES = { answering: 'good', ready: 'good', silent: 'fair', paused: 'fair', returning: 'fair', dead: 'bad' };
 
+/** Messages that have not arrived, those under way included: more than a hundredth of the expected ones stand out. */
+function missing({ expected, received }) {
+  if (expected === null) {
+    return NONE;
+  }
+  const count = Math.max(0, expected - received);
+  return { text: number(count), tone: count > expected / 100 && count > 10 ? 'bad' : null };
+}
+
 function showNodes(nodes) {
   const row = (node) => [
     String(node.node),
     { text: node.state, tone: TONES[node.state] ?? '' },
     number(node.connected_peers),
     number(node.sent),
+    number(node.expected),
     number(node.received),
+    missing(node),
     micros(node.delay_p99_micros),
+    micros(node.send_lag_p99_micros),
+    { text: number(node.dropped), tone: node.dropped > 0 ? 'bad' : null },
+    number(node.cores),
+    bytes(node.peak_memory_bytes),
   ];
   fill(bodyOf('nodes'), nodes.map(row));
 }
@@ -251,6 +307,7 @@ function showTrials(trials) {
     String(trial.trial),
     bytes(trial.message_size),
     `${trial.heartbeat_millis} ms`,
+    perSecond((trial.message_size * 1000) / trial.heartbeat_millis),
     number(trial.expected),
     number(trial.delivered),
     { text: percent(trial.delivery_ratio), tone: trial.delivery_ratio === 1 ? 'good' : 'fair' },
@@ -264,8 +321,10 @@ function showTrials(trials) {
 
 function showResult(result) {
   const { verdict, totals } = result;
-  put(byId('verdict'), verdict.valid ? '✓ The run is valid' : '✗ The run is not valid');
+  const text = verdictText(result);
+  put(byId('verdict'), `${verdict.valid ? '✓' : '✗'} ${text[0].toUpperCase()}${text.slice(1)}`);
   byId('verdict').classList.toggle('bad', !verdict.valid);
+  byId('verdict').classList.toggle('fair', verdict.valid && lostOf(result) > 0);
   list(byId('reasons'), verdict.reasons);
   list(byId('warnings').querySelector('ul'), verdict.warnings);
   byId('warnings').hidden = verdict.warnings.length === 0;
@@ -379,5 +438,23 @@ function theme() {
   apply(read());
 }
 
+/** Shows a hint above each table that is wider than its place. */
+function hints() {
+  for (const region of document.querySelectorAll('.wide')) {
+    const hint = document.createElement('p');
+    hint.className = 'quiet hint';
+    hint.textContent = 'Scroll sideways for more columns →';
+    hint.hidden = true;
+    region.before(hint);
+    const check = () => {
+      hint.hidden = region.scrollWidth <= region.clientWidth + 1;
+    };
+    const sizes = new ResizeObserver(check);
+    sizes.observe(region);
+    sizes.observe(region.querySelector('table'));
+  }
+}
+
 theme();
+hints();
 follow();

@@ -73,9 +73,19 @@ pub struct NodeState {
     pub connected_peers: Option<usize>,
     /// Messages sent in the window, by its present life.
     pub sent: u64,
+    /// Messages of the window that it should have received so far; none if a class of traffic has no schedule.
+    pub expected: Option<u64>,
     /// Messages received in the window.
     pub received: u64,
-    /// 99th percentile of their delay.
+    /// Messages, or copies for single peers, that it dropped since it started.
+    pub dropped: u64,
+    /// Processor cores that it used in the last second; none if that is unknown.
+    pub cores: Option<f64>,
+    /// Highest resident memory since its start, in bytes.
+    pub peak_memory_bytes: u64,
+    /// 99th percentile of the send lag of the window.
+    pub send_lag_p99_micros: Option<u64>,
+    /// 99th percentile of the delay of the received messages.
     pub delay_p99_micros: Option<u64>,
 }
 
@@ -89,6 +99,14 @@ pub(super) struct Figures {
     pub(super) delivered: u64,
     pub(super) delivery_ratio: Option<f64>,
     pub(super) pending: u64,
+    /// Messages, or copies, that were dropped since the nodes started.
+    pub(super) dropped: u64,
+    /// Processor cores that all nodes used in the last second.
+    pub(super) cores: Option<f64>,
+    /// Sum of the highest resident memories of the nodes, in bytes.
+    pub(super) peak_memory_bytes: u64,
+    /// Highest 99th percentile of the send lag of a node.
+    pub(super) send_lag_p99_micros: Option<u64>,
     pub(super) delay: Percentiles,
     pub(super) offered_per_second: Option<f64>,
     pub(super) delivered_per_second: Option<f64>,
@@ -283,6 +301,10 @@ impl State {
                 delivery_ratio: totals.delivery_ratio,
                 delay: percentiles(&totals.delay),
                 pending: 0,
+                dropped: run.nodes.iter().flat_map(|node| node.drop_reasons.values()).sum(),
+                cores: measured.then(|| totals.cpu_seconds / totals.window_seconds),
+                peak_memory_bytes: run.peak_memory_bytes,
+                send_lag_p99_micros: totals.send_lag.p99_micros,
                 offered_per_second: rate(totals.intended.saturating_mul(others)),
                 delivered_per_second: rate(totals.delivered_in_window),
                 delivered_bytes_per_second: measured.then_some(totals.delivered_bytes_per_second),
@@ -290,12 +312,18 @@ impl State {
         }
         let dead = |state| matches!(state, NodeCondition::Dead);
         let dead: BTreeSet<u64> = self.nodes.iter().filter(|node| dead(node.state)).map(|node| node.node).collect();
+        let window_seconds = totals.map(|totals| totals.window_seconds).filter(|seconds| *seconds > 0.0);
         let row = |row: &crate::report::NodeRow| NodeState {
             node: row.node,
             state: if dead.contains(&row.node) { NodeCondition::Dead } else { NodeCondition::Ended },
             connected_peers: Some(row.connected_peers),
             sent: row.sent,
+            expected: Some(row.expected),
             received: row.received,
+            dropped: row.drop_reasons.values().sum(),
+            cores: window_seconds.map(|seconds| row.cpu_seconds / seconds),
+            peak_memory_bytes: row.peak_memory_bytes,
+            send_lag_p99_micros: row.send_lag.p99_micros,
             delay_p99_micros: row.delay.p99_micros,
         };
         self.nodes = run.nodes.iter().map(row).collect();

@@ -7,9 +7,12 @@ use prometheus::{
 
 use crate::scenario::DEFAULT_CLASS;
 
-/// Bucket bounds of every histogram, in seconds: 100 us to 60 s, about three a decade.
-const BUCKETS: [f64; 18] =
-    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+/// Bucket bounds of every histogram, in seconds: 100 us to 60 s, about three a decade, and more from 5 s on, because a
+/// quantile inside a bucket is a guess, which is off by many seconds in a wide one.
+const BUCKETS: [f64; 25] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 7.5, 10.0, 12.5,
+    15.0, 20.0, 25.0, 30.0, 40.0, 50.0, 60.0,
+];
 
 /// Type of a metric in Prometheus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

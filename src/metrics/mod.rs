@@ -1,10 +1,13 @@
 //! Metrics of a node: one declarative table, the Prometheus text made from it, and samples of the process and system.
+//! The runner has a few metrics of its own.
 
 mod kinds;
+mod runner;
 mod system;
 mod table;
 
 pub use kinds::{ByClass, Definition, Kind, Labelled};
+pub use runner::{RUN_PHASES, RUNNER_DEFINITIONS, RunnerMetrics};
 pub use system::{SystemSampler, Usage, usage};
 pub use table::{DROP_REASONS, MALFORMED_REASONS, Metrics, NETWORK_EVENTS, REFUSED_UNITS, definitions, reference};
 

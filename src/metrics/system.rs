@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
 use super::Metrics;
+use crate::environment::{Environment, memory_bytes, memory_share_in_use};
 
 /// Resource usage of the process since its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -56,6 +57,8 @@ pub struct SystemSampler {
     processors: f64,
     /// Begin of the interval for the share of processor time, and the processor time until then.
     interval: (Instant, f64),
+    /// Time of all processors in the last sample.
+    ticks: Option<Ticks>,
     /// Bytes received and sent by each interface in the last sample.
     interfaces: BTreeMap<String, (Grown, Grown)>,
     segments_sent: Grown,
@@ -65,12 +68,15 @@ pub struct SystemSampler {
 impl SystemSampler {
     /// Makes a sampler that writes into `metrics`.
     pub fn new(metrics: Metrics) -> Self {
+        let limits = [memory_bytes(), Environment::of_this_process().cgroup_memory_bytes];
+        metrics.system_memory_limit_bytes.set(limits.into_iter().flatten().min().unwrap_or_default().cast_signed());
         Self {
             metrics,
             system: System::new().ok(),
             pid: Pid::from_u32(std::process::id()),
             processors: processors(),
             interval: (Instant::now(), usage().cpu_seconds),
+            ticks: None,
             interfaces: BTreeMap::new(),
             segments_sent: Grown::default(),
             segments_retransmitted: Grown::default(),
@@ -80,6 +86,7 @@ impl SystemSampler {
     /// Takes one sample.
     pub fn sample(&mut self) {
         self.sample_process();
+        self.sample_machine();
         self.sample_interfaces();
         self.sample_tcp();
     }
@@ -102,6 +109,16 @@ impl SystemSampler {
         system.refresh_processes_specifics(ProcessesToUpdate::Some(&[self.pid]), false, which);
         if let Some(process) = system.process(self.pid) {
             metrics.system_process_memory_usage_bytes.set(process.memory().cast_signed());
+        }
+    }
+
+    fn sample_machine(&mut self) {
+        if let Some(share) = memory_share_in_use() {
+            self.metrics.system_machine_memory_usage_ratio.set(share);
+        }
+        let Some(now) = std::fs::read_to_string("/proc/stat").ok().as_deref().and_then(ticks) else { return };
+        if let Some(before) = self.ticks.replace(now) {
+            self.metrics.system_machine_cpu_usage_ratio.set(now.busy_since(before));
         }
     }
 
@@ -141,6 +158,30 @@ impl SystemSampler {
             metrics.system_tcp_retransmit_rate_percent.set(rate);
         }
     }
+}
+
+/// Time of all processors of the machine, in the kernel's ticks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Ticks {
+    busy: u64,
+    all: u64,
+}
+
+impl Ticks {
+    fn busy_since(self, before: Self) -> f64 {
+        let all = self.all.saturating_sub(before.all);
+        if all == 0 { 0.0 } else { (self.busy.saturating_sub(before.busy) as f64 / all as f64).min(1.0) }
+    }
+}
+
+/// First line of /proc/stat: user, nice, system, idle, waiting for a disk, interrupts, soft interrupts, stolen. The time
+/// of guests that follows is in that of users.
+fn ticks(stat: &str) -> Option<Ticks> {
+    let line = stat.lines().next()?.strip_prefix("cpu ")?;
+    let times: Vec<u64> = line.split_whitespace().take(8).map_while(|time| time.parse().ok()).collect();
+    let all = times.iter().copied().fold(0, u64::saturating_add);
+    let idle = times.get(3)?.saturating_add(*times.get(4)?);
+    Some(Ticks { busy: all.saturating_sub(idle), all })
 }
 
 /// Percent of one processor, limited to the number of processors.
@@ -240,6 +281,16 @@ mod tests {
         assert!(metrics.system_process_cpu_usage_percent.get() > 0.0);
         assert_eq!(percent_of_processor(37.26, Duration::from_secs(2), 2.0), 200.0);
         assert_eq!(percent_of_processor(0.5, Duration::from_secs(2), 2.0), 25.0);
+    }
+
+    #[test]
+    fn the_share_of_the_machine_is_the_busy_part_of_an_interval() {
+        let at = |text: &str| ticks(text).unwrap();
+        let (before, now) = (at("cpu  10 0 10 70 10 0 0 0 5 0\ncpu0 1"), at("cpu  30 0 20 130 20 0 0 0 9 0\n"));
+        assert_eq!(before, Ticks { busy: 20, all: 100 });
+        assert_eq!(now.busy_since(before), 0.3);
+        assert_eq!(now.busy_since(now), 0.0);
+        assert_eq!(ticks("intr 5"), None);
     }
 
     #[test]

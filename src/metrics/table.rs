@@ -4,7 +4,10 @@ use std::fmt::Write as _;
 
 use prometheus::{Counter, Gauge, Histogram, IntCounter, IntGauge, Registry};
 
-use super::kinds::{ByClass, Definition, Labelled, Registered};
+use super::{
+    kinds::{ByClass, Definition, Labelled, Registered},
+    runner::RUNNER_DEFINITIONS,
+};
 
 /// Reasons why a broadcast, or one copy of it, was not sent.
 pub const DROP_REASONS: &[&str] = &[
@@ -145,6 +148,11 @@ metrics! {
     broadcast_message_late_count: ByClass<IntCounter>;
     /// Messages of the schedule that could not be sent before its end.
     broadcast_message_missed_count: ByClass<IntCounter>;
+    /// Seconds within which a message has to arrive, by the scenario; 0 without a deadline.
+    broadcast_message_deadline_seconds: ByClass<Gauge>;
+    /// Messages that other nodes should have sent to this node so far, by their schedules; 0 for a class that answers
+    /// another, which has no schedule.
+    receive_message_expected_count: ByClass<IntCounter>;
     /// Different messages that arrived.
     receive_message_count: ByClass<IntCounter>;
     /// Size of the last message that arrived, in bytes, header included.
@@ -211,6 +219,12 @@ metrics! {
     propeller_to_delivery_seconds: Histogram;
     /// Round trip time to a peer by libp2p's ping, in seconds.
     ping_latency_seconds: Histogram;
+    /// Opening of the measured window, or of that of the present trial, in seconds since the Unix epoch; 0 before the
+    /// node has its start.
+    run_window_begin_seconds: Gauge;
+    /// End of this window, in seconds since the Unix epoch; infinite for a window without an end, 0 before the node has
+    /// its start.
+    run_window_end_seconds: Gauge;
     /// Present trial of explore mode, from 0; -1 outside of explore mode.
     explore_trial: IntGauge;
     /// Processor time of the process over the last sampling interval, in percent of one core.
@@ -221,6 +235,12 @@ metrics! {
     system_process_memory_usage_bytes: IntGauge;
     /// Highest resident memory of the process so far, in bytes.
     system_process_peak_memory_bytes: IntGauge;
+    /// Memory that the process can use, in bytes: that of the machine, or the limit of its control group.
+    system_memory_limit_bytes: IntGauge;
+    /// Share of the machine's processors that all programs used over the last sampling interval, 0 to 1.
+    system_machine_cpu_usage_ratio: Gauge;
+    /// Share of the machine's memory that is in use and can't be freed, 0 to 1.
+    system_machine_memory_usage_ratio: Gauge;
     /// Bytes sent by the interfaces of the process's network namespace, separately for loopback and the others.
     system_network_bytes_sent_total: Labelled ["interface": &["loopback", "other"]];
     /// Bytes received by the interfaces of the process's network namespace, separately for loopback and the others.
@@ -244,23 +264,32 @@ metrics! {
 /// The reference page of all metrics, in Markdown.
 pub fn reference() -> String {
     let mut page = String::from(
-        "# Metrics of a node\n\nMade from the table in `src/metrics/table.rs`; a test keeps the two the same.\n\n\
-         | name | type | label | meaning |\n|---|---|---|---|\n",
+        "# Metrics\n\nMade from the tables in `src/metrics/`; a test keeps page and tables the same.\n\n\
+         ## Metrics of a node\n\n",
     );
-    for row in definitions() {
+    table(&mut page, &definitions());
+    page.push_str(
+        "\nHistograms have buckets from 100 us to 60 s. A quantile of 60 s means 60 s or more. With \
+         `--gossipsub-metrics` the metrics of libp2p's own gossipsub follow, named `gossipsub_*`.\n\n\
+         ## Metrics of the runner\n\nWith `--observe`, the runner has an endpoint on 127.0.0.1 for Prometheus, with the \
+         phases and faults of the run.\n\n",
+    );
+    table(&mut page, &RUNNER_DEFINITIONS);
+    page
+}
+
+fn table(page: &mut String, rows: &[Definition]) {
+    page.push_str("| name | type | label | meaning |\n|---|---|---|---|\n");
+    for row in rows {
         let label = match row.label {
-            Some((label, [])) => format!("`{label}`: name of the traffic class"),
+            Some(("class", [])) => "`class`: name of the traffic class".to_owned(),
+            Some((label, [])) => format!("`{label}`"),
             Some((label, values)) => format!("`{label}`: {}", values.join(", ")),
             None => String::new(),
         };
         // Writing to a String can't fail.
         let _ = writeln!(page, "| `{}` | {} | {label} | {} |", row.name, row.kind.name(), row.help);
     }
-    page.push_str(
-        "\nHistograms have buckets from 100 us to 60 s. With `--gossipsub-metrics` the metrics of libp2p's own \
-         gossipsub follow, named `gossipsub_*`.\n",
-    );
-    page
 }
 
 #[cfg(test)]

@@ -12,11 +12,10 @@ use serde::Serialize;
 use tokio::process::Command;
 
 use crate::{
-    dashboards::{self, Host, OVERVIEW_PATH, Scraping},
+    dashboards::{self, Configuration, OVERVIEW_PATH},
     node::{NodeConfig, UsageError},
     paths::on_path,
-    report::RunFolder,
-    secret::{make_private, secret, write_private},
+    secret::{secret, write_private},
 };
 
 /// Scrape interval of a run on this machine, in seconds.
@@ -24,6 +23,21 @@ pub(crate) const SCRAPE_SECONDS: u64 = 1;
 
 /// Maximum size of Prometheus' data on disk.
 const DISK_LIMIT: &str = "8GB";
+
+/// Time after which Prometheus removes stored data; by default it would remove all of a run two weeks later.
+const FOR_EVER: &str = "100y";
+
+/// Name of the file of rules.
+pub(super) const RULES: &str = "rules.yml";
+
+/// Data that Prometheus does not remove.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// The newest, up to a size.
+    Newest,
+    /// All of it.
+    All,
+}
 
 /// Monitoring of a run with Prometheus and Grafana.
 #[derive(Clone, Debug, Args, Serialize)]
@@ -109,20 +123,16 @@ impl Monitoring {
         }
     }
 
-    /// Writes the configuration of both programs into the run folder.
-    pub(crate) fn write(&self, folder: &RunFolder, hosts: Vec<Host>) -> io::Result<()> {
-        let root = folder.observe();
+    /// Writes the configuration of both programs into the folder `root`, which must be private, because Grafana's database
+    /// contains keys and passwords.
+    pub(crate) fn write(&self, root: &Path, configuration: &Configuration) -> io::Result<()> {
         let write = |path: &str, text: String| {
             let path = root.join(path);
-            fs::create_dir_all(path.parent().unwrap_or(&root))?;
+            fs::create_dir_all(path.parent().unwrap_or(root))?;
             write_private(&path, text.as_bytes())
         };
-        // Grafana's database contains keys and passwords.
-        make_private(&root)?;
-        let run = folder.root().file_name().unwrap_or_default().to_string_lossy();
-        let scraping = Scraping { run: &run, seconds: SCRAPE_SECONDS, rules: "rules.yml", targets: hosts };
-        write("prometheus.yml", dashboards::json(&dashboards::configuration(&scraping)))?;
-        write("rules.yml", dashboards::json(&dashboards::rules(SCRAPE_SECONDS)))?;
+        write("prometheus.yml", dashboards::json(configuration))?;
+        write(RULES, dashboards::json(&dashboards::rules(SCRAPE_SECONDS)))?;
         for (name, dashboard) in dashboards::dashboards() {
             write(&format!("dashboards/{name}"), dashboards::json(&dashboard))?;
         }
@@ -138,7 +148,7 @@ impl Monitoring {
     }
 
     /// Starts Prometheus.
-    pub(crate) fn prometheus_command(&self, program: &Path, root: &Path) -> Command {
+    pub(crate) fn prometheus_command(&self, program: &Path, root: &Path, kept: Kept) -> Command {
         let mut command = Command::new(program);
         let flag = |name: &str, value: &Path| {
             let mut flag = OsString::from(name);
@@ -147,7 +157,10 @@ impl Monitoring {
         };
         command.arg(flag("--config.file=", &root.join("prometheus.yml")));
         command.arg(flag("--storage.tsdb.path=", &root.join("prometheus")));
-        command.arg(format!("--storage.tsdb.retention.size={DISK_LIMIT}"));
+        command.arg(match kept {
+            Kept::Newest => format!("--storage.tsdb.retention.size={DISK_LIMIT}"),
+            Kept::All => format!("--storage.tsdb.retention.time={FOR_EVER}"),
+        });
         command.arg(format!("--web.listen-address=127.0.0.1:{}", self.ports.0));
         command.current_dir(root);
         command

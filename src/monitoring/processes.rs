@@ -11,17 +11,21 @@ use std::{
 
 use jiff::Timestamp;
 use nix::sys::signal::Signal;
-use reqwest::Client;
+use reqwest::{Client, Url};
 use serde::Deserialize;
 use tokio::process::{Child, Command};
 
-use super::config::{Addresses, Monitoring, SCRAPE_SECONDS};
+use super::{
+    config::{Addresses, Kept, Monitoring, RULES, SCRAPE_SECONDS},
+    status::{Endpoint, RunStatus},
+};
 use crate::{
     children::{kill_group, log_tail, tether},
     clock::{Instant, sleep, timeout, timestamp},
-    dashboards::Host,
+    dashboards::{Configuration, Host, Scraping, configuration},
     http::{self, get_json},
     report::RunFolder,
+    secret::make_private,
     signals::Interrupts,
     terminal::tell,
 };
@@ -70,9 +74,43 @@ impl Watcher {
     }
 }
 
+/// Time range that Grafana shows; without an end up to the present.
+#[derive(Clone, Debug)]
+pub(super) struct Range {
+    /// Name of the run.
+    pub(super) run: String,
+    pub(super) from: Timestamp,
+    pub(super) to: Option<Timestamp>,
+}
+
+impl Range {
+    /// Address of this range of a dashboard at `address`.
+    pub(super) fn of(&self, address: &str) -> String {
+        let to = self.to.map_or_else(|| "now".to_owned(), |to| to.as_millisecond().to_string());
+        let from = self.from.as_millisecond().to_string();
+        let facts = [("var-run", self.run.as_str()), ("from", &from), ("to", &to)];
+        Url::parse_with_params(address, facts).map_or_else(|_| address.to_owned(), String::from)
+    }
+}
+
+/// Work of the programs.
+pub(super) struct Work<'a> {
+    /// Folder of their configuration and data.
+    pub(super) root: &'a Path,
+    pub(super) configuration: &'a Configuration,
+    pub(super) kept: Kept,
+    /// Number of targets of the configuration.
+    pub(super) targets: usize,
+    /// Logs of Prometheus and Grafana.
+    pub(super) logs: [PathBuf; 2],
+}
+
 /// Monitoring programs of a run. Dropping this kills them.
 #[derive(Default)]
 pub(crate) struct Observers {
+    status: RunStatus,
+    endpoint: Option<Endpoint>,
+    range: Option<Range>,
     prometheus: Option<Watcher>,
     grafana: Option<Watcher>,
     /// Port of Prometheus, and the addresses of both programs, once they are started.
@@ -120,16 +158,38 @@ impl Observers {
         for missing in &monitoring.missing {
             line(&format!("{missing}; the run continues without it"));
         }
-        let (root, count) = (folder.observe(), hosts.len());
-        monitoring.write(folder, hosts).map_err(|error| format!("{}: {error}", root.display()))?;
+        let run = folder.root().file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let (root, count) = (folder.observe(), hosts.len() + 1);
+        make_private(&root).map_err(|error| format!("{}: {error}", root.display()))?;
+        let endpoint = Endpoint::start(&self.status).await;
+        let endpoint = endpoint.map_err(|error| format!("the runner's endpoint for Prometheus: {error}"))?;
+        let scraping = Scraping { run: &run, seconds: SCRAPE_SECONDS, rules: RULES, targets: hosts };
+        let configuration = configuration(&scraping).with_runner(&run, endpoint.address.to_string());
+        self.endpoint = Some(endpoint);
+        let range = async |_| Ok(Range { run, from: timestamp(), to: None });
+        let logs = [folder.log("prometheus"), folder.log("grafana")];
+        let work = Work { root: &root, configuration: &configuration, kept: Kept::Newest, targets: count, logs };
+        self.launch(monitoring, work, range, line).await
+    }
+
+    /// Starts the programs, and waits until they answer and Prometheus has its targets. `range` is asked for the time range of Grafana, with the port of Prometheus, once that answers.
+    pub(super) async fn launch(
+        &mut self,
+        monitoring: &Monitoring,
+        work: Work<'_>,
+        range: impl AsyncFnOnce(u16) -> Result<Range, String>,
+        line: &dyn Fn(&str),
+    ) -> Result<(), String> {
+        let Work { root, configuration, kept, targets: count, logs: [prometheus_log, grafana_log] } = work;
+        monitoring.write(root, configuration).map_err(|error| format!("{}: {error}", root.display()))?;
         (self.port, self.addresses) = (monitoring.ports.0, monitoring.addresses());
         if let Some(program) = &monitoring.prometheus {
-            let command = monitoring.prometheus_command(program, &root);
-            self.prometheus = Some(Watcher::start("prometheus", command, &folder.log("prometheus"))?);
+            let command = monitoring.prometheus_command(program, root, kept);
+            self.prometheus = Some(Watcher::start("prometheus", command, &prometheus_log)?);
         }
         if let Some(grafana) = &monitoring.grafana {
-            let started = monitoring.grafana_command(grafana, &root).map_err(|error| error.to_string());
-            match started.and_then(|command| Watcher::start("grafana", command, &folder.log("grafana"))) {
+            let started = monitoring.grafana_command(grafana, root).map_err(|error| error.to_string());
+            match started.and_then(|command| Watcher::start("grafana", command, &grafana_log)) {
                 Ok(watcher) => self.grafana = Some(watcher),
                 Err(error) => line(&format!("warning: {error}; the run continues")),
             }
@@ -138,9 +198,13 @@ impl Observers {
             prometheus_answers(watcher, self.port, count).await?;
             line(&format!("Prometheus: {address}"));
         }
+        self.range = Some(range(self.port).await?);
         if let (Some(watcher), Some(address)) = (&mut self.grafana, &self.addresses.grafana) {
             match grafana_answers(watcher, monitoring.ports.1).await {
-                Ok(()) => line(&format!("Grafana: {address}")),
+                Ok(()) => line(&format!(
+                    "Grafana: {}",
+                    self.range.as_ref().map_or(address.clone(), |range| range.of(address))
+                )),
                 Err(error) => line(&format!("warning: {error}; the run continues")),
             }
         }
@@ -150,6 +214,19 @@ impl Observers {
     /// Waits until Prometheus has scraped every node once more, so that it has the end of the run. Returns the problems
     /// of the monitoring.
     pub(crate) async fn last_scrape(&mut self) -> Vec<String> {
+        let warnings = self.scrape_once_more().await;
+        if let Some(range) = &mut self.range {
+            range.to = Some(timestamp());
+        }
+        warnings
+    }
+
+    /// State of the run for Prometheus.
+    pub(crate) fn status(&self) -> &RunStatus {
+        &self.status
+    }
+
+    async fn scrape_once_more(&mut self) -> Vec<String> {
         let watchers = [&mut self.prometheus, &mut self.grafana];
         let mut warnings: Vec<String> = watchers.into_iter().flatten().filter_map(Watcher::ended).collect();
         if self.prometheus.is_some()
@@ -163,25 +240,30 @@ impl Observers {
 
     /// Leaves them up until Ctrl-C if `stay_open`, then stops them.
     pub(crate) async fn end(&mut self, stay_open: bool) {
+        self.status.phase("finished");
         if stay_open && (self.prometheus.is_some() || self.grafana.is_some()) {
-            self.stay_open().await;
+            self.stay_open("The nodes are stopped. ").await;
         }
         for watcher in [&mut self.prometheus, &mut self.grafana].into_iter().flatten() {
             watcher.stop().await;
         }
     }
 
-    async fn stay_open(&mut self) {
+    /// Shows the addresses after a text, and waits for Ctrl-C or the end of both programs.
+    pub(super) async fn stay_open(&mut self, first: &str) {
         let Addresses { prometheus, grafana } = &self.addresses;
         let Ok(mut interrupts) = Interrupts::new() else { return };
         let at: Vec<String> = [
             self.prometheus.as_ref().and(prometheus.as_ref()).map(|address| format!("Prometheus at {address}")),
-            self.grafana.as_ref().and(grafana.as_ref()).map(|address| format!("Grafana at {address}")),
+            self.grafana.as_ref().and(grafana.as_ref()).map(|address| {
+                format!("Grafana at {}", self.range.as_ref().map_or(address.clone(), |range| range.of(address)))
+            }),
         ]
         .into_iter()
         .flatten()
         .collect();
-        tell(&format!("The nodes are stopped. Prometheus and Grafana stay up until Ctrl-C: {}", at.join(", ")));
+        let programs = if at.len() == 2 { "Prometheus and Grafana stay" } else { "Prometheus stays" };
+        tell(&format!("{first}{programs} up until Ctrl-C: {}", at.join(", ")));
         let all_ended = async {
             let mut left = [&mut self.prometheus, &mut self.grafana];
             while left.iter_mut().any(|watcher| watcher.as_mut().is_some_and(|watcher| watcher.ended().is_none())) {
@@ -216,6 +298,17 @@ async fn prometheus_answers(watcher: &mut Watcher, port: u16, nodes: usize) -> R
         }
         sleep(POLL).await;
     }
+}
+
+/// Names of the runs in the data of the Prometheus at this port.
+pub(super) async fn runs_of(port: u16) -> Result<Vec<String>, String> {
+    /// Prometheus' answer about the values of a label.
+    #[derive(Deserialize)]
+    struct Values {
+        data: Vec<String>,
+    }
+    let url = format!("http://127.0.0.1:{port}/api/v1/label/run/values");
+    Ok(get_json::<Values>(&http::client(None)?, &url).await.map(|answer| answer.data)?)
 }
 
 async fn targets(http: &Client, port: u16) -> Result<Vec<Target>, String> {

@@ -174,6 +174,10 @@ impl TrafficDriver {
             });
         }
         let late = (given && order.start_unix_nanos < now).then_some(now);
+        // A node that joins late expects the messages from then on, and one that returns those since it was gone.
+        let joined = late.or((!given).then_some(born));
+        let since = if order.rejoining { order.gone_since_unix_nanos.or(joined) } else { joined };
+        node.follow_plan(&plan, since.unwrap_or(0).max(order.start_unix_nanos), (from, to));
         self.send(&plan, late, to, deadline, outgoing)?;
         node.set_phase(NodeState::Waiting);
         sleep_until_nanos(order.start_unix_nanos).await;
@@ -305,6 +309,7 @@ impl TrafficDriver {
             ..MeasurementWindow::everything(Base::Zero)
         });
         node.set_phase(NodeState::CoolDown);
+        node.follow_plan(&traffic, 0, (from, Some(to)));
         node.metrics.explore_trial.set(number.into());
         if id == broadcaster {
             node.metrics.broadcast_message_bytes.of(0).set(plan.message_size.cast_signed() as i64);

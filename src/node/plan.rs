@@ -294,6 +294,16 @@ impl TrafficPlan {
         Some(self.class(class)?.schedule()?.indices(node, from, to))
     }
 
+    /// Number of messages of other nodes that should reach `receiver`, by the schedules of a class in a span of time, in
+    /// nanoseconds since the Unix epoch; none for a class that answers another.
+    pub fn expected_by(&self, class: u16, receiver: u64, from: u64, to: u64) -> Option<u64> {
+        let known = self.class(class)?;
+        let schedule = known.schedule()?;
+        let senders = (0..self.num_nodes).filter(|sender| *sender != receiver && known.senders().has(*sender));
+        let of = |sender| self.share(class, sender, receiver, schedule.indices(sender, from, to));
+        Some(senders.map(of).fold(0, u64::saturating_add))
+    }
+
     /// Number of these messages.
     pub fn count(&self, class: u16, node: u64, from: u64, to: u64) -> Option<u64> {
         self.indices(class, node, from, to).map(|indices| indices.end.saturating_sub(indices.start))
@@ -333,6 +343,20 @@ mod tests {
         assert_eq!((receiver(1, 0), receiver(1, 1), receiver(1, 2)), (vec![0], vec![2], vec![0]));
         let full = plan(None, Reach::OneNeighbour);
         assert_eq!((0..4).map(|index| full.expects(0, 1, 3, index)).collect::<Vec<_>>(), [false, false, true, false]);
+    }
+
+    #[test]
+    fn expected_messages_of_a_receiver_are_those_of_all_senders_that_reach_it() {
+        let expected = |plan: &TrafficPlan, receiver| plan.expected_by(0, receiver, 0, 100);
+        let everyone = plan(line(), Reach::Everyone);
+        let sent: u64 = (0..4).filter_map(|node| everyone.count(0, node, 0, 100)).sum();
+        assert!(sent >= 36, "{sent}");
+        let all: u64 = (0..4).filter_map(|node| expected(&everyone, node)).sum();
+        assert_eq!(all, 3 * sent);
+        let neighbours = plan(line(), Reach::Neighbours);
+        assert_eq!(expected(&neighbours, 0), neighbours.count(0, 1, 0, 100));
+        assert_eq!(everyone.expected_by(0, 1, 100, 100), Some(0));
+        assert_eq!(everyone.expected_by(1, 1, 0, 100), None);
     }
 
     #[test]

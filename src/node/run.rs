@@ -124,6 +124,7 @@ pub fn run(args: NodeConfig) -> Result<(), Failure> {
         propeller: PropellerCounts::default(),
         outgoing: Mutex::new(None),
         libp2p_registry: Mutex::new(None),
+        expectation: Mutex::default(),
         args,
     });
     let ended = main.block_on(live(node));
@@ -181,8 +182,12 @@ async fn live(node: Arc<Node>) -> Result<(), Failure> {
 
     let mut driver = TrafficDriver::new(node.clone());
     let outgoing = driver.build_network(node.workload.first_message_size()).await?;
+    // The first sample contains the past of the process and of the kernel's counters, so it comes before the first
+    // scrape: afterwards it would look like growth.
+    let mut sampler = SystemSampler::new(node.metrics.clone());
+    sampler.sample();
     tokio::spawn(serve(listener, http::router(node.clone()), node.open_files));
-    tokio::spawn(watch_over(node.clone()));
+    tokio::spawn(watch_over(node.clone(), sampler));
     info!(id = node.args.id, peer = %peer_id(node.args.id), %address, "node is up");
 
     let over = async {
@@ -226,8 +231,7 @@ async fn listener(address: SocketAddr) -> std::io::Result<TcpListener> {
 }
 
 /// Samples the system and writes the summary file, until the node ends.
-async fn watch_over(node: Arc<Node>) {
-    let mut sampler = SystemSampler::new(node.metrics.clone());
+async fn watch_over(node: Arc<Node>, mut sampler: SystemSampler) {
     let mut tick = interval(SAMPLE_EVERY);
     let mut written = Instant::now();
     loop {

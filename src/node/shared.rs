@@ -14,6 +14,7 @@ use tokio::{
 use super::{
     config::NodeConfig,
     pending,
+    plan::TrafficPlan,
     probe_gate::ProbeGate,
     profile::Profiler,
     propeller::PropellerSummary,
@@ -62,6 +63,17 @@ pub(super) struct Node {
     pub(super) propeller: PropellerCounts,
     pub(super) outgoing: Mutex<Option<mpsc::WeakSender<Outgoing>>>,
     pub(super) libp2p_registry: Mutex<Option<prometheus_client::registry::Registry>>,
+    pub(super) expectation: Mutex<Expectation>,
+}
+
+/// Schedules whose messages this node should receive.
+#[derive(Default)]
+pub(super) struct Expectation {
+    plan: Option<Arc<TrafficPlan>>,
+    /// Messages intended from here on are expected, in nanoseconds since the Unix epoch.
+    from: u64,
+    /// Messages that are in the metric, by class.
+    counted: Vec<u64>,
 }
 
 /// State that changes over a node's life.
@@ -131,8 +143,39 @@ impl Node {
         taken
     }
 
+    /// Follows the schedules of `plan` from `from` on, a time in nanoseconds since the Unix epoch, until they are replaced
+    /// by those of the next trial. The measured window is from `window.0` to `window.1`.
+    pub(super) fn follow_plan(&self, plan: &Arc<TrafficPlan>, from: u64, window: (u64, Option<u64>)) {
+        let seconds = |nanos: u64| nanos as f64 / 1e9;
+        self.metrics.run_window_begin_seconds.set(seconds(window.0));
+        self.metrics.run_window_end_seconds.set(window.1.map_or(f64::INFINITY, seconds));
+        for (number, class) in plan.numbered() {
+            let deadline = class.deadline_millis.map_or(0.0, |millis| millis as f64 / 1e3);
+            self.metrics.broadcast_message_deadline_seconds.of(number).set(deadline);
+        }
+        self.count_expected();
+        *self.expectation() = Expectation { plan: Some(plan.clone()), from, counted: vec![0; plan.classes.len()] };
+    }
+
+    fn expectation(&self) -> MutexGuard<'_, Expectation> {
+        self.expectation.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds the messages that have become due since the last call to the metric of expected messages.
+    fn count_expected(&self) {
+        let now = unix_nanos();
+        let mut expectation = self.expectation();
+        let Expectation { plan: Some(plan), from, counted } = &mut *expectation else { return };
+        for ((number, _), counted) in plan.numbered().zip(counted) {
+            let Some(due) = plan.expected_by(number, self.args.id, *from, now.max(*from)) else { continue };
+            self.metrics.receive_message_expected_count.of(number).inc_by(due.saturating_sub(*counted));
+            *counted = due.max(*counted);
+        }
+    }
+
     /// Updates the metrics that are read only on request.
     pub(super) fn refresh(&self) {
+        self.count_expected();
         for (class, pending) in (0..).zip(self.recorder.pending()) {
             let gauge = self.metrics.receive_message_pending_count.of(class);
             gauge.set(i64::try_from(pending).unwrap_or(i64::MAX));

@@ -100,7 +100,7 @@ impl RemoteNetwork {
             tell(&format!("Watch this run at {live}"));
         }
         let Self { plan, observers, live, .. } = self;
-        let mut progress = Progress::new(live.as_ref().map(Live::feed));
+        let mut progress = Progress::new(live.as_ref().map(Live::feed), observers.status().clone());
         unless_interrupted(monitor(plan, observers, &mut progress)).await?.map_err(refused)
     }
 

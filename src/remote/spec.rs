@@ -21,7 +21,7 @@ use crate::{
         LinkProbe, ManifestFacts, NodeClient, Plan, Progress, RemoteFacts, Timing, unless_interrupted, workload_summary,
     },
     http,
-    monitoring::{Monitoring, ObserveArgs, Observers},
+    monitoring::{Monitoring, ObserveArgs, Observers, RunStatus},
     network::peer_id,
     node::{StartOrder, Workload},
     report::RunFolder,
@@ -85,7 +85,7 @@ impl RemoteSpec {
     pub(crate) async fn attach(self) -> Result<RemoteNetwork, RemoteError> {
         let http = http::client(self.token.as_ref()).map_err(refused)?;
         let limit = self.run.ready();
-        let mut progress = Progress::new(None);
+        let mut progress = Progress::new(None, RunStatus::default());
         let found = unless_interrupted(discover(&http, &self.endpoints, limit, &mut progress)).await;
         progress.finish();
         let found = found?.map_err(refused)?;
