@@ -1,6 +1,7 @@
 //! Stories of `apollo-bench cluster` on clusters as they are: few rights, faults of machines, an API server that is away.
 #![allow(clippy::print_stderr, clippy::print_stdout, reason = "the log of the test shows the conversation")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::disallowed_methods, reason = "real programs run in the time of the machine")]
 
 #[path = "support/playing_api_server/mod.rs"]
 mod playing_api_server;
