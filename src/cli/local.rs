@@ -54,7 +54,7 @@ pub(super) fn local(args: &LocalArgs) -> Result<(), CliError> {
     let run = match ran {
         Ok(run) => run,
         Err(error) => {
-            runtime.block_on(observers.end(false));
+            runtime.block_on(observers.end(None, false));
             return Err(local.not_started(error));
         }
     };
@@ -65,7 +65,7 @@ pub(super) fn local(args: &LocalArgs) -> Result<(), CliError> {
     // Nobody is left to look at it.
     let ended = [Cause::Terminate, Cause::HangUp].map(Cause::reason);
     let terminated = run.verdict.reasons.iter().any(|reason| ended.contains(reason));
-    runtime.block_on(observers.end(local.plan.keep_open && !terminated));
+    runtime.block_on(observers.end(Some(&run), local.plan.keep_open && !terminated));
     if let Some(live) = live {
         if let (true, Ok(mut interrupt)) = (local.plan.keep_open, interrupt)
             && interrupt.come().is_none()

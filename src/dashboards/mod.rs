@@ -18,7 +18,7 @@ mod rules;
 pub use dashboard::Dashboard;
 pub use grafana::{Provisioning, dashboards, datasource, ini, provider, settings};
 pub use panel::{DATASOURCE_UID, Panel, Query};
-pub use prometheus::{Configuration, Host, JOB, Scraping, configuration};
+pub use prometheus::{Configuration, Host, JOB, RUNNER_JOB, Scraping, configuration};
 pub use rules::{Rule, RuleGroup, Rules, rules};
 
 use serde::Serialize;

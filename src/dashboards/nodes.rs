@@ -14,8 +14,7 @@ const WITHOUT_OWN: &str = "No event so far, or the run is without --gossipsub-me
 
 /// The dashboard.
 pub(super) fn nodes() -> Dashboard {
-    let sections =
-        [broadcast(), receive(), network(), propeller(), events(), system(), tokio(), gossipsub()];
+    let sections = [broadcast(), receive(), network(), propeller(), events(), system(), tokio(), gossipsub()];
     Dashboard {
         uid: "apollo-nodes",
         title: "Apollo network benchmark: nodes",

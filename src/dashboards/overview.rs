@@ -34,6 +34,7 @@ pub(super) fn overview() -> Dashboard {
     let mut panels = vec![Panel::text(3, READING)];
     panels.extend(numbers());
     panels.push(nodes());
+    panels.push(reach());
     panels.extend(states());
     panels.push(strip());
     panels.push(Panel::row("Throughput and delivery"));
@@ -42,6 +43,8 @@ pub(super) fn overview() -> Dashboard {
     panels.extend(delay());
     panels.push(Panel::row("Limits"));
     panels.extend(resources());
+    panels.push(Panel::collapsed("Trials of mode explore"));
+    panels.extend(trials());
     panels.push(Panel::collapsed("Losses in detail: all of these are 0 in a good run"));
     panels.extend(losses());
     Dashboard {
@@ -149,6 +152,29 @@ fn nodes() -> Panel {
     )
     .column("Cores", Unit::Count, PLAIN, last(NODE_CORES))
     .column("Memory", Unit::Bytes, PLAIN, last(NODE_MEMORY))
+}
+
+/// Times to reach of one share, at two quantiles.
+fn reach() -> Panel {
+    let of = |share: &str, quantile: &str| {
+        format!(r#"max by (class) (run_reach_seconds{{run="$run",share="{share}",quantile="{quantile}"}})"#)
+    };
+    Panel::stat(
+        "Time to reach the nodes",
+        Unit::Seconds,
+        "Time from the intended send time of a message until nodes with a third, two thirds and all of the weight had it, \
+         at the median (p50) and the 99th percentile over the messages of the whole window. It is known at the end of the \
+         run, because a message is then joined over all its receivers; infinite if messages never reached the share.",
+    )
+    .width(24)
+    .height(4)
+    .absent("Known at the end of the run. In a cluster, 'apollo-bench cluster collect' prints it.")
+    .query("{{class}}: 1/3, p50", of("1/3", "0.5"))
+    .query("{{class}}: 1/3, p99", of("1/3", "0.99"))
+    .query("{{class}}: 2/3, p50", of("2/3", "0.5"))
+    .query("{{class}}: 2/3, p99", of("2/3", "0.99"))
+    .query("{{class}}: all, p50", of("all", "0.5"))
+    .query("{{class}}: all, p99", of("all", "0.99"))
 }
 
 fn states() -> Vec<Panel> {
@@ -321,6 +347,26 @@ fn resources() -> Vec<Panel> {
         )
         .query("Written to sockets", total_rate("network_socket_bytes_sent_total"))
         .query("Messages delivered", total_rate("receive_message_bytes_sum")),
+    ]
+}
+
+fn trials() -> Vec<Panel> {
+    vec![
+        Panel::lines(
+            "Present trial",
+            Unit::Count,
+            "Number of the present trial, from 0, and -1 outside of mode explore: by the runner, and by the nodes, which \
+             follow their clocks. The lines of both are the same while no node is behind.",
+        )
+        .query("Runner", r#"max(run_trial{run="$run"})"#)
+        .dashed("Nodes", over_nodes("max", "explore_trial")),
+        Panel::lines(
+            "Finished trials",
+            Unit::Count,
+            "Trials that all nodes have finished, by the runner. In a cluster the runner can't be scraped, and the panel is \
+             empty.",
+        )
+        .query("Finished", r#"max(run_trials_finished{run="$run"})"#),
     ]
 }
 

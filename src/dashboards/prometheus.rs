@@ -66,7 +66,7 @@ struct TargetLabels {
 }
 
 /// Name of the scrape job of the runner, whose series have no label `node`.
-const RUNNER_JOB: &str = "apollo-runner";
+pub const RUNNER_JOB: &str = "apollo-runner";
 
 impl Configuration {
     /// Adds the runner's own endpoint, at a host and port.

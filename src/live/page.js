@@ -95,6 +95,8 @@ function showRun(run) {
   put(byId('workload'), `${run.num_nodes} nodes, mode ${run.mode}, ${network}, ${sends}`);
   put(byId('folder'), run.folder);
   list(byId('stages'), run.stages);
+  // Trials have no times to reach.
+  byId('reach').hidden = run.trials > 0;
 }
 
 /** Text of the phase, the only live region for a screen reader. */
@@ -186,15 +188,38 @@ function showFigures(figures) {
 
 const describe = (id, text) => byId(id).setAttribute('aria-label', text);
 
-/** Known percentiles in a line; a percentile among missing deliveries with its lower bound. */
-function spread(delay) {
+/** Names of the known percentiles, and their texts; a percentile among missing values with its lower bound. */
+function percentilesOf(delay) {
   const names = { p50: 'p50', p90: 'p90', p99: 'p99', p999: 'p99.9', max: 'max' };
-  const bounds = Object.keys(names).map((key, at) => [key, delay.quantiles?.[at]?.at_least_micros ?? null]);
-  const bound = Object.fromEntries(bounds);
+  const text = (key, at) => {
+    const bound = delay.quantiles?.[at]?.at_least_micros ?? null;
+    return bound === null ? micros(delay[`${key}_micros`]) : `> ${micros(bound)}`;
+  };
   return Object.entries(names)
-    .filter(([key]) => `${key}_micros` in delay)
-    .map(([key, name]) => `${name} ${bound[key] === null ? micros(delay[`${key}_micros`]) : `> ${micros(bound[key])}`}`)
-    .join(', ');
+    .map(([key, name], at) => ({ key, name, text: text(key, at) }))
+    .filter(({ key }) => `${key}_micros` in delay);
+}
+
+/** Known percentiles in a line. */
+const spread = (delay) => percentilesOf(delay).map(({ name, text }) => `${name} ${text}`).join(', ');
+
+/** Times to reach; an explore run, and one whose nodes report no single arrivals, have none. */
+function showReach(totals) {
+  const shares = { reach_1_3: '1/3', reach_2_3: '2/3', reach_all: 'all' };
+  const known = Object.keys(shares).filter((key) => totals?.[key]);
+  byId('reach').querySelector('.wide').hidden = known.length === 0;
+  if (known.length === 0) {
+    put(byId('reach-note'), 'Unknown: the run has no single arrivals of its messages.');
+    return;
+  }
+  const { messages, sampled_share: share } = totals.reach;
+  put(byId('reach-note'), `Of ${number(messages)} messages${share < 1 ? `, a sample of ${percent(share)}` : ''}.`);
+  const row = (key) => [
+    shares[key],
+    ...percentilesOf(totals[key]).map(({ text }) => text),
+    { text: number(totals[key].missing), tone: totals[key].missing > 0 ? 'bad' : null },
+  ];
+  fill(bodyOf('reach'), known.map(row));
 }
 
 function sustained(verdict) {
@@ -362,6 +387,7 @@ function showResult(result) {
     micros(phase.delay.p50_micros),
     micros(phase.delay.p99_micros),
   ]));
+  showReach(totals);
   byId('going').hidden = true;
   byId('result').hidden = false;
 }

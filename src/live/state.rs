@@ -227,8 +227,16 @@ impl LiveResult {
     fn of(run: &RunSummary) -> Self {
         let bare = |delay: &mut DelaySummary| delay.histogram = HistogramText::default();
         let (mut totals, mut phases) = (run.totals.clone(), run.phases.clone());
-        let of_window = totals.iter_mut().flat_map(|t| [&mut t.delay, &mut t.network_delay, &mut t.send_lag]);
+        let of_window = totals.iter_mut().flat_map(|totals| {
+            let reach = [&mut totals.reach_1_3, &mut totals.reach_2_3, &mut totals.reach_all];
+            let delays = [&mut totals.delay, &mut totals.network_delay, &mut totals.send_lag];
+            delays.into_iter().chain(reach.into_iter().flatten())
+        });
         of_window.chain(phases.iter_mut().map(|phase| &mut phase.delay)).for_each(bare);
+        // The page shows the number of the messages alone, not those that missed their deadline, their regions and ways.
+        if let Some(facts) = totals.as_mut().and_then(|totals| totals.reach.as_mut()) {
+            (facts.missed, facts.regions, facts.hops) = (vec![], vec![], None);
+        }
         Self {
             verdict: run.verdict.clone(),
             ready_seconds: run.ready_seconds,

@@ -11,9 +11,11 @@ pub const RUN_PHASES: &[&str] =
 const PHASE: (&str, &[&str]) = ("phase", RUN_PHASES);
 /// Number and text of a fault, as in the scenario.
 const FAULT: (&str, &[&str]) = ("number", &[]);
+/// Share of the weight.
+const SHARE: (&str, &[&str]) = ("share", &["1/3", "2/3", "all"]);
 
 /// Rows of the runner's table, in the order of its fields.
-pub const RUNNER_DEFINITIONS: [Definition; 8] = [
+pub const RUNNER_DEFINITIONS: [Definition; 9] = [
     gauge("run_phase", Some(PHASE), "1 for the present phase of the run, 0 for the others."),
     gauge(
         "run_phase_began_seconds",
@@ -42,6 +44,13 @@ pub const RUNNER_DEFINITIONS: [Definition; 8] = [
     ),
     gauge("run_trial", None, "Present trial of explore mode, from 0; -1 outside of explore mode."),
     gauge("run_trials_finished", None, "Trials of explore mode that all nodes have finished."),
+    gauge(
+        "run_reach_seconds",
+        Some(SHARE),
+        "Seconds from the intended send time of a message until nodes with this share of the weight had it: the result \
+         of the window, known at the end of the run. The labels `class` and `quantile` have the traffic class and the \
+         quantile over its messages. Infinite if the quantile lies among messages that never reached the share.",
+    ),
 ];
 
 const fn gauge(
@@ -64,6 +73,7 @@ pub struct RunnerMetrics {
     fault_began: GaugeVec,
     trial: IntGauge,
     trials_finished: IntGauge,
+    reach: GaugeVec,
 }
 
 impl RunnerMetrics {
@@ -72,7 +82,7 @@ impl RunnerMetrics {
     /// # Errors
     /// Fails if two rows of the table have the same name.
     pub fn new() -> Result<Self, MetricsError> {
-        let [phase, phase_began, begin, end, active, began, trial, finished] =
+        let [phase, phase_began, begin, end, active, began, trial, finished, reach] =
             RUNNER_DEFINITIONS.map(|row| Opts::new(row.name, row.help));
         let of_fault: &[&str] = &["number", "fault"];
         let metrics = Self {
@@ -85,6 +95,7 @@ impl RunnerMetrics {
             fault_began: GaugeVec::new(began, of_fault)?,
             trial: IntGauge::with_opts(trial)?,
             trials_finished: IntGauge::with_opts(finished)?,
+            reach: GaugeVec::new(reach, &["class", "share", "quantile"])?,
         };
         let registry = &metrics.registry;
         registry.register(Box::new(metrics.phase.clone()))?;
@@ -95,6 +106,7 @@ impl RunnerMetrics {
         registry.register(Box::new(metrics.fault_began.clone()))?;
         registry.register(Box::new(metrics.trial.clone()))?;
         registry.register(Box::new(metrics.trials_finished.clone()))?;
+        registry.register(Box::new(metrics.reach.clone()))?;
         metrics.trial.set(-1);
         for phase in RUN_PHASES {
             metrics.phase.with_label_values(&[phase]).set(0);
@@ -138,6 +150,13 @@ impl RunnerMetrics {
         self.trials_finished.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
+    /// Sets a quantile of the time to reach a share of the weight, of a traffic class; none if it lies among messages
+    /// that never reached the share. The number of classes is bounded by the scenario.
+    pub fn reach(&self, class: &str, share: &str, quantile: f64, micros: Option<u64>) {
+        let seconds = micros.map_or(f64::INFINITY, |micros| micros as f64 / 1e6);
+        self.reach.with_label_values(&[class, share, &quantile.to_string()]).set(seconds);
+    }
+
     /// Text of the metrics in Prometheus' format.
     ///
     /// # Errors
@@ -163,16 +182,20 @@ mod tests {
         metrics.phase("unknown", 3);
         metrics.window(2_000_000_000, None);
         metrics.fault(1, "3s kill 2", Some(5_000_000_000), true);
+        metrics.reach("votes", "2/3", 0.99, Some(2500));
+        metrics.reach("votes", "all", 1.0, None);
         let text = metrics.render().unwrap();
         for line in [
             "run_phase{phase=\"measure\"} 1",
             "run_phase{phase=\"connect\"} 0",
             "run_phase_began_seconds{phase=\"connect\"} 1.5",
             "run_phase_began_seconds{phase=\"drain\"} 0",
-            "run_window_end_seconds +Inf",
+            "run_window_end_seconds inf",
             "run_fault_active{fault=\"3s kill 2\",number=\"1\"} 1",
             "run_fault_began_seconds{fault=\"3s kill 2\",number=\"1\"} 5",
             "run_trial -1",
+            "run_reach_seconds{class=\"votes\",quantile=\"0.99\",share=\"2/3\"} 0.0025",
+            "run_reach_seconds{class=\"votes\",quantile=\"1\",share=\"all\"} inf",
         ] {
             assert!(text.contains(&format!("{line}\n")), "{line} in {text}");
         }

@@ -65,7 +65,7 @@ pub(crate) async fn show_past(root: &Path, args: &ObserveArgs) -> Result<(), Sta
     if begun.is_ok() && interrupts.come().is_none() {
         observers.stay_open("This is a copy of the run's data; the run's folder does not change. ").await;
     }
-    observers.end(false).await;
+    observers.end(None, false).await;
     begun
 }
 
@@ -125,8 +125,12 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Time range of the run: from its start to its last count, or otherwise to the last change of the data.
+/// Time range of the run: the one that it wrote itself, or otherwise from its start to its last count, or to the last
+/// change of the data.
 fn range(root: &Path, stored: &Path) -> Range {
+    if let Some(range) = stored.parent().and_then(Range::read) {
+        return range;
+    }
     let read = |name: &str| fs::read(root.join(name)).unwrap_or_default();
     let started = serde_json::from_slice::<Started>(&read("manifest.json")).map(|manifest| manifest.started).ok();
     let observed: Value = serde_json::from_slice(&read("observations.json")).unwrap_or_default();

@@ -1,7 +1,7 @@
 //! Monitoring programs: started before the nodes, ended after them, or left up.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
@@ -12,7 +12,7 @@ use std::{
 use jiff::Timestamp;
 use nix::sys::signal::Signal;
 use reqwest::{Client, Url};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tokio::process::{Child, Command};
 
 use super::{
@@ -22,10 +22,10 @@ use super::{
 use crate::{
     children::{kill_group, log_tail, tether},
     clock::{Instant, sleep, timeout, timestamp},
-    dashboards::{Configuration, Host, Scraping, configuration},
+    dashboards::{Configuration, Host, RUNNER_JOB, Scraping, configuration, json},
     http::{self, get_json},
-    report::RunFolder,
-    secret::make_private,
+    report::{RunFolder, RunSummary},
+    secret::{make_private, write_private},
     signals::Interrupts,
     terminal::tell,
 };
@@ -74,8 +74,11 @@ impl Watcher {
     }
 }
 
+/// Name of the file with the time range of a run, beside the data of Prometheus.
+const RANGE: &str = "range.json";
+
 /// Time range that Grafana shows; without an end up to the present.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Range {
     /// Name of the run.
     pub(super) run: String,
@@ -84,6 +87,16 @@ pub(super) struct Range {
 }
 
 impl Range {
+    fn write(&self, root: &Path) -> io::Result<()> {
+        write_private(&root.join(RANGE), json(self).as_bytes())
+    }
+
+    /// Range that a run has written into its folder of monitoring; none if it was killed before, or is older than the
+    /// file.
+    pub(super) fn read(root: &Path) -> Option<Self> {
+        serde_json::from_slice(&fs::read(root.join(RANGE)).ok()?).ok()
+    }
+
     /// Address of this range of a dashboard at `address`.
     pub(super) fn of(&self, address: &str) -> String {
         let to = self.to.map_or_else(|| "now".to_owned(), |to| to.as_millisecond().to_string());
@@ -111,6 +124,8 @@ pub(crate) struct Observers {
     status: RunStatus,
     endpoint: Option<Endpoint>,
     range: Option<Range>,
+    /// Folder of the configuration and data.
+    root: PathBuf,
     prometheus: Option<Watcher>,
     grafana: Option<Watcher>,
     /// Port of Prometheus, and the addresses of both programs, once they are started.
@@ -133,11 +148,16 @@ struct Data {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Target {
+    scrape_pool: String,
     /// RFC 3339; the year 1 before the first scrape.
     last_scrape: String,
 }
 
 impl Target {
+    fn is_runner(&self) -> bool {
+        self.scrape_pool == RUNNER_JOB
+    }
+
     fn scraped_since(&self, time: Timestamp) -> bool {
         self.last_scrape.parse::<Timestamp>().is_ok_and(|last| last > time)
     }
@@ -183,6 +203,7 @@ impl Observers {
         let Work { root, configuration, kept, targets: count, logs: [prometheus_log, grafana_log] } = work;
         monitoring.write(root, configuration).map_err(|error| format!("{}: {error}", root.display()))?;
         (self.port, self.addresses) = (monitoring.ports.0, monitoring.addresses());
+        root.clone_into(&mut self.root);
         if let Some(program) = &monitoring.prometheus {
             let command = monitoring.prometheus_command(program, root, kept);
             self.prometheus = Some(Watcher::start("prometheus", command, &prometheus_log)?);
@@ -231,21 +252,40 @@ impl Observers {
         let mut warnings: Vec<String> = watchers.into_iter().flatten().filter_map(Watcher::ended).collect();
         if self.prometheus.is_some()
             && !warnings.iter().any(|line| line.starts_with("prometheus"))
-            && let Err(line) = scraped_since(timestamp(), self.port).await
+            && let Err(line) = scraped_since(timestamp(), self.port, |_| true).await
         {
             warnings.push(format!("the end of the run may be missing in Prometheus: {line}"));
         }
         warnings
     }
 
-    /// Leaves them up until Ctrl-C if `stay_open`, then stops them.
-    pub(crate) async fn end(&mut self, stay_open: bool) {
+    /// Shows the result of the run, if it has one, leaves the programs up until Ctrl-C if `stay_open`, then stops them.
+    pub(crate) async fn end(&mut self, run: Option<&RunSummary>, stay_open: bool) {
         self.status.phase("finished");
+        if let Some(run) = run {
+            self.show_result(run).await;
+        }
         if stay_open && (self.prometheus.is_some() || self.grafana.is_some()) {
             self.stay_open("The nodes are stopped. ").await;
         }
         for watcher in [&mut self.prometheus, &mut self.grafana].into_iter().flatten() {
             watcher.stop().await;
+        }
+    }
+
+    /// Waits until Prometheus has the times to reach from the runner, lets the time range end after them, and writes it
+    /// for [`super::show_past`].
+    async fn show_result(&mut self, run: &RunSummary) {
+        let Some(range) = &mut self.range else { return };
+        if self.status.reach(run)
+            && self.prometheus.is_some()
+            && let Err(line) = scraped_since(timestamp(), self.port, Target::is_runner).await
+        {
+            tell(&format!("warning: the times to reach may be missing in Prometheus: {line}"));
+        }
+        range.to = Some(timestamp());
+        if let Err(error) = range.write(&self.root) {
+            tell(&format!("warning: {}: {error}; a later look at the run ends at its last count", self.root.display()));
         }
     }
 
@@ -335,18 +375,22 @@ async fn grafana_answers(watcher: &mut Watcher, port: u16) -> Result<(), String>
     }
 }
 
-async fn scraped_since(time: Timestamp, port: u16) -> Result<(), String> {
+/// Waits until all of these targets were scraped after a time.
+async fn scraped_since(time: Timestamp, port: u16, of: impl Fn(&Target) -> bool) -> Result<(), String> {
     let http = http::client(None)?;
     let since = Instant::now();
     loop {
         let answer = targets(&http, port).await;
-        if answer.as_ref().is_ok_and(|targets| targets.iter().all(|target| target.scraped_since(time))) {
+        if answer
+            .as_ref()
+            .is_ok_and(|targets| targets.iter().filter(|target| of(target)).all(|target| target.scraped_since(time)))
+        {
             // Scraped values are stored at once; rules are evaluated separately, at the same interval.
             sleep(Duration::from_secs(SCRAPE_SECONDS)).await;
             return Ok(());
         }
         if since.elapsed() > LAST_SCRAPE {
-            return Err(answer.err().unwrap_or_else(|| "a node was not scraped any more".into()));
+            return Err(answer.err().unwrap_or_else(|| "a target was not scraped any more".into()));
         }
         sleep(POLL).await;
     }

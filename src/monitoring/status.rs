@@ -24,6 +24,7 @@ use crate::{
     live::Bounded,
     metrics::{CONTENT_TYPE as METRICS_TYPE, RunnerMetrics},
     node::StartOrder,
+    report::RunSummary,
 };
 
 /// Maximum number of open connections: more than Prometheus and a curious user need.
@@ -68,6 +69,21 @@ impl RunStatus {
         if let Some(metrics) = &self.0 {
             metrics.trial(number);
         }
+    }
+
+    /// Sets the times to reach, which the result has; false if it has none.
+    pub(crate) fn reach(&self, run: &RunSummary) -> bool {
+        let mut known = false;
+        let Some(metrics) = &self.0 else { return known };
+        for class in &run.classes {
+            for (share, times) in [("1/3", &class.reach_1_3), ("2/3", &class.reach_2_3), ("all", &class.reach_all)] {
+                for of in times.iter().flat_map(|times| &times.quantiles) {
+                    metrics.reach(&class.name, share, of.quantile, of.value_micros);
+                    known = true;
+                }
+            }
+        }
+        known
     }
 
     /// Sets the number of finished trials.

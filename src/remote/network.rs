@@ -269,7 +269,7 @@ impl RemoteNetwork {
         if let (Some(live), Some(run)) = (&self.live, run) {
             live.end(run);
         }
-        self.observers.end(run.is_some() && self.plan.keep_open).await;
+        self.observers.end(run, run.is_some() && self.plan.keep_open).await;
         let Some(live) = self.live else { return };
         if let (true, Some(_), Ok(mut interrupt)) = (self.plan.keep_open, run, Interrupts::new()) {
             tell(&format!("The page stays open at {live} until Ctrl-C"));
