@@ -141,7 +141,9 @@ impl Cluster {
             Ok(answer) => answer.map_err(|error| self.error(doing, &error)),
             Err(_) => {
                 let (server, seconds) = (&self.server, ANSWER_TIMEOUT.as_secs());
-                Err(KubernetesError::Failed(format!("{doing}: {server} has not answered for {seconds} s")))
+                Err(KubernetesError::Failed(format!(
+                    "{doing}: {server} has not answered for {seconds} s, or was too busy"
+                )))
             }
         }
     }

@@ -7,6 +7,9 @@ use thiserror::Error;
 
 use super::text::one_line;
 
+/// Maximum length of a program's name in an error, in characters.
+const LONGEST_PROGRAM: usize = 200;
+
 /// Reason why an operation on a cluster failed, in one line.
 #[derive(Clone, Debug, Error)]
 pub enum KubernetesError {
@@ -107,12 +110,36 @@ fn credentials(error: &AuthError) -> String {
 /// Program of a command line in the form of the client, which writes the variables of its environment before it. They may
 /// be secret, so none of them is shown.
 fn program_of(command: &str) -> String {
-    let words = command.split('"').skip(1).step_by(2);
-    let before = command.split('"').step_by(2);
-    // A quoted text after an equals sign is the value of a variable.
-    let program = before.zip(words).find(|(before, _)| !before.ends_with('='));
-    let word = program.map_or_else(|| command.split_whitespace().next().unwrap_or_default(), |(_, word)| word);
-    word.chars().take(200).collect()
+    let mut rest = command;
+    while let Some((before, quoted)) = rest.split_once('"') {
+        let (word, after) = unquoted(quoted);
+        // A quoted text after an equals sign is the value of a variable.
+        if !before.ends_with('=') {
+            return word.chars().take(LONGEST_PROGRAM).collect();
+        }
+        rest = after;
+    }
+    // Without quotes it has no variables.
+    let word = command.split_whitespace().next().filter(|_| !command.contains('"')).unwrap_or("(unknown)");
+    word.chars().take(LONGEST_PROGRAM).collect()
+}
+
+/// Text up to the quotation mark that ends it, and the rest. A backslash takes the meaning from the character after it.
+fn unquoted(text: &str) -> (String, &str) {
+    let mut word = String::new();
+    let mut escaped = false;
+    for (at, character) in text.char_indices() {
+        match character {
+            _ if escaped => {
+                escaped = false;
+                word.push(character);
+            }
+            '\\' => escaped = true,
+            '"' => return (word, text.get(at + 1..).unwrap_or_default()),
+            _ => word.push(character),
+        }
+    }
+    (word, "")
 }
 
 /// Reason why the server can't be reached.
@@ -150,6 +177,14 @@ fn transport(error: &Error, server: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_failed_program_is_named_without_its_variables() {
+        let info = r#"KUBERNETES_EXEC_INFO="{\"kind\":\"ExecCredential\"}" HIDDEN="top secret" "/opt/log in" "--now""#;
+        assert_eq!(program_of(info), "/opt/log in");
+        assert_eq!(program_of("gcloud config"), "gcloud");
+        assert_eq!(program_of("A=\"open"), "(unknown)");
+    }
 
     #[test]
     fn a_conflict_names_the_owner_and_the_field() {

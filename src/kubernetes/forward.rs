@@ -11,7 +11,7 @@ use std::{
 };
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::{Api, Error, Resource, api::Portforwarder, client::UpgradeConnectionError, core::Request};
+use kube::{Api, api::Portforwarder};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split},
     net::{TcpListener, TcpStream},
@@ -187,35 +187,19 @@ impl Port {
         *pod = Some(name.clone());
         drop(pod);
         let opened = timeout(OPEN_TIMEOUT, self.api.portforward(&name, &[self.target.port])).await;
-        let mut forbidden = false;
         let failed = match opened {
             Ok(Ok(forwarder)) => return Ok(forwarder),
             Ok(Err(error)) => {
-                forbidden = matches!(
-                    &error,
-                    Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(status))
-                        if matches!(status.as_u16(), 401 | 403)
-                );
-                self.cluster.error(&name, &error).to_string()
+                let error = self.cluster.error(&format!("the port of {name}"), &error);
+                if let (KubernetesError::Refused { code: 401 | 403, line }, Some(refused)) = (&error, &self.refused) {
+                    refused.send_replace(Some(line.clone()));
+                }
+                error.to_string()
             }
             Err(_) => format!("{name}: the server does not open the port"),
         };
         *self.pod.lock().await = None;
-        let words = if forbidden { self.forbidden(&name).await } else { None };
-        Err(words.unwrap_or(failed))
-    }
-
-    /// Words of a server that forbids the port. An answer that refuses the change of the protocol has none, so the
-    /// server is asked again without it: it checks the rights first.
-    async fn forbidden(&self, pod: &str) -> Option<String> {
-        let request = Request::new(Pod::url_path(&(), Some(self.target.namespace.as_str())));
-        let request = request.portforward(pod, &[self.target.port]).ok()?;
-        let answer = self.cluster.client.request::<serde_json::Value>(request);
-        let line = self.cluster.ask(&format!("the port of {pod}"), answer).await.err()?.to_string();
-        if let Some(refused) = &self.refused {
-            refused.send_replace(Some(line.clone()));
-        }
-        Some(line)
+        Err(failed)
     }
 
     /// Finds the running pod.

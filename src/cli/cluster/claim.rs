@@ -61,6 +61,13 @@ impl Claim {
         }
     }
 
+    /// Gives the claim up without a start, so that the next attempt need not wait for its end.
+    pub(super) async fn release(self, cluster: &Cluster, namespace: &str) {
+        drop(self);
+        // A claim that remains ends by itself.
+        let _ = annotate(cluster, namespace, None, None).await;
+    }
+
     /// Renews a claim that this program has.
     pub(super) fn hold(cluster: &Cluster, namespace: &str) -> Self {
         let (cluster, namespace) = (cluster.clone(), namespace.to_owned());
@@ -75,7 +82,17 @@ impl Claim {
 }
 
 async fn renew(cluster: &Cluster, namespace: &str, version: Option<&str>) -> Result<(), KubernetesError> {
-    let mut metadata = json!({ "annotations": { CLAIMED: until() } });
+    annotate(cluster, namespace, Some(until()), version).await
+}
+
+/// Sets the end of the claim, or removes the claim.
+async fn annotate(
+    cluster: &Cluster,
+    namespace: &str,
+    until: Option<String>,
+    version: Option<&str>,
+) -> Result<(), KubernetesError> {
+    let mut metadata = json!({ "annotations": { CLAIMED: until } });
     if let Some(version) = version {
         // The server refuses the change of an object that was changed since it was read.
         metadata["resourceVersion"] = version.into();

@@ -154,9 +154,17 @@ async fn continued(
         Ok::<_, CliError>(prepare(cluster, record, token).await?)
     };
     let started = tokio::select! {
-        started = prepared => started?,
-        _ = interrupt.next() => return Err(CliError::Failed("interrupted before the start".into())),
+        started = prepared => started,
+        _ = interrupt.next() => Err(CliError::Failed("interrupted before the start".into())),
     };
+    let started = match started {
+        Ok(started) => started,
+        Err(error) => {
+            claimed.release(cluster, &record.namespace).await;
+            return Err(error);
+        }
+    };
+    // The claim lasts until the start is recorded.
     drop(claimed);
     record_start(cluster, adopt::record_of(map)?, &started).await?;
     for line in how_to_go_on(record, &started, args) {

@@ -66,7 +66,7 @@ pub struct Faults {
     pub policy_warning: Mutex<String>,
     /// Pods may not select machines, as in GKE Autopilot.
     pub selector_is_refused: AtomicBool,
-    /// Time until which the server only answers 503.
+    /// Time until which the server only answers 500.
     pub away_until: Mutex<Option<Instant>>,
     /// Counts of requests.
     pub watches: AtomicUsize,
@@ -103,7 +103,8 @@ impl Faults {
         self.away_until.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|until| Instant::now() < until)
     }
 
-    /// Makes the server answer 503 for a while.
+    /// Makes the server answer 500 for a while, as a real one without its store: clients do not repeat these requests by
+    /// themselves.
     pub fn go_away(&self, time: Duration) {
         *self.away_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + time);
     }

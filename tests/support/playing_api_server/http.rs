@@ -114,7 +114,7 @@ async fn answer(State(cluster): State<Arc<Cluster>>, request: Request) -> Answer
     }
     let Some(target) = Target::of(&request) else { return refused(404, "NotFound", "no such path") };
     if cluster.faults.is_away() {
-        return refused(503, "ServiceUnavailable", "etcdserver: leader changed");
+        return refused(500, "InternalError", "etcdserver: leader changed");
     }
     if let Some(words) = rights::refusal(&cluster, request.method(), &target) {
         return refused(403, "Forbidden", &words);
@@ -253,7 +253,11 @@ fn merge(whole: &mut Value, part: &Value) {
     match (whole, part) {
         (Value::Object(whole), Value::Object(part)) => {
             for (key, value) in part {
-                merge(whole.entry(key.clone()).or_insert(Value::Null), value);
+                if value.is_null() {
+                    whole.remove(key);
+                } else {
+                    merge(whole.entry(key.clone()).or_insert(Value::Null), value);
+                }
             }
         }
         (whole, part) => *whole = part.clone(),
