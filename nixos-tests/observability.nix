@@ -25,7 +25,7 @@ network.test {
 
     def query(expression):
         """What Prometheus answers to a query of a dashboard."""
-        for variable, value in [("$__rate_interval", "30s"), ("$run", "nixos"), ("$node", ".*")]:
+        for variable, value in [("$__rate_interval", "30s"), ("$__range", "600s"), ("$run", "nixos"), ("$node", ".*")]:
             expression = expression.replace(variable, value)
         words = shlex.quote("query=" + expression)
         answer = json.loads(node0.succeed(f"curl --silent http://127.0.0.1:9090/api/v1/query --data-urlencode {words}"))
@@ -52,7 +52,7 @@ network.test {
                     query(expression)
                     asked += 1
         assert asked > 50, asked
-        for essential in ["run:up:count", "run:broadcast_message_count:rate", "run:delivery:ratio"]:
+        for essential in ["run:up:count", "run:nodes_ready:ratio", "run:delivery:ratio"]:
             assert query(essential + '{run="$run"}'), essential
         rules = ask("http://127.0.0.1:9090/api/v1/rules")
         assert all(rule["health"] == "ok" for group in rules["data"]["groups"] for rule in group["rules"]), rules

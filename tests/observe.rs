@@ -102,6 +102,8 @@ fn may_be_empty(title: &str, protocol: &str, own_metrics: bool) -> bool {
         "Alerts" => true,
         // No fault is planned.
         "Phases, measured window and faults" => true,
+        // Known after the end of the run.
+        "Time to reach the nodes" => true,
         // A receiver requests the message; nothing is handed over.
         "Time to hand over" => protocol == "reversed-sqmr",
         "Busy workers" => !own_metrics,
@@ -127,7 +129,7 @@ fn every_query_has_an_answer(protocol: &str, extra: &str) {
     let Some(prometheus) = program("prometheus") else { return };
     let path = path_with(&prometheus);
     let run = Watched::start(&format!("--keep-open --timeout 6 --network-protocol {protocol} {extra}"), path.path());
-    run.wait_for_words("stay up until Ctrl-C");
+    run.wait_for_words("up until Ctrl-C");
 
     let words = run.words();
     let without_grafana = words.lines().filter(|line| line.starts_with("grafana is not on the PATH")).count();
@@ -197,6 +199,15 @@ fn every_query_has_an_answer(protocol: &str, extra: &str) {
     let last = |rule: &str| run.values(&format!("max by (node) (last_over_time({rule}[1m]))"), &now.to_string());
     assert_eq!((last("node:connected_peers:last"), last("node:up:last")), (vec![2.0; 3], vec![1.0; 3]));
 
+    // The times to reach came with the result, before the address of the range was printed.
+    let shown = jiff::Timestamp::now().to_string();
+    let reach = |share: &str| run.values(&format!("run_reach_seconds{{share=\"{share}\",quantile=\"0.5\"}}"), &shown);
+    let told: Value = serde_json::from_slice(&fs::read(run.lab.output().join("summary.json")).unwrap()).unwrap();
+    for (share, field) in [("1/3", "reach_1_3"), ("2/3", "reach_2_3"), ("all", "reach_all")] {
+        let micros = told["totals"][field]["p50_micros"].as_f64().unwrap();
+        assert_eq!(reach(share), [micros / 1e6], "{share}");
+    }
+
     let watcher = run.children("prometheus");
     assert_eq!(watcher.len(), 1);
     run.running.signal("INT");
@@ -238,6 +249,7 @@ impl Watched {
 
     /// Waits for the begin of a fault, and returns its time.
     fn wait_for_fault(&self, number: u32) -> f64 {
+        self.wait_for_words("Prometheus: http://");
         let query = format!("run_fault_began_seconds{{number=\"{number}\"}} > 0");
         wait_for("a fault", || self.values(&query, &jiff::Timestamp::now().to_string()).first().copied())
     }
@@ -415,6 +427,7 @@ fn a_past_run_is_served_from_a_copy_and_its_folder_stays_as_it_is() {
     assert_eq!({ running }.0.wait().unwrap().code(), Some(0));
     let before = contents(&lab.output());
     assert!(before.keys().any(|path| path.ends_with("wal/00000000")), "{:?}", before.keys());
+    let range: Value = serde_json::from_slice(&before[&lab.output().join("observe/range.json")]).unwrap();
 
     let words = lab.folder.path().join("words of show");
     let mut show = bench_command();
@@ -426,6 +439,8 @@ fn a_past_run_is_served_from_a_copy_and_its_folder_stays_as_it_is() {
     let now = jiff::Timestamp::now().to_string();
     let peers = watched.values("max by (node) (last_over_time(node:connected_peers:last[5m]))", &now);
     assert_eq!(peers, [2.0, 2.0, 2.0], "recorded series are there too");
+    let reached = watched.values(r#"run_reach_seconds{share="all",quantile="1"}"#, range["to"].as_str().unwrap());
+    assert_eq!(reached.len(), 1, "the range of the run ends after its result");
     watched.running.signal("INT");
     let Watched { lab, running, .. } = watched;
     assert_eq!({ running }.0.wait().unwrap().code(), Some(0));

@@ -59,7 +59,7 @@ const CHANGING: &str = "return document.getAnimations().filter((one) => one inst
 fn assert_readable(browser: &Browser, when: &str) {
     for colours in ["light", "dark"] {
         browser.prefer(colours, false);
-        for (screen, width, height) in [("desktop", 1200, 900), ("phone", 360, 740)] {
+        for (screen, width, height) in [("desktop", 1600, 900), ("phone", 360, 740)] {
             browser.resize(width, height);
             // Charts are drawn again a frame later.
             browser.run("drawn = false; requestAnimationFrame(() => requestAnimationFrame(() => { drawn = true; }))");
@@ -110,6 +110,7 @@ fn a_browser_shows_the_run_as_it_goes_and_its_result() {
     wait_for("the history", || (browser.run("return state.points.length").as_u64() >= points).then_some(()));
 
     assert_eq!(browser.run(UNTOLD), json!([]));
+    assert!(browser.text("#reach-note").starts_with("Known at the end of the run"));
     assert_readable(&browser, "running");
 
     // The system's colours, and the switch, whose position is remembered.
@@ -140,6 +141,11 @@ fn a_browser_shows_the_run_as_it_goes_and_its_result() {
     for _ in 0..2 {
         wait_for("the result", || browser.text("#verdict").contains("Valid measurement").then_some(()));
         assert!(browser.text("#totals").contains("Delivered"));
+        assert!(browser.text("#reach-note").starts_with("Of "), "{}", browser.text("#reach-note"));
+        let median = "return [...document.querySelectorAll('#reach tbody tr')].map((row) => row.cells[1].textContent)";
+        let medians = browser.run(median);
+        let known = |cell: &Value| cell.as_str().unwrap().ends_with('s');
+        assert!(medians.as_array().unwrap().len() == 3 && medians.as_array().unwrap().iter().all(known), "{medians}");
         assert_eq!(browser.run("return document.querySelectorAll('#phases tbody tr').length"), 3);
         assert!(browser.text("#folder").contains(HOSTILE));
         assert_eq!(browser.run("return document.images.length"), 0);
