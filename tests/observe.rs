@@ -109,12 +109,9 @@ fn may_be_empty(title: &str, protocol: &str, own_metrics: bool) -> bool {
         "Busy workers" => !own_metrics,
         // Other protocols encode nothing.
         "Encoding and rebuilding, 99 of 100" | "From the first unit, 99 of 100" => protocol != "propeller",
-        "Mesh"
-        | "Messages received by gossipsub"
-        | "Messages sent by gossipsub"
-        | "Requests after gossip"
-        | "Refused copies"
-        | "Changes of the mesh" => !own_metrics,
+        "Mesh" | "Messages received by gossipsub" | "Messages sent by gossipsub" => !own_metrics,
+        // gossipsub exports no counter of an event before the first one.
+        "Requests after gossip" | "Refused copies" | "Changes of the mesh" => true,
         _ => false,
     }
 }
@@ -128,7 +125,7 @@ fn in_grafana(expr: &str) -> String {
 fn every_query_has_an_answer(protocol: &str, extra: &str) {
     let Some(prometheus) = program("prometheus") else { return };
     let path = path_with(&prometheus);
-    let run = Watched::start(&format!("--keep-open --timeout 6 --network-protocol {protocol} {extra}"), path.path());
+    let run = Watched::start(&format!("--keep-open --timeout 10 --network-protocol {protocol} {extra}"), path.path());
     run.wait_for_words("up until Ctrl-C");
 
     let words = run.words();
@@ -167,7 +164,8 @@ fn every_query_has_an_answer(protocol: &str, extra: &str) {
         ("run:delivery:ratio", 0.95, 1.0),
         ("run:delivery:ratio_now", 0.9, 1.2),
         ("run:nodes_ready:ratio", 1.0, 1.0),
-        ("max(node:deliveries_missing:count)", 0.0, 0.0),
+        // Messages under way: those of a fifth of a second on a busy machine.
+        ("max(node:deliveries_missing:count)", 0.0, 20.0),
     ] {
         let values = run.values(query, &end);
         assert!(values.len() == 1 && (low..=high).contains(&values[0]), "{query}: {values:?}");
@@ -231,6 +229,11 @@ fn dashboards_and_rules_have_data_over_sqmr() {
 #[test]
 fn dashboards_and_rules_have_data_over_reversed_sqmr() {
     every_query_has_an_answer("reversed-sqmr", "");
+}
+
+#[test]
+fn dashboards_and_rules_have_data_over_propeller() {
+    every_query_has_an_answer("propeller", "");
 }
 
 /// Time limit for an alert, from the begin of its cause to the begin of the alert, and from its end to its end.

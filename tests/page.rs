@@ -84,7 +84,9 @@ fn a_browser_shows_the_run_as_it_goes_and_its_result() {
     let browser = Browser::start();
     let mut command = lab.command(&format!("--live --live-port {port} --keep-open --timeout 40 --heartbeat-millis 20"));
     command.args(["--fault", "4s pause 1", "--fault", "12s resume 1"]);
-    let mut run = Running::start(&mut command);
+    // The result may be larger than a pipe takes, and nobody reads it.
+    let to_file = |name: &str| std::fs::File::create(lab.folder.path().join(name)).unwrap();
+    let mut run = Running(command.stdout(to_file("result")).stderr(to_file("words")).spawn().unwrap());
     wait_for("the page", || support::get(port, "/"));
     wait_for("traffic", || support::get(lab.metric_port, "/summary").filter(|(_, body)| body.contains("start_unix")));
 

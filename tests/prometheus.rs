@@ -107,7 +107,7 @@ fn alerts_fire_when_they_should_and_only_then() {
             "interval": "1s",
             "input_series": series.map(|(series, values)| serde_json::json!({ "series": series, "values": values })),
             "promql_expr_test": [
-                { "expr": firing, "eval_time": "30s", "exp_samples": expected },
+                { "expr": firing, "eval_time": "40s", "exp_samples": expected },
                 { "expr": firing, "eval_time": "100s", "exp_samples": expected },
             ],
         })

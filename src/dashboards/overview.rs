@@ -71,8 +71,9 @@ fn numbers() -> Vec<Panel> {
             "Delivery now",
             Unit::Share,
             "Deliveries of the last seconds divided by the expected ones, two seconds after their intended time. Above \
-             100 % while a backlog arrives.",
+             100 % while a backlog arrives. Known from some seconds after the opening of the window on.",
         )
+        .absent("Unknown: the window was not open for long enough")
         .good_from(&[(0.95, "orange"), (0.99, "green")])
         .decimals(1)
         .query("", recorded(DELIVERY_NOW)),

@@ -83,7 +83,10 @@ pub(super) fn node_rate(metric: &str) -> String {
 
 /// A quantile of a histogram for each chosen node.
 pub(super) fn node_quantile(quantile: f64, histogram: &str) -> String {
-    format!("histogram_quantile({quantile}, sum by (node, le) (rate({histogram}_bucket{{{NODES}}}[$__rate_interval])))")
+    // The comparison leaves out the result of no values, which is no number.
+    format!(
+        "histogram_quantile({quantile}, sum by (node, le) (rate({histogram}_bucket{{{NODES}}}[$__rate_interval]))) >= 0"
+    )
 }
 
 /// A quantile of a histogram for each chosen node, over everything that it has seen.

@@ -54,8 +54,9 @@ pub(super) const NODE_MEMORY: &str = "node:memory_bytes:last";
 pub(super) const DROPPED: &str = "node:network_dropped_broadcast_messages_total";
 pub(super) const EVENTS: &str = "node:network_event_total";
 
-/// The delivery of the moment counts a message this long after its intended time: until then, it may be under way.
-const GRACE: &str = "2s";
+/// The delivery of the moment counts a message this many seconds after its intended time: until then, it may be under
+/// way.
+const GRACE: u64 = 2;
 
 /// A recorded series, or an alert.
 #[derive(Clone, Debug, Serialize)]
@@ -168,8 +169,11 @@ fn recordings(window: u64) -> Vec<Rule> {
             DELIVERY_NOW,
             format!(
                 "sum by (run) {received_rate} \
-                 / (sum by (run) (rate(receive_message_expected_count[{window}s] offset {GRACE})) > 0) \
-                 and on (run) {TRAFFIC}"
+                 / (sum by (run) (rate(receive_message_expected_count[{window}s] offset {GRACE}s)) > 0) \
+                 and on (run) max by (run) (run_window_begin_seconds > 0) <= time() - {} \
+                 and on (run) {TRAFFIC}",
+                // While traffic begins, and between two trials, one of both intervals has more of it than the other.
+                window + GRACE,
             ),
         ),
         (DELAY, in_window(p99("run", "receive_message_delay_seconds"))),

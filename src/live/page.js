@@ -387,6 +387,13 @@ function showResult(result) {
     micros(phase.delay.p50_micros),
     micros(phase.delay.p99_micros),
   ]));
+  // A percentile among missing deliveries has a lower bound in the result alone.
+  for (const { key, text } of percentilesOf(totals?.delay ?? {})) {
+    const tile = byId(`${key}_micros`);
+    if (tile !== null) {
+      put(tile, text);
+    }
+  }
   showReach(totals);
   byId('going').hidden = true;
   byId('result').hidden = false;
