@@ -264,15 +264,20 @@ fn objects_to_be_kept_on_failure_are_kept() {
 #[test]
 fn the_trouble_of_pods_is_named_with_its_reason_and_no_object_is_left() {
     let short = RUN.replace("ready-timeout-seconds 30", "ready-timeout-seconds 4");
-    let out_of_memory =
-        "node-1: OOMKilled: container node needed more memory than its limit: give a higher --memory-limits";
+    let out_of_memory = "node-1 on machine-1: OOMKilled: container node needed more memory than its limit: give a higher --memory-limits";
     for (fate, says) in [
         (Fate::Unschedulable, "node-1 (Unschedulable: 0/3 nodes are available: 3 Insufficient cpu.)"),
-        (Fate::NoImage, "node-1: ImagePullBackOff: Back-off pulling image \"registry.example/bench:v1\": not found"),
+        (
+            Fate::NoImage,
+            "node-1 on machine-1: ImagePullBackOff: Back-off pulling image \"registry.example/bench:v1\": not found",
+        ),
         (Fate::OutOfMemory, out_of_memory),
-        (Fate::Evicted, "node-1: Evicted: The node was low on resource: memory."),
-        (Fate::NoConfiguration, "node-1: CreateContainerConfigError: configmap \"nodes\" not found"),
-        (Fate::InitFails, "node-1: Failed: init container shape ended with exit code 2; its last lines: tc: RTNETLINK"),
+        (Fate::Evicted, "node-1 on machine-1: Evicted: The node was low on resource: memory."),
+        (Fate::NoConfiguration, "node-1 on machine-1: CreateContainerConfigError: configmap \"nodes\" not found"),
+        (
+            Fate::InitFails,
+            "node-1 on machine-1: Failed: init container shape ended with exit code 2; its last lines: tc: RTNETLINK",
+        ),
         (Fate::Creating, "waiting for: node-1 (node: ContainerCreating)"),
         (Fate::Forbidden, "Job/node gets no pods: Error creating: pods \"node-0-\" is forbidden: exceeded quota: team"),
     ] {
@@ -388,7 +393,10 @@ fn a_run_that_has_lost_a_node_is_collected_as_invalid_with_the_reason_and_all_lo
     assert_eq!(code, Some(1), "{result}{err}");
     let result: Value = serde_json::from_str(&result).unwrap();
     let reasons = result["verdict"]["reasons"].to_string();
-    assert!(reasons.contains("node 1 has ended: OOMKilled: container node needed more memory"), "{reasons}");
+    assert!(
+        reasons.contains("node 1 has ended on machine-1: OOMKilled: container node needed more memory"),
+        "{reasons}"
+    );
     assert!(output.join("summary.json").is_file() && output.join("nodes/node-0.json").is_file());
     done(&server, "stop");
 }

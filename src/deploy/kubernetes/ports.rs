@@ -65,7 +65,9 @@ impl NodePorts {
                 },
             );
             let address = forward.local.to_string();
-            named = named.replace(&format!("http://{address}"), &place).replace(&address, &place);
+            // The place stands once in the line.
+            named = named.replace(&format!("http://{address}"), &address);
+            named = named.replacen(&address, &place, 1).replace(&address, &format!("node {id}"));
         }
         named
     }
