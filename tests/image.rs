@@ -133,8 +133,8 @@ fn the_layout_holds_together() {
     assert_eq!(report["uncompressed_bytes"], layer.len());
     let id = report["config_digest"].as_str().unwrap().strip_prefix("sha256:").unwrap();
     assert_eq!(report["tag"], format!("apollo-network-benchmark:{}", &id[..12]));
-    // A build without optimisation is a third larger than a release.
-    assert!(layer.len() < 80_000_000, "{} bytes are no small image", layer.len());
+    // The programs of a build without optimisation take about twice the space of a release.
+    assert!(layer.len() < 130_000_000, "{} bytes are no small image", layer.len());
 }
 
 #[test]

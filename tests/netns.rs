@@ -187,9 +187,10 @@ fn a_search_over_links_that_are_limited_by_a_flag_names_the_link() {
     assert_eq!(ran.status.code(), Some(3), "{stderr}");
     let search: Value = serde_json::from_slice(&std::fs::read(output.join("search.json")).unwrap()).unwrap();
     assert_eq!((&search["holds"], &search["fails"]), (&Value::Null, &Value::from(100.0)), "{search:#}");
-    let limit = &search["limits"][0];
-    let evidence = limit["evidence"].as_str().unwrap();
-    assert!(limit["limit"] == "link" && evidence.contains("of 1000 KB/s"), "{search:#}");
+    // Other programs on the machine may be named beside the link.
+    let names_the_link =
+        |limit: &Value| limit["limit"] == "link" && limit["evidence"].as_str().unwrap().contains("of 1000 KB/s");
+    assert!(search["limits"].as_array().unwrap().iter().any(names_the_link), "{search:#}");
 }
 
 #[test]
