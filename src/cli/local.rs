@@ -18,7 +18,7 @@ use crate::{
     },
     experiment::{self, start_live},
     monitoring::Observers,
-    open_files::raise_open_files,
+    open_files::raise_fd_limit,
     signals::{Cause, Interrupts},
     terminal::tell,
 };
@@ -30,7 +30,7 @@ pub(super) fn local(args: &LocalArgs) -> Result<(), CliError> {
     if local.backend == Backend::Netns {
         netns::become_root().map_err(|line| local.not_started(StartError::Usage(line)))?;
     }
-    raise_open_files();
+    raise_fd_limit();
     // Only the main thread, because the nodes are set up to die with the thread that started them.
     let runtime = runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| CliError::Failed(format!("the runtime does not start: {error}")))?;

@@ -29,7 +29,7 @@ use crate::{
     experiment::fault_needs,
     monitoring::ObserveArgs,
     node::StartOrder,
-    open_files::raise_open_files,
+    open_files::raise_fd_limit,
     paths::as_text_if_given,
     remote::{RemoteError, RemoteNetwork, RemoteRun, RemoteSpec},
     report::{RunFolder, RunSummary},
@@ -134,7 +134,7 @@ pub(super) fn remote(args: &RemoteArgs) -> Result<(), CliError> {
     let token = RunToken::given(args.token_file.as_deref()).map_err(CliError::Usage)?;
     let remote_run = args.run.checked()?;
     let folder = RunFolder::resume(args.output.as_deref()).map_err(|error| CliError::Usage(error.to_string()))?;
-    raise_open_files();
+    raise_fd_limit();
     let runtime = runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| CliError::Failed(format!("the runtime does not start: {error}")))?;
     let spec = RemoteSpec {

@@ -38,7 +38,7 @@ use super::{
 use crate::{
     clock::{Instant, interval, sleep_until},
     metrics::Metrics,
-    open_files::raise_open_files,
+    open_files::raise_fd_limit,
 };
 
 /// Idle time of a connection: a benchmark may be silent for a long time, in a cool-down or between turns, and
@@ -180,7 +180,7 @@ fn most_pending(expected_peers: usize) -> u32 {
     /// Part of the open files that they may take; the endpoint and established connections need the rest.
     const SHARE_OF_FILES: u64 = 4;
     let wanted = LEAST.max(expected_peers as u64);
-    u32::try_from(wanted.min(raise_open_files() / SHARE_OF_FILES).max(1)).unwrap_or(u32::MAX)
+    u32::try_from(wanted.min(raise_fd_limit() / SHARE_OF_FILES).max(1)).unwrap_or(u32::MAX)
 }
 
 /// A node without a list of peers waits for all others to connect.

@@ -37,7 +37,7 @@ use crate::{
     machine::Machine,
     metrics::{Metrics, SystemSampler},
     network::{Backlog, PropellerCounts, Readiness, Roster, peer_id},
-    open_files::raise_open_files,
+    open_files::raise_fd_limit,
     probe::Responder,
     signals::Interrupts,
 };
@@ -63,7 +63,7 @@ pub fn run(args: NodeConfig) -> Result<(), Failure> {
     let workload = Workload::of(&args.scenario).map_err(usage)?;
     clock::check().map_err(Failure::Other)?;
     let token = args.token().map_err(|error| Failure::Usage(error.to_string()))?;
-    let open_files = raise_open_files();
+    let open_files = raise_fd_limit();
     let registry = Registry::new();
     let metrics =
         Metrics::register_classes(&registry, &workload.class_names()).map_err(|error| other("metrics", &error))?;

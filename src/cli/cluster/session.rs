@@ -22,7 +22,7 @@ use crate::{
     },
     experiment::StartedRun,
     kubernetes::{Access, Cluster, KubernetesError, Remove},
-    open_files::raise_open_files,
+    open_files::raise_fd_limit,
     signals::Interrupts,
 };
 
@@ -33,7 +33,7 @@ const MOST_RUNS: u32 = 500;
 pub(super) fn run(work: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {
     clock::check().map_err(CliError::Failed)?;
     // Each port to a pod and each of its logs is a connection.
-    raise_open_files();
+    raise_fd_limit();
     let runtime = runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|error| CliError::Failed(format!("the runtime does not start: {error}")))?;
     let done = runtime.block_on(work);

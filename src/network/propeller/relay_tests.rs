@@ -473,7 +473,7 @@ async fn fuzz(rounds: usize, seed: u64) {
         let length = unsigned_varint::encode::usize(body.len(), &mut length);
         let mut stream = [length, &body].concat();
         if random.random_bool(0.05) {
-            let at = random.random_range(0..3);
+            let at = random.random_range(0..stream.len().min(3));
             stream[at] ^= 1 << random.random_range(0..8);
         }
         let mut stream = Cursor::new(stream);
