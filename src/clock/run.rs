@@ -40,6 +40,9 @@ pub fn wall_nanos() -> u64 {
 
 /// Date and time by the wall clock, for people.
 pub fn timestamp() -> Timestamp {
+    if let Some(now) = virtual_clock::now_nanos() {
+        return Timestamp::from_nanosecond(now.into()).unwrap_or_default();
+    }
     Timestamp::now()
 }
 
