@@ -27,6 +27,7 @@ mod schema;
 mod search;
 mod shape;
 mod show;
+mod simulate;
 mod study_flags;
 mod sweep;
 mod trials;

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use prometheus::Registry;
@@ -20,7 +21,7 @@ use super::{
     workload::Load,
 };
 use crate::{
-    clock::unix_nanos,
+    clock::{sleep, unix_nanos},
     metrics::Metrics,
     network::{ReadinessReport, Roster},
     simulation::Life,
@@ -36,11 +37,16 @@ pub struct VirtualNode {
 }
 
 impl VirtualNode {
-    /// Starts a node of the host at `config.p2p_address`, on a thread that simulates.
+    /// Starts a node of the host at `config.p2p_address` on a thread that simulates, whose network begins `after` that.
     ///
     /// # Errors
     /// One line, for a node that is impossible.
-    pub fn start(config: NodeConfig, workload: Arc<SharedWorkload>, roster: Arc<Roster>) -> Result<Self, String> {
+    pub fn start(
+        config: NodeConfig,
+        workload: Arc<SharedWorkload>,
+        roster: Arc<Roster>,
+        after: Duration,
+    ) -> Result<Self, String> {
         config.validate().map_err(|error| error.to_string())?;
         let registry = Registry::new();
         let metrics = Metrics::register_classes(&registry, &workload.class_names());
@@ -62,6 +68,7 @@ impl VirtualNode {
         let failed: Arc<Mutex<Option<String>>> = Arc::default();
         let (running, outcome) = (node.clone(), failed.clone());
         life.spawn(async move {
+            sleep(after).await;
             let ended = run(&running).await;
             if let Err(Failure::Usage(line) | Failure::Other(line)) = ended {
                 *outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(line);

@@ -177,6 +177,7 @@ impl fmt::Display for Figure {
 const LEFT_OUT: &[&str] = &[
     "schema_version",
     "workload",
+    "simulation",
     "links",
     "machines",
     "clocks",

@@ -44,6 +44,7 @@ mod reach_tests;
 mod rounds;
 mod schemas;
 mod search;
+mod simulation;
 mod summary;
 mod sustained;
 mod sweep;
@@ -87,6 +88,7 @@ pub use schemas::{comparison_schema, search_schema, summary_schema, sweep_schema
 pub use search::{
     Axis, Limit, LimitKind, SEARCH_SCHEMA_VERSION, Search, SearchRange, SearchStep, SearchTrial, limits, search_table,
 };
+pub use simulation::{AgreementBand, BracketRow, SimulationFacts};
 pub use summary::{
     ClassRow, Deliveries, FaultRow, FrontierRow, GroupDeliveries, NodeRow, PhaseRow, RUN_SCHEMA_VERSION, RunSummary,
     Totals, TrialRow, Verdict, WorkloadSummary,
