@@ -19,15 +19,14 @@ use super::{
     scenario_flags::ScenarioFlags,
 };
 use crate::{
-    clock::{self, Instant},
+    clock,
     deploy::{StartError, check, simulation, simulation::Simulated},
     environment::memory_bytes,
     experiment::{LinkProbe, Manifest, ManifestFacts, Plan, Timing, scenario_needs, simulate, workload_summary},
-    metrics::usage,
     network::{PeerAddress, peer_id},
     node::{NodeConfig, SharedWorkload, UsageError, Workload},
     paths::as_text_if_given,
-    report::{BracketRow, FigureValue, RunFolder, RunSummary, SimulationFacts, figures},
+    report::{BracketRow, RunFolder, RunSummary, SimulationFacts, figures},
     scenario::{Scenario, Transport, to_toml},
     signals::Interrupts,
     simulation::{Interrupt, Simulation, network::Discipline},
@@ -206,13 +205,12 @@ impl Prepared {
 
     /// Simulates on a thread of its own, until the end or an interruption.
     fn run(self, interrupt: &Interrupt) -> Result<(RunSummary, RunFolder), CliError> {
-        let Self { plan, workload, mut facts, discipline } = self;
+        let Self { plan, workload, facts, discipline } = self;
         let manifest = plan.folder.write_json(&plan.folder.manifest(), &Manifest::new(&plan));
         manifest.map_err(|error| CliError::Failed(error.to_string()))?;
         let simulation =
             Simulation { seed: facts.seed, start_unix_nanos: START, discipline, interrupt: interrupt.clone() };
-        let (begun, interrupt) = (Instant::now(), interrupt.clone());
-        facts.wall_seconds = None;
+        let interrupt = interrupt.clone();
         let ended = crate::simulation::run(simulation, move || async move {
             let launch = || {
                 let interface = |id| plan.interface(&plan.links, None, id);
@@ -223,12 +221,7 @@ impl Prepared {
             (run, plan.folder)
         });
         let (run, folder) = ended.map_err(CliError::Failed)?;
-        let mut run = run.map_err(|error: StartError| CliError::from(error))?;
-        if let Some(facts) = &mut run.simulation {
-            facts.wall_seconds = Some(begun.elapsed().as_secs_f64());
-            facts.peak_memory_bytes = Some(usage().peak_memory_bytes);
-        }
-        Ok((run, folder))
+        Ok((run.map_err(|error: StartError| CliError::from(error))?, folder))
     }
 }
 
@@ -239,19 +232,10 @@ const BYTES_PER_PEER: u64 = 60_000;
 /// Figures of the bracket.
 const BRACKET: [&str; 6] = ["delay_p50", "delay_p90", "delay_p99", "reach_2_3_p50", "reach_all_p50", "reach_all_p99"];
 
-/// The figures of a run under both orders of service.
-fn bracket(fair: &RunSummary, fifo: &RunSummary) -> Vec<BracketRow> {
-    let values = |run: &RunSummary| -> BTreeMap<String, f64> {
-        let number = |value| if let FigureValue::Number(value) = value { Some(value) } else { None };
-        figures(run).into_iter().filter_map(|figure| Some((figure.name, number(figure.value)?))).collect()
-    };
-    let (fair, fifo) = (values(fair), values(fifo));
-    let row = |name: &&str| BracketRow {
-        figure: (*name).to_owned(),
-        fair_micros: fair.get(*name).copied(),
-        fifo_micros: fifo.get(*name).copied(),
-    };
-    BRACKET.iter().filter(|name| fair.contains_key(**name) || fifo.contains_key(**name)).map(row).collect()
+/// The figures of a run under the other order of service.
+fn bracket(other: &RunSummary) -> Vec<BracketRow> {
+    let known = figures(other).into_iter().filter(|figure| BRACKET.contains(&figure.name.as_str()));
+    known.map(|figure| BracketRow { other_micros: figure.number(), figure: figure.name }).collect()
 }
 
 /// Ends a simulation at Ctrl-C, SIGTERM or SIGHUP.
@@ -279,7 +263,7 @@ pub(super) fn simulate_command(args: &SimulateArgs) -> Result<(), CliError> {
     let folder = RunFolder::create(args.output.as_deref()).map_err(|error| UsageError(error.to_string()))?;
     let root = folder.root().to_owned();
     let discard = || RunFolder::at(&root).discard();
-    let prepared = Prepared::new(args, folder, args.discipline).inspect_err(|_| discard())?;
+    let mut prepared = Prepared::new(args, folder, args.discipline).inspect_err(|_| discard())?;
     let estimate = prepared.memory_estimate();
     let gibibytes = |bytes: u64| bytes as f64 / f64::from(1 << 30);
     let there = memory_bytes().map_or_else(String::new, |bytes| format!(" of {:.1} GiB", gibibytes(bytes)));
@@ -290,26 +274,17 @@ pub(super) fn simulate_command(args: &SimulateArgs) -> Result<(), CliError> {
     ));
     let interrupt = Interrupt::default();
     watch_signals(&interrupt)?;
-    let other = if args.bracket {
+    if args.bracket {
         let (order, name) = match args.discipline {
             Order::Fair => (Order::Fifo, "fifo"),
             Order::Fifo => (Order::Fair, "fair"),
         };
         let inner = RunFolder::create(Some(&root.join(name))).map_err(|error| UsageError(error.to_string()))?;
-        tell(&format!("{name} first, for the bracket"));
-        Some(Prepared::new(args, inner, order)?.run(&interrupt)?.0)
-    } else {
-        None
-    };
-    let (mut run, folder) = prepared.run(&interrupt)?;
-    let of_both = other.as_ref().map(|other| match args.discipline {
-        Order::Fair => bracket(&run, other),
-        Order::Fifo => bracket(other, &run),
-    });
-    if let (Some(facts), Some(rows)) = (&mut run.simulation, of_both) {
-        facts.bracket = rows;
+        tell(&format!("Simulates {name} order first, for the bracket"));
+        let (other, _) = Prepared::new(args, inner, order)?.run(&interrupt)?;
+        prepared.facts.bracket = bracket(&other);
     }
-    folder.write_json(&folder.summary(), &run).map_err(|error| CliError::Failed(error.to_string()))?;
+    let (run, folder) = prepared.run(&interrupt)?;
     print_run(&run, &folder, &args.print)?;
     verdict(&run)
 }

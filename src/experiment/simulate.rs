@@ -6,8 +6,9 @@ use futures::future::{Either, select};
 
 use super::{client::NodeClient, plan::Plan, progress::Progress, state::Experiment};
 use crate::{
-    clock::Instant,
+    clock::{Instant, machine_elapsed},
     deploy::{Deployment, StartError, simulation::Simulated},
+    metrics::usage,
     monitoring::Observers,
     report::{RunSummary, SimulationFacts},
     simulation::{Interrupt, network},
@@ -55,6 +56,8 @@ impl Experiment<'_> {
         let facts = network::facts();
         Some(SimulationFacts {
             virtual_seconds: self.started.elapsed().as_secs_f64(),
+            wall_seconds: Some(machine_elapsed().as_secs_f64()),
+            peak_memory_bytes: Some(usage().peak_memory_bytes),
             connections: facts.connections,
             packets: facts.packets,
             lost_packets: facts.lost,

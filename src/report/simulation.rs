@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    figures::{Figure, figures},
     quantiles::DelaySummary,
     summary::RunSummary,
     units::{bytes, time},
@@ -39,7 +40,7 @@ pub struct SimulationFacts {
     pub dropped_packets: u64,
     /// Packets that were sent again.
     pub resent_packets: u64,
-    /// Figures under both orders of service, if both were simulated.
+    /// Figures under the other order of service, if both were simulated: a real network is expected between both.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bracket: Vec<BracketRow>,
     /// Figures of simulations in relation to those of real networks, as far as both were compared.
@@ -51,15 +52,13 @@ pub struct SimulationFacts {
     pub extrapolated: Vec<String>,
 }
 
-/// A figure under both orders of service.
+/// A figure under the other order of service.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct BracketRow {
     /// Name of the figure, such as `delay_p50`.
     pub figure: String,
-    /// Its value with connections in turns, in microseconds; none if it is unknown.
-    pub fair_micros: Option<f64>,
-    /// Its value with one queue, in microseconds; none if it is unknown.
-    pub fifo_micros: Option<f64>,
+    /// Its value, in microseconds; none if it is unknown.
+    pub other_micros: Option<f64>,
 }
 
 /// Simulated values of a measure divided by measured ones, over the compared scenarios.
@@ -93,8 +92,8 @@ pub(super) fn leave_out_unknown(run: &mut RunSummary) {
 }
 
 impl SimulationFacts {
-    /// Rows of the table of a result.
-    pub(super) fn rows(&self) -> Vec<(&'static str, String)> {
+    /// Rows of the table of the result `run`.
+    pub(super) fn rows(&self, run: &RunSummary) -> Vec<(&'static str, String)> {
         let mut rows = vec![
             (
                 "simulated",
@@ -118,17 +117,13 @@ impl SimulationFacts {
         if !self.shortcuts.is_empty() {
             rows.push(("shortcuts", self.shortcuts.join("; ")));
         }
+        let own = if self.bracket.is_empty() { vec![] } else { figures(run) };
         for row in &self.bracket {
+            let of_run = own.iter().find(|figure| figure.name == row.figure).and_then(Figure::number);
             let micros = |value: Option<f64>| time(value.map(|value| value.round() as u64));
-            rows.push((
-                "bracket",
-                format!(
-                    "{}: {} in turns, {} in one queue",
-                    row.figure,
-                    micros(row.fair_micros),
-                    micros(row.fifo_micros)
-                ),
-            ));
+            let (one, other) = (micros(of_run), micros(row.other_micros));
+            let (fair, fifo) = if self.discipline == "fifo" { (other, one) } else { (one, other) };
+            rows.push(("bracket", format!("{}: {fair} in turns, {fifo} in one queue", row.figure)));
         }
         let bands = self
             .agreement

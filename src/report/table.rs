@@ -11,7 +11,6 @@ use super::{
     propeller::PropellerRow,
     quantiles::{DelaySummary, Quantile},
     reach_facts::ReachFacts,
-    simulation::SimulationFacts,
     summary::{ClassRow, Deliveries, FrontierRow, NodeRow, PhaseRow, RunSummary, Totals, TrialRow},
     sustained::Sustained,
     units::{NONE, bytes, bytes_or_none, time},
@@ -316,7 +315,7 @@ pub fn run_table(run: &RunSummary) -> String {
         table.add_row([name.to_owned(), value]);
     };
     row("workload", workload_line(run));
-    for (name, value) in run.simulation.iter().flat_map(SimulationFacts::rows) {
+    for (name, value) in run.simulation.iter().flat_map(|simulation| simulation.rows(run)) {
         row(name, value);
     }
     match &run.totals {

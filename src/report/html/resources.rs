@@ -55,7 +55,7 @@ fn used(run: &RunSummary) -> Markup {
     if let Some(drain) = run.drain {
         row("wait for late messages", format!("{:.2} s", drain.seconds));
     }
-    for (name, value) in run.simulation.iter().flat_map(|simulation| simulation.rows()) {
+    for (name, value) in run.simulation.iter().flat_map(|simulation| simulation.rows(run)) {
         row(name, value);
     }
     runner(run.runner.as_ref(), &mut row);
