@@ -2,6 +2,7 @@
 //!
 //! Every command returns `Result<(), CliError>`; only `CliError::exit` makes exit codes of it.
 
+mod agree;
 mod arguments;
 mod choices;
 mod ci;

@@ -6,6 +6,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::{
+    agree::{AgreeArgs, agree},
     arguments::LocalArgs,
     cluster::{self, ClusterArgs},
     command_line::{VERSION, parse, parse_words, write_man_pages},
@@ -84,6 +85,13 @@ enum Command {
     /// runs, and saturated ones against others.
     #[command(after_help = COMPARE_HELP)]
     Compare(CompareArgs),
+    /// Run a scenario on network namespaces and in virtual time, in turns, and print the ratios of their figures
+    ///
+    /// The simulation runs under both orders of service, and the real network with the congestion control of the model.
+    /// Measures are medians of runs, with an interval of their ratio.
+    ///
+    /// Exit codes: 0 the ratios are printed; 1 a run could not be made, or is not valid; 2 bad usage.
+    Agree(AgreeArgs),
     /// Find the highest load that meets the objectives, and name the part that gives way above it
     ///
     /// Doubles the load until an objective is missed, halves it until all are met, narrows the interval, and repeats its
@@ -292,6 +300,7 @@ fn run(cli: Cli) -> Result<(), CliError> {
         Command::Report(args) => report(&args),
         Command::Compare(args) => compare_sides(&args),
         Command::Figures(args) => print_figures(&args),
+        Command::Agree(args) => agree(&args),
         Command::Search(args) => search(&args),
         Command::Sweep(args) => sweep(&args),
         Command::Show(args) => show(&args),

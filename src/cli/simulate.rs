@@ -26,7 +26,7 @@ use crate::{
     network::{PeerAddress, peer_id},
     node::{NodeConfig, SharedWorkload, UsageError, Workload},
     paths::as_text_if_given,
-    report::{BracketRow, RunFolder, RunSummary, SimulationFacts, figures},
+    report::{BracketRow, RunFolder, RunSummary, SimulationFacts, agreement_bands, extrapolations, figures},
     scenario::{Scenario, Transport, to_toml},
     signals::Interrupts,
     simulation::{Interrupt, Simulation, network::Discipline},
@@ -157,6 +157,8 @@ impl Prepared {
             discipline: if discipline == Order::Fifo { "fifo".into() } else { "fair".into() },
             congestion_control: "cubic".into(),
             processors: "infinitely fast".into(),
+            agreement: agreement_bands(),
+            extrapolated: extrapolations(&scenario),
             ..SimulationFacts::default()
         };
         let shared = Arc::new(SharedWorkload::new(workload.clone()));

@@ -1,5 +1,6 @@
 //! Results: merges the nodes' summaries into one, and renders it for people. Knows no deployment.
 
+mod agreement;
 mod arrivals;
 mod arrivals_file;
 mod cause;
@@ -56,6 +57,7 @@ mod tolerance;
 mod totals;
 mod units;
 
+pub use agreement::{AgreementEntry, MeasureAgreement, agreement_bands, extrapolations};
 pub use arrivals::{ArrivalRow, Arrivals};
 pub use arrivals_file::{read_arrivals, write_arrivals};
 pub use cause::{Cause, CauseKind, Effect};
