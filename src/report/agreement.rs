@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::LazyLock};
 
 use serde::{Deserialize, Serialize};
 
-use super::simulation::AgreementBand;
+use super::simulation_facts::AgreementBand;
 use crate::scenario::Scenario;
 
 /// Entries, made by `apollo-bench agree --entry`.

@@ -46,6 +46,7 @@ mod rounds;
 mod schemas;
 mod search;
 mod simulation;
+mod simulation_facts;
 mod summary;
 mod sustained;
 mod sweep;
@@ -90,7 +91,7 @@ pub use schemas::{comparison_schema, search_schema, summary_schema, sweep_schema
 pub use search::{
     Axis, Limit, LimitKind, SEARCH_SCHEMA_VERSION, Search, SearchRange, SearchStep, SearchTrial, limits, search_table,
 };
-pub use simulation::{AgreementBand, BracketRow, SimulationFacts};
+pub use simulation_facts::{AgreementBand, BracketRow, SimulationFacts};
 pub use summary::{
     ClassRow, Deliveries, FaultRow, FrontierRow, GroupDeliveries, NodeRow, PhaseRow, RUN_SCHEMA_VERSION, RunSummary,
     Totals, TrialRow, Verdict, WorkloadSummary,

@@ -8,7 +8,7 @@ use super::{
     clocks::Clocks,
     drain::DrainSummary,
     links::Certificate,
-    simulation::SimulationFacts,
+    simulation_facts::SimulationFacts,
     summary::{FaultRow, Verdict, WorkloadSummary},
 };
 use crate::{machine::MachineReport, node::TrafficPlan, scenario::Objective};

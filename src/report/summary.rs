@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     cause::Cause, clocks::Clocks, drain::DrainSummary, environments::MachineRow, links::Certificate,
     objective_row::ObjectiveRow, processor_use::ProcessorUse, propeller::PropellerRow, quantiles::DelaySummary,
-    reach_facts::ReachFacts, simulation::SimulationFacts, sustained::Sustained,
+    reach_facts::ReachFacts, simulation_facts::SimulationFacts, sustained::Sustained,
 };
 use crate::{
     machine::MachineReport,

@@ -11,6 +11,7 @@ use super::{
     propeller::PropellerRow,
     quantiles::{DelaySummary, Quantile},
     reach_facts::ReachFacts,
+    simulation::simulation_rows,
     summary::{ClassRow, Deliveries, FrontierRow, NodeRow, PhaseRow, RunSummary, Totals, TrialRow},
     sustained::Sustained,
     units::{NONE, bytes, bytes_or_none, time},
@@ -315,7 +316,7 @@ pub fn run_table(run: &RunSummary) -> String {
         table.add_row([name.to_owned(), value]);
     };
     row("workload", workload_line(run));
-    for (name, value) in run.simulation.iter().flat_map(|simulation| simulation.rows(run)) {
+    for (name, value) in simulation_rows(run) {
         row(name, value);
     }
     match &run.totals {

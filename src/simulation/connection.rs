@@ -4,6 +4,7 @@ use std::{collections::VecDeque, net::SocketAddr, task::Waker};
 
 use super::{
     congestion::{Congestion, SEGMENT},
+    end_id::NUMBERS,
     host::Bucket,
 };
 
@@ -206,7 +207,7 @@ impl End {
 
     /// A flight by its number; none if it is over.
     pub(super) fn flight(&mut self, number: u32) -> Option<&mut Flight> {
-        let at = number.wrapping_sub(self.first_flight) & super::world::NUMBERS;
+        let at = number.wrapping_sub(self.first_flight) & NUMBERS;
         self.flights.get_mut(at as usize)
     }
 
@@ -215,7 +216,7 @@ impl End {
         let mut any = false;
         while self.flights.front().is_some_and(|flight| flight.has_arrived) {
             let Some(flight) = self.flights.pop_front() else { break };
-            self.first_flight = self.first_flight.wrapping_add(1) & super::world::NUMBERS;
+            self.first_flight = self.first_flight.wrapping_add(1) & NUMBERS;
             self.under_way -= flight.bytes;
             self.readable += flight.bytes;
             self.fin_arrived |= flight.fin;

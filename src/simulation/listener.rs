@@ -1,19 +1,20 @@
 //! Listening and dialling.
 
 use std::{
-    collections::VecDeque,
     future::Future,
     io,
     net::{IpAddr, SocketAddr},
     pin::Pin,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
 };
 
 use virtual_clock::schedule;
 
 use super::{
+    dialing::{Dialing, Listening},
+    end_id::{EndId, pack, unpack},
     stream::Stream,
-    world::{EndId, World, act, now, pack, unpack},
+    world::{World, act, now},
 };
 
 /// Connections that wait to be accepted: Linux' `somaxconn`.
@@ -22,26 +23,6 @@ const MOST_WAITING: usize = 4096;
 /// Time after which a SYN that nobody answers is sent again, which then doubles (RFC 6298), and the number of repetitions.
 const SYN_AGAIN: u64 = 1_000_000_000;
 const SYN_TRIES: u32 = 6;
-
-/// A port that listens.
-#[derive(Debug, Default)]
-pub(super) struct Listening {
-    waiting: VecDeque<EndId>,
-    waker: Option<Waker>,
-}
-
-/// A connection attempt.
-#[derive(Debug)]
-pub(super) struct Dialing {
-    from: (u32, SocketAddr),
-    to: SocketAddr,
-    tries: u32,
-    /// Known to the network already.
-    outcome: Option<Result<EndId, io::ErrorKind>>,
-    /// True when the answer is at the host that dialled.
-    has_answer: bool,
-    waker: Option<Waker>,
-}
 
 fn on_syn(dial: u64) -> bool {
     act(|world| world.syn(dial)).1

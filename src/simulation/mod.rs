@@ -9,7 +9,10 @@
 
 mod congestion;
 mod connection;
+mod dialing;
+mod end_id;
 mod executor;
+mod facts;
 mod host;
 mod life;
 mod listener;

@@ -9,36 +9,10 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use serde::{Deserialize, Serialize};
+pub use super::facts::{Discipline, Facts};
 
 use super::world::{self, act};
 use crate::shaping::InterfacePlan;
-
-/// Order of service between the connections of a host whose interface is limited.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Discipline {
-    /// In turns of about a millisecond.
-    #[default]
-    Fair,
-    /// In the order in which their segments were ready, as one queue.
-    Fifo,
-}
-
-/// Facts about all traffic of a network.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Facts {
-    /// Connections made.
-    pub connections: u64,
-    /// Data packets sent, those that were sent again included.
-    pub packets: u64,
-    /// Packets that links lost.
-    pub lost: u64,
-    /// Packets that full queues dropped.
-    pub dropped: u64,
-    /// Packets that were sent again.
-    pub resent: u64,
-}
 
 /// Begins the network of a simulation.
 pub(super) fn begin(seed: u64, discipline: Discipline) {

@@ -8,7 +8,7 @@ use std::{
 
 use futures::{AsyncRead, AsyncWrite};
 
-use super::world::{EndId, act};
+use super::{end_id::EndId, world::act};
 
 /// One end of a connection, which is closed when this is dropped.
 #[derive(Debug)]

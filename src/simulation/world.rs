@@ -12,29 +12,18 @@ use virtual_clock::{now_nanos, schedule};
 use super::{
     congestion::{Acknowledged, SEGMENT},
     connection::{Ack, End, Place},
+    dialing::{Dialing, Listening},
+    end_id::{EndId, NUMBERS, pack, unpack},
+    facts::{Discipline, Facts},
     host::{HEADERS, Host},
-    listener::{Dialing, Listening},
-    network::{Discipline, Facts},
     random::Random,
 };
 
 /// Segments after a lost one whose acknowledgement shows the loss (RFC 5681).
 const SHOW_LOSS: u64 = 3;
 
-/// Parts of an event's argument: place of the end, its generation, number of the flight.
-const PLACE_BITS: u32 = 22;
-const GENERATION_BITS: u32 = 16;
-pub(super) const NUMBERS: u32 = (1 << (64 - PLACE_BITS - GENERATION_BITS)) - 1;
-
 thread_local! {
     static WORLD: RefCell<Option<World>> = const { RefCell::new(None) };
-}
-
-/// An end of a connection that a stream holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct EndId {
-    pub(super) place: u32,
-    pub(super) generation: u16,
 }
 
 #[derive(Debug)]
@@ -96,16 +85,6 @@ pub(super) fn act<T>(act: impl FnOnce(&mut World) -> T) -> (Option<T>, bool) {
 
 pub(super) fn now() -> u64 {
     now_nanos().unwrap_or(0)
-}
-
-pub(super) fn pack(id: EndId, number: u32) -> u64 {
-    u64::from(id.place) | u64::from(id.generation) << PLACE_BITS | u64::from(number) << (PLACE_BITS + GENERATION_BITS)
-}
-
-pub(super) fn unpack(argument: u64) -> (EndId, u32) {
-    let place = (argument & ((1 << PLACE_BITS) - 1)) as u32;
-    let generation = (argument >> PLACE_BITS & ((1 << GENERATION_BITS) - 1)) as u16;
-    (EndId { place, generation }, (argument >> (PLACE_BITS + GENERATION_BITS)) as u32)
 }
 
 fn on_arrival(argument: u64) -> bool {

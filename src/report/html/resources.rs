@@ -7,6 +7,7 @@ use crate::{
     machine::MachineReport,
     report::{
         environments::MachineRow,
+        simulation::simulation_rows,
         summary::RunSummary,
         units::{NONE, bytes_or_none, time},
     },
@@ -55,7 +56,7 @@ fn used(run: &RunSummary) -> Markup {
     if let Some(drain) = run.drain {
         row("wait for late messages", format!("{:.2} s", drain.seconds));
     }
-    for (name, value) in run.simulation.iter().flat_map(|simulation| simulation.rows(run)) {
+    for (name, value) in simulation_rows(run) {
         row(name, value);
     }
     runner(run.runner.as_ref(), &mut row);
