@@ -29,4 +29,5 @@ pub mod scenario;
 pub mod secret;
 pub mod shaping;
 pub mod signals;
+pub mod simulation;
 pub mod terminal;

@@ -23,6 +23,7 @@ const ORDER: &[&str] = &[
     "report",
     "node",
     "network",
+    "simulation",
     "probe",
     "machine",
     "shaping",

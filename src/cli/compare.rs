@@ -39,6 +39,19 @@ const MEASURES: [&str; 8] = [
     "socket_bytes_per_delivered_byte",
 ];
 
+/// Measures in which a simulation is compared with a real network: no figures of processors, which it does not have.
+pub(super) const MEASURES_OF_AGREEMENT: [&str; 9] = [
+    "delivery_ratio",
+    "delay_p50",
+    "delay_p99",
+    "reach_1_3_p50",
+    "reach_2_3_p50",
+    "reach_all_p50",
+    "reach_all_p99",
+    "gossip_copies_per_delivery",
+    "socket_bytes_per_delivered_byte",
+];
+
 /// Confidence of the intervals and of all verdicts together.
 const CONFIDENCE: f64 = 0.95;
 
@@ -83,14 +96,16 @@ pub(super) struct CompareArgs {
 }
 
 /// A run of a side.
-struct Compared {
+#[derive(Clone)]
+pub(super) struct Compared {
     name: String,
     run: RunSummary,
     figures: Vec<Figure>,
 }
 
 impl Compared {
-    fn new(name: String, run: RunSummary) -> Self {
+    /// A run by the name of its folder.
+    pub(super) fn new(name: String, run: RunSummary) -> Self {
         let figures = figures(&run);
         Self { name, run, figures }
     }
@@ -145,7 +160,7 @@ fn unit_name(unit: Unit, name: &str) -> &'static str {
 }
 
 /// Measures to compare, of these figures.
-fn measures(asked: &[String], known: &[&Figure]) -> Result<Vec<Measure>, CliError> {
+pub(super) fn measures(asked: &[String], known: &[&Figure]) -> Result<Vec<Measure>, CliError> {
     let measure = |figure: &Figure| Measure {
         name: figure.name.clone(),
         better: figure.better(),
@@ -165,7 +180,7 @@ fn measures(asked: &[String], known: &[&Figure]) -> Result<Vec<Measure>, CliErro
 }
 
 /// Figures of the runs of a side. A figure that only some runs have is unknown in the others.
-fn side(runs: &[Compared]) -> Vec<RunFigures> {
+pub(super) fn side(runs: &[Compared]) -> Vec<RunFigures> {
     let of_run = |one: &Compared| RunFigures {
         name: one.name.clone(),
         figures: one.figures.iter().map(|figure| (figure.name.clone(), figure.value)).collect(),
@@ -174,7 +189,7 @@ fn side(runs: &[Compared]) -> Vec<RunFigures> {
 }
 
 /// Figures of all runs by name: those of the first run that has them.
-fn known_figures<'a>(a: &'a [Compared], b: &'a [Compared]) -> Vec<&'a Figure> {
+pub(super) fn known_figures<'a>(a: &'a [Compared], b: &'a [Compared]) -> Vec<&'a Figure> {
     let mut known: BTreeMap<&str, &Figure> = BTreeMap::new();
     for figure in a.iter().chain(b).flat_map(|one| &one.figures) {
         known.entry(&figure.name).or_insert(figure);

@@ -2,6 +2,7 @@
 //!
 //! Every command returns `Result<(), CliError>`; only `CliError::exit` makes exit codes of it.
 
+mod agree;
 mod arguments;
 mod choices;
 mod ci;
@@ -27,6 +28,7 @@ mod schema;
 mod search;
 mod shape;
 mod show;
+mod simulate;
 mod study_flags;
 mod sweep;
 mod trials;

@@ -6,6 +6,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::{
+    agree::{AgreeArgs, agree},
     arguments::LocalArgs,
     cluster::{self, ClusterArgs},
     command_line::{VERSION, parse, parse_words, write_man_pages},
@@ -23,6 +24,7 @@ use super::{
     search::{SearchArgs, search},
     shape::{ShapeArgs, shape},
     show::{ShowArgs, show},
+    simulate::{SimulateArgs, simulate_command},
     sweep::{SweepArgs, sweep},
 };
 use crate::{deploy::docker, node::with_bare_environment, terminal::say};
@@ -51,6 +53,13 @@ enum Command {
     /// waits for late messages, and prints the result. Every flag has a default.
     #[command(after_help = LOCAL_HELP)]
     Local(Box<LocalArgs>),
+    /// Run a network of nodes in virtual time, and print deliveries and delays
+    ///
+    /// All nodes run in this process: the same libp2p, gossipsub and counting as elsewhere, over a model of the network
+    /// whose numbers are those of the scenario's links. Processors are infinitely fast, so CPU, memory and send lag are
+    /// unknown. One seed gives one result. docs/simulation.md has the model and its limits.
+    #[command(after_help = SIMULATE_HELP)]
+    Simulate(Box<SimulateArgs>),
     /// Run the same over existing nodes: services of other machines, pods of a cluster
     ///
     /// Asks the nodes for their configuration, waits until all are connected, starts them at one instant, waits for the
@@ -76,6 +85,13 @@ enum Command {
     /// runs, and saturated ones against others.
     #[command(after_help = COMPARE_HELP)]
     Compare(CompareArgs),
+    /// Run a scenario on network namespaces and in virtual time, in turns, and print the ratios of their figures
+    ///
+    /// The simulation runs under both orders of service, and the real network with the congestion control of the model.
+    /// Measures are medians of runs, with an interval of their ratio.
+    ///
+    /// Exit codes: 0 the ratios are printed; 1 a run could not be made, or is not valid; 2 bad usage.
+    Agree(AgreeArgs),
     /// Find the highest load that meets the objectives, and name the part that gives way above it
     ///
     /// Doubles the load until an objective is missed, halves it until all are met, narrows the interval, and repeats its
@@ -162,6 +178,19 @@ Examples:
       --explore-run-duration-seconds 20 --explore-min-throughput-byte-per-seconds 10000000
 
 Exit codes: 0 the run is valid; 1 it is invalid, and the reason is printed; 2 bad usage; 3 it missed an objective";
+
+const SIMULATE_HELP: &str = "\
+Examples:
+  A hundred nodes with 10 peers each, over links of 50 ms and 100 Mbit/s:
+    apollo-bench simulate --num-nodes 100 --set topology.kind=random --set topology.peers=10 \\
+      --latency 50 --jitter 10 --throughput 12500 --mode one --message-size-bytes 1024 --heartbeat-millis 100
+  A scenario with another seed:
+    apollo-bench simulate scenarios/starknet-100.toml --seed 7
+  Figures under both orders of service at limited interfaces:
+    apollo-bench simulate scenarios/eth-2mib.toml --bracket
+
+Exit codes: 0 the run is valid; 1 it is invalid or was interrupted, and the reason is printed; 2 bad usage; 3 it missed
+an objective";
 
 const REMOTE_HELP: &str = "\
 A node lives for one run. After the collection of its run it is requested to end, with exit code 0, so that its
@@ -266,10 +295,12 @@ fn run(cli: Cli) -> Result<(), CliError> {
         }
         Command::Scenario(args) => scenario(&args),
         Command::Local(args) => local(&args),
+        Command::Simulate(args) => simulate_command(&args),
         Command::Remote(args) => remote(&args),
         Command::Report(args) => report(&args),
         Command::Compare(args) => compare_sides(&args),
         Command::Figures(args) => print_figures(&args),
+        Command::Agree(args) => agree(&args),
         Command::Search(args) => search(&args),
         Command::Sweep(args) => sweep(&args),
         Command::Show(args) => show(&args),

@@ -11,7 +11,7 @@ use super::error::CliError;
 pub(super) struct RunArgs {
     /// Scenario file
     scenario: PathBuf,
-    /// Deployment, as `--on process|netns|docker|remote|kubernetes` [default: process], and flags of its command
+    /// Deployment, as `--on process|netns|docker|simulation|remote|kubernetes` [default: process], and flags of its command
     #[arg(value_name = "FLAGS", trailing_var_arg = true, allow_hyphen_values = true)]
     flags: Vec<OsString>,
 }
@@ -43,11 +43,12 @@ impl RunArgs {
             "process" => &["local"],
             "netns" => &["local", "--backend=netns"],
             "docker" => &["local", "--backend=docker"],
+            "simulation" => &["simulate"],
             "remote" => &["remote"],
             "kubernetes" => &["cluster", "start"],
             _ => {
                 return Err(CliError::Usage(format!(
-                    "--on {deployment}: a deployment is process, netns, docker, remote or kubernetes"
+                    "--on {deployment}: a deployment is process, netns, docker, simulation, remote or kubernetes"
                 )));
             }
         };

@@ -24,6 +24,8 @@ pub(super) enum TrialDeployment {
     Netns,
     /// Docker containers
     Docker,
+    /// Virtual time, in one process
+    Simulation,
 }
 
 /// Trials: their deployment, their folder, and flags that each of them gets.

@@ -31,35 +31,64 @@ const QUICK: u64 = 1000;
 /// Nanoseconds since the Unix epoch by the wall clock, which may be set at any time; 0 for a clock before the epoch.
 /// Sufficient until the year 2554.
 pub fn wall_nanos() -> u64 {
+    if let Some(now) = virtual_clock::now_nanos() {
+        return now;
+    }
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Date and time by the wall clock, for people.
 pub fn timestamp() -> Timestamp {
+    if let Some(now) = virtual_clock::now_nanos() {
+        return Timestamp::from_nanosecond(now.into()).unwrap_or_default();
+    }
     Timestamp::now()
 }
 
-/// Nanoseconds since the Unix epoch by the clock of the run, which nobody sets.
+/// Nanoseconds since the Unix epoch by the clock of the run, which nobody sets; on a thread that simulates, by its virtual
+/// clock.
+#[inline]
 pub fn unix_nanos() -> u64 {
-    RUN.now()
+    virtual_clock::now_nanos().unwrap_or_else(|| RUN.now())
+}
+
+/// True if the time of this thread is virtual.
+#[inline]
+pub fn is_virtual() -> bool {
+    virtual_clock::is_virtual()
+}
+
+/// Monotonic time of the machine since the first call, in virtual time too: the cost of a simulation.
+pub fn machine_elapsed() -> Duration {
+    static FIRST: LazyLock<std::time::Instant> = LazyLock::new(std::time::Instant::now);
+    FIRST.elapsed()
 }
 
 /// Takes the wall clock again, unless the clock of the run is settled. Used by a process that waits for its run,
 /// because the wall clock may be set until then.
 pub fn follow() {
+    if is_virtual() {
+        return;
+    }
     RUN.follow(&Reading::now(), Duration::ZERO);
 }
 
 /// Takes the wall clock again if it was set meanwhile. Used by nodes that share nothing but the wall clock, and that
 /// never settle.
 pub fn follow_steps() {
+    if is_virtual() {
+        return;
+    }
     RUN.follow(&Reading::now(), SET_BY);
 }
 
 /// Takes the wall clock for the last time: from now on the clock of the run follows the monotonic clock alone. Returns
-/// its value at the zero of the monotonic clock.
+/// its value at the zero of the monotonic clock; 0 in virtual time, which follows no clock.
 pub fn settle() -> u64 {
+    if is_virtual() {
+        return 0;
+    }
     RUN.settle(&Reading::now())
 }
 
@@ -75,6 +104,9 @@ pub fn adopt() {
 
 /// Value of the run's clock at the zero of the monotonic clock; none if the clock is not settled.
 pub fn settled_base() -> Option<u64> {
+    if is_virtual() {
+        return Some(0);
+    }
     RUN.settled.load(Ordering::Acquire).then(|| RUN.base.load(Ordering::Acquire))
 }
 

@@ -3,12 +3,17 @@
 use std::{
     future::Future,
     ops::{Add, AddAssign},
+    pin::pin,
     thread,
     time::Duration,
 };
 
-use futures::TryFutureExt;
+use futures::{
+    TryFutureExt,
+    future::{Either, select},
+};
 use tokio::time;
+use virtual_clock::Sleep;
 
 use super::run::{follow, unix_nanos};
 
@@ -20,7 +25,7 @@ impl Instant {
     /// The present moment.
     #[inline]
     pub fn now() -> Self {
-        Self(std::time::Instant::now())
+        Self(virtual_clock::instant())
     }
 
     /// Time since this moment.
@@ -57,19 +62,40 @@ impl AddAssign<Duration> for Instant {
 #[error("deadline has elapsed")]
 pub struct Elapsed;
 
+/// Timer of the virtual clock that ends `duration` from now; none on a thread that does not simulate.
+fn virtual_sleep(duration: Duration) -> Option<Sleep> {
+    let now = virtual_clock::now_nanos()?;
+    Some(Sleep::until(now.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX))))
+}
+
 /// Waits for `duration`, from the call on.
 pub fn sleep(duration: Duration) -> impl Future<Output = ()> {
-    time::sleep(duration)
+    match virtual_sleep(duration) {
+        None => Either::Left(time::sleep(duration)),
+        Some(sleep) => Either::Right(sleep),
+    }
 }
 
 /// Waits until `instant`.
 pub fn sleep_until(instant: Instant) -> impl Future<Output = ()> {
-    time::sleep_until(instant.0.into())
+    match virtual_clock::nanos_of(instant.0) {
+        None => Either::Left(time::sleep_until(instant.0.into())),
+        Some(nanos) => Either::Right(Sleep::until(nanos)),
+    }
 }
 
 /// Waits for `future`, for at most `limit` from the call on.
 pub fn timeout<F: Future>(limit: Duration, future: F) -> impl Future<Output = Result<F::Output, Elapsed>> {
-    time::timeout(limit, future).map_err(|_| Elapsed)
+    match virtual_sleep(limit) {
+        None => Either::Left(time::timeout(limit, future).map_err(|_| Elapsed)),
+        Some(sleep) => Either::Right(async move {
+            // A future that is ready at the limit is ready.
+            match select(pin!(future), sleep).await {
+                Either::Left((output, _)) => Ok(output),
+                Either::Right(_) => Err(Elapsed),
+            }
+        }),
+    }
 }
 
 /// Maximum time between two readings of the clock of the run, in nanoseconds, because a node without a common start follows
@@ -104,20 +130,39 @@ pub async fn sleep_until_shortly_before(time: u64) {
 
 /// A clock that ticks at a constant pace; a tick that is taken late delays those after it.
 #[derive(Debug)]
-pub struct Interval(time::Interval);
+pub struct Interval(Ticks);
+
+#[derive(Debug)]
+enum Ticks {
+    Real(time::Interval),
+    Virtual { next: Sleep, period: Duration },
+}
 
 impl Interval {
     /// Waits for the next tick.
     pub async fn tick(&mut self) {
-        self.0.tick().await;
+        match &mut self.0 {
+            Ticks::Real(ticks) => {
+                ticks.tick().await;
+            }
+            Ticks::Virtual { next, period } => {
+                (&mut *next).await;
+                if let Some(later) = virtual_sleep(*period) {
+                    *next = later;
+                }
+            }
+        }
     }
 }
 
 /// Ticks at once, and then every `period`, which must not be zero.
 pub fn interval(period: Duration) -> Interval {
+    if let Some(next) = virtual_sleep(Duration::ZERO) {
+        return Interval(Ticks::Virtual { next, period });
+    }
     let mut ticks = time::interval(period);
     ticks.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
-    Interval(ticks)
+    Interval(Ticks::Real(ticks))
 }
 
 /// Blocks this thread for `duration`.
@@ -171,6 +216,29 @@ mod tests {
         let begun = Instant::now();
         sleep_until_nanos(time).await;
         assert!(begun.elapsed() < LONG);
+    }
+
+    #[test]
+    fn a_thread_that_simulates_waits_in_virtual_time_and_libp2ps_clock_stands_still_with_it() {
+        let simulation = virtual_clock::enter(7 * READ_AGAIN, 0).unwrap();
+        let (begun, of_libp2p) = (Instant::now(), web_time::Instant::now());
+        let mut ticks = interval(LONG);
+        let mut waiting = pin!(async {
+            ticks.tick().await;
+            ticks.tick().await;
+            sleep_until_nanos(7 * READ_AGAIN + 2 * u64::try_from(LONG.as_nanos()).unwrap()).await;
+            timeout(LONG, pending::<()>()).await
+        });
+        block_for(SHORT);
+        // A kept lock file would leave the crate as it is on crates.io, whose clock goes on.
+        assert_eq!((begun.elapsed(), of_libp2p.elapsed()), (Duration::ZERO, Duration::ZERO));
+        let context = &mut std::task::Context::from_waker(std::task::Waker::noop());
+        while waiting.as_mut().poll(context).is_pending() {
+            assert!(virtual_clock::advance());
+        }
+        assert_eq!((begun.elapsed(), of_libp2p.elapsed()), (3 * LONG, 3 * LONG));
+        assert_eq!(unix_nanos(), 187 * READ_AGAIN);
+        drop(simulation);
     }
 
     #[test]

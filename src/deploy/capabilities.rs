@@ -29,6 +29,8 @@ pub(crate) struct Capabilities {
     pub(crate) visible_queues: bool,
     /// Requests to the nodes cross a network.
     pub(crate) distant: bool,
+    /// Nodes run in virtual time, on the thread of the runner.
+    pub(crate) virtual_time: bool,
 }
 
 /// A need of a run.

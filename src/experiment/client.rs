@@ -1,4 +1,4 @@
-//! Requests and orders to a node, over HTTP.
+//! Requests and orders to a node, over HTTP; in virtual time, by calls of the node.
 
 use std::time::Duration;
 
@@ -10,7 +10,9 @@ use crate::{
     clock::ClockReading,
     http::{ANSWER_LIMIT, AskError, accepted, ask, body, get_json, parse},
     network::ReadinessReport,
-    node::{ARRIVALS_SCHEMA_VERSION, ArrivalReport, NODE_SCHEMA_VERSION, NodeSummary, StartOrder},
+    node::{
+        ARRIVALS_SCHEMA_VERSION, ArrivalReport, NODE_SCHEMA_VERSION, NodeSummary, StartOrder, VirtualNode, VirtualNodes,
+    },
     probe::{ProbeOrder, ProbeResult},
     terminal::one_line,
 };
@@ -39,14 +41,40 @@ pub(crate) async fn get_summary(http: &Client, base: &str) -> Result<NodeSummary
 #[derive(Clone, Debug)]
 pub(crate) struct NodeClient {
     pub(crate) id: u64,
-    base: String,
-    http: Client,
+    access: Access,
+}
+
+#[derive(Clone, Debug)]
+enum Access {
+    Http { base: String, http: Client },
+    Here(VirtualNodes),
 }
 
 impl NodeClient {
     /// Client of node `id`, whose endpoint is at `base`: `http://` and host and port.
     pub(crate) fn new(id: u64, base: String, http: &Client) -> Self {
-        Self { id, base, http: http.clone() }
+        Self { id, access: Access::Http { base, http: http.clone() } }
+    }
+
+    /// Client of node `id` of a simulation on this thread.
+    pub(crate) fn in_virtual_time(id: u64, nodes: &VirtualNodes) -> Self {
+        Self { id, access: Access::Here(nodes.clone()) }
+    }
+
+    /// Client and address of a node that has an endpoint.
+    fn http(&self) -> Result<(&Client, &str), String> {
+        match &self.access {
+            Access::Http { base, http } => Ok((http, base)),
+            Access::Here(_) => Err("a node of a simulation has no endpoint".into()),
+        }
+    }
+
+    /// The node, if it is one of a simulation.
+    fn here(&self) -> Option<Result<VirtualNode, String>> {
+        match &self.access {
+            Access::Http { .. } => None,
+            Access::Here(nodes) => Some(nodes.get(self.id)),
+        }
     }
 
     /// Client of node `id`.
@@ -55,7 +83,8 @@ impl NodeClient {
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, String> {
-        Ok(get_json(&self.http, &format!("{}{path}", self.base)).await?)
+        let (http, base) = self.http()?;
+        Ok(get_json(http, &format!("{base}{path}")).await?)
     }
 
     /// Checks that the node accepts this run's token.
@@ -63,7 +92,8 @@ impl NodeClient {
     /// # Errors
     /// One line that names the node.
     pub(crate) async fn check_token(&self) -> Result<(), String> {
-        let answer = self.http.get(format!("{}/clock", self.base)).send().await;
+        let Ok((http, base)) = self.http() else { return Ok(()) };
+        let answer = http.get(format!("{base}/clock")).send().await;
         match answer {
             Ok(response) if response.status() == StatusCode::UNAUTHORIZED => {
                 Err(format!("node {} {}", self.id, AskError::Token))
@@ -75,12 +105,19 @@ impl NodeClient {
 
     /// Readiness of the node; an error while it does not answer.
     pub(crate) async fn readiness(&self) -> Result<ReadinessReport, String> {
-        self.get("/readyz").await
+        match self.here() {
+            Some(node) => Ok(node?.readiness()),
+            None => self.get("/readyz").await,
+        }
     }
 
     /// Counts of the node.
     pub(crate) async fn summary(&self) -> Result<NodeSummary, String> {
-        let summary = get_summary(&self.http, &self.base).await?;
+        if let Some(node) = self.here() {
+            return Ok(node?.summary());
+        }
+        let (http, base) = self.http()?;
+        let summary = get_summary(http, base).await?;
         if summary.node != self.id {
             return Err(format!("node {} answers in its place", summary.node));
         }
@@ -89,6 +126,9 @@ impl NodeClient {
 
     /// Arrivals that the node recorded one by one.
     pub(crate) async fn arrivals(&self) -> Result<ArrivalReport, String> {
+        if let Some(node) = self.here() {
+            return Ok(node?.arrivals());
+        }
         let report: ArrivalReport = self.get("/arrivals").await?;
         if (report.schema_version, report.node) != (ARRIVALS_SCHEMA_VERSION, self.id) {
             return Err("its arrivals have another version".into());
@@ -98,17 +138,23 @@ impl NodeClient {
 
     /// Sends the node its start.
     pub(crate) async fn start(&self, order: &StartOrder) -> Result<(), String> {
-        accepted(self.http.post(format!("{}/start", self.base)).json(order)).await.map(drop)
+        if let Some(node) = self.here() {
+            return node?.order(order);
+        }
+        let (http, base) = self.http()?;
+        accepted(http.post(format!("{base}/start")).json(order)).await.map(drop)
     }
 
     /// Requests the node to close its network.
     pub(crate) async fn quiesce(&self) -> Result<(), String> {
-        accepted(self.http.post(format!("{}/quiesce", self.base))).await.map(drop)
+        let (http, base) = self.http()?;
+        accepted(http.post(format!("{base}/quiesce"))).await.map(drop)
     }
 
     /// Ends the node in order.
     pub(crate) async fn end(&self) -> Result<(), String> {
-        accepted(self.http.post(format!("{}/end", self.base))).await.map(drop)
+        let (http, base) = self.http()?;
+        accepted(http.post(format!("{base}/end"))).await.map(drop)
     }
 
     /// Clock of the node.
@@ -118,7 +164,8 @@ impl NodeClient {
 
     /// Requests the node to measure a link.
     pub(crate) async fn probe(&self, order: &ProbeOrder, limit: Duration) -> Result<ProbeResult, String> {
-        let response = accepted(self.http.post(format!("{}/probe", self.base)).json(order).timeout(limit)).await?;
+        let (http, base) = self.http()?;
+        let response = accepted(http.post(format!("{base}/probe")).json(order).timeout(limit)).await?;
         parse(&body(response, ANSWER_LIMIT).await?)
     }
 }

@@ -38,6 +38,7 @@ impl Experiment<'_> {
             reasons.push(error);
         }
         self.progress.finish();
+        let simulation = self.simulated();
         let folder = &self.plan.folder;
         let (window, places) = (self.planned_window(), self.places());
         let (faults, lives, killed) = self.faults.result();
@@ -62,9 +63,10 @@ impl Experiment<'_> {
             clocks: None,
             faults,
             runner_cpu_percent: self.runner_cpu_percent,
-            runner: Some(self.watch.machine.report()),
+            runner: self.watch.report(),
             profiles: folder.profile_names(),
             objectives: self.plan.scenario.expect.clone(),
+            simulation,
             verdict: Verdict { valid: false, reasons, warnings: self.warnings },
         };
         if let Err(error) = folder.write_json(&folder.observations(), &observed) {

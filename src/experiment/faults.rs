@@ -61,6 +61,12 @@ pub(crate) struct FaultContext<'a> {
     pub(crate) latest: &'a mut BTreeMap<u64, NodeSummary>,
 }
 
+impl FaultContext<'_> {
+    fn is_virtual(&self) -> bool {
+        self.deployment.capabilities().virtual_time
+    }
+}
+
 impl Faults {
     /// The state before the first fault.
     pub(crate) fn new(plan: &Plan) -> Self {
@@ -290,7 +296,8 @@ impl Faults {
             context.deployment.pause(*id).await?;
             self.paused.insert(*id);
         }
-        Ok(Some("the kernel shows it stopped".into()))
+        let seen = if context.is_virtual() { "its tasks are stopped" } else { "the kernel shows it stopped" };
+        Ok(Some(seen.into()))
     }
 
     async fn resume(&mut self, context: &mut FaultContext<'_>, ids: &BTreeSet<u64>) -> Result<Option<String>, String> {
@@ -298,7 +305,8 @@ impl Faults {
             context.deployment.resume(*id).await?;
             self.paused.remove(id);
         }
-        Ok(Some("the kernel shows it running".into()))
+        let seen = if context.is_virtual() { "its tasks run again" } else { "the kernel shows it running" };
+        Ok(Some(seen.into()))
     }
 
     /// Changes the interfaces of all nodes from their present plans to the given links and groups.

@@ -27,7 +27,8 @@ impl Experiment<'_> {
     /// Measures the links, if they are shaped. After the window the network is closed first, so that the links are idle
     /// otherwise.
     pub(super) async fn probe_links(&mut self, stage: Stage) -> Result<(), String> {
-        if self.plan.links.is_unshaped() {
+        // The links of a simulation are its model: they have their shapes.
+        if self.plan.links.is_unshaped() || self.deployment.capabilities().virtual_time {
             return Ok(());
         }
         self.progress.stage("links", &stage.to_string());
@@ -109,7 +110,8 @@ impl Experiment<'_> {
     pub(super) async fn start(&mut self) -> Result<StartOrder, String> {
         let nodes = u32::try_from(self.clients.len()).unwrap_or(u32::MAX);
         let least = if self.deployment.capabilities().distant { START_AHEAD_DISTANT } else { START_AHEAD };
-        let ahead = least + START_AHEAD_PER_NODE * nodes;
+        let per_node = if self.deployment.capabilities().virtual_time { Duration::ZERO } else { START_AHEAD_PER_NODE };
+        let ahead = least + per_node * nodes;
         // Nodes that were started by hand may have no run id, but every message must name its run.
         let run_id = self.plan.nodes.first().map_or(0, |node| node.run_id);
         let order = StartOrder {

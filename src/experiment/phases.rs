@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use crate::{
     deploy::Need,
     report::PhaseInput,
-    scenario::{Action, FaultSchedule, NodeGroups, PlannedFault},
+    scenario::{Action, FaultSchedule, LinkPlan, NodeGroups, PlannedFault, Scenario},
 };
 
 /// Capabilities of a deployment that the faults need.
@@ -14,6 +14,20 @@ pub(crate) fn fault_needs(schedule: &FaultSchedule) -> impl Iterator<Item = Need
         Action::Partition(_) | Action::Heal | Action::Degrade(..) | Action::Restore(_) => Need::LinkFault(&fault.text),
         Action::Kill(_) | Action::Restart(_) | Action::Pause(_) | Action::Resume(_) => Need::NodeFault(&fault.text),
     })
+}
+
+/// Capabilities of a deployment that a scenario needs for its links and faults.
+pub(crate) fn scenario_needs<'a>(
+    scenario: &'a Scenario,
+    links: &LinkPlan,
+    faults: &'a FaultSchedule,
+) -> impl Iterator<Item = Need<'a>> {
+    let mut needs: Vec<Need<'a>> = vec![];
+    needs.extend(links.shapes().any(|shape| shape.needs_netem()).then_some(Need::Delays));
+    needs.extend((!links.is_unshaped()).then_some(Need::Rates));
+    needs.extend(fault_needs(faults));
+    needs.extend(scenario.links.ipv6.then_some(Need::Ipv6));
+    needs.into_iter()
 }
 
 /// Phases between the times of the faults; empty without faults.

@@ -9,7 +9,7 @@ use std::{
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::{
-    clock::Instant,
+    clock::{Instant, is_virtual, machine_elapsed},
     live::Feed,
     monitoring::RunStatus,
     terminal::{accepts_lines, one_line, tell},
@@ -22,7 +22,10 @@ const LINE_EVERY: Duration = Duration::from_secs(5);
 pub(crate) struct Progress {
     bar: Option<ProgressBar>,
     stage: String,
-    last_line: Option<Instant>,
+    /// Time of the last plain line, by the machine's clock.
+    last_line: Option<Duration>,
+    /// Begin of virtual time.
+    begun: Instant,
     feed: Option<Feed>,
     status: RunStatus,
 }
@@ -37,7 +40,7 @@ impl Progress {
             bar.set_style(style.progress_chars("=> "));
             bar
         });
-        Self { bar, stage: String::new(), last_line: None, feed, status }
+        Self { bar, stage: String::new(), last_line: None, begun: Instant::now(), feed, status }
     }
 
     /// Begins a stage.
@@ -59,6 +62,10 @@ impl Progress {
         if let Some(feed) = &mut self.feed {
             feed.progress(part, message);
         }
+        let wall = machine_elapsed();
+        let of_simulation =
+            format!("{message} ({:.1} s in {:.0} s)", self.begun.elapsed().as_secs_f64(), wall.as_secs_f64());
+        let message = if is_virtual() { of_simulation.as_str() } else { message };
         if let Some(bar) = &self.bar {
             // A terminal that is stopped (Ctrl-S) must not stop the run.
             if accepts_lines() {
@@ -67,8 +74,8 @@ impl Progress {
                 // The bar writes to the terminal itself, and has escape sequences of its own.
                 bar.set_message(one_line(message));
             }
-        } else if self.last_line.is_none_or(|last| last.elapsed() >= LINE_EVERY) {
-            self.last_line = Some(Instant::now());
+        } else if self.last_line.is_none_or(|last| wall - last >= LINE_EVERY) {
+            self.last_line = Some(wall);
             tell(&format!("{}: {}", self.stage, one_line(message)));
         }
     }

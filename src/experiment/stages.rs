@@ -37,9 +37,9 @@ impl Experiment<'_> {
         self.show_faults();
         if self.plan.is_explore() {
             self.start_profiles()?;
-            self.watch.machine.window_opens();
+            self.watch.window_opens();
             self.explore(order).await?;
-            self.watch.machine.window_closes();
+            self.watch.window_closes();
             self.profiles.stop().await?;
             return self.probe_links(Stage::After).await;
         }
@@ -48,15 +48,15 @@ impl Experiment<'_> {
         self.progress.stage("measure", "");
         self.start_profiles()?;
         let (since, cpu) = (Instant::now(), usage().cpu_seconds);
-        self.watch.machine.window_opens();
+        self.watch.window_opens();
         let end = order.to_unix_nanos().unwrap_or(u64::MAX);
         // A late runner has not supervised the whole window.
         let all_of_it = unix_nanos() < order.from_unix_nanos() + COMES_LATE.as_nanos() as u64;
         self.live_until(end, order.from_unix_nanos()).await?;
-        self.watch.machine.window_closes();
+        self.watch.window_closes();
         self.profiles.stop().await?;
         self.lift_faults().await?;
-        if all_of_it {
+        if all_of_it && !self.deployment.capabilities().virtual_time {
             self.runner_cpu_percent = Some(100.0 * (usage().cpu_seconds - cpu) / since.elapsed().as_secs_f64());
         }
         self.progress.stage("drain", "");

@@ -15,7 +15,7 @@ use crate::{
     http,
     monitoring::Observers,
     node::{NodeSummary, StartOrder, WindowSummary},
-    report::DrainSummary,
+    report::{DrainSummary, SimulationFacts},
 };
 
 /// Interval of checking readiness and the nodes' processes.
@@ -46,6 +46,8 @@ pub(super) struct Experiment<'a> {
     pub(super) observers: &'a mut Observers,
     pub(super) warnings: Vec<String>,
     pub(super) watch: Watch,
+    /// Model of a run in virtual time.
+    pub(super) simulation: Option<SimulationFacts>,
 }
 
 /// Clients of the nodes' endpoints.
@@ -83,6 +85,7 @@ impl<'a> Experiment<'a> {
             observers,
             warnings: vec![],
             watch: Watch::start(),
+            simulation: None,
         }
     }
 }

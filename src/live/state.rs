@@ -242,7 +242,7 @@ impl LiveResult {
             ready_seconds: run.ready_seconds,
             totals,
             phases,
-            peak_memory_bytes: run.peak_memory_bytes,
+            peak_memory_bytes: run.peak_memory_bytes.unwrap_or(0),
             runner_cpu_percent: run.runner_cpu_percent,
         }
     }
@@ -310,8 +310,8 @@ impl State {
                 delay: percentiles(&totals.delay),
                 pending: 0,
                 dropped: run.nodes.iter().flat_map(|node| node.drop_reasons.values()).sum(),
-                cores: measured.then(|| totals.cpu_seconds / totals.window_seconds),
-                peak_memory_bytes: run.peak_memory_bytes,
+                cores: totals.cpu_seconds.filter(|_| measured).map(|seconds| seconds / totals.window_seconds),
+                peak_memory_bytes: run.peak_memory_bytes.unwrap_or(0),
                 send_lag_p99_micros: totals.send_lag.p99_micros,
                 offered_per_second: rate(totals.intended.saturating_mul(others)),
                 delivered_per_second: rate(totals.delivered_in_window),
@@ -329,8 +329,8 @@ impl State {
             expected: Some(row.expected),
             received: row.received,
             dropped: row.drop_reasons.values().sum(),
-            cores: window_seconds.map(|seconds| row.cpu_seconds / seconds),
-            peak_memory_bytes: row.peak_memory_bytes,
+            cores: window_seconds.and_then(|seconds| Some(row.cpu_seconds? / seconds)),
+            peak_memory_bytes: row.peak_memory_bytes.unwrap_or(0),
             send_lag_p99_micros: row.send_lag.p99_micros,
             delay_p99_micros: row.delay.p99_micros,
         };

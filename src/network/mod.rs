@@ -25,6 +25,7 @@ mod swarm;
 mod tests;
 mod transport;
 mod unreached;
+mod virtual_transport;
 
 pub use address::{PeerAddress, PeerAddressError};
 pub use backlog::Backlog;

@@ -2,7 +2,9 @@
 
 use std::{
     collections::HashSet,
+    future::Future,
     net::{IpAddr, SocketAddr, TcpListener, UdpSocket},
+    pin::Pin,
     sync::Arc,
     time::Duration,
 };
@@ -36,9 +38,10 @@ use super::{
     transport, unreached,
 };
 use crate::{
-    clock::{Instant, interval, sleep_until},
+    clock::{self, Instant, interval, sleep_until},
     metrics::Metrics,
     open_files::raise_fd_limit,
+    simulation::spawn,
 };
 
 /// Idle time of a connection: a benchmark may be silent for a long time, in a cool-down or between turns, and
@@ -115,7 +118,8 @@ impl Network {
             gossip: gossip.into(),
             streams: streams.is_used().then_some(streams).into(),
         };
-        let swarm_config = swarm::Config::with_tokio_executor()
+        let tasks = |task: Pin<Box<dyn Future<Output = ()> + Send>>| drop(spawn(task));
+        let swarm_config = swarm::Config::with_executor(tasks)
             .with_idle_connection_timeout(IDLE_TIMEOUT)
             .with_max_negotiating_inbound_streams(MAX_NEGOTIATING_STREAMS);
         let mut swarm = Swarm::new(transport::build(&keypair, &config, metrics)?, behaviours, own, swarm_config);
@@ -139,7 +143,7 @@ impl Network {
             unreached,
             stop: stop.clone(),
         };
-        let task = tokio::spawn(driver.run(outgoing));
+        let task = spawn(driver.run(outgoing));
         Ok(Self { task, stop, readiness: readiness_receiver, unreached: unreached_receiver })
     }
 
@@ -198,7 +202,9 @@ fn listen(swarm: &mut Swarm<Behaviours>, config: &NetworkConfig) -> Result<(), N
         reason: error.to_string(),
     };
     // libp2p lets two processes share a port: each would get some of the other's connections.
-    if config.quic {
+    if clock::is_virtual() {
+        // The model lets one listen.
+    } else if config.quic {
         UdpSocket::bind(socket).map(drop).map_err(|error| failed(&error))?;
     } else {
         TcpListener::bind(socket).map(drop).map_err(|error| failed(&error))?;
@@ -232,26 +238,39 @@ impl Driver {
         let stop = self.stop.clone();
         let links_changed = self.links_changed.clone();
         let mut backlog_waits_until = Instant::now();
+        let is_virtual = clock::is_virtual();
         loop {
             let due = self.broadcasts.due();
             let backlog_waits = Instant::now() < backlog_waits_until;
-            tokio::select! {
-                event = self.swarm.select_next_some() => self.on_event(event),
-                Some(message) = outgoing.recv(), if !backlog_waits => {
-                    let started = Instant::now();
-                    self.send(message);
-                    // Signing and copying a large message takes long, and on one thread the connections wait for it. A
-                    // backlog leaves them half of the time; otherwise it would be published completely before any of it
-                    // is sent.
-                    if !outgoing.is_empty() {
-                        backlog_waits_until = Instant::now() + started.elapsed();
+            // The order of equals is drawn, so that none starves another. In virtual time it is fixed, because the draw
+            // depends on the whole process; nothing starves there, because work takes no time.
+            macro_rules! next {
+                ($($order:tt)?) => {
+                    tokio::select! {
+                        $($order;)?
+                        event = self.swarm.select_next_some() => self.on_event(event),
+                        Some(message) = outgoing.recv(), if !backlog_waits => {
+                            let started = Instant::now();
+                            self.send(message);
+                            // Signing and copying a large message takes long, and on one thread the connections wait for
+                            // it. A backlog leaves them half of the time; otherwise it would be published completely
+                            // before any of it is sent.
+                            if !outgoing.is_empty() {
+                                backlog_waits_until = Instant::now() + started.elapsed();
+                            }
+                        }
+                        () = yield_now(), if backlog_waits => {}
+                        () = links_changed.notified() => self.update_readiness(),
+                        () = dial_tick.tick(), if self.dialer.connected_count() < self.dialer.expected() => self.dial(),
+                        now = at(due) => self.broadcasts.work(self.swarm.behaviour_mut(), now),
+                        () = stop.notified() => break,
                     }
-                }
-                () = yield_now(), if backlog_waits => {}
-                () = links_changed.notified() => self.update_readiness(),
-                () = dial_tick.tick(), if self.dialer.connected_count() < self.dialer.expected() => self.dial(),
-                now = at(due) => self.broadcasts.work(self.swarm.behaviour_mut(), now),
-                () = stop.notified() => break,
+                };
+            }
+            if is_virtual {
+                next!(biased);
+            } else {
+                next!();
             }
         }
         self.metrics.network_connected_peers.set(0);

@@ -1,4 +1,5 @@
-//! Transport: TCP with noise and yamux, its socket bytes counted, or QUIC; with DNS in front.
+//! Transport: TCP with noise and yamux, its socket bytes counted, or QUIC; with DNS in front. On a thread that simulates,
+//! the network is a model.
 
 use std::{
     io,
@@ -9,15 +10,15 @@ use std::{
 
 use futures::{AsyncRead, AsyncWrite};
 use libp2p::{
-    PeerId, Transport as _,
+    PeerId, Transport,
     core::{muxing::StreamMuxerBox, transport::Boxed, upgrade::Version},
     identity::Keypair,
     noise, quic, tcp, yamux,
 };
 use prometheus::IntCounter;
 
-use super::{NetworkConfig, NetworkError, PeerAddress, names::Resolving};
-use crate::metrics::Metrics;
+use super::{NetworkConfig, NetworkError, PeerAddress, names::Resolving, virtual_transport::VirtualTransport};
+use crate::{clock, metrics::Metrics};
 
 /// Maximum time of encryption and multiplexing on a new connection.
 const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -28,25 +29,46 @@ pub(super) fn build(
     config: &NetworkConfig,
     metrics: &Metrics,
 ) -> Result<Boxed<(PeerId, StreamMuxerBox)>, NetworkError> {
-    let transport = if config.quic {
+    let transport = if clock::is_virtual() {
+        if config.quic {
+            return Err(NetworkError::Libp2p("a simulation has TCP only".into()));
+        }
+        secured(VirtualTransport::new(config.listen_address), keypair, metrics)?
+    } else if config.quic {
         quic::tokio::Transport::new(quic::Config::new(keypair))
             .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))
             .boxed()
     } else {
-        let sent = metrics.network_socket_bytes_sent_total.clone();
-        let received = metrics.network_socket_bytes_received_total.clone();
-        tcp::tokio::Transport::new(tcp::Config::new().nodelay(true))
-            .map(move |stream, _| Counted { stream, sent, received })
-            .upgrade(Version::V1Lazy)
-            .authenticate(noise::Config::new(keypair)?)
-            .multiplex(yamux::Config::default())
-            .timeout(UPGRADE_TIMEOUT)
-            .boxed()
+        secured(tcp::tokio::Transport::new(tcp::Config::new().nodelay(true)), keypair, metrics)?
     };
     if !config.bootstrap.iter().any(PeerAddress::is_name) {
         return Ok(transport);
     }
     Ok(Resolving::new(transport).boxed())
+}
+
+/// Noise and yamux over the streams of a transport, whose bytes are counted.
+fn secured<T>(
+    transport: T,
+    keypair: &Keypair,
+    metrics: &Metrics,
+) -> Result<Boxed<(PeerId, StreamMuxerBox)>, NetworkError>
+where
+    T: Transport + Send + Unpin + 'static,
+    T::Output: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    T::Error: Send + Sync + 'static,
+    T::Dial: Send + 'static,
+    T::ListenerUpgrade: Send + 'static,
+{
+    let sent = metrics.network_socket_bytes_sent_total.clone();
+    let received = metrics.network_socket_bytes_received_total.clone();
+    Ok(transport
+        .map(move |stream, _| Counted { stream, sent, received })
+        .upgrade(Version::V1Lazy)
+        .authenticate(noise::Config::new(keypair)?)
+        .multiplex(yamux::Config::default())
+        .timeout(UPGRADE_TIMEOUT)
+        .boxed())
 }
 
 /// A TCP stream that counts its bytes.

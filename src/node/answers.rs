@@ -3,9 +3,11 @@
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BinaryHeap},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread::Thread,
 };
+
+use tokio::sync::Notify;
 
 /// Maximum number of answers that wait for the pacer. Further ones are never sent and count as missed.
 const MOST_DUE: usize = 1 << 16;
@@ -33,7 +35,16 @@ pub(super) struct Due {
 #[derive(Debug, Default)]
 pub(crate) struct Answers {
     due: Mutex<BinaryHeap<Reverse<Due>>>,
-    pacer: Mutex<Option<Thread>>,
+    pacer: Mutex<Option<Sleeper>>,
+}
+
+/// A pacer that waits.
+#[derive(Debug)]
+pub(super) enum Sleeper {
+    /// A thread that is parked.
+    Thread(Thread),
+    /// A task, in virtual time.
+    Task(Arc<Notify>),
 }
 
 impl Answers {
@@ -41,9 +52,9 @@ impl Answers {
         self.due.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes the calling thread the one that is woken when an answer becomes due.
-    pub(super) fn wake_me(&self) {
-        *self.pacer.lock().unwrap_or_else(PoisonError::into_inner) = Some(std::thread::current());
+    /// Sets the pacer that is woken when an answer becomes due.
+    pub(super) fn wake(&self, sleeper: Sleeper) {
+        *self.pacer.lock().unwrap_or_else(PoisonError::into_inner) = Some(sleeper);
     }
 
     /// Queues an answer, if there is room.
@@ -55,8 +66,10 @@ impl Answers {
             }
             due.push(Reverse(answer));
         }
-        if let Some(pacer) = &*self.pacer.lock().unwrap_or_else(PoisonError::into_inner) {
-            pacer.unpark();
+        match &*self.pacer.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(Sleeper::Thread(thread)) => thread.unpark(),
+            Some(Sleeper::Task(task)) => task.notify_one(),
+            None => {}
         }
     }
 

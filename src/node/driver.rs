@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use super::{
@@ -18,9 +18,10 @@ use super::{
     workload::Load,
 };
 use crate::{
-    clock::{sleep, sleep_until_nanos, sleep_until_shortly_before, timeout, unix_nanos},
+    clock::{self, sleep, sleep_until_nanos, sleep_until_shortly_before, timeout, unix_nanos},
     message::Base,
     network::{Network, NetworkError, Outgoing, Readiness},
+    simulation::spawn,
 };
 
 /// Time after the end of the window in which a late message may still be sent, in nanoseconds.
@@ -57,13 +58,15 @@ impl TrafficDriver {
         let config = node.network_config(message_size);
         let (sender, receiver) = mpsc::channel(config.limits().queue_length());
         *node.outgoing() = Some(sender.downgrade());
-        let starting: JoinHandle<Result<Network, NetworkError>> = node.p2p.clone().spawn(async move {
+        let starting = async move {
             let mut registry = node.args.scenario.network.gossipsub_metrics.then(Default::default);
             let traffic = node.recorder.clone();
             let network = Network::start(config, receiver, traffic, &node.metrics, registry.as_mut())?;
             *node.libp2p_registry() = registry;
-            Ok(network)
-        });
+            Ok::<Network, NetworkError>(network)
+        };
+        // In virtual time all tasks of a node belong to its host.
+        let starting = if clock::is_virtual() { spawn(starting) } else { self.node.p2p.spawn(starting) };
         match starting.await {
             Ok(Ok(network)) => {
                 let mut life = self.node.life();
@@ -157,8 +160,7 @@ impl TrafficDriver {
         let deadline = to.map_or(u64::MAX, |to| to.saturating_add(SEND_GRACE));
         let (born, now) = (node.recorder.born_unix_nanos(), unix_nanos());
         // Nodes that start on their own share only the wall clock: their turns and heartbeats follow it.
-        let Some(plan) = node.workload.traffic_plan(order.start_unix_nanos, to, given) else { return Ok(()) };
-        let plan = Arc::new(plan);
+        let Some(plan) = node.workload.shared_plan(order.start_unix_nanos, to, given) else { return Ok(()) };
         if given {
             // A node that joins after the start has not missed the earlier messages.
             let base = if order.start_unix_nanos < now { Base::LowestSeen } else { Base::Zero };

@@ -25,8 +25,10 @@ mod run;
 mod schedule;
 mod serve;
 mod shared;
+mod shared_workload;
 mod state;
 mod summary;
+mod virtual_nodes;
 mod windows;
 mod workload;
 
@@ -43,10 +45,12 @@ pub use propeller::{OwnerSummary, PropellerSummary, UnitsAtDelivery};
 pub use recorder::Recorder;
 pub use run::run;
 pub use schedule::{SendPlan, Slot, Slots, Turn};
+pub use shared_workload::SharedWorkload;
 pub use state::{MOST_BOUNDARIES, NodeState, StartOrder};
 pub use summary::{
     ArrivalSummary, ClassSummary, NODE_SCHEMA_VERSION, NodeSummary, PendingWork, PhaseSender, PhaseSummary,
     SenderSummary, SlowPeer, THIRDS, TrialSummary, WINDOW_PARTS, WindowSummary, WindowUsage, write_json,
 };
+pub use virtual_nodes::{VirtualNode, VirtualNodes};
 pub use windows::MeasurementWindow;
 pub use workload::{Load, Workload, value_name};

@@ -1,6 +1,6 @@
 //! Thread that keeps the schedules of all traffic classes, and sends answers. It sleeps on the kernel's fine timer,
 //! because tokio's would be up to a millisecond late, and it never slows a schedule down: messages that the network
-//! can't take in time become late, or missed.
+//! can't take in time become late, or missed. In virtual time, whose timers are exact, it is a task.
 
 use std::{
     iter::Peekable,
@@ -12,18 +12,25 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::mpsc::{Sender, error::TrySendError};
+use tokio::{
+    sync::{
+        Notify,
+        mpsc::{Sender, error::TrySendError},
+    },
+    task,
+};
 
 use super::{
-    answers::Answers,
+    answers::{Answers, Sleeper},
     plan::TrafficPlan,
     recorder::Recorder,
     schedule::{Slot, Slots},
 };
 use crate::{
-    clock::{park_timeout, unix_nanos},
+    clock::{self, park_timeout, sleep, timeout, unix_nanos},
     message::{Extension, compose},
     network::Outgoing,
+    simulation::spawn,
 };
 
 /// Pause before the next attempt to use a full queue.
@@ -58,12 +65,37 @@ struct Next {
     is_answer: bool,
 }
 
+/// The next thing to do.
+enum Step {
+    /// A message is due.
+    Send(Next),
+    /// Nothing is due for this time.
+    Wait(Duration),
+    /// Nothing becomes due any more.
+    Over,
+}
+
+/// Result of queueing a message.
+enum Queued {
+    Yes,
+    /// The queue is full.
+    NotYet(Outgoing),
+    /// Nothing can be queued any more.
+    Never,
+}
+
 /// A running schedule, which ends when it is dropped or stopped.
 #[derive(Debug)]
 pub(super) struct Pacer {
     stop: Arc<AtomicBool>,
     over: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    running: Option<Running>,
+}
+
+#[derive(Debug)]
+enum Running {
+    Thread(JoinHandle<()>),
+    Task(task::JoinHandle<()>),
 }
 
 impl Pacer {
@@ -76,22 +108,36 @@ impl Pacer {
         let (stop, over) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
         let (stopped, done) = (stop.clone(), over.clone());
         let worker = Worker { sending, outgoing, recorder, stop: stopped, over: done };
-        let thread = thread::Builder::new().name("pacer".into()).spawn(move || worker.run())?;
-        Ok(Self { stop, over, thread: Some(thread) })
+        let running = if clock::is_virtual() {
+            Running::Task(spawn(worker.run_in_virtual_time()))
+        } else {
+            Running::Thread(thread::Builder::new().name("pacer".into()).spawn(move || worker.run())?)
+        };
+        Ok(Self { stop, over, running: Some(running) })
     }
 
     /// True if the schedule is at its end: every slot is queued, or counted and given up.
     pub(super) fn is_over(&self) -> bool {
-        self.over.load(Ordering::Acquire) || self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+        let has_ended = match &self.running {
+            None => true,
+            Some(Running::Thread(thread)) => thread.is_finished(),
+            Some(Running::Task(task)) => task.is_finished(),
+        };
+        has_ended || self.over.load(Ordering::Acquire)
     }
 
     /// Ends the schedule now. Messages that were due and not sent stay counted as intended.
     pub(super) fn stop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
-            // The thread does not panic; if it did, its counts would still be usable.
-            let _ = thread.join();
+        match self.running.take() {
+            Some(Running::Thread(thread)) => {
+                thread.thread().unpark();
+                // The thread does not panic; if it did, its counts would still be usable.
+                let _ = thread.join();
+            }
+            // It counts a message when it becomes due, so nothing is left to count.
+            Some(Running::Task(task)) => task.abort(),
+            None => {}
         }
     }
 }
@@ -116,14 +162,23 @@ impl Worker {
         // that.
         let _ = nix::sys::prctl::set_timerslack(1);
         if let Some((answers, _)) = &self.sending.answers {
-            answers.wake_me();
+            answers.wake(Sleeper::Thread(thread::current()));
         }
-        while let Some(next) = self.wait_for_next() {
-            if !next.is_answer {
-                self.recorder.intended(next.class, next.slot.intended_unix_nanos);
-            }
-            if self.is_stopped() || !self.queue(&next) {
-                break;
+        loop {
+            match self.step() {
+                Step::Over => break,
+                // An answer that becomes due wakes the thread.
+                Step::Wait(time) => park_timeout(time),
+                Step::Send(next) => {
+                    let mut queued = self.take(&next);
+                    while let Queued::NotYet(message) = queued {
+                        park_timeout(RETRY);
+                        queued = self.offer(message);
+                    }
+                    if matches!(queued, Queued::Never) {
+                        break;
+                    }
+                }
             }
         }
         self.give_up_the_rest();
@@ -135,36 +190,62 @@ impl Worker {
         }
     }
 
+    async fn run_in_virtual_time(mut self) {
+        let woken = Arc::new(Notify::new());
+        if let Some((answers, _)) = &self.sending.answers {
+            answers.wake(Sleeper::Task(woken.clone()));
+        }
+        loop {
+            match self.step() {
+                Step::Over => break,
+                Step::Wait(time) => {
+                    // It is over with an answer, or with the time.
+                    let _ = timeout(time, woken.notified()).await;
+                }
+                Step::Send(next) => {
+                    let mut queued = self.take(&next);
+                    while let Queued::NotYet(message) = queued {
+                        sleep(RETRY).await;
+                        queued = self.offer(message);
+                    }
+                    if matches!(queued, Queued::Never) {
+                        break;
+                    }
+                }
+            }
+        }
+        self.give_up_the_rest();
+        self.over.store(true, Ordering::Release);
+    }
+
     fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// Sleeps until the next message of any class is due; none if no further one exists, or if stopped before.
-    fn wait_for_next(&mut self) -> Option<Next> {
-        loop {
-            let scheduled = self.next_scheduled();
-            let answer = self.sending.answers.as_ref().and_then(|(answers, _)| answers.next_time());
-            let now = unix_nanos();
-            let time = scheduled.map(|(_, time)| time).into_iter().chain(answer).min();
-            if let Some(time) = time.filter(|time| *time <= now) {
-                let of_schedule = scheduled.filter(|(_, scheduled)| *scheduled == time);
-                return match of_schedule {
-                    Some((place, _)) => self.take_scheduled(place),
-                    None => self.take_answer(),
-                };
-            }
-            let last = self.sending.answers.as_ref().map_or(0, |(_, end)| *end);
-            let until = match time {
-                Some(time) => time,
-                None if now < last => last,
-                None => return None,
+    /// The next message of any class, if it is due, or else the wait for it.
+    fn step(&mut self) -> Step {
+        let scheduled = self.next_scheduled();
+        let answer = self.sending.answers.as_ref().and_then(|(answers, _)| answers.next_time());
+        let now = unix_nanos();
+        let time = scheduled.map(|(_, time)| time).into_iter().chain(answer).min();
+        if let Some(time) = time.filter(|time| *time <= now) {
+            let of_schedule = scheduled.filter(|(_, scheduled)| *scheduled == time);
+            let next = match of_schedule {
+                Some((place, _)) => self.take_scheduled(place),
+                None => self.take_answer(),
             };
-            if self.is_stopped() {
-                return None;
-            }
-            // An answer that becomes due wakes the thread.
-            park_timeout(Duration::from_nanos((until - now).min(LONGEST_SLEEP)));
+            return next.map_or(Step::Over, Step::Send);
         }
+        let last = self.sending.answers.as_ref().map_or(0, |(_, end)| *end);
+        let until = match time {
+            Some(time) => time,
+            None if now < last => last,
+            None => return Step::Over,
+        };
+        if self.is_stopped() {
+            return Step::Over;
+        }
+        Step::Wait(Duration::from_nanos((until - now).min(LONGEST_SLEEP)))
     }
 
     /// Place and time of the earliest slot of all classes; of equal ones that of the lowest class.
@@ -186,26 +267,38 @@ impl Worker {
         Some(Next { class, slot, is_answer: true })
     }
 
-    /// Queues a message; `false` if nothing can be queued any more.
-    fn queue(&self, next: &Next) -> bool {
-        let Sending { sender, trial, plan, deadline, .. } = &self.sending;
+    /// Counts a due message as intended, unless it is counted already, and queues it.
+    fn take(&self, next: &Next) -> Queued {
+        if !next.is_answer {
+            self.recorder.intended(next.class, next.slot.intended_unix_nanos);
+        }
+        if self.is_stopped() {
+            return Queued::Never;
+        }
+        let Sending { sender, trial, plan, .. } = &self.sending;
         let Slot { index, intended_unix_nanos, next_unix_nanos } = next.slot;
         let size = plan.message_size(next.class, *sender, index);
         // The extension is written when the message is handed over.
         let bytes = compose(*sender, index, intended_unix_nanos, size, &Extension::default());
         let (class, trial) = (next.class, *trial);
-        let mut message =
-            Outgoing { intended_unix_nanos, next_unix_nanos, handed_over_unix_nanos: 0, trial, class, index, bytes };
-        loop {
-            message = match self.outgoing.try_send(message) {
-                Ok(()) => return true,
-                Err(TrySendError::Closed(_)) => return false,
-                Err(TrySendError::Full(message)) => message,
-            };
-            if self.is_stopped() || unix_nanos() > *deadline {
-                return false;
-            }
-            park_timeout(RETRY);
+        self.offer(Outgoing {
+            intended_unix_nanos,
+            next_unix_nanos,
+            handed_over_unix_nanos: 0,
+            trial,
+            class,
+            index,
+            bytes,
+        })
+    }
+
+    /// Queues a message, unless it is too late for that.
+    fn offer(&self, message: Outgoing) -> Queued {
+        match self.outgoing.try_send(message) {
+            Ok(()) => Queued::Yes,
+            Err(TrySendError::Closed(_)) => Queued::Never,
+            Err(TrySendError::Full(_)) if self.is_stopped() || unix_nanos() > self.sending.deadline => Queued::Never,
+            Err(TrySendError::Full(message)) => Queued::NotYet(message),
         }
     }
 

@@ -1,34 +1,24 @@
 //! Life of a node, from its first port to its last summary.
 
-use std::{
-    ffi::CString,
-    net::SocketAddr,
-    os::unix::ffi::OsStrExt,
-    path::Path,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{ffi::CString, net::SocketAddr, os::unix::ffi::OsStrExt, path::Path, sync::Arc, time::Duration};
 
 use listenfd::ListenFd;
 use prometheus::Registry;
 use tokio::{
     net::TcpListener,
     runtime::{self, Runtime},
-    sync::{Notify, Semaphore, watch},
 };
 use tracing::{info, warn};
 
 use super::{
-    arrivals,
     config::NodeConfig,
     driver::TrafficDriver,
     error::{Failure, UsageError},
     http, logging,
-    probe_gate::ProbeGate,
     profile::Profiler,
-    recorder::Recorder,
     serve::serve,
-    shared::{Life, Node},
+    shared::{Node, Parts},
+    shared_workload::SharedWorkload,
     state::NodeState,
     workload::Workload,
 };
@@ -36,7 +26,7 @@ use crate::{
     clock::{self, Instant, interval, sleep},
     machine::Machine,
     metrics::{Metrics, SystemSampler},
-    network::{Backlog, PropellerCounts, Readiness, Roster, peer_id},
+    network::{Roster, peer_id},
     open_files::raise_fd_limit,
     probe::Responder,
     signals::Interrupts,
@@ -45,9 +35,6 @@ use crate::{
 /// Interval of the system samples and of the summary file.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 const WRITE_EVERY: Duration = Duration::from_secs(5);
-
-/// Maximum number of concurrent probes, each with a thread of its own.
-const MOST_PROBES: usize = 1024;
 
 /// Runs a node to its end: by itself, by `--timeout` or by a signal.
 ///
@@ -85,48 +72,19 @@ pub fn run(args: NodeConfig) -> Result<(), Failure> {
         .transpose()
         .map_err(|error| Failure::Usage(format!("--profile-mode: {error}")))?;
 
-    let roster = Arc::new(Roster::new(args.scenario.nodes.count));
-    let recorder = Recorder::new(args.id, args.run_id, roster.clone(), metrics.clone());
-    let max_arrivals = arrivals::capacity(args.scenario.measurement.max_arrivals, args.scenario.nodes.count);
-    let mut recorder = recorder.with_traffic(Arc::new(workload.reach())).with_arrivals(max_arrivals);
-    if args.controlled {
-        // Nodes of other programs, which name no run, can't receive a start: they are in no controlled network.
-        recorder = recorder.named_run_only(workload.smallest_message_size());
-        recorder.remember_early();
-    }
-    let recorder = Arc::new(recorder);
-    let node = Arc::new(Node {
+    let parts = Parts {
         registry,
-        workload,
         metrics,
-        recorder,
-        roster,
+        workload: Arc::new(SharedWorkload::new(workload)),
+        roster: Arc::new(Roster::new(args.scenario.nodes.count)),
         p2p: p2p.handle.clone(),
         worker_threads,
-        order: watch::Sender::new(None),
         profiler,
-        quiesce: Notify::new(),
-        end: Notify::new(),
-        machine: Machine::default(),
-        probes: Semaphore::new(MOST_PROBES),
-        probe_gate: ProbeGate::new(args.scenario.nodes.count),
         token,
         open_files,
-        life: Mutex::new(Life {
-            phase: NodeState::Connecting,
-            readiness: watch::channel(Readiness { expected_peers: usize::MAX, ..Readiness::default() }).1,
-            unreached: watch::channel(vec![]).1,
-            trials: vec![],
-            usage_at_start: None,
-            usage_at_end: None,
-        }),
-        backlog: Backlog::default(),
-        propeller: PropellerCounts::default(),
-        outgoing: Mutex::new(None),
-        libp2p_registry: Mutex::new(None),
-        expectation: Mutex::default(),
-        args,
-    });
+        machine: Some(Machine::default()),
+    };
+    let node = Arc::new(Node::new(args, parts));
     let ended = main.block_on(live(node));
     // A running probe is not waited for.
     main.shutdown_background();
@@ -237,7 +195,7 @@ async fn watch_over(node: Arc<Node>, mut sampler: SystemSampler) {
     loop {
         tick.tick().await;
         sampler.sample();
-        if let Some(micros) = node.machine.sample() {
+        if let Some(micros) = node.machine.as_ref().and_then(Machine::sample) {
             warn!(seconds = micros as f64 / 1e6, "the wall clock was set");
         }
         // Without a common start, nodes share only the wall clock.

@@ -12,6 +12,7 @@ use tokio::{
 };
 
 use super::{
+    arrivals,
     config::NodeConfig,
     pending,
     plan::TrafficPlan,
@@ -19,27 +20,32 @@ use super::{
     profile::Profiler,
     propeller::PropellerSummary,
     recorder::Recorder,
+    shared_workload::SharedWorkload,
     state::{NodeState, StartOrder},
     summary::{NODE_SCHEMA_VERSION, NodeSummary, PendingWork, TrialSummary, WindowUsage, write_json},
-    workload::{Load, Workload},
+    workload::Load,
 };
 use crate::{
     access::RunToken,
     clock::{self, unix_nanos},
     environment::{Environment, congestion_control_to},
     machine::Machine,
-    metrics::{self, DROP_REASONS, Labelled, MALFORMED_REASONS, Metrics, NETWORK_EVENTS, usage},
+    metrics::{self, DROP_REASONS, Labelled, MALFORMED_REASONS, Metrics, NETWORK_EVENTS, Usage, usage},
     network::{
         Backlog, NetworkConfig, Outgoing, PeerAddress, PropellerCounts, Readiness, Roster, UnreachedPeer, peer_id,
     },
     scenario::{Protocol, TrafficClass},
+    simulation::network::held_bytes,
 };
+
+/// Maximum number of concurrent probes, each with a thread of its own.
+const MOST_PROBES: usize = 1024;
 
 /// State that all parts of a node share.
 pub(super) struct Node {
     pub(super) args: NodeConfig,
     pub(super) registry: Registry,
-    pub(super) workload: Workload,
+    pub(super) workload: Arc<SharedWorkload>,
     pub(super) metrics: Metrics,
     pub(super) recorder: Arc<Recorder>,
     pub(super) roster: Arc<Roster>,
@@ -51,7 +57,8 @@ pub(super) struct Node {
     pub(super) quiesce: Notify,
     /// Notified when the node is to end.
     pub(super) end: Notify,
-    pub(super) machine: Machine,
+    /// Its machine; none in a simulation, where no node has one.
+    pub(super) machine: Option<Machine>,
     /// One permit for each running probe.
     pub(super) probes: Semaphore,
     pub(super) probe_gate: ProbeGate,
@@ -64,6 +71,20 @@ pub(super) struct Node {
     pub(super) outgoing: Mutex<Option<mpsc::WeakSender<Outgoing>>>,
     pub(super) libp2p_registry: Mutex<Option<prometheus_client::registry::Registry>>,
     pub(super) expectation: Mutex<Expectation>,
+}
+
+/// Parts of a node that depend on the place where it runs.
+pub(super) struct Parts {
+    pub(super) registry: Registry,
+    pub(super) metrics: Metrics,
+    pub(super) workload: Arc<SharedWorkload>,
+    pub(super) roster: Arc<Roster>,
+    pub(super) p2p: runtime::Handle,
+    pub(super) worker_threads: usize,
+    pub(super) profiler: Option<Profiler>,
+    pub(super) token: Option<RunToken>,
+    pub(super) open_files: u64,
+    pub(super) machine: Option<Machine>,
 }
 
 /// Schedules whose messages this node should receive.
@@ -94,6 +115,52 @@ impl Life {
 }
 
 impl Node {
+    /// A node before its network exists.
+    pub(super) fn new(args: NodeConfig, parts: Parts) -> Self {
+        let Parts { registry, metrics, workload, roster, p2p, worker_threads, profiler, token, open_files, machine } =
+            parts;
+        let recorder = Recorder::new(args.id, args.run_id, roster.clone(), metrics.clone());
+        let max_arrivals = arrivals::capacity(args.scenario.measurement.max_arrivals, args.scenario.nodes.count);
+        let mut recorder = recorder.with_traffic(workload.shared_reach()).with_arrivals(max_arrivals);
+        if args.controlled {
+            // Nodes of other programs, which name no run, can't receive a start: they are in no controlled network.
+            recorder = recorder.named_run_only(workload.smallest_message_size());
+            recorder.remember_early();
+        }
+        Self {
+            registry,
+            workload,
+            metrics,
+            recorder: Arc::new(recorder),
+            roster,
+            p2p,
+            worker_threads,
+            order: watch::Sender::new(None),
+            profiler,
+            quiesce: Notify::new(),
+            end: Notify::new(),
+            machine,
+            probes: Semaphore::new(MOST_PROBES),
+            probe_gate: ProbeGate::new(args.scenario.nodes.count),
+            token,
+            open_files,
+            life: Mutex::new(Life {
+                phase: NodeState::Connecting,
+                readiness: watch::channel(Readiness { expected_peers: usize::MAX, ..Readiness::default() }).1,
+                unreached: watch::channel(vec![]).1,
+                trials: vec![],
+                usage_at_start: None,
+                usage_at_end: None,
+            }),
+            backlog: Backlog::default(),
+            propeller: PropellerCounts::default(),
+            outgoing: Mutex::new(None),
+            libp2p_registry: Mutex::new(None),
+            expectation: Mutex::default(),
+            args,
+        }
+    }
+
     pub(super) fn life(&self) -> MutexGuard<'_, Life> {
         self.life.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -116,7 +183,7 @@ impl Node {
     pub(super) fn settle_clock(&self) {
         if clock::settled_base().is_none() {
             clock::settle();
-            self.machine.begin();
+            self.machine.iter().for_each(Machine::begin);
         }
     }
 
@@ -232,7 +299,7 @@ impl Node {
             peer_id: peer_id(self.args.id).to_string(),
             process: std::process::id(),
             configuration,
-            environment: Some(self.environment().clone()),
+            environment: self.machine.as_ref().map(|_| self.environment().clone()),
             phase,
             readiness,
             counted_unix_nanos,
@@ -250,10 +317,10 @@ impl Node {
             classes: counts.classes,
             trials: life.trials.clone(),
             window_usage: life.used_in_window(used),
-            usage: usage(),
+            usage: self.usage(),
             dropped: by_label(&self.metrics.network_dropped_broadcast_messages, DROP_REASONS),
             malformed: by_label(&self.metrics.receive_message_malformed_count, MALFORMED_REASONS),
-            machine: Some(self.machine.report()),
+            machine: self.machine.as_ref().map(Machine::report),
             events: by_label(&self.metrics.network_event_counter, NETWORK_EVENTS),
             propeller: self
                 .uses(Protocol::Propeller)
@@ -286,10 +353,15 @@ impl Node {
         }
     }
 
+    /// Resources of this process; nothing in a simulation, where they are unknown.
+    fn usage(&self) -> Usage {
+        if self.machine.is_some() { usage() } else { Usage::default() }
+    }
+
     pub(super) fn usage_now(&self) -> WindowUsage {
         let tcp = !self.args.is_quic();
         WindowUsage {
-            cpu_seconds: usage().cpu_seconds,
+            cpu_seconds: self.usage().cpu_seconds,
             socket_bytes_sent: tcp.then(|| self.metrics.network_socket_bytes_sent_total.get()),
             socket_bytes_received: tcp.then(|| self.metrics.network_socket_bytes_received_total.get()),
             gossip_copies: self.gossips().then(|| self.metrics.gossipsub_message_copies_received_total.get()),
@@ -320,7 +392,7 @@ impl Node {
     }
 
     fn window_opened(&self, usage: WindowUsage) {
-        self.machine.window_opens();
+        self.machine.iter().for_each(Machine::window_opens);
         self.propeller.begin();
         let mut life = self.life();
         life.usage_at_start = Some(usage);
@@ -328,7 +400,7 @@ impl Node {
     }
 
     pub(super) fn window_closes(&self) {
-        self.machine.window_closes();
+        self.machine.iter().for_each(Machine::window_closes);
         let now = self.usage_now();
         self.life().usage_at_end = Some(now);
         if let (Some(profiler), Load::Steady { .. }) = (&self.profiler, &self.workload.load) {
@@ -362,7 +434,11 @@ impl Node {
         let waiting = queue.map_or(0, |queue| queue.max_capacity() - queue.capacity());
         PendingWork {
             queued: self.backlog.count().saturating_add(waiting as u64),
-            socket_bytes: (!self.args.is_quic()).then(|| pending::socket_bytes(self.args.metric_port)).flatten(),
+            socket_bytes: match &self.machine {
+                Some(_) if self.args.is_quic() => None,
+                Some(_) => pending::socket_bytes(self.args.metric_port),
+                None => held_bytes(self.args.p2p_address),
+            },
         }
     }
 

@@ -136,6 +136,14 @@ const LOWER: &[&str] = &[
 const HIGHER: &[&str] = &["delivery_ratio", "delivered", "sent", "sustained", "direct"];
 
 impl Figure {
+    /// Its value, if that is a number.
+    pub fn number(&self) -> Option<f64> {
+        match self.value {
+            FigureValue::Number(value) => Some(value),
+            FigureValue::Infinite | FigureValue::Unknown => None,
+        }
+    }
+
     /// Direction in which it improves.
     pub fn better(&self) -> Better {
         let name = self.name.rsplit('.').next().unwrap_or(&self.name);
@@ -177,6 +185,7 @@ impl fmt::Display for Figure {
 const LEFT_OUT: &[&str] = &[
     "schema_version",
     "workload",
+    "simulation",
     "links",
     "machines",
     "clocks",

@@ -21,6 +21,7 @@ use super::{
     propeller::PropellerRow,
     quantiles::{DelaySummary, Missing},
     reach::add_reach,
+    simulation::leave_out_unknown,
     summary::{NodeRow, RUN_SCHEMA_VERSION, RunSummary, Totals, TrialRow, Verdict, WorkloadSummary},
     totals::Accounts,
 };
@@ -202,6 +203,7 @@ pub fn merge(collected: Collected<'_>) -> RunSummary {
         version: env!("CARGO_PKG_VERSION").into(),
         workload,
         verdict,
+        simulation: observed.simulation.clone(),
         ready_seconds: observed.ready_seconds,
         links: observed.links.clone(),
         machines: machines(&nodes),
@@ -216,7 +218,7 @@ pub fn merge(collected: Collected<'_>) -> RunSummary {
         objectives: vec![],
         causes: vec![],
         gossipsub,
-        peak_memory_bytes: sum(nodes.iter().map(|node| node.usage.peak_memory_bytes)),
+        peak_memory_bytes: Some(sum(nodes.iter().map(|node| node.usage.peak_memory_bytes))),
         runner_cpu_percent: observed.runner_cpu_percent,
         runner: observed.runner.clone(),
         nodes: rows,
@@ -230,6 +232,9 @@ pub fn merge(collected: Collected<'_>) -> RunSummary {
     };
     let of_clocks = observed.clocks.as_ref().and_then(|clocks| clock_warning(clocks, &run));
     run.verdict.warnings.extend(of_clocks);
+    if run.simulation.is_some() {
+        leave_out_unknown(&mut run);
+    }
     run
 }
 
@@ -257,8 +262,8 @@ fn row(
         send_lag: DelaySummary::default(),
         socket_bytes_sent: usage.socket_bytes_sent,
         socket_bytes_received: usage.socket_bytes_received,
-        cpu_seconds: usage.cpu_seconds,
-        peak_memory_bytes: node.usage.peak_memory_bytes,
+        cpu_seconds: Some(usage.cpu_seconds),
+        peak_memory_bytes: Some(node.usage.peak_memory_bytes),
         connected_peers: node.readiness.connected_peers,
         drop_reasons: node.dropped.clone(),
     };

@@ -1,5 +1,6 @@
 //! Results: merges the nodes' summaries into one, and renders it for people. Knows no deployment.
 
+mod agreement;
 mod arrivals;
 mod arrivals_file;
 mod cause;
@@ -44,6 +45,8 @@ mod reach_tests;
 mod rounds;
 mod schemas;
 mod search;
+mod simulation;
+mod simulation_facts;
 mod summary;
 mod sustained;
 mod sweep;
@@ -55,6 +58,7 @@ mod tolerance;
 mod totals;
 mod units;
 
+pub use agreement::{AgreementEntry, MeasureAgreement, agreement_bands, extrapolations};
 pub use arrivals::{ArrivalRow, Arrivals};
 pub use arrivals_file::{read_arrivals, write_arrivals};
 pub use cause::{Cause, CauseKind, Effect};
@@ -87,6 +91,7 @@ pub use schemas::{comparison_schema, search_schema, summary_schema, sweep_schema
 pub use search::{
     Axis, Limit, LimitKind, SEARCH_SCHEMA_VERSION, Search, SearchRange, SearchStep, SearchTrial, limits, search_table,
 };
+pub use simulation_facts::{AgreementBand, BracketRow, SimulationFacts};
 pub use summary::{
     ClassRow, Deliveries, FaultRow, FrontierRow, GroupDeliveries, NodeRow, PhaseRow, RUN_SCHEMA_VERSION, RunSummary,
     Totals, TrialRow, Verdict, WorkloadSummary,

@@ -90,7 +90,7 @@ mod tests {
         let totals = Totals { delivery_ratio: Some(0.9995), delay, ..Totals::default() };
         let mut run = RunSummary {
             totals: Some(totals),
-            peak_memory_bytes: 3 << 20,
+            peak_memory_bytes: Some(3 << 20),
             ..RunSummary::failed(WorkloadSummary::default(), "a test".into())
         };
         judge(&mut run, &[text.parse().unwrap()]);

@@ -8,6 +8,7 @@ use super::{
     clocks::Clocks,
     drain::DrainSummary,
     links::Certificate,
+    simulation_facts::SimulationFacts,
     summary::{FaultRow, Verdict, WorkloadSummary},
 };
 use crate::{machine::MachineReport, node::TrafficPlan, scenario::Objective};
@@ -50,6 +51,9 @@ pub struct Observations {
     /// Objectives of the run.
     #[serde(default)]
     pub objectives: Vec<Objective>,
+    /// Model of a run in virtual time; none for a run on machines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub simulation: Option<SimulationFacts>,
     /// Reasons and warnings of the runner.
     pub verdict: Verdict,
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     cause::Cause, clocks::Clocks, drain::DrainSummary, environments::MachineRow, links::Certificate,
     objective_row::ObjectiveRow, processor_use::ProcessorUse, propeller::PropellerRow, quantiles::DelaySummary,
-    reach_facts::ReachFacts, sustained::Sustained,
+    reach_facts::ReachFacts, simulation_facts::SimulationFacts, sustained::Sustained,
 };
 use crate::{
     machine::MachineReport,
@@ -88,8 +88,8 @@ pub struct Totals {
     pub network_delay: DelaySummary,
     /// Time from the intended to the real send time; a message that was never sent is later than all others.
     pub send_lag: DelaySummary,
-    /// Processor time of all nodes during the window, in seconds.
-    pub cpu_seconds: f64,
+    /// Processor time of all nodes during the window, in seconds; unknown in a simulation.
+    pub cpu_seconds: Option<f64>,
     /// Processor time per million deliveries in the window, in seconds.
     pub cpu_seconds_per_million_deliveries: Option<f64>,
     /// Bytes written to all TCP sockets of the network while the window was open, per byte of messages that arrived in
@@ -235,10 +235,10 @@ pub struct NodeRow {
     /// Bytes that it read from them.
     #[serde(default)]
     pub socket_bytes_received: Option<u64>,
-    /// Processor time during the window, in seconds.
-    pub cpu_seconds: f64,
-    /// Highest resident memory since its start, in bytes.
-    pub peak_memory_bytes: u64,
+    /// Processor time during the window, in seconds; unknown in a simulation.
+    pub cpu_seconds: Option<f64>,
+    /// Highest resident memory since its start, in bytes; unknown in a simulation.
+    pub peak_memory_bytes: Option<u64>,
     /// Connected peers in its last report.
     pub connected_peers: usize,
     /// Messages or copies that were not sent, by reason; of the whole run.
@@ -380,6 +380,9 @@ pub struct RunSummary {
     pub workload: WorkloadSummary,
     /// Verdict on the measurement.
     pub verdict: Verdict,
+    /// Model of a run in virtual time; none for a run on machines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub simulation: Option<SimulationFacts>,
     /// Seconds from the first process to the last node ready; none if some node was never ready.
     pub ready_seconds: Option<f64>,
     /// Configured and measured shapes of the links; none if no link was shaped.
@@ -417,8 +420,8 @@ pub struct RunSummary {
     /// Counters of gossipsub's own metrics, over all nodes; empty unless they are on.
     #[serde(default)]
     pub gossipsub: BTreeMap<String, u64>,
-    /// Sum over the nodes of the highest resident memory of each, in bytes.
-    pub peak_memory_bytes: u64,
+    /// Sum over the nodes of the highest resident memory of each, in bytes; unknown in a simulation.
+    pub peak_memory_bytes: Option<u64>,
     /// Processor time of the runner itself from the start of the window to its end, in percent of one core.
     pub runner_cpu_percent: Option<f64>,
     /// The runner's machine as the runner saw it.

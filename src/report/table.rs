@@ -11,9 +11,10 @@ use super::{
     propeller::PropellerRow,
     quantiles::{DelaySummary, Quantile},
     reach_facts::ReachFacts,
+    simulation::simulation_rows,
     summary::{ClassRow, Deliveries, FrontierRow, NodeRow, PhaseRow, RunSummary, Totals, TrialRow},
     sustained::Sustained,
-    units::{NONE, bytes, time},
+    units::{NONE, bytes, bytes_or_none, time},
 };
 
 /// A ratio that is 1 only if every expected delivery was made: a loss is never rounded away.
@@ -144,12 +145,12 @@ fn window_rows(run: &RunSummary, totals: &Totals, row: &mut impl FnMut(&str, Str
     row(
         "CPU",
         format!(
-            "{:.2} s in the window, {} s per million deliveries in it",
-            totals.cpu_seconds,
+            "{} s in the window, {} s per million deliveries in it",
+            optional(totals.cpu_seconds, 2),
             optional(totals.cpu_seconds_per_million_deliveries, 1)
         ),
     );
-    row("peak memory", format!("{} in all nodes together", bytes(run.peak_memory_bytes as f64)));
+    row("peak memory", format!("{} in all nodes together", bytes_or_none(run.peak_memory_bytes)));
     row(
         "socket bytes",
         format!(
@@ -315,6 +316,9 @@ pub fn run_table(run: &RunSummary) -> String {
         table.add_row([name.to_owned(), value]);
     };
     row("workload", workload_line(run));
+    for (name, value) in simulation_rows(run) {
+        row(name, value);
+    }
     match &run.totals {
         Some(totals) => window_rows(run, totals, &mut row),
         None => {
@@ -328,7 +332,7 @@ pub fn run_table(run: &RunSummary) -> String {
                     row("machine", line);
                 }
             }
-            row("peak memory", format!("{} in all nodes together", bytes(run.peak_memory_bytes as f64)));
+            row("peak memory", format!("{} in all nodes together", bytes_or_none(run.peak_memory_bytes)));
         }
     }
     let mut text = if several { class_table(&run.classes) } else { String::new() };
@@ -402,8 +406,8 @@ pub fn per_node_table(nodes: &[NodeRow]) -> String {
             cell(&node.delay, 0.5),
             cell(&node.delay, 0.99),
             cell(&node.delay, 1.0),
-            format!("{:.2}", node.cpu_seconds),
-            bytes(node.peak_memory_bytes as f64),
+            optional(node.cpu_seconds, 2),
+            bytes_or_none(node.peak_memory_bytes),
         ]);
     }
     align_numbers(&mut table, header.len());

@@ -290,7 +290,7 @@ impl Account {
             delay: DelaySummary::of(&self.delays, &self.missing),
             network_delay: DelaySummary::of(&self.network_delays, &self.missing_on_network),
             send_lag: DelaySummary::of(&self.send_lags, &self.never_sent),
-            cpu_seconds,
+            cpu_seconds: Some(cpu_seconds),
             cpu_seconds_per_million_deliveries: (self.arrived > 0).then(|| cpu_seconds * 1e6 / self.arrived as f64),
             socket_bytes_per_delivered_byte: socket_bytes.and_then(|bytes| ratio(bytes, self.arrived_bytes)),
             gossip_copies_per_delivery: None,

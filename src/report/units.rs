@@ -25,6 +25,11 @@ pub(super) fn bytes(count: f64) -> String {
     format!("{count:.1} TiB")
 }
 
+/// Bytes in a readable unit, or the text of an unknown value.
+pub(super) fn bytes_or_none(count: Option<u64>) -> String {
+    count.map_or_else(|| NONE.into(), |count| bytes(count as f64))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

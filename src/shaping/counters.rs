@@ -1,7 +1,7 @@
 //! Output of `tc` about the qdiscs of one interface: `tc qdisc show dev X` as text, `tc -s -j qdisc show dev X` with
 //! counters.
 
-use super::handles::{is_rate, is_sink};
+use super::handles::{SINK, is_rate, is_sink};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -35,6 +35,11 @@ pub struct QdiscCounters {
 }
 
 impl QdiscCounters {
+    /// Counters of the qdisc in which blocked packets end, of `drops` packets.
+    pub fn of_sink(drops: u64) -> Self {
+        Self { kind: "bfifo".into(), handle: format!("{SINK:x}:"), drops, ..Self::default() }
+    }
+
     /// Bytes that its bucket holds, if it limits to this rate, in bytes per second.
     pub fn burst_bytes(&self, rate: u64) -> Option<u64> {
         let option = |name: &str| self.options.get(name).and_then(Value::as_u64);

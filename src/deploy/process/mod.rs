@@ -45,6 +45,7 @@ pub(crate) const CAPABILITIES: Capabilities = Capabilities {
     images: false,
     visible_queues: true,
     distant: false,
+    virtual_time: false,
 };
 
 /// Maximum time for a node to end cleanly after SIGTERM.

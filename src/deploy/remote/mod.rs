@@ -27,6 +27,7 @@ pub(crate) const CAPABILITIES: Capabilities = Capabilities {
     images: false,
     visible_queues: false,
     distant: true,
+    virtual_time: false,
 };
 
 const REFUSED: &str = "remote nodes can't be killed, paused or cut off: use a backend of 'local'";

@@ -16,6 +16,7 @@ use crate::{
     message::{HEADER_SIZE, MAX_MESSAGE_SIZE, stated_size},
     metrics::Metrics,
     network::{Traffic, budget::Budget, streams},
+    simulation::spawn,
 };
 
 /// Kinds of sessions that this node serves.
@@ -58,7 +59,7 @@ impl Inbound {
         let metrics = metrics.clone();
         let accept = move |peer: PeerId, stream: Stream| {
             let (inbound, metrics) = (self.clone(), metrics.clone());
-            tokio::spawn(inbound.session(peer, stream, metrics));
+            spawn(inbound.session(peer, stream, metrics));
         };
         streams.serve(PROTOCOL, Arc::new(accept));
     }

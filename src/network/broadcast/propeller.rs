@@ -21,6 +21,7 @@ use crate::{
         queue::{Bounds, QueueReceiver, QueueSender, queue},
         streams::Opener,
     },
+    simulation::spawn,
 };
 
 /// Interval of looking for stale messages.
@@ -74,7 +75,7 @@ impl Propeller {
         setup.streams.serve(PROTOCOL, Arc::new(accept(relay.clone(), setup.metrics.clone())));
         let bounds = Bounds::from(config.limits());
         let (encoding, messages) = queue(bounds);
-        tokio::spawn(encode_all(relay.clone(), messages));
+        spawn(encode_all(relay.clone(), messages));
         Ok(Self {
             relay,
             opener: setup.streams.opener(PROTOCOL),
@@ -101,7 +102,7 @@ fn accept(relay: Arc<Relay>, metrics: Metrics) -> impl Fn(PeerId, Stream) + Send
             *count += 1;
         }
         let (relay, reading) = (relay.clone(), reading.clone());
-        tokio::spawn(async move {
+        spawn(async move {
             read_units(relay, peer, stream).await;
             let mut streams = reading.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(count) = streams.get_mut(&peer) {
@@ -124,7 +125,7 @@ impl Broadcast for Propeller {
         let (queue, units) = queue(self.bounds);
         self.relay.connected(peer, queue);
         let (opener, links, metrics) = (self.opener.clone(), self.links.clone(), self.metrics.clone());
-        tokio::spawn(async move {
+        spawn(async move {
             let unsent = write_units(peer, units, opener, |open| links.set(peer, open)).await;
             metrics.network_dropped_broadcast_messages.of("session_failed").inc_by(unsent);
         });

@@ -23,6 +23,7 @@ use crate::{
         streams::Opener,
     },
     scenario::Protocol,
+    simulation::spawn,
 };
 
 /// Pause before a query is opened again.
@@ -81,7 +82,7 @@ impl Broadcast for ReversedSqmr {
         if self.may_broadcast(&peer) {
             let (opener, traffic) = (self.opener.clone(), self.traffic.clone());
             let pull = pull(peer, opener, traffic, self.budget.clone(), self.metrics.clone());
-            self.pulls.insert(peer, Pull(tokio::spawn(pull).abort_handle()));
+            self.pulls.insert(peer, Pull(spawn(pull).abort_handle()));
         }
     }
 

@@ -26,6 +26,7 @@ use crate::{
         streams::Opener,
     },
     scenario::Protocol,
+    simulation::spawn,
 };
 
 /// Maximum number of bytes of unrequested responses that are skipped: the size of a largest response.
@@ -73,7 +74,7 @@ impl Broadcast for Sqmr {
     fn connected(&mut self, peer: PeerId) {
         let (queue, messages) = queue(self.bounds);
         self.peers.insert(peer, queue);
-        tokio::spawn(query_all(peer, messages, Room::new(self.bounds), self.opener.clone(), self.metrics.clone()));
+        spawn(query_all(peer, messages, Room::new(self.bounds), self.opener.clone(), self.metrics.clone()));
     }
 
     /// Drops the peer's queue; the messages in it fail.
@@ -134,7 +135,7 @@ async fn query_all(peer: PeerId, mut messages: QueueReceiver, room: Room, opener
     while let Some(message) = messages.recv().await {
         let taken = room.take(message.bytes.len()).await;
         let (opener, metrics) = (opener.clone(), metrics.clone());
-        tokio::spawn(async move {
+        spawn(async move {
             let started = Instant::now();
             let _active = Active::new(&metrics.network_active_outbound_sessions);
             match timed(message.bytes.len(), query(peer, &message.bytes, &opener)).await {

@@ -11,7 +11,7 @@ use crate::report::{
     summary::{RunSummary, Totals},
     sustained::Sustained,
     table::{delivery, workload_line},
-    units::bytes,
+    units::{bytes, bytes_or_none},
 };
 
 /// Maximum number of reasons, and of warnings.
@@ -115,9 +115,9 @@ pub(super) fn key_figures(run: &RunReport) -> Markup {
             (card("Messages sent", format!("{:.1}/s", totals.sent_per_second), format!(
                 "{} of {} intended in {:.1} s", totals.sent, totals.intended, totals.window_seconds)))
             (card("Send lag, p99", cell(&totals.send_lag, 0.99), format!("max {}", cell(&totals.send_lag, 1.0))))
-            (card("Processor time", format!("{:.2} s", totals.cpu_seconds), format!(
+            (card("Processor time", format!("{} s", optional(totals.cpu_seconds, 2)), format!(
                 "{} s per million deliveries", optional(totals.cpu_seconds_per_million_deliveries, 1))))
-            (card("Peak memory", bytes(summary.peak_memory_bytes as f64), "in all nodes together".into()))
+            (card("Peak memory", bytes_or_none(summary.peak_memory_bytes), "in all nodes together".into()))
             @if let Some(misses) = totals.deadline_misses {
                 (card("After the deadline", misses.to_string(), "deliveries, or never".into()))
             }

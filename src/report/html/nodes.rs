@@ -4,10 +4,10 @@ use maud::{Markup, html};
 
 use super::{
     input::{Pairs, RunReport},
-    parts::{Table, at_least, cell, section},
+    parts::{Table, at_least, cell, optional, section},
     plots::{Axis, Caption, HeatMap, Interval, Unit, heat_map, intervals},
 };
-use crate::report::{summary::NodeRow, units::bytes};
+use crate::report::{summary::NodeRow, units::bytes_or_none};
 
 /// Table and charts of the nodes.
 pub(super) fn nodes(run: &RunReport) -> Markup {
@@ -42,8 +42,8 @@ fn table(nodes: &[NodeRow]) -> Markup {
             cell(&node.delay, 0.99),
             cell(&node.delay, 1.0),
             cell(&node.send_lag, 0.99),
-            format!("{:.2}", node.cpu_seconds),
-            bytes(node.peak_memory_bytes as f64),
+            optional(node.cpu_seconds, 2),
+            bytes_or_none(node.peak_memory_bytes),
             node.connected_peers.to_string(),
         ]
     };

@@ -7,8 +7,9 @@ use crate::{
     machine::MachineReport,
     report::{
         environments::MachineRow,
+        simulation::simulation_rows,
         summary::RunSummary,
-        units::{NONE, bytes, time},
+        units::{NONE, bytes_or_none, time},
     },
 };
 
@@ -34,7 +35,7 @@ fn used(run: &RunSummary) -> Markup {
     let mut rows = vec![];
     let mut row = |name: &str, value: String| rows.push(vec![name.to_owned(), value]);
     if let Some(totals) = &run.totals {
-        row("processor time of all nodes in the window", format!("{:.2} s", totals.cpu_seconds));
+        row("processor time of all nodes in the window", format!("{} s", optional(totals.cpu_seconds, 2)));
         let per_million = optional(totals.cpu_seconds_per_million_deliveries, 1);
         row("processor time per million deliveries", format!("{per_million} s"));
         let sent = optional(totals.socket_bytes_per_delivered_byte, 3);
@@ -43,7 +44,7 @@ fn used(run: &RunSummary) -> Markup {
             row("copies that arrived per delivery over gossipsub", format!("{copies:.2}"));
         }
     }
-    row("peak memory of all nodes together", bytes(run.peak_memory_bytes as f64));
+    row("peak memory of all nodes together", bytes_or_none(run.peak_memory_bytes));
     row(
         "processor time of the runner, of one core",
         run.runner_cpu_percent.map_or_else(|| NONE.into(), |percent| format!("{percent:.1} %")),
@@ -54,6 +55,9 @@ fn used(run: &RunSummary) -> Markup {
     );
     if let Some(drain) = run.drain {
         row("wait for late messages", format!("{:.2} s", drain.seconds));
+    }
+    for (name, value) in simulation_rows(run) {
+        row(name, value);
     }
     runner(run.runner.as_ref(), &mut row);
     Table { caption: "Resources of the run", columns: &["resource", "value"], texts: &[], rows }.markup()

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::report::{
     table::delivery,
-    units::{NONE, bytes},
+    units::{NONE, bytes, bytes_or_none},
 };
 
 /// Name of a run among others.
@@ -36,8 +36,8 @@ pub(super) fn overview(runs: &[RunReport]) -> Markup {
             or_none(totals.map(|totals| cell(&totals.delay, 0.99))),
             or_none(totals.map(|totals| cell(&totals.delay, 1.0))),
             or_none(totals.map(|totals| format!("{}/s", bytes(totals.delivered_bytes_per_second)))),
-            or_none(totals.map(|totals| format!("{:.2}", totals.cpu_seconds))),
-            bytes(summary.peak_memory_bytes as f64),
+            or_none(totals.and_then(|totals| Some(format!("{:.2}", totals.cpu_seconds?)))),
+            bytes_or_none(summary.peak_memory_bytes),
         ]
     };
     let table = Table {

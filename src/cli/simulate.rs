@@ -1,0 +1,292 @@
+//! `apollo-bench simulate`: a scenario in virtual time.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+use tokio::runtime;
+
+use super::{
+    arguments::PrintArgs,
+    error::CliError,
+    print::{print_run, verdict},
+    scenario_flags::ScenarioFlags,
+};
+use crate::{
+    clock,
+    deploy::{StartError, check, simulation, simulation::Simulated},
+    environment::memory_bytes,
+    experiment::{LinkProbe, Manifest, ManifestFacts, Plan, Timing, scenario_needs, simulate, workload_summary},
+    network::{PeerAddress, peer_id},
+    node::{NodeConfig, SharedWorkload, UsageError, Workload},
+    paths::as_text_if_given,
+    report::{BracketRow, RunFolder, RunSummary, SimulationFacts, agreement_bands, extrapolations, figures},
+    scenario::{Scenario, Transport, to_toml},
+    signals::Interrupts,
+    simulation::{Interrupt, Simulation, network::Discipline},
+    terminal::tell,
+};
+
+/// Port of every node, each of which has a host of its own.
+const PORT: u16 = 10_000;
+
+/// Begin of virtual time, in nanoseconds since the Unix epoch: 2026-01-01.
+const START: u64 = 1_767_225_600_000_000_000;
+
+/// Order of service between the connections of a host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Order {
+    /// In turns of about a millisecond
+    #[default]
+    Fair,
+    /// In the order in which their segments were ready, as one queue
+    Fifo,
+}
+
+impl From<Order> for Discipline {
+    fn from(order: Order) -> Self {
+        match order {
+            Order::Fair => Self::Fair,
+            Order::Fifo => Self::Fifo,
+        }
+    }
+}
+
+/// A scenario in virtual time.
+#[derive(Clone, Debug, Args, Serialize)]
+pub(super) struct SimulateArgs {
+    /// Scenario file; the same as --scenario
+    #[arg(value_name = "SCENARIO", conflicts_with = "scenario")]
+    #[serde(serialize_with = "as_text_if_given")]
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    scenario: ScenarioFlags,
+    /// Order of service between the connections of a host whose interface is limited
+    #[arg(long, value_enum, default_value = "fair")]
+    discipline: Order,
+    /// Simulate under both orders of service, and print the figures of both
+    #[arg(long)]
+    bracket: bool,
+    /// Folder for the results; must be empty or new [default: /tmp/broadcast-network-stress-test-TIME-NUMBER]
+    #[arg(long, value_name = "DIR")]
+    #[serde(serialize_with = "as_text_if_given")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    print: PrintArgs,
+}
+
+/// A simulation that can start.
+struct Prepared {
+    plan: Plan,
+    workload: Arc<SharedWorkload>,
+    facts: SimulationFacts,
+    discipline: Discipline,
+}
+
+/// Addresses of a node's host.
+fn addresses(id: u64) -> [IpAddr; 2] {
+    let number = u32::try_from(id).unwrap_or(u32::MAX).saturating_add(1);
+    let v4 = Ipv4Addr::from_bits(u32::from_be_bytes([10, 0, 0, 0]).saturating_add(number));
+    [v4.into(), Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, (number >> 16) as u16, number as u16).into()]
+}
+
+/// Refuses scenarios that the model does not have.
+fn check_model(scenario: &Scenario, plan: &crate::scenario::LinkPlan) -> Result<(), CliError> {
+    let refused = |line: String| Err(CliError::Usage(line));
+    if scenario.network.transport == Transport::Quic {
+        return refused("a simulation has TCP only: leave --quic out".into());
+    }
+    match scenario.links.congestion_control.as_deref() {
+        None | Some("cubic") => {}
+        Some(other) => return refused(format!("--congestion-control {other}: a simulation has cubic only")),
+    }
+    if plan.shapes().any(|shape| shape.duplicate_percent > 0.0 || shape.reorder_percent > 0.0) {
+        return refused(
+            "a simulation has no duplicated and no reordered packets: leave duplicate and reorder out".into(),
+        );
+    }
+    Ok(())
+}
+
+impl Prepared {
+    fn new(args: &SimulateArgs, folder: RunFolder, discipline: Order) -> Result<Self, CliError> {
+        let mut flags = args.scenario.clone();
+        flags.scenario = flags.scenario.or_else(|| args.file.clone());
+        let mut scenario = flags.resolve()?;
+        scenario.nodes.worker_threads = Some(1);
+        let workload = Workload::of(&scenario)?;
+        let links = scenario.link_plan().map_err(|error| CliError::Usage(error.to_string()))?;
+        let faults = scenario.fault_schedule().map_err(|error| CliError::Usage(error.to_string()))?;
+        check_model(&scenario, &links)?;
+        check(&simulation::CAPABILITIES, scenario_needs(&scenario, &links, &faults))?;
+        let count = scenario.nodes.count;
+        let peer = |id: u64| -> Result<PeerAddress, UsageError> {
+            let [ip, _] = addresses(id);
+            let text = format!("/ip4/{ip}/tcp/{PORT}/p2p/{}", peer_id(id));
+            text.parse().map_err(|error| UsageError(format!("{error}")))
+        };
+        let peers: Vec<PeerAddress> = (0..count).map(peer).collect::<Result<_, _>>()?;
+        let mut nodes = vec![];
+        for id in 0..count {
+            // A node knows its neighbours alone, because a list of all at all nodes grows with the square.
+            let bootstrap = match workload.neighbours.as_ref().and_then(|all| all.get(usize::try_from(id).ok()?)) {
+                Some(near) => near.iter().filter_map(|id| peers.get(usize::try_from(*id).ok()?)).cloned().collect(),
+                None => peers.clone(),
+            };
+            nodes.push(NodeConfig {
+                p2p_address: addresses(id)[0],
+                bootstrap,
+                lifetime_seconds: u64::MAX,
+                controlled: true,
+                run_id: scenario.seed.max(1),
+                ..NodeConfig::new(id, PORT - 1, PORT, scenario.clone())
+            });
+        }
+        folder.write_scenario(&to_toml(&scenario).map_err(CliError::Failed)?)?;
+        let facts = SimulationFacts {
+            seed: scenario.seed,
+            discipline: if discipline == Order::Fifo { "fifo".into() } else { "fair".into() },
+            congestion_control: "cubic".into(),
+            processors: "infinitely fast".into(),
+            agreement: agreement_bands(),
+            extrapolated: extrapolations(&scenario),
+            ..SimulationFacts::default()
+        };
+        let shared = Arc::new(SharedWorkload::new(workload.clone()));
+        let plan = Plan {
+            num_nodes: count,
+            summary: workload_summary(&scenario, &workload),
+            workload,
+            window: scenario.measurement.window_seconds.map(Duration::from_secs),
+            timing: Timing::of(&scenario.measurement),
+            folder,
+            links,
+            link_probe: LinkProbe::of(&scenario.links.certificate),
+            faults,
+            addresses: (0..count).map(addresses).collect(),
+            congestion_control: None,
+            endpoints: BTreeMap::new(),
+            probe_targets: BTreeMap::new(),
+            clock_of: None,
+            profiler: None,
+            monitoring: None,
+            live_port: None,
+            keep_open: false,
+            token: None,
+            manifest: ManifestFacts {
+                backend: "simulation".into(),
+                image: None,
+                arguments: serde_json::to_value(args).map_err(|error| UsageError(error.to_string()))?,
+                remote: None,
+            },
+            nodes,
+            scenario,
+        };
+        Ok(Self { plan, workload: shared, facts, discipline: discipline.into() })
+    }
+
+    /// Bytes of memory that the simulation will take, roughly.
+    fn memory_estimate(&self) -> u64 {
+        let nodes = self.plan.num_nodes;
+        let degree = match &self.plan.workload.neighbours {
+            Some(all) => all.iter().map(|near| near.len() as u64).sum::<u64>() / nodes.max(1),
+            None => nodes.saturating_sub(1),
+        };
+        let message = self.plan.workload.first_message_size() as u64;
+        nodes.saturating_mul(BYTES_PER_NODE + degree * (BYTES_PER_PEER + message / 2))
+    }
+
+    /// Simulates on a thread of its own, until the end or an interruption.
+    fn run(self, interrupt: &Interrupt) -> Result<(RunSummary, RunFolder), CliError> {
+        let Self { plan, workload, facts, discipline } = self;
+        let manifest = plan.folder.write_json(&plan.folder.manifest(), &Manifest::new(&plan));
+        manifest.map_err(|error| CliError::Failed(error.to_string()))?;
+        let simulation =
+            Simulation { seed: facts.seed, start_unix_nanos: START, discipline, interrupt: interrupt.clone() };
+        let interrupt = interrupt.clone();
+        let ended = crate::simulation::run(simulation, move || async move {
+            let launch = || {
+                let interface = |id| plan.interface(&plan.links, None, id);
+                let keeps = !plan.faults.is_empty();
+                Simulated::start(plan.nodes.clone(), plan.addresses.clone(), workload, interface, keeps)
+            };
+            let run = simulate(&plan, launch, facts, &interrupt).await;
+            (run, plan.folder)
+        });
+        let (run, folder) = ended.map_err(CliError::Failed)?;
+        Ok((run.map_err(|error: StartError| CliError::from(error))?, folder))
+    }
+}
+
+/// Memory of a node and of each of its peers, measured with gossipsub, in bytes.
+const BYTES_PER_NODE: u64 = 700_000;
+const BYTES_PER_PEER: u64 = 60_000;
+
+/// Figures of the bracket.
+const BRACKET: [&str; 6] = ["delay_p50", "delay_p90", "delay_p99", "reach_2_3_p50", "reach_all_p50", "reach_all_p99"];
+
+/// The figures of a run under the other order of service.
+fn bracket(other: &RunSummary) -> Vec<BracketRow> {
+    let known = figures(other).into_iter().filter(|figure| BRACKET.contains(&figure.name.as_str()));
+    known.map(|figure| BracketRow { other_micros: figure.number(), figure: figure.name }).collect()
+}
+
+/// Ends a simulation at Ctrl-C, SIGTERM or SIGHUP.
+fn watch_signals(interrupt: &Interrupt) -> Result<(), CliError> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| CliError::Failed(format!("the runtime does not start: {error}")))?;
+    let mut interrupts = {
+        let _inside = runtime.enter();
+        Interrupts::new().map_err(|error| CliError::Failed(error.to_string()))?
+    };
+    let interrupt = interrupt.clone();
+    let watching = std::thread::Builder::new().name("signals".into()).spawn(move || {
+        runtime.block_on(interrupts.next());
+        interrupt.ask();
+    });
+    watching.map(drop).map_err(|error| CliError::Failed(error.to_string()))
+}
+
+/// Simulates a network, and prints its result.
+///
+/// # Errors
+/// Fails if it can't be simulated, is invalid, or missed an objective.
+pub(super) fn simulate_command(args: &SimulateArgs) -> Result<(), CliError> {
+    clock::machine_elapsed();
+    let folder = RunFolder::create(args.output.as_deref()).map_err(|error| UsageError(error.to_string()))?;
+    let root = folder.root().to_owned();
+    let discard = || RunFolder::at(&root).discard();
+    let mut prepared = Prepared::new(args, folder, args.discipline).inspect_err(|_| discard())?;
+    let estimate = prepared.memory_estimate();
+    let gibibytes = |bytes: u64| bytes as f64 / f64::from(1 << 30);
+    let there = memory_bytes().map_or_else(String::new, |bytes| format!(" of {:.1} GiB", gibibytes(bytes)));
+    tell(&format!(
+        "Simulates {} nodes in about {:.1} GiB of memory{there}",
+        prepared.plan.num_nodes,
+        gibibytes(estimate)
+    ));
+    let interrupt = Interrupt::default();
+    watch_signals(&interrupt)?;
+    if args.bracket {
+        let (order, name) = match args.discipline {
+            Order::Fair => (Order::Fifo, "fifo"),
+            Order::Fifo => (Order::Fair, "fair"),
+        };
+        let inner = RunFolder::create(Some(&root.join(name))).map_err(|error| UsageError(error.to_string()))?;
+        tell(&format!("Simulates {name} order first, for the bracket"));
+        let (other, _) = Prepared::new(args, inner, order)?.run(&interrupt)?;
+        prepared.facts.bracket = bracket(&other);
+    }
+    let (run, folder) = prepared.run(&interrupt)?;
+    print_run(&run, &folder, &args.print)?;
+    verdict(&run)
+}

@@ -1,0 +1,92 @@
+//! A stream over a connection of the model, with the interface of a TCP stream.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use futures::{AsyncRead, AsyncWrite};
+
+use super::{end_id::EndId, world::act};
+
+/// One end of a connection, which is closed when this is dropped.
+#[derive(Debug)]
+pub struct Stream {
+    id: EndId,
+}
+
+impl Stream {
+    pub(super) fn new(id: EndId) -> Self {
+        Self { id }
+    }
+}
+
+fn broken() -> Poll<io::Result<usize>> {
+    Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()))
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let read = act(|world| {
+            let sender = world.peer(self.id)?;
+            if sender.readable > 0 {
+                let count = sender.read(buffer);
+                world.has_read(self.id);
+                return Some(Poll::Ready(Ok(count)));
+            }
+            let ended = sender.fin_arrived;
+            let own = world.end(self.id)?;
+            if own.reset {
+                return None;
+            }
+            if ended {
+                return Some(Poll::Ready(Ok(0)));
+            }
+            own.reader = Some(context.waker().clone());
+            Some(Poll::Pending)
+        });
+        read.0.flatten().unwrap_or_else(broken)
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+        let written = act(|world| {
+            let end = world.end(self.id)?;
+            if end.reset || end.closed {
+                return None;
+            }
+            let count = buffer.len().min(usize::try_from(end.room()).unwrap_or(usize::MAX));
+            if count == 0 && !buffer.is_empty() {
+                end.writer = Some(context.waker().clone());
+                return Some(Poll::Pending);
+            }
+            end.bytes.extend(&buffer[..count]);
+            end.unsent += count as u64;
+            world.send(self.id.place, self.id.generation);
+            Some(Poll::Ready(Ok(count)))
+        });
+        written.0.flatten().unwrap_or_else(broken)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        act(|world| {
+            if let Some(end) = world.end(self.id).filter(|end| !end.closed) {
+                end.closed = true;
+                world.send(self.id.place, self.id.generation);
+            }
+        });
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        act(|world| world.dropped(self.id));
+    }
+}

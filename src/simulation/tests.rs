@@ -1,0 +1,212 @@
+//! Transfers over the model of the network.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+
+use futures::{AsyncReadExt, AsyncWriteExt};
+
+use super::{Dial, Interrupt, Life, Listener, Simulation, Stream, network, network::Discipline, run, spawn};
+use crate::{
+    clock::{Instant, sleep, timeout},
+    scenario::Shape,
+    shaping::InterfacePlan,
+};
+
+fn address(host: u8) -> IpAddr {
+    Ipv4Addr::new(10, 0, 0, host).into()
+}
+
+/// Result of a simulation with `hosts` hosts, each with this shape.
+fn simulate<T: Send + 'static, F: Future<Output = T>>(
+    hosts: u8,
+    shape: &str,
+    discipline: Discipline,
+    begin: impl FnOnce() -> F + Send + 'static,
+) -> T {
+    let shape: Shape = shape.parse().unwrap();
+    let simulation =
+        Simulation { seed: 7, start_unix_nanos: 1_000_000_000, discipline, interrupt: Interrupt::default() };
+    run(simulation, move || {
+        for host in 0..hosts {
+            let number = network::add_host(address(host)).unwrap();
+            network::shape(number, &InterfacePlan::symmetric(shape));
+        }
+        begin()
+    })
+    .unwrap()
+}
+
+async fn pair(from: u8, to: u8, port: u16) -> (Stream, Stream) {
+    let socket = SocketAddr::new(address(to), port);
+    let mut listener = Listener::bind(socket).unwrap();
+    let (one, other) =
+        futures::join!(Dial::new(address(from), socket), std::future::poll_fn(|context| listener.poll_accept(context)));
+    (one.unwrap(), other.0)
+}
+
+/// Milliseconds until `bytes` from host 0 are at host 1, over a connection that has just been made.
+async fn transfer(port: u16, to: u8, bytes: usize) -> f64 {
+    let (mut one, mut other) = pair(0, to, port).await;
+    let begun = Instant::now();
+    let sent: Vec<u8> = (0..bytes).map(|at| (at * 31 % 251) as u8).collect();
+    let expected = sent.clone();
+    let task = spawn(async move {
+        one.write_all(&sent).await.unwrap();
+        one.close().await.unwrap();
+    });
+    let mut got = vec![];
+    other.read_to_end(&mut got).await.unwrap();
+    task.await.unwrap();
+    assert!(got == expected);
+    begun.elapsed().as_secs_f64() * 1e3
+}
+
+#[test]
+fn a_small_message_takes_the_latency_and_a_handshake_a_round_trip() {
+    let (handshake, message) = simulate(2, "latency=50", Discipline::Fair, || async {
+        let begun = Instant::now();
+        let (mut one, mut other) = pair(0, 1, 1).await;
+        let handshake = begun.elapsed();
+        let begun = Instant::now();
+        one.write_all(&[1; 100]).await.unwrap();
+        other.read_exact(&mut [0; 100]).await.unwrap();
+        (handshake, begun.elapsed())
+    });
+    assert_eq!((handshake.as_millis(), message.as_millis()), (150, 50));
+}
+
+#[test]
+fn a_message_takes_its_serialisation_time_and_the_round_trips_of_slow_start() {
+    // 64 KiB are 46 segments; the initial window is 10, then 20 and 40.
+    let slow_start = simulate(2, "latency=50", Discipline::Fair, || transfer(1, 1, 64 << 10));
+    assert!((250.0..253.0).contains(&slow_start), "{slow_start}");
+    let paced = simulate(2, "throughput=1000", Discipline::Fair, || transfer(1, 1, 64 << 10));
+    assert!((66.0..72.0).contains(&paced), "{paced}");
+    let both = simulate(2, "latency=5,throughput=1000", Discipline::Fifo, || transfer(1, 1, 64 << 10));
+    assert!((70.0..90.0).contains(&both), "{both}");
+}
+
+#[test]
+fn two_transfers_share_an_interface_in_turns_or_one_after_the_other() {
+    async fn two() -> [f64; 2] {
+        let (first, second) = futures::join!(transfer(1, 1, 64 << 10), transfer(2, 2, 64 << 10));
+        [first, second]
+    }
+    let fair = simulate(3, "throughput=1000", Discipline::Fair, two);
+    let fifo = simulate(3, "throughput=1000", Discipline::Fifo, two);
+    for all in [fair, fifo] {
+        let last = all[0].max(all[1]);
+        assert!((130.0..150.0).contains(&last), "{fair:?} {fifo:?}");
+    }
+    assert!((fair[0] - fair[1]).abs() < 15.0, "{fair:?}");
+}
+
+#[test]
+fn losses_cost_time_and_no_bytes() {
+    let times: Vec<f64> = simulate(2, "latency=10,loss=5", Discipline::Fair, || async {
+        let mut times = vec![];
+        for port in 1..30 {
+            times.push(transfer(port, 1, 64 << 10).await);
+        }
+        times
+    });
+    assert!(times.iter().all(|time| *time >= 30.0), "{times:?}");
+    assert!(times.iter().any(|time| *time > 70.0) && times.iter().all(|time| *time < 5000.0), "{times:?}");
+}
+
+#[test]
+fn a_large_transfer_uses_the_rate_of_its_link() {
+    for discipline in [Discipline::Fair, Discipline::Fifo] {
+        let time = simulate(2, "latency=20,throughput=10000", discipline, || transfer(1, 1, 2_000_000));
+        // 2 MB and headers are 212 ms; slow start and a full queue cost some more.
+        assert!((300.0..700.0).contains(&time), "{discipline:?} {time}");
+    }
+}
+
+#[test]
+fn a_paused_host_does_not_run_and_a_killed_one_breaks_its_connections() {
+    let (paused, broken) = simulate(2, "latency=1", Discipline::Fair, || async {
+        let (mut one, other) = pair(0, 1, 1).await;
+        let life = std::sync::Arc::new(Life::default());
+        let echo = life.spawn(async move {
+            let (mut reader, mut writer) = other.split();
+            futures::io::copy(&mut reader, &mut writer).await.ok();
+        });
+        let begun = Instant::now();
+        life.pause();
+        one.write_all(&[1; 10]).await.unwrap();
+        let silent = timeout(Duration::from_secs(1), one.read_exact(&mut [0; 10])).await;
+        assert!(silent.is_err());
+        life.resume();
+        one.read_exact(&mut [0; 10]).await.unwrap();
+        let paused = begun.elapsed();
+        network::kill(1);
+        life.kill();
+        sleep(Duration::from_millis(5)).await;
+        assert!(echo.is_finished());
+        (paused, one.read(&mut [0; 1]).await.is_err())
+    });
+    assert!(paused >= Duration::from_secs(1) && paused < Duration::from_millis(1010), "{paused:?}");
+    assert!(broken);
+}
+
+#[test]
+fn a_cut_network_delivers_after_it_is_whole_again() {
+    let waited = simulate(2, "latency=1", Discipline::Fair, || async {
+        let (mut one, mut other) = pair(0, 1, 1).await;
+        let plan = InterfacePlan::symmetric("latency=1".parse().unwrap());
+        network::shape(1, &InterfacePlan { blocked: vec![address(0)], ..plan.clone() });
+        let begun = Instant::now();
+        one.write_all(&[1; 10]).await.unwrap();
+        sleep(Duration::from_secs(5)).await;
+        assert!(timeout(Duration::from_secs(1), other.read_exact(&mut [0; 10])).await.is_err());
+        network::shape(1, &plan);
+        other.read_exact(&mut [0; 10]).await.unwrap();
+        begun.elapsed()
+    });
+    assert!(waited > Duration::from_secs(6) && waited < Duration::from_secs(20), "{waited:?}");
+}
+
+#[test]
+fn nobody_answers_at_a_port_that_does_not_listen() {
+    let (error, waited) = simulate(2, "latency=50", Discipline::Fair, || async {
+        let begun = Instant::now();
+        let error = Dial::new(address(0), SocketAddr::new(address(1), 1)).await.unwrap_err();
+        (error.kind(), begun.elapsed())
+    });
+    assert_eq!((error, waited.as_millis()), (std::io::ErrorKind::ConnectionRefused, 100));
+}
+
+#[test]
+fn a_seed_gives_the_same_times_again() {
+    let run = || simulate(2, "latency=10,jitter=5,loss=2", Discipline::Fair, || transfer(1, 1, 1 << 20));
+    assert_eq!(run().to_bits(), run().to_bits());
+}
+
+#[test]
+fn a_simulation_in_which_nothing_can_happen_ends_with_that_reason() {
+    let simulation =
+        Simulation { seed: 0, start_unix_nanos: 0, discipline: Discipline::Fair, interrupt: Interrupt::default() };
+    let ended = run(simulation, std::future::pending::<()>);
+    assert!(ended.unwrap_err().contains("no event is left"));
+}
+
+#[test]
+fn an_interrupt_ends_a_wait() {
+    let interrupt = Interrupt::default();
+    let simulation =
+        Simulation { seed: 0, start_unix_nanos: 0, discipline: Discipline::Fair, interrupt: interrupt.clone() };
+    let asked = interrupt.clone();
+    run(simulation, move || async move {
+        interrupt.ask();
+        let forever = async {
+            loop {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        futures::future::select(std::pin::pin!(asked.asked()), std::pin::pin!(forever)).await;
+    })
+    .unwrap();
+}
