@@ -31,6 +31,8 @@ pub enum CauseKind {
     Streams,
     /// The hop from the sender itself took the time.
     FirstHop,
+    /// The time after the handover, where no single way is known: propeller rebuilds a message from units of several nodes.
+    Network,
     /// Nothing that was measured explains it.
     Unknown,
 }

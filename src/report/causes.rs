@@ -109,7 +109,9 @@ impl Facts<'_> {
                 format!("no room, or too long a wait: {}{more}", named.collect::<Vec<_>>().join(", "))
             }
             CauseKind::Streams => "gossipsub streams broke".into(),
-            CauseKind::FirstHop | CauseKind::Unknown => "nothing that was measured explains them".into(),
+            CauseKind::FirstHop | CauseKind::Network | CauseKind::Unknown => {
+                "nothing that was measured explains them".into()
+            }
         }
     }
 
@@ -206,6 +208,8 @@ struct Parts {
     send_lag: u64,
     first_hop: u64,
     forwarding: u64,
+    /// Time after the handover of deliveries whose way is not known.
+    network: u64,
     by_link: BTreeMap<(u64, u64), u64>,
     deliveries: u64,
     fastest: u64,
@@ -226,11 +230,12 @@ fn late(facts: &Facts<'_>, name: &str, arrivals: &Arrivals, class: u16) -> Optio
             take_apart(row, message, &mut parts);
         }
     }
-    let total = parts.send_lag + parts.first_hop + parts.forwarding;
+    let total = parts.send_lag + parts.first_hop + parts.forwarding + parts.network;
     let shares = [
         (CauseKind::Generator, parts.send_lag, "before the handover to the network"),
         (CauseKind::FirstHop, parts.first_hop, "on the hop from the sender"),
         (CauseKind::Forwarding, parts.forwarding, "on hops from nodes that forwarded"),
+        (CauseKind::Network, parts.network, "after the handover, on ways that can't be divided into hops"),
     ];
     let (cause, nanos, place) = shares.into_iter().max_by_key(|(_, nanos, _)| *nanos)?;
     let share = if total > 0 { nanos as f64 / total as f64 } else { return None };
@@ -243,7 +248,7 @@ fn late(facts: &Facts<'_>, name: &str, arrivals: &Arrivals, class: u16) -> Optio
         share * 100.0,
         parts.deliveries,
         parts.fastest as f64 / 1e6,
-        link.filter(|_| cause != CauseKind::Generator).unwrap_or_default()
+        link.filter(|_| matches!(cause, CauseKind::FirstHop | CauseKind::Forwarding)).unwrap_or_default()
     );
     let class = name.to_owned();
     Some(Cause { class, effect: Effect::Late, cause, deliveries: parts.deliveries, share, evidence })
@@ -260,7 +265,12 @@ fn take_apart(row: &ArrivalRow, message: &[ArrivalRow], parts: &mut Parts) {
     let mut here = row;
     // A way is at most as long as the message has holders.
     for _ in 0..message.len() {
-        let Some(from) = here.arrival.first_peer else { break };
+        let Some(from) = here.arrival.first_peer else {
+            if here.receiver != row.arrival.sender {
+                parts.network += here.arrival.arrived_unix_nanos.saturating_sub(handed_over);
+            }
+            break;
+        };
         let direct = from == row.arrival.sender;
         let before = if direct { None } else { at(from) };
         let since = before.map_or(handed_over, |before| before.arrival.arrived_unix_nanos);
@@ -358,5 +368,17 @@ mod tests {
         assert_eq!((late.cause, late.deliveries), (CauseKind::Forwarding, 8));
         assert!((late.share - 180.0 / 220.0).abs() < 1e-9, "{late:?}");
         assert!(late.evidence.contains("on the link from node 1 to node 2"), "{}", late.evidence);
+    }
+
+    #[test]
+    fn the_time_of_deliveries_without_a_known_way_is_the_networks() {
+        let of = |index: u64| {
+            let begin = index * 100;
+            [row(0, index, 0, [begin, begin + 1], None), row(0, index, 2, [begin, begin + 50], None)]
+        };
+        let causes = causes_of((0..4).flat_map(of).collect(), &[], &[]);
+        let late = causes.iter().find(|cause| cause.effect == Effect::Late).unwrap();
+        assert_eq!((late.cause, late.deliveries), (CauseKind::Network, 4));
+        assert!((late.share - 49.0 / 50.0).abs() < 1e-9, "{late:?}");
     }
 }

@@ -267,6 +267,7 @@ pub(super) fn cause_name(kind: CauseKind) -> &'static str {
         CauseKind::Forwarding => "forwarding",
         CauseKind::Streams => "broken streams",
         CauseKind::FirstHop => "first hop",
+        CauseKind::Network => "network",
         CauseKind::Unknown => "unknown",
     }
 }
