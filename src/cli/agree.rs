@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     node::write_json,
-    report::{AgreementEntry, ComparisonPlan, MeasureAgreement, MeasureRow, compare},
+    report::{AgreementEntry, ChangeKind, ComparisonPlan, MeasureAgreement, MeasureRow, compare},
     scenario::{Scenario, to_toml},
     terminal::say,
 };
@@ -33,8 +33,8 @@ const SIDES: [(&str, &[&str]); 3] = [
 pub(super) struct AgreeArgs {
     /// Scenario file of 3 to 10 nodes
     scenario: PathBuf,
-    /// Number of runs of each side, each with a seed of its own
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    /// Number of runs of each side, each with a seed of its own; an interval needs four or more
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     repeat: u32,
     /// Folder of the runs; the same command with the same folder continues after an interruption [default:
     /// /tmp/apollo-bench-agree-TIME-NUMBER]
@@ -95,13 +95,23 @@ fn run_sides(args: &AgreeArgs, study: &mut Study, scenario: &Scenario) -> Result
     Ok(sides)
 }
 
-/// Text of a ratio with its interval.
+/// Ratio of both sides: the estimate of the comparison, or that of the medians where too few runs support no estimate.
+fn estimate(row: &MeasureRow) -> Option<f64> {
+    let estimated = row.change.as_ref().filter(|change| change.kind == ChangeKind::Ratio);
+    let of_medians = || match (row.a.median, row.b.median) {
+        (Some(a), Some(b)) if a > 0.0 => Some(b / a),
+        _ => None,
+    };
+    estimated.and_then(|change| change.estimate).or_else(of_medians)
+}
+
+/// Text of a ratio, with its interval if the runs support one.
 fn ratio(row: &MeasureRow) -> String {
-    let Some(change) = &row.change else { return "-".into() };
-    match (change.estimate, change.lower, change.upper) {
-        (Some(estimate), Some(lower), Some(upper)) => format!("{estimate:.3} ({lower:.3} to {upper:.3})"),
-        (Some(estimate), ..) => format!("{estimate:.3}"),
-        _ => "-".into(),
+    let Some(estimate) = estimate(row) else { return "-".into() };
+    let interval = row.change.as_ref().filter(|change| change.kind == ChangeKind::Ratio);
+    match interval.and_then(|change| Some((change.lower?, change.upper?))) {
+        Some((lower, upper)) => format!("{estimate:.3} ({lower:.3} to {upper:.3})"),
+        None => format!("{estimate:.3}"),
     }
 }
 
@@ -122,7 +132,6 @@ fn table(entry: &AgreementEntry, fair: &[MeasureRow], fifo: &[MeasureRow]) -> St
 /// Entry of a scenario: its place in the calibrated range, and the ratios.
 fn entry(scenario: &Scenario, runs: u32, fair: &[MeasureRow], fifo: &[MeasureRow]) -> Result<AgreementEntry, CliError> {
     let resolved = scenario.clone().resolve().map_err(|error| CliError::Usage(error.to_string()))?;
-    let estimate = |row: &MeasureRow| row.change.as_ref().and_then(|change| change.estimate);
     let of_rows = fair.iter().zip(fifo).filter_map(|(one, other)| {
         let values: Vec<f64> = [estimate(one), estimate(other)].into_iter().flatten().collect();
         let least = values.iter().copied().reduce(f64::min)?;
