@@ -333,17 +333,17 @@ impl RunSummary {
 /// Warnings about events of the network that explain losses and delays.
 fn event_warnings(events: &BTreeMap<String, u64>, explore: bool) -> Vec<String> {
     let mut told = vec![
-        ("gossipsub_stream_error", "gossipsub streams broke, with all messages under way in them"),
-        ("gossipsub_slow_peer", "times gossipsub found a peer's queue full or a message too old to send"),
-        ("session_failed", "inbound SQMR sessions failed"),
+        ("gossipsub_stream_error", "broken gossipsub streams, with all messages under way in them"),
+        ("gossipsub_slow_peer", "times that gossipsub found a peer's queue full or a message too old to send"),
+        ("session_failed", "failed inbound SQMR sessions"),
     ];
     // Mode explore closes all connections itself, between its trials.
     if explore {
         told.retain(|(event, _)| *event == "gossipsub_slow_peer");
     } else {
-        told.push(("connections_closed", "connections were closed"));
+        told.push(("connections_closed", "closed connections"));
     }
-    told.iter().filter_map(|(event, meaning)| Some(format!("{} {meaning}", events.get(*event)?))).collect()
+    told.iter().filter_map(|(event, meaning)| Some(format!("{meaning}: {}", events.get(*event)?))).collect()
 }
 
 /// Facts that a reader needs before using the numbers.
