@@ -13,6 +13,9 @@ use super::{
 pub(super) fn leave_out_unknown(run: &mut RunSummary) {
     run.peak_memory_bytes = None;
     run.processor_use.clear();
+    if let Some(propeller) = &mut run.propeller {
+        (propeller.encode_micros, propeller.rebuild_micros) = (None, None);
+    }
     let of_trials = run.trials.iter_mut().map(|trial| &mut trial.totals);
     for totals in run.totals.iter_mut().chain(of_trials) {
         totals.cpu_seconds = None;
