@@ -82,14 +82,13 @@ pub struct FramedParts<T, U> {
     pub read_buffer: BytesMut,
     /// Bytes that were encoded, and are not written yet.
     pub write_buffer: BytesMut,
-    _private: (),
 }
 
 impl<T, U> FramedParts<T, U> {
     /// Replaces the codec.
     pub fn map_codec<V>(self, map: impl FnOnce(U) -> V) -> FramedParts<T, V> {
-        let Self { io, codec, read_buffer, write_buffer, .. } = self;
-        FramedParts { io, codec: map(codec), read_buffer, write_buffer, _private: () }
+        let Self { io, codec, read_buffer, write_buffer } = self;
+        FramedParts { io, codec: map(codec), read_buffer, write_buffer }
     }
 }
 
@@ -101,14 +100,14 @@ impl<T: AsyncRead + AsyncWrite, U: Decoder + Encoder> Framed<T, U> {
 
     /// Goes on with these parts.
     pub fn from_parts(parts: FramedParts<T, U>) -> Self {
-        let FramedParts { io, codec, read_buffer, write_buffer, .. } = parts;
+        let FramedParts { io, codec, read_buffer, write_buffer } = parts;
         Self { io, codec, read: read_buffer.into(), write: write_buffer.into() }
     }
 
     /// Its parts.
     pub fn into_parts(self) -> FramedParts<T, U> {
         let Self { io, codec, read, write } = self;
-        FramedParts { io, codec, read_buffer: read.into(), write_buffer: write.into(), _private: () }
+        FramedParts { io, codec, read_buffer: read.into(), write_buffer: write.into() }
     }
 
     /// The codec.
