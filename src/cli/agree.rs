@@ -6,7 +6,7 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    compare::{Compared, MEASURES_OF_AGREEMENT, known_figures, measures, side},
+    compare::{CONFIDENCE, Compared, MEASURES_OF_AGREEMENT, known_figures, measures, side},
     error::CliError,
     scenario_file::read_scenario,
     trials::{Study, Trial},
@@ -17,9 +17,6 @@ use crate::{
     scenario::{Scenario, to_toml},
     terminal::say,
 };
-
-/// Confidence of the intervals.
-const CONFIDENCE: f64 = 0.95;
 
 /// Flags of the three sides: the real network, and the simulation under both orders of service.
 const SIDES: [(&str, &[&str]); 3] = [

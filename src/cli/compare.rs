@@ -53,7 +53,7 @@ pub(super) const MEASURES_OF_AGREEMENT: [&str; 9] = [
 ];
 
 /// Confidence of the intervals and of all verdicts together.
-const CONFIDENCE: f64 = 0.95;
+pub(super) const CONFIDENCE: f64 = 0.95;
 
 /// Is B better than A?
 #[derive(Clone, Debug, Args)]

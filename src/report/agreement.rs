@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::LazyLock};
 use serde::{Deserialize, Serialize};
 
 use super::simulation_facts::AgreementBand;
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, Senders};
 
 /// Entries, made by `apollo-bench agree --entry`.
 const TEXT: &str = include_str!("agreement.toml");
@@ -54,9 +54,9 @@ impl AgreementEntry {
         let scheduled = scenario.traffic.iter().filter(|class| class.after.is_none());
         let offered = scheduled.map(|class| {
             let senders = match &class.senders {
-                crate::scenario::Senders::All => nodes,
-                crate::scenario::Senders::Nodes(ids) => ids.within(nodes).map_or(nodes, |ids| ids.len() as u64),
-                crate::scenario::Senders::Turns | crate::scenario::Senders::Group(_) => 1,
+                Senders::All => nodes,
+                Senders::Nodes(ids) => ids.within(nodes).map_or(nodes, |ids| ids.len() as u64),
+                Senders::Turns | Senders::Group(_) => 1,
             };
             let seconds = class.heartbeat().as_secs_f64().max(1e-6);
             class.message_size_bytes.mean() * f64::from(class.burst.max(1)) * senders as f64 / seconds

@@ -59,7 +59,7 @@ pub struct BracketRow {
 pub struct AgreementBand {
     /// Name of the measure, such as `delay_p50`.
     pub measure: String,
-    /// Smallest and largest ratio.
+    /// Smallest ratio.
     pub lowest: f64,
     /// Largest ratio.
     pub highest: f64,

@@ -16,7 +16,7 @@ const CUBIC: f64 = 0.4;
 /// Linux: minimum of the variable part of the retransmission timeout, and the timeout before the first sample.
 const LEAST_TIMEOUT: u64 = 200_000_000;
 const FIRST_TIMEOUT: u64 = 1_000_000_000;
-/// Longest timeout.
+/// Maximum of the retransmission timeout (`TCP_RTO_MAX` of Linux).
 const LONGEST_TIMEOUT: u64 = 120_000_000_000;
 
 /// HyStart (Ha and Rhee, 2011, as in Linux): window from which on it watches, bounds of the increase of the round trip,
