@@ -17,6 +17,7 @@ mod node;
 mod node_flags;
 mod plan;
 mod print;
+mod processor_flags;
 mod programs;
 mod remote;
 mod report;

@@ -16,6 +16,7 @@ use super::{
     arguments::PrintArgs,
     error::CliError,
     print::{print_run, verdict},
+    processor_flags::ProcessorFlags,
     scenario_flags::ScenarioFlags,
 };
 use crate::{
@@ -29,7 +30,7 @@ use crate::{
     report::{BracketRow, RunFolder, RunSummary, SimulationFacts, agreement_bands, extrapolations, figures},
     scenario::{Scenario, Transport, to_toml},
     signals::Interrupts,
-    simulation::{Interrupt, Simulation, network::Discipline},
+    simulation::{Interrupt, Simulation, network::Discipline, processor::Processor},
     terminal::tell,
 };
 
@@ -75,6 +76,9 @@ pub(super) struct SimulateArgs {
     /// Simulate under both orders of service, and print the figures of both
     #[arg(long)]
     bracket: bool,
+    #[command(flatten)]
+    #[serde(flatten)]
+    processor: ProcessorFlags,
     /// Folder for the results; must be empty or new [default: /tmp/broadcast-network-stress-test-TIME-NUMBER]
     #[arg(long, value_name = "DIR")]
     #[serde(serialize_with = "as_text_if_given")]
@@ -90,6 +94,7 @@ struct Prepared {
     workload: Arc<SharedWorkload>,
     facts: SimulationFacts,
     discipline: Discipline,
+    processor: Processor,
 }
 
 /// Addresses of a node's host.
@@ -119,6 +124,7 @@ fn check_model(scenario: &Scenario, plan: &crate::scenario::LinkPlan) -> Result<
 
 impl Prepared {
     fn new(args: &SimulateArgs, folder: RunFolder, discipline: Order) -> Result<Self, CliError> {
+        let processor = args.processor.model()?;
         let mut flags = args.scenario.clone();
         flags.scenario = flags.scenario.or_else(|| args.file.clone());
         let mut scenario = flags.resolve()?;
@@ -156,7 +162,7 @@ impl Prepared {
             seed: scenario.seed,
             discipline: if discipline == Order::Fifo { "fifo".into() } else { "fair".into() },
             congestion_control: "cubic".into(),
-            processors: "infinitely fast".into(),
+            processors: processor.to_string(),
             agreement: agreement_bands(),
             extrapolated: extrapolations(&scenario),
             ..SimulationFacts::default()
@@ -191,7 +197,7 @@ impl Prepared {
             nodes,
             scenario,
         };
-        Ok(Self { plan, workload: shared, facts, discipline: discipline.into() })
+        Ok(Self { plan, workload: shared, facts, discipline: discipline.into(), processor })
     }
 
     /// Bytes of memory that the simulation will take, roughly.
@@ -207,11 +213,16 @@ impl Prepared {
 
     /// Simulates on a thread of its own, until the end or an interruption.
     fn run(self, interrupt: &Interrupt) -> Result<(RunSummary, RunFolder), CliError> {
-        let Self { plan, workload, facts, discipline } = self;
+        let Self { plan, workload, facts, discipline, processor } = self;
         let manifest = plan.folder.write_json(&plan.folder.manifest(), &Manifest::new(&plan));
         manifest.map_err(|error| CliError::Failed(error.to_string()))?;
-        let simulation =
-            Simulation { seed: facts.seed, start_unix_nanos: START, discipline, interrupt: interrupt.clone() };
+        let simulation = Simulation {
+            seed: facts.seed,
+            start_unix_nanos: START,
+            discipline,
+            processor,
+            interrupt: interrupt.clone(),
+        };
         let interrupt = interrupt.clone();
         let ended = crate::simulation::run(simulation, move || async move {
             let launch = || {

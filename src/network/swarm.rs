@@ -41,7 +41,7 @@ use crate::{
     clock::{self, Instant, interval, sleep_until},
     metrics::Metrics,
     open_files::raise_fd_limit,
-    simulation::spawn,
+    simulation::{processor, spawn},
 };
 
 /// Idle time of a connection: a benchmark may be silent for a long time, in a cool-down or between turns, and
@@ -248,7 +248,10 @@ impl Driver {
                 ($($order:tt)?) => {
                     tokio::select! {
                         $($order;)?
-                        event = self.swarm.select_next_some() => self.on_event(event),
+                        event = self.swarm.select_next_some() => {
+                            processor::done().await;
+                            self.on_event(event)
+                        }
                         Some(message) = outgoing.recv(), if !backlog_waits => {
                             let started = Instant::now();
                             self.send(message);
@@ -295,6 +298,7 @@ impl Driver {
         }
         let bytes = std::mem::take(&mut message.bytes);
         let size = bytes.len() as u64;
+        processor::work(1, 0);
         let behaviours = self.swarm.behaviour_mut();
         let handover = self.broadcasts.send(behaviours, message.class, message.index, bytes);
         self.traffic.handed_over(&message, size, handover);

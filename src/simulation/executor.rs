@@ -13,7 +13,7 @@ use std::{
 
 use tokio::runtime;
 
-use super::network;
+use super::{network, processor, processor::Processor};
 
 /// Memory for the stack of a simulation's thread, in bytes: tasks of libp2p are polled deep.
 const STACK: usize = 32 << 20;
@@ -68,7 +68,7 @@ impl Interrupt {
 }
 
 /// Parameters of a simulation.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Simulation {
     /// Seed of all random numbers.
     pub seed: u64,
@@ -76,6 +76,8 @@ pub struct Simulation {
     pub start_unix_nanos: u64,
     /// Order of service between the connections of a host.
     pub discipline: network::Discipline,
+    /// Processor of each host.
+    pub processor: Processor,
     /// Request to end it.
     pub interrupt: Interrupt,
 }
@@ -125,11 +127,12 @@ where
     F: Future<Output = T>,
 {
     let work = move || {
-        let Simulation { seed, start_unix_nanos, discipline, interrupt } = simulation;
+        let Simulation { seed, start_unix_nanos, discipline, processor, interrupt } = simulation;
         let Some(guard) = virtual_clock::enter(start_unix_nanos, seed) else {
             return Err("a simulation inside of a simulation".to_owned());
         };
         network::begin(seed, discipline);
+        processor::begin(processor);
         let turn = Arc::new(Turn {
             main: Mutex::default(),
             flag: Arc::new(Flag(AtomicBool::new(true))),

@@ -6,12 +6,14 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll, Waker},
 };
 
 use tokio::task::{AbortHandle, JoinHandle};
+
+use virtual_clock::{Sleep, now_nanos};
 
 use crate::clock;
 
@@ -26,6 +28,8 @@ thread_local! {
 #[derive(Debug, Default)]
 pub struct Life {
     paused: AtomicBool,
+    /// Virtual time until which its processor is busy, in nanoseconds.
+    busy_until: AtomicU64,
     tasks: Mutex<Tasks>,
 }
 
@@ -57,7 +61,7 @@ impl Life {
         self: &Arc<Self>,
         future: impl Future<Output = T> + Send + 'static,
     ) -> JoinHandle<T> {
-        let task = tokio::spawn(OfHost { life: self.clone(), future: Box::pin(future) });
+        let task = tokio::spawn(OfHost { life: self.clone(), future: Box::pin(future), turn: None });
         self.add(task.abort_handle());
         task
     }
@@ -89,6 +93,23 @@ impl Life {
 struct OfHost<F> {
     life: Arc<Life>,
     future: Pin<Box<F>>,
+    /// End of the time in which the host is busy.
+    turn: Option<Sleep>,
+}
+
+impl<F> OfHost<F> {
+    /// True if the task must wait, because the host is busy.
+    fn waits(&mut self, context: &mut Context<'_>) -> bool {
+        let busy_until = self.life.busy_until.load(Ordering::Relaxed);
+        if busy_until == 0 || now_nanos().is_none_or(|now| now >= busy_until) {
+            self.turn = None;
+            return false;
+        }
+        if self.turn.as_ref().is_none_or(|turn| turn.at() != busy_until) {
+            self.turn = Some(Sleep::until(busy_until));
+        }
+        self.turn.as_mut().is_some_and(|turn| Pin::new(turn).poll(context).is_pending())
+    }
 }
 
 impl<F: Future> Future for OfHost<F> {
@@ -99,11 +120,24 @@ impl<F: Future> Future for OfHost<F> {
             self.life.tasks().waiting.push(context.waker().clone());
             return Poll::Pending;
         }
+        if self.waits(context) {
+            return Poll::Pending;
+        }
         let before = PRESENT.replace(Some(self.life.clone()));
         let polled = self.future.as_mut().poll(context);
         PRESENT.set(before);
         polled
     }
+}
+
+/// Makes the present host busy for this time, in nanoseconds, after its work so far.
+pub(super) fn work(nanos: u64) {
+    PRESENT.with_borrow(|present| {
+        if let (Some(life), Some(now)) = (present, now_nanos()) {
+            let begin = life.busy_until.load(Ordering::Relaxed).max(now);
+            life.busy_until.store(begin.saturating_add(nanos), Ordering::Relaxed);
+        }
+    });
 }
 
 /// Starts a task: in virtual time, one of the present host.

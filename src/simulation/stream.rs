@@ -8,7 +8,7 @@ use std::{
 
 use futures::{AsyncRead, AsyncWrite};
 
-use super::{end_id::EndId, world::act};
+use super::{end_id::EndId, processor::work, world::act};
 
 /// One end of a connection, which is closed when this is dropped.
 #[derive(Debug)]
@@ -24,6 +24,13 @@ impl Stream {
 
 fn broken() -> Poll<io::Result<usize>> {
     Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()))
+}
+
+/// Makes the host busy with the bytes that were moved.
+fn charge(moved: &Poll<io::Result<usize>>) {
+    if let Poll::Ready(Ok(bytes)) = moved {
+        work(0, *bytes as u64);
+    }
 }
 
 impl AsyncRead for Stream {
@@ -46,7 +53,9 @@ impl AsyncRead for Stream {
             own.reader = Some(context.waker().clone());
             Some(Poll::Pending)
         });
-        read.0.flatten().unwrap_or_else(broken)
+        let read = read.0.flatten().unwrap_or_else(broken);
+        charge(&read);
+        read
     }
 }
 
@@ -67,7 +76,9 @@ impl AsyncWrite for Stream {
             world.send(self.id.place, self.id.generation);
             Some(Poll::Ready(Ok(count)))
         });
-        written.0.flatten().unwrap_or_else(broken)
+        let written = written.0.flatten().unwrap_or_else(broken);
+        charge(&written);
+        written
     }
 
     fn poll_flush(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {

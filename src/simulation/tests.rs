@@ -26,8 +26,7 @@ fn simulate<T: Send + 'static, F: Future<Output = T>>(
     begin: impl FnOnce() -> F + Send + 'static,
 ) -> T {
     let shape: Shape = shape.parse().unwrap();
-    let simulation =
-        Simulation { seed: 7, start_unix_nanos: 1_000_000_000, discipline, interrupt: Interrupt::default() };
+    let simulation = Simulation { seed: 7, start_unix_nanos: 1_000_000_000, discipline, ..Simulation::default() };
     run(simulation, move || {
         for host in 0..hosts {
             let number = network::add_host(address(host)).unwrap();
@@ -187,8 +186,7 @@ fn a_seed_gives_the_same_times_again() {
 
 #[test]
 fn a_simulation_in_which_nothing_can_happen_ends_with_that_reason() {
-    let simulation =
-        Simulation { seed: 0, start_unix_nanos: 0, discipline: Discipline::Fair, interrupt: Interrupt::default() };
+    let simulation = Simulation::default();
     let ended = run(simulation, std::future::pending::<()>);
     assert!(ended.unwrap_err().contains("no event is left"));
 }
@@ -196,8 +194,7 @@ fn a_simulation_in_which_nothing_can_happen_ends_with_that_reason() {
 #[test]
 fn an_interrupt_ends_a_wait() {
     let interrupt = Interrupt::default();
-    let simulation =
-        Simulation { seed: 0, start_unix_nanos: 0, discipline: Discipline::Fair, interrupt: interrupt.clone() };
+    let simulation = Simulation { interrupt: interrupt.clone(), ..Simulation::default() };
     let asked = interrupt.clone();
     run(simulation, move || async move {
         interrupt.ask();

@@ -30,6 +30,7 @@ use crate::{
         events, peer_id,
     },
     scenario::Protocol,
+    simulation::processor,
 };
 
 /// Bytes that are added to the size of the largest message of any node to give `max_transmit_size`. libp2p compares
@@ -224,6 +225,7 @@ fn behaviour(setup: &mut Setup<'_>, topics: &Topics) -> Result<gossipsub::Behavi
             // gossipsub asks for the id of every copy, before it drops duplicates; for a published message it asks too.
             if message.source.is_some_and(|source| source != own) {
                 copies.inc();
+                processor::work(1, 0);
             }
             message_id(message)
         })

@@ -16,7 +16,7 @@ use crate::{
     message::{HEADER_SIZE, MAX_MESSAGE_SIZE, stated_size},
     metrics::Metrics,
     network::{Traffic, budget::Budget, streams},
-    simulation::spawn,
+    simulation::{processor, spawn},
 };
 
 /// Kinds of sessions that this node serves.
@@ -104,7 +104,7 @@ impl Messages {
             if may_be_open {
                 return Ok(Query::Open);
             }
-            self.traffic.received(Some(peer), Some(peer), None, &query);
+            self.received(peer, &query).await;
             return Ok(Query::Message);
         };
         let Some(stated) = usize::try_from(stated_size(header)).ok().filter(|stated| *stated <= MAX_MESSAGE_SIZE)
@@ -118,7 +118,13 @@ impl Messages {
         query.reserve_exact(stated + 1 - query.len());
         // A byte beyond the stated ones makes the message malformed, and is read to detect it.
         read_more(stream, &mut query, stated).await?;
-        self.traffic.received(Some(peer), Some(peer), None, &query);
+        self.received(peer, &query).await;
         Ok(Query::Message)
+    }
+
+    async fn received(&self, peer: PeerId, query: &[u8]) {
+        processor::work(1, 0);
+        processor::done().await;
+        self.traffic.received(Some(peer), Some(peer), None, query);
     }
 }

@@ -23,7 +23,7 @@ use crate::{
         streams::Opener,
     },
     scenario::Protocol,
-    simulation::spawn,
+    simulation::{processor, spawn},
 };
 
 /// Pause before a query is opened again.
@@ -135,6 +135,8 @@ async fn pull_once(
             if length > budget.message_size() { Some(budget.oversized(broadcaster, length).await) } else { None };
         // A broadcaster that stops in the middle of a response must not keep its room from the others.
         let response = timed(length, read_body(&mut reader, length)).await?;
+        processor::work(1, 0);
+        processor::done().await;
         traffic.received(Some(broadcaster), Some(broadcaster), None, &response);
     }
     Ok(())

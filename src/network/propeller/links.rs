@@ -13,6 +13,7 @@ use crate::{
     clock::sleep,
     network::{backlog::Held, prefixed::read_length, queue::QueueReceiver, streams::Opener},
     scenario::MAX_PROPELLER_FRAME,
+    simulation::processor,
 };
 
 /// Pause before a stream is opened again.
@@ -123,6 +124,8 @@ pub(super) async fn take_all(relay: &Relay, peer: PeerId, from: usize, body: Byt
         match units.next_unit() {
             Ok(Some(unit)) => {
                 // A unit that stays in memory must not keep the rest of its frame there.
+                processor::work(1, 0);
+                processor::done().await;
                 let unit = if unit.len() < frame / 2 { Bytes::copy_from_slice(&unit) } else { unit };
                 if let Err(refusal) = relay.take(from, unit).await {
                     relay.refuse(&peer, refusal);
