@@ -93,6 +93,36 @@ fn every_protocol_delivers_everything() {
 }
 
 #[test]
+fn a_processor_takes_its_time_for_each_message_and_byte() {
+    let folder = tempfile::tempdir().unwrap();
+    let network = [
+        "--num-nodes=5",
+        "--latency=10",
+        "--message-size-bytes=1000",
+        "--heartbeat-millis=500",
+        "--warm-up-seconds=1",
+        "--timeout=2",
+    ];
+    let slow = [&network[..], &["--processor-micros-per-message=2000", "--processor-nanos-per-byte=1000"]].concat();
+    let path = |name: &str| folder.path().join(name);
+    let (without, with) = (simulate(&path("without"), &network), simulate(&path("with"), &slow));
+    assert_eq!(with["simulation"]["processors"], "of one core that takes 2000 µs a message and 1000 ns a byte");
+    assert_eq!((&with["verdict"]["valid"], &with["totals"]["delivery_ratio"]), (&true.into(), &1.0.into()));
+    let median = |run: &Value| run["totals"]["delay"]["p50_micros"].as_u64().unwrap();
+    // The sender signs, and the receiver reads and checks, at least.
+    assert!(median(&with) >= median(&without) + 6_000, "{} {}", median(&with), median(&without));
+    assert!(median(&with) <= median(&without) + 60_000, "{} {}", median(&with), median(&without));
+    assert_eq!(without_cost(with), without_cost(simulate(&path("again"), &slow)));
+
+    // Runs in virtual time have no processor time that could give the costs.
+    let from = format!("--processor-small-run={}", path("without").display());
+    let large = format!("--processor-large-run={}", path("again").display());
+    let ran = bench_command().arg("simulate").args([from, large]).output().unwrap();
+    let line = String::from_utf8_lossy(&ran.stderr).into_owned();
+    assert!(ran.status.code() == Some(2) && line.contains("whose processor time and deliveries are known"), "{line}");
+}
+
+#[test]
 fn faults_happen_in_virtual_time() {
     let folder = tempfile::tempdir().unwrap();
     let flags = [

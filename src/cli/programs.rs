@@ -56,8 +56,8 @@ enum Command {
     /// Run a network of nodes in virtual time, and print deliveries and delays
     ///
     /// All nodes run in this process: the same libp2p, gossipsub and counting as elsewhere, over a model of the network
-    /// whose numbers are those of the scenario's links. Processors are infinitely fast, so CPU, memory and send lag are
-    /// unknown. One seed gives one result. docs/simulation.md has the model and its limits.
+    /// whose numbers are those of the scenario's links. Processors are infinitely fast unless a model of them is given;
+    /// CPU, memory and send lag are unknown. One seed gives one result. docs/simulation.md has the model and its limits.
     #[command(after_help = SIMULATE_HELP)]
     Simulate(Box<SimulateArgs>),
     /// Run the same over existing nodes: services of other machines, pods of a cluster

@@ -208,7 +208,11 @@ impl Prepared {
             None => nodes.saturating_sub(1),
         };
         let message = self.plan.workload.first_message_size() as u64;
-        nodes.saturating_mul(BYTES_PER_NODE + degree * (BYTES_PER_PEER + message / 2))
+        let heartbeats = self.plan.scenario.network.gossipsub.heartbeat_millis.saturating_mul(HEARTBEATS_KEPT);
+        let per_second = self.plan.workload.offered_bytes_per_second().unwrap_or_default();
+        let kept = (per_second * heartbeats as f64 / 1e3) as u64;
+        let messages = kept.saturating_add(message.saturating_mul(degree.min(COPIES_UNDER_WAY)));
+        nodes.saturating_mul((BYTES_PER_NODE + degree * BYTES_PER_PEER).saturating_add(messages))
     }
 
     /// Simulates on a thread of its own, until the end or an interruption.
@@ -240,7 +244,13 @@ impl Prepared {
 
 /// Memory of a node and of each of its peers, measured with gossipsub, in bytes.
 const BYTES_PER_NODE: u64 = 700_000;
-const BYTES_PER_PEER: u64 = 60_000;
+const BYTES_PER_PEER: u64 = 45_000;
+
+/// Heartbeats for which gossipsub keeps every message at every node.
+const HEARTBEATS_KEPT: u64 = 6;
+
+/// Copies of a message under way to and from a node at once, at most: whole ones in queues and parts of them in buffers.
+const COPIES_UNDER_WAY: u64 = 16;
 
 /// Figures of the bracket.
 const BRACKET: [&str; 6] = ["delay_p50", "delay_p90", "delay_p99", "reach_2_3_p50", "reach_all_p50", "reach_all_p99"];

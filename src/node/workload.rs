@@ -274,6 +274,13 @@ impl Workload {
         senders as f64 * beats * f64::from(class.burst.max(1))
     }
 
+    /// Bytes of messages per second that all nodes send together; unknown in mode explore.
+    pub fn offered_bytes_per_second(&self) -> Option<f64> {
+        let Load::Steady { classes, .. } = &self.load else { return None };
+        let of_class = |class: &TrafficClass| self.rate(class, classes, MAX_CLASSES) * class.message_size_bytes.mean();
+        Some(classes.iter().map(of_class).sum())
+    }
+
     /// Nodes that broadcast messages of a class at any time.
     fn broadcasters(&self, class: u16) -> Broadcasters {
         let senders = match &self.load {
