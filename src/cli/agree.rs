@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     compare::{CONFIDENCE, Compared, MEASURES_OF_AGREEMENT, known_figures, measures, side},
     error::CliError,
+    processor_flags::ProcessorFlags,
     scenario_file::read_scenario,
     trials::{Study, Trial},
 };
@@ -24,6 +25,9 @@ const SIDES: [(&str, &[&str]); 3] = [
     ("fair", &["--on", "simulation", "--discipline", "fair"]),
     ("fifo", &["--on", "simulation", "--discipline", "fifo"]),
 ];
+
+/// Place of the real network among the sides.
+const REAL: usize = 0;
 
 /// A scenario on network namespaces and in virtual time, in turns.
 #[derive(Clone, Debug, Args)]
@@ -43,6 +47,8 @@ pub(super) struct AgreeArgs {
     /// Print the entry for the file of the agreement that is kept with the sources
     #[arg(long)]
     entry: bool,
+    #[command(flatten)]
+    processor: ProcessorFlags,
     /// Flags that each run gets, after two dashes
     #[arg(last = true, value_name = "FLAGS")]
     flags: Vec<OsString>,
@@ -52,6 +58,7 @@ pub(super) struct AgreeArgs {
 #[derive(Serialize, Deserialize)]
 struct Request {
     scenario: String,
+    processors: String,
     flags: Vec<String>,
 }
 
@@ -78,6 +85,9 @@ fn run_sides(args: &AgreeArgs, study: &mut Study, scenario: &Scenario) -> Result
             done += 1;
             let mut trial = Trial::new(format!("{:03}-{name}", round + 1), scenario);
             trial.flags = flags.iter().map(OsString::from).collect();
+            if place != REAL {
+                trial.flags.extend(args.processor.flags()?);
+            }
             trial.flags.push(format!("--seed={}", scenario.seed + u64::from(round)).into());
             let ended = study.run(&trial, Some(all - done))?;
             if !ended.run.verdict.valid {
@@ -113,11 +123,11 @@ fn ratio(row: &MeasureRow) -> String {
 }
 
 /// Table of an agreement, as Markdown.
-fn table(entry: &AgreementEntry, fair: &[MeasureRow], fifo: &[MeasureRow]) -> String {
+fn table(entry: &AgreementEntry, processors: &str, fair: &[MeasureRow], fifo: &[MeasureRow]) -> String {
     let mut text = format!(
-        "{}: simulated values divided by measured ones, {} runs of each side\n\n| measure | measured | in turns | in one \
+        "{}: simulated values divided by measured ones, {} runs of each side, simulated processors {}\n\n| measure | measured | in turns | in one \
          queue |\n|---|---|---|---|\n",
-        entry.scenario, entry.runs
+        entry.scenario, entry.runs, processors
     );
     for (one, other) in fair.iter().zip(fifo) {
         let measured = one.a.median.map_or_else(|| "-".into(), |median| format!("{median:.4} {}", one.unit));
@@ -129,13 +139,14 @@ fn table(entry: &AgreementEntry, fair: &[MeasureRow], fifo: &[MeasureRow]) -> St
 /// Entry of a scenario: its place in the calibrated range, and the ratios.
 fn entry(scenario: &Scenario, runs: u32, fair: &[MeasureRow], fifo: &[MeasureRow]) -> Result<AgreementEntry, CliError> {
     let resolved = scenario.clone().resolve().map_err(|error| CliError::Usage(error.to_string()))?;
+    let links = resolved.link_plan().map_err(|error| CliError::Usage(error.to_string()))?;
     let of_rows = fair.iter().zip(fifo).filter_map(|(one, other)| {
         let values: Vec<f64> = [estimate(one), estimate(other)].into_iter().flatten().collect();
         let least = values.iter().copied().reduce(f64::min)?;
         Some((one.name.clone(), MeasureAgreement { lowest: least, highest: values.into_iter().fold(least, f64::max) }))
     });
     let measures: BTreeMap<String, MeasureAgreement> = of_rows.collect();
-    Ok(AgreementEntry::new(&resolved, runs, measures))
+    Ok(AgreementEntry::new(&resolved, &links, runs, measures))
 }
 
 /// Compares simulations with real networks, and prints the ratios.
@@ -152,6 +163,7 @@ pub(super) fn agree(args: &AgreeArgs) -> Result<(), CliError> {
     }
     let request = Request {
         scenario: to_toml(&scenario).map_err(CliError::Failed)?,
+        processors: args.processor.model()?.to_string(),
         flags: args.flags.iter().map(|flag| flag.to_string_lossy().into_owned()).collect(),
     };
     let request = serde_json::to_value(request).map_err(|error| CliError::Failed(error.to_string()))?;
@@ -167,7 +179,7 @@ pub(super) fn agree(args: &AgreeArgs) -> Result<(), CliError> {
     let path = study.file("agreement.json");
     let file = AgreementFile { schema_version: 1, entry: &entry, fair: &of_fair, fifo: &of_fifo };
     write_json(&path, &file).map_err(|error| CliError::Failed(format!("{}: {error}", path.display())))?;
-    say(&table(&entry, &of_fair, &of_fifo));
+    say(&table(&entry, &args.processor.model()?.to_string(), &of_fair, &of_fifo));
     if args.entry {
         say(&format!("\n[[entry]]\n{}", toml::to_string(&entry).map_err(|error| CliError::Failed(error.to_string()))?));
     }

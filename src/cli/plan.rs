@@ -22,7 +22,7 @@ use crate::{
     monitoring::Monitoring,
     network::{PeerAddress, peer_id},
     node::{NodeConfig, UsageError, Workload, value_name},
-    report::RunFolder,
+    report::{RunFolder, bytes},
     scenario::{FaultSchedule, LinkPlan, Scenario, Transport, to_toml},
     terminal::tell,
 };
@@ -207,17 +207,12 @@ fn announce_memory(scenario: &Scenario, workload: &Workload) {
         return;
     }
     let all = workload.buffer_bytes(scenario).saturating_mul(scenario.nodes.count);
-    let there =
-        environment::memory_bytes().map_or_else(String::new, |bytes| format!(" of {:.1} GiB", gibibytes(bytes)));
+    let there = environment::memory_bytes().map_or_else(String::new, |there| format!(" of {}", bytes(there as f64)));
     tell(&format!(
-        "Message buffers of the {} nodes may take up to {:.1} GiB{there}; gossipsub keeps messages of 5 s beside them",
+        "Message buffers of the {} nodes may take up to {}{there}; gossipsub keeps messages of 5 s beside them",
         scenario.nodes.count,
-        gibibytes(all)
+        bytes(all as f64)
     ));
-}
-
-fn gibibytes(bytes: u64) -> f64 {
-    bytes as f64 / f64::from(1 << 30)
 }
 
 /// Writes the files that repeat the run into its folder, and makes the folders that others write to.

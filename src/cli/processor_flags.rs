@@ -1,6 +1,6 @@
 //! Flags of the processor model of a simulation.
 
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
 use clap::Args;
 use serde::Serialize;
@@ -69,6 +69,24 @@ impl ProcessorFlags {
         solve(read(small)?, read(large)?).ok_or_else(|| {
             CliError::Usage("the two runs do not give both costs: choose messages of 1 KiB and of 100 KiB".into())
         })
+    }
+}
+
+impl ProcessorFlags {
+    /// Flags that give another command the same processor; none for an infinitely fast one.
+    ///
+    /// # Errors
+    /// Fails as [`ProcessorFlags::model`] does.
+    pub(super) fn flags(&self) -> Result<Vec<OsString>, CliError> {
+        let model = self.model()?;
+        if model.is_infinitely_fast() {
+            return Ok(vec![]);
+        }
+        let Processor { micros_per_message, nanos_per_byte } = model;
+        Ok(vec![
+            format!("--processor-micros-per-message={micros_per_message}").into(),
+            format!("--processor-nanos-per-byte={nanos_per_byte}").into(),
+        ])
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, value_parser};
 use serde::Serialize;
 use tokio::runtime;
 
@@ -27,8 +27,8 @@ use crate::{
     network::{PeerAddress, peer_id},
     node::{NodeConfig, SharedWorkload, UsageError, Workload},
     paths::as_text_if_given,
-    report::{BracketRow, RunFolder, RunSummary, SimulationFacts, agreement_bands, extrapolations, figures},
-    scenario::{Scenario, Transport, to_toml},
+    report::{BracketRow, RunFolder, RunSummary, SimulationFacts, agreement_bands, bytes, extrapolations, figures},
+    scenario::{LinkPlan, Scenario, Transport, to_toml},
     signals::Interrupts,
     simulation::{Interrupt, Simulation, network::Discipline, processor::Processor},
     terminal::tell,
@@ -76,6 +76,11 @@ pub(super) struct SimulateArgs {
     /// Simulate under both orders of service, and print the figures of both
     #[arg(long)]
     bracket: bool,
+    /// Threads that simulate, which run apart for the least latency of any link; the result depends on their number, so it
+    /// does not follow the machine [default: 2 for 64 nodes or more and a latency of at least 1 ms, otherwise 1]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..=MOST_THREADS))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    threads: Option<u16>,
     #[command(flatten)]
     #[serde(flatten)]
     processor: ProcessorFlags,
@@ -86,6 +91,18 @@ pub(super) struct SimulateArgs {
     #[command(flatten)]
     #[serde(flatten)]
     print: PrintArgs,
+}
+
+/// Maximum number of threads.
+const MOST_THREADS: i64 = 64;
+
+/// Nodes and milliseconds of latency from which on two threads are faster than one.
+const THREADS_FROM: (u64, f64) = (64, 1.0);
+
+/// Number of threads that simulate these nodes, if no flag says it.
+fn threads_for(nodes: u64, links: &LinkPlan) -> u16 {
+    let least = links.shapes().map(|shape| shape.latency_millis - shape.jitter_millis).fold(f64::INFINITY, f64::min);
+    if nodes >= THREADS_FROM.0 && least >= THREADS_FROM.1 { 2 } else { 1 }
 }
 
 /// A simulation that can start.
@@ -105,7 +122,7 @@ fn addresses(id: u64) -> [IpAddr; 2] {
 }
 
 /// Refuses scenarios that the model does not have.
-fn check_model(scenario: &Scenario, plan: &crate::scenario::LinkPlan) -> Result<(), CliError> {
+fn check_model(scenario: &Scenario, plan: &LinkPlan) -> Result<(), CliError> {
     let refused = |line: String| Err(CliError::Usage(line));
     if scenario.network.transport == Transport::Quic {
         return refused("a simulation has TCP only: leave --quic out".into());
@@ -160,11 +177,12 @@ impl Prepared {
         folder.write_scenario(&to_toml(&scenario).map_err(CliError::Failed)?)?;
         let facts = SimulationFacts {
             seed: scenario.seed,
+            threads: args.threads.unwrap_or_else(|| threads_for(count, &links)),
             discipline: if discipline == Order::Fifo { "fifo".into() } else { "fair".into() },
             congestion_control: "cubic".into(),
             processors: processor.to_string(),
             agreement: agreement_bands(),
-            extrapolated: extrapolations(&scenario),
+            extrapolated: extrapolations(&scenario, &links),
             ..SimulationFacts::default()
         };
         let shared = Arc::new(SharedWorkload::new(workload.clone()));
@@ -223,6 +241,7 @@ impl Prepared {
         let simulation = Simulation {
             seed: facts.seed,
             start_unix_nanos: START,
+            threads: facts.threads.into(),
             discipline,
             processor,
             interrupt: interrupt.clone(),
@@ -288,13 +307,10 @@ pub(super) fn simulate_command(args: &SimulateArgs) -> Result<(), CliError> {
     let discard = || RunFolder::at(&root).discard();
     let mut prepared = Prepared::new(args, folder, args.discipline).inspect_err(|_| discard())?;
     let estimate = prepared.memory_estimate();
-    let gibibytes = |bytes: u64| bytes as f64 / f64::from(1 << 30);
-    let there = memory_bytes().map_or_else(String::new, |bytes| format!(" of {:.1} GiB", gibibytes(bytes)));
-    tell(&format!(
-        "Simulates {} nodes in about {:.1} GiB of memory{there}",
-        prepared.plan.num_nodes,
-        gibibytes(estimate)
-    ));
+    let there = memory_bytes().map_or_else(String::new, |there| format!(" of {}", bytes(there as f64)));
+    let nodes = prepared.plan.num_nodes;
+    let them = if nodes == 1 { "node" } else { "nodes" };
+    tell(&format!("Simulates {nodes} {them} in about {} of memory{there}", bytes(estimate as f64)));
     let interrupt = Interrupt::default();
     watch_signals(&interrupt)?;
     if args.bracket {

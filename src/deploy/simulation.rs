@@ -1,4 +1,4 @@
-//! Nodes of a simulation, all on one thread in virtual time.
+//! Nodes of a simulation, in virtual time.
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
@@ -34,7 +34,7 @@ pub(crate) const CAPABILITIES: Capabilities = Capabilities {
 /// Time within which all nodes start, at random: real nodes do not beat as one heart either.
 const START_WITHIN: Duration = Duration::from_secs(1);
 
-/// Nodes on this thread.
+/// Nodes of the simulation of this thread.
 pub(crate) struct Simulated {
     nodes: VirtualNodes,
     configs: Vec<NodeConfig>,
@@ -46,7 +46,7 @@ pub(crate) struct Simulated {
 }
 
 impl Simulated {
-    /// Starts all nodes on this thread, which simulates. `interface` has the plan of each node's interface, and `keeps` is
+    /// Starts all nodes of the simulation of this thread. `interface` has the plan of each node's interface, and `keeps` is
     /// true if faults may change it.
     pub(crate) fn start(
         configs: Vec<NodeConfig>,
@@ -61,12 +61,14 @@ impl Simulated {
         random.set_stream(START_WITHIN.as_nanos() as u64);
         let mut simulated =
             Self { nodes: VirtualNodes::default(), configs, addresses, workload, roster, plans: BTreeMap::new() };
-        for [address, _] in &simulated.addresses {
-            network::add_host(*address).ok_or_else(|| failed("this thread does not simulate".into()))?;
+        for (number, [address, _]) in (0..).zip(&simulated.addresses) {
+            if !network::add_host(number, *address) {
+                return Err(failed("this thread does not simulate".into()));
+            }
         }
         for number in 0..simulated.addresses.len() as u64 {
             let plan = interface(number);
-            network::shape(u32::try_from(number).unwrap_or(u32::MAX), &plan);
+            network::shape(host(number), &plan);
             if keeps {
                 simulated.plans.insert(number, plan);
             }
@@ -79,7 +81,8 @@ impl Simulated {
     }
 
     fn begin(&self, config: &NodeConfig, after: Duration) -> Result<(), String> {
-        let node = VirtualNode::start(config.clone(), self.workload.clone(), self.roster.clone(), after)?;
+        let (workload, roster) = (self.workload.clone(), self.roster.clone());
+        let node = VirtualNode::start(host(config.id), config.clone(), workload, roster, after)?;
         self.nodes.insert(config.id, node);
         Ok(())
     }
@@ -139,7 +142,7 @@ impl Deployment for Simulated {
         } else {
             vec![]
         };
-        let (packets, cut_off) = network::packets(host(id), &others);
+        let (packets, cut_off) = network::packets(host(id), others);
         let mut counters = vec![QdiscCounters::of_sink(cut_off)];
         if let Some(plan) = places {
             let of_peer = |(to, packets): (u32, u64)| {

@@ -114,7 +114,7 @@ impl NodeClient {
     /// Counts of the node.
     pub(crate) async fn summary(&self) -> Result<NodeSummary, String> {
         if let Some(node) = self.here() {
-            return Ok(node?.summary());
+            return node?.summary();
         }
         let (http, base) = self.http()?;
         let summary = get_summary(http, base).await?;

@@ -24,12 +24,17 @@ use crate::{
     clock::{sleep, unix_nanos},
     metrics::Metrics,
     network::{ReadinessReport, Roster},
-    simulation::Life,
+    simulation::{Life, on_host},
 };
+
+/// Reason why a node can't be reached.
+const NOWHERE: &str = "the simulation has ended";
 
 /// A node in virtual time.
 #[derive(Clone)]
 pub struct VirtualNode {
+    /// Number of its host.
+    host: u32,
     node: Arc<Node>,
     life: Arc<Life>,
     /// Reason why it has ended, if it has.
@@ -37,11 +42,23 @@ pub struct VirtualNode {
 }
 
 impl VirtualNode {
-    /// Starts a node of the host at `config.p2p_address` on a thread that simulates, whose network begins `after` that.
+    /// Starts a node of the host of this number, at `config.p2p_address`, whose network begins `after` that.
     ///
     /// # Errors
-    /// One line, for a node that is impossible.
+    /// One line, for a node that is impossible, or on a thread without a simulation.
     pub fn start(
+        host: u32,
+        config: NodeConfig,
+        workload: Arc<SharedWorkload>,
+        roster: Arc<Roster>,
+        after: Duration,
+    ) -> Result<Self, String> {
+        on_host(host, move || Self::start_here(host, config, workload, roster, after))
+            .unwrap_or_else(|| Err(NOWHERE.into()))
+    }
+
+    fn start_here(
+        host: u32,
         config: NodeConfig,
         workload: Arc<SharedWorkload>,
         roster: Arc<Roster>,
@@ -74,7 +91,7 @@ impl VirtualNode {
                 *outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(line);
             }
         });
-        Ok(Self { node, life, failed })
+        Ok(Self { host, node, life, failed })
     }
 
     /// Progress towards readiness.
@@ -83,8 +100,12 @@ impl VirtualNode {
     }
 
     /// Everything counted so far.
-    pub fn summary(&self) -> NodeSummary {
-        self.node.summary()
+    ///
+    /// # Errors
+    /// One line on a thread without a simulation.
+    pub fn summary(&self) -> Result<NodeSummary, String> {
+        let node = self.node.clone();
+        on_host(self.host, move || node.summary()).ok_or_else(|| NOWHERE.into())
     }
 
     /// Arrivals that were recorded one by one.
@@ -97,11 +118,15 @@ impl VirtualNode {
     /// # Errors
     /// One line, if the start is absurd, or the node has one.
     pub fn order(&self, order: &StartOrder) -> Result<(), String> {
-        order.check(unix_nanos(), matches!(self.node.workload.load, Load::Explore { .. }))?;
-        if (self.node.phase() != NodeState::Connecting && !order.rejoining) || !self.node.order(order.clone()) {
-            return Err("the node has its start already".into());
-        }
-        Ok(())
+        let (node, order) = (self.node.clone(), order.clone());
+        let ordered = on_host(self.host, move || {
+            order.check(unix_nanos(), matches!(node.workload.load, Load::Explore { .. }))?;
+            if (node.phase() != NodeState::Connecting && !order.rejoining) || !node.order(order) {
+                return Err("the node has its start already".into());
+            }
+            Ok(())
+        });
+        ordered.unwrap_or_else(|| Err(NOWHERE.into()))
     }
 
     /// Reason why the node has ended by itself; none while it runs.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::LazyLock};
 use serde::{Deserialize, Serialize};
 
 use super::simulation_facts::AgreementBand;
-use crate::scenario::{Scenario, Senders};
+use crate::scenario::{LinkPlan, Scenario, Senders, Shape};
 
 /// Entries, made by `apollo-bench agree --entry`.
 const TEXT: &str = include_str!("agreement.toml");
@@ -24,6 +24,15 @@ pub struct AgreementEntry {
     pub largest_bytes: u64,
     /// Bytes that all senders offer per second.
     pub offered_bytes_per_second: f64,
+    /// Longest latency of a link, in milliseconds.
+    #[serde(default)]
+    pub latency_millis: f64,
+    /// Largest jitter of a link, in milliseconds.
+    #[serde(default)]
+    pub jitter_millis: f64,
+    /// Largest loss of a link, in percent.
+    #[serde(default)]
+    pub loss_percent: f64,
     /// Ratios by measure.
     pub measures: BTreeMap<String, MeasureAgreement>,
 }
@@ -48,8 +57,8 @@ struct Agreement {
 static KNOWN: LazyLock<Agreement> = LazyLock::new(|| toml::from_str(TEXT).unwrap_or_default());
 
 impl AgreementEntry {
-    /// The place of a resolved scenario in the range, with these ratios.
-    pub fn new(scenario: &Scenario, runs: u32, measures: BTreeMap<String, MeasureAgreement>) -> Self {
+    /// The place of a resolved scenario with these links in the range, with these ratios.
+    pub fn new(scenario: &Scenario, links: &LinkPlan, runs: u32, measures: BTreeMap<String, MeasureAgreement>) -> Self {
         let nodes = scenario.nodes.count;
         let scheduled = scenario.traffic.iter().filter(|class| class.after.is_none());
         let offered = scheduled.map(|class| {
@@ -72,9 +81,16 @@ impl AgreementEntry {
                 .max()
                 .unwrap_or(0),
             offered_bytes_per_second: offered.sum(),
+            latency_millis: largest(links, |shape| shape.latency_millis),
+            jitter_millis: largest(links, |shape| shape.jitter_millis),
+            loss_percent: largest(links, |shape| shape.loss_percent),
             measures,
         }
     }
+}
+
+fn largest(links: &LinkPlan, of: fn(&Shape) -> f64) -> f64 {
+    links.shapes().map(of).fold(0.0, f64::max)
 }
 
 /// Band of each measure over all entries.
@@ -96,9 +112,9 @@ fn bands(entries: &[AgreementEntry]) -> Vec<AgreementBand> {
     all.into_iter().map(band).collect()
 }
 
-/// Reasons why a resolved scenario is outside of the range of the entries.
-pub fn extrapolations(scenario: &Scenario) -> Vec<String> {
-    outside(&AgreementEntry::new(scenario, 0, BTreeMap::new()), &KNOWN.entry)
+/// Reasons why a resolved scenario with these links is outside of the range of the entries.
+pub fn extrapolations(scenario: &Scenario, links: &LinkPlan) -> Vec<String> {
+    outside(&AgreementEntry::new(scenario, links, 0, BTreeMap::new()), &KNOWN.entry)
 }
 
 fn outside(own: &AgreementEntry, entries: &[AgreementEntry]) -> Vec<String> {
@@ -109,16 +125,29 @@ fn outside(own: &AgreementEntry, entries: &[AgreementEntry]) -> Vec<String> {
         let least = entries.iter().map(of).fold(f64::INFINITY, f64::min);
         let most = entries.iter().map(of).fold(0.0, f64::max);
         let value = of(own);
-        (value < least || value > most).then(|| format!("{name} {value:.0}, compared were {least:.0} to {most:.0}"))
+        let compared = if least < most {
+            format!("compared were {} to {}", number(least), number(most))
+        } else {
+            format!("compared was {}", number(most))
+        };
+        (value < least || value > most).then(|| format!("{name} {}, {compared}", number(value)))
     };
     [
         check("nodes", |entry| entry.nodes as f64),
         check("largest message, in bytes:", |entry| entry.largest_bytes as f64),
         check("offered bytes per second", |entry| entry.offered_bytes_per_second),
+        check("latency, in milliseconds:", |entry| entry.latency_millis),
+        check("jitter, in milliseconds:", |entry| entry.jitter_millis),
+        check("loss, in percent:", |entry| entry.loss_percent),
     ]
     .into_iter()
     .flatten()
     .collect()
+}
+
+/// A number with three digits after the point, or fewer.
+fn number(value: f64) -> f64 {
+    (value * 1e3).round() / 1e3
 }
 
 #[cfg(test)]
@@ -142,5 +171,8 @@ mod tests {
         assert_eq!(bands(&entries), [AgreementBand { measure: "delay_p50".into(), lowest: 0.9, highest: 1.1 }]);
         assert_eq!(outside(&entry(5, 1.0, 1.0), &entries), Vec::<String>::new());
         assert_eq!(outside(&entry(100, 1.0, 1.0), &entries), ["nodes 100, compared were 3 to 8"]);
+        let lossy = AgreementEntry { latency_millis: 20.0, loss_percent: 0.5, ..entry(5, 1.0, 1.0) };
+        let reasons = ["latency, in milliseconds: 20, compared was 0", "loss, in percent: 0.5, compared was 0"];
+        assert_eq!(outside(&lossy, &entries), reasons);
     }
 }

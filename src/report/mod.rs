@@ -102,3 +102,4 @@ pub use table::{frontier_table, per_node_table, phase_table, run_table, trial_li
 pub use time_series::{TIME_SERIES_SCHEMA_VERSION, TimeSeriesPoint};
 pub(crate) use tolerance::MESSAGE_PERCENT;
 pub use tolerance::Tolerance;
+pub use units::bytes;

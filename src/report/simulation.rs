@@ -37,8 +37,10 @@ pub(super) fn simulation_rows(run: &RunSummary) -> Vec<(&'static str, String)> {
         (
             "simulated",
             format!(
-                "seed {}, connections of a host {}, TCP with {}, processors {}",
+                "seed {}, {} {}, connections of a host {}, TCP with {}, processors {}",
                 facts.seed,
+                facts.threads,
+                if facts.threads == 1 { "thread" } else { "threads" },
                 if facts.discipline == "fifo" { "in one queue" } else { "in turns" },
                 facts.congestion_control,
                 facts.processors

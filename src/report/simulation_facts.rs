@@ -6,8 +6,10 @@ use serde::{Deserialize, Serialize};
 /// Model of a run in virtual time, and its cost.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SimulationFacts {
-    /// Seed of all random numbers: the same one gives the same result again, with the same build.
+    /// Seed of all random numbers: the same one gives the same result again, with the same build and number of threads.
     pub seed: u64,
+    /// Threads that simulated.
+    pub threads: u16,
     /// Order of service between the connections of a host whose interface is limited: `fair` in turns, `fifo` as one
     /// queue.
     pub discipline: String,

@@ -14,7 +14,7 @@ pub(super) fn time(micros: Option<u64>) -> String {
 }
 
 /// Bytes in a readable unit, in powers of 1024.
-pub(super) fn bytes(count: f64) -> String {
+pub fn bytes(count: f64) -> String {
     let mut count = count;
     for unit in ["B", "KiB", "MiB", "GiB"] {
         if count < 1024.0 {

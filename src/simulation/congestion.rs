@@ -65,8 +65,15 @@ pub(super) struct Congestion {
     recovers_at: u64,
 }
 
+impl Default for Congestion {
+    /// That of a connection whose round trip is unknown.
+    fn default() -> Self {
+        Self::new(0)
+    }
+}
+
 impl Congestion {
-    /// A new connection, whose handshake took `round_trip`.
+    /// A new connection, whose handshake took `round_trip`; 0 if that is unknown.
     pub(super) fn new(round_trip: u64) -> Self {
         let mut new = Self {
             window: INITIAL,
@@ -84,7 +91,9 @@ impl Congestion {
             samples: 0,
             recovers_at: 0,
         };
-        new.sample(round_trip);
+        if round_trip > 0 {
+            new.sample(round_trip);
+        }
         new
     }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, io, net::SocketAddr, task::Waker};
 
-use super::end_id::EndId;
+use super::packet::EndId;
 
 /// A port that listens.
 #[derive(Debug, Default)]
@@ -17,9 +17,7 @@ pub(super) struct Dialing {
     pub(super) from: (u32, SocketAddr),
     pub(super) to: SocketAddr,
     pub(super) tries: u32,
-    /// Known to the network already.
+    pub(super) sent_at: u64,
     pub(super) outcome: Option<Result<EndId, io::ErrorKind>>,
-    /// True when the answer is at the host that dialled.
-    pub(super) has_answer: bool,
     pub(super) waker: Option<Waker>,
 }

@@ -1,5 +1,7 @@
 //! Order of service, and facts about the traffic of a network.
 
+use std::{iter::Sum, ops::Add};
+
 use serde::{Deserialize, Serialize};
 
 /// Order of service between the connections of a host whose interface is limited.
@@ -26,4 +28,24 @@ pub struct Facts {
     pub dropped: u64,
     /// Packets that were sent again.
     pub resent: u64,
+}
+
+impl Add for Facts {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            connections: self.connections + other.connections,
+            packets: self.packets + other.packets,
+            lost: self.lost + other.lost,
+            dropped: self.dropped + other.dropped,
+            resent: self.resent + other.resent,
+        }
+    }
+}
+
+impl Sum for Facts {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), Add::add)
+    }
 }

@@ -10,7 +10,7 @@ use crate::{
     shaping::{InterfacePlan, WIRE_BYTES, burst_bytes, queue_bytes},
 };
 
-use super::congestion::SEGMENT;
+use super::{congestion::SEGMENT, packet::EndId};
 
 /// Ethernet, IP and TCP headers with timestamps of a segment, in bytes.
 pub(super) const HEADERS: u64 = 66;
@@ -22,6 +22,10 @@ const LINE_RATE: u64 = 1_250_000_000;
 /// segments and at most 64 KiB.
 const TURN: (u64, u64) = (2, 44);
 const TURN_NANOS: u64 = 1_000_000;
+
+/// Least one-way time between two hosts, in nanoseconds: two kernels of one machine need about as long. It is also the
+/// least time for which threads can run apart.
+pub(super) const LEAST_LATENCY: u64 = 20_000;
 
 const NANOS: u128 = 1_000_000_000;
 
@@ -144,7 +148,7 @@ pub(super) struct Host {
     /// Packets to each host over connections that are gone.
     pub(super) packets_to: BTreeMap<u32, u64>,
     /// Connections that wait for a turn, and true if the next turn is scheduled.
-    pub(super) waiting: VecDeque<u32>,
+    pub(super) waiting: VecDeque<EndId>,
     pub(super) is_served: bool,
     /// Ends of connections.
     pub(super) ends: BTreeSet<u32>,
@@ -183,6 +187,13 @@ impl Host {
         });
         self.paths = peers.collect();
         self.blocked = plan.blocked.iter().filter_map(host_of).collect();
+    }
+
+    /// Least time that a packet takes to any other host, in nanoseconds.
+    pub(super) fn least_latency(&self) -> u64 {
+        let paths = self.paths.values().chain([&self.default]);
+        let least = paths.map(|path| path.latency.saturating_sub(path.jitter)).min();
+        least.unwrap_or(0).max(LEAST_LATENCY)
     }
 
     /// Path to a host.

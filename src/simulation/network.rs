@@ -11,46 +11,57 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 pub use super::facts::{Discipline, Facts};
 
-use super::world::{self, act};
+use super::{
+    conductor::{note_latency, on_all, on_host},
+    host::Host,
+    world::act,
+};
 use crate::shaping::InterfacePlan;
 
-/// Begins the network of a simulation.
-pub(super) fn begin(seed: u64, discipline: Discipline) {
-    world::begin(seed, discipline);
-}
-
-/// Ends it.
-pub(super) fn end() {
-    world::end();
-}
-
-/// Adds a host with this address, without any shape, and returns its number: hosts are numbered from 0.
-pub fn add_host(address: IpAddr) -> Option<u32> {
-    act(|world| {
-        let number = u32::try_from(world.hosts.len()).ok()?;
-        world.hosts.push(super::host::Host::new(address));
-        world.by_address.insert(address, number);
-        Some(number)
-    })
-    .0
-    .flatten()
+/// Adds the host of this number, with this address, without any shape; false if this thread has no simulation.
+pub fn add_host(number: u32, address: IpAddr) -> bool {
+    let known = on_all(move || {
+        act(|world| {
+            world.by_address.insert(address, number);
+        });
+    });
+    let added = on_host(number, move || {
+        act(|world| {
+            let place = number as usize;
+            if world.hosts.len() <= place {
+                world.hosts.resize_with(place + 1, || None);
+            }
+            world.hosts[place] = Some(Box::new(Host::new(address)));
+        });
+    });
+    known.is_some() && added.is_some()
 }
 
 /// Gives the interface of a host this shape. Bytes under way stay.
-pub fn shape(host: u32, plan: &InterfacePlan) {
-    act(|world| {
-        let by_address = std::mem::take(&mut world.by_address);
-        if let Some(host) = world.hosts.get_mut(host as usize) {
-            host.shape(plan, |address| by_address.get(address).copied());
-        }
-        world.by_address = by_address;
-        world.link_again(host);
+pub fn shape(number: u32, plan: &InterfacePlan) {
+    let plan = plan.clone();
+    let shaped = on_host(number, move || {
+        act(|world| {
+            let by_address = std::mem::take(&mut world.by_address);
+            let latency = world.host(number).map(|host| {
+                host.shape(&plan, |address| by_address.get(address).copied());
+                host.least_latency()
+            });
+            world.by_address = by_address;
+            world.link_again(number);
+            latency
+        })
+        .0
+        .flatten()
     });
+    if let Some(latency) = shaped.flatten() {
+        note_latency(number, latency);
+    }
 }
 
 /// Closes all connections of a host, and its ports, as its kernel does when the process is killed.
 pub fn kill(host: u32) {
-    act(|world| world.kill(host));
+    on_host(host, move || act(|world| world.kill(host)));
 }
 
 /// Bytes that the sockets of the host at `address` hold: sent and not acknowledged, or received and not read; none if this
@@ -65,15 +76,18 @@ pub fn held_bytes(address: IpAddr) -> Option<u64> {
 }
 
 /// Packets that a host has sent to others, by host, and packets to it that were dropped because their sender is blocked.
-pub fn packets(host: u32, to: &[u32]) -> (BTreeMap<u32, u64>, u64) {
-    let counted = act(|world| {
-        let cut_off = world.hosts.get(host as usize).map_or(0, |host| host.cut_off);
-        (to.iter().map(|to| (*to, world.packets(host, *to))).collect(), cut_off)
+pub fn packets(host: u32, to: Vec<u32>) -> (BTreeMap<u32, u64>, u64) {
+    let counted = on_host(host, move || {
+        act(|world| {
+            let cut_off = world.host(host).map_or(0, |host| host.cut_off);
+            (to.iter().map(|to| (*to, world.packets(host, *to))).collect(), cut_off)
+        })
+        .0
     });
-    counted.0.unwrap_or_default()
+    counted.flatten().unwrap_or_default()
 }
 
 /// Facts about all traffic so far.
 pub fn facts() -> Facts {
-    act(|world| world.facts).0.unwrap_or_default()
+    on_all(|| act(|world| world.facts).0.unwrap_or_default()).unwrap_or_default().into_iter().sum()
 }

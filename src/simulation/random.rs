@@ -8,11 +8,11 @@ use rand_chacha::ChaCha8Rng;
 pub(super) struct Random(ChaCha8Rng);
 
 impl Random {
-    /// Numbers of `seed`.
-    pub(super) fn new(seed: u64) -> Self {
+    /// Numbers of `seed` for the hosts of one thread, by its number.
+    pub(super) fn new(seed: u64, thread: u64) -> Self {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         // The topology and the faults have streams of their own.
-        random.set_stream(u64::MAX);
+        random.set_stream(u64::MAX - thread);
         Self(random)
     }
 

@@ -8,7 +8,7 @@ use std::{
 
 use futures::{AsyncRead, AsyncWrite};
 
-use super::{end_id::EndId, processor::work, world::act};
+use super::{packet::EndId, processor::work, world::act};
 
 /// One end of a connection, which is closed when this is dropped.
 #[derive(Debug)]
@@ -36,21 +36,19 @@ fn charge(moved: &Poll<io::Result<usize>>) {
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         let read = act(|world| {
-            let sender = world.peer(self.id)?;
-            if sender.readable > 0 {
-                let count = sender.read(buffer);
+            let end = world.end(self.id)?;
+            if end.receiver.readable() > 0 {
+                let count = end.receiver.read(buffer);
                 world.has_read(self.id);
                 return Some(Poll::Ready(Ok(count)));
             }
-            let ended = sender.fin_arrived;
-            let own = world.end(self.id)?;
-            if own.reset {
-                return None;
-            }
-            if ended {
+            if end.receiver.has_ended() {
                 return Some(Poll::Ready(Ok(0)));
             }
-            own.reader = Some(context.waker().clone());
+            if end.reset {
+                return None;
+            }
+            end.receiver.waker = Some(context.waker().clone());
             Some(Poll::Pending)
         });
         let read = read.0.flatten().unwrap_or_else(broken);
@@ -63,17 +61,16 @@ impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
         let written = act(|world| {
             let end = world.end(self.id)?;
-            if end.reset || end.closed {
+            if end.reset || end.sender.closed {
                 return None;
             }
-            let count = buffer.len().min(usize::try_from(end.room()).unwrap_or(usize::MAX));
+            let count = buffer.len().min(usize::try_from(end.sender.room()).unwrap_or(usize::MAX));
             if count == 0 && !buffer.is_empty() {
-                end.writer = Some(context.waker().clone());
+                end.sender.waker = Some(context.waker().clone());
                 return Some(Poll::Pending);
             }
-            end.bytes.extend(&buffer[..count]);
-            end.unsent += count as u64;
-            world.send(self.id.place, self.id.generation);
+            end.sender.write(&buffer[..count]);
+            world.send(self.id);
             Some(Poll::Ready(Ok(count)))
         });
         let written = written.0.flatten().unwrap_or_else(broken);
@@ -87,9 +84,9 @@ impl AsyncWrite for Stream {
 
     fn poll_close(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
         act(|world| {
-            if let Some(end) = world.end(self.id).filter(|end| !end.closed) {
-                end.closed = true;
-                world.send(self.id.place, self.id.generation);
+            if let Some(end) = world.end(self.id).filter(|end| !end.sender.closed) {
+                end.sender.closed = true;
+                world.send(self.id);
             }
         });
         Poll::Ready(Ok(()))

@@ -7,7 +7,7 @@ use std::{
 
 use futures::{AsyncReadExt, AsyncWriteExt};
 
-use super::{Dial, Interrupt, Life, Listener, Simulation, Stream, network, network::Discipline, run, spawn};
+use super::{Dial, Interrupt, Life, Listener, Simulation, Stream, network, network::Discipline, on_host, run, spawn};
 use crate::{
     clock::{Instant, sleep, timeout},
     scenario::Shape,
@@ -18,23 +18,35 @@ fn address(host: u8) -> IpAddr {
     Ipv4Addr::new(10, 0, 0, host).into()
 }
 
-/// Result of a simulation with `hosts` hosts, each with this shape.
-fn simulate<T: Send + 'static, F: Future<Output = T>>(
+/// Result of a simulation with `hosts` hosts on this number of threads, each with this shape, in which `begin` runs at host 0.
+fn simulate_on<T: Send + 'static, F: Future<Output = T> + Send + 'static>(
+    threads: usize,
     hosts: u8,
     shape: &str,
     discipline: Discipline,
     begin: impl FnOnce() -> F + Send + 'static,
 ) -> T {
     let shape: Shape = shape.parse().unwrap();
-    let simulation = Simulation { seed: 7, start_unix_nanos: 1_000_000_000, discipline, ..Simulation::default() };
-    run(simulation, move || {
+    let simulation =
+        Simulation { seed: 7, start_unix_nanos: 1_000_000_000, threads, discipline, ..Simulation::default() };
+    run(simulation, move || async move {
         for host in 0..hosts {
-            let number = network::add_host(address(host)).unwrap();
-            network::shape(number, &InterfacePlan::symmetric(shape));
+            assert!(network::add_host(host.into(), address(host)));
+            network::shape(host.into(), &InterfacePlan::symmetric(shape));
         }
-        begin()
+        on_host(0, || tokio::spawn(begin())).unwrap().await.unwrap()
     })
     .unwrap()
+}
+
+/// The same on one thread.
+fn simulate<T: Send + 'static, F: Future<Output = T> + Send + 'static>(
+    hosts: u8,
+    shape: &str,
+    discipline: Discipline,
+    begin: impl FnOnce() -> F + Send + 'static,
+) -> T {
+    simulate_on(1, hosts, shape, discipline, begin)
 }
 
 async fn pair(from: u8, to: u8, port: u16) -> (Stream, Stream) {
@@ -182,6 +194,92 @@ fn nobody_answers_at_a_port_that_does_not_listen() {
 fn a_seed_gives_the_same_times_again() {
     let run = || simulate(2, "latency=10,jitter=5,loss=2", Discipline::Fair, || transfer(1, 1, 1 << 20));
     assert_eq!(run().to_bits(), run().to_bits());
+}
+
+/// Milliseconds that each of some transfers of `bytes` takes there and back, between hosts of two threads.
+fn over_two_threads(shape: &str, bytes: usize) -> Vec<f64> {
+    let shape: Shape = shape.parse().unwrap();
+    let simulation = Simulation { seed: 7, threads: 2, ..Simulation::default() };
+    run(simulation, move || async move {
+        for host in 0..2 {
+            assert!(network::add_host(host.into(), address(host)));
+            network::shape(host.into(), &InterfacePlan::symmetric(shape));
+        }
+        let socket = SocketAddr::new(address(1), 1);
+        let echo = async move {
+            let mut listener = Listener::bind(socket).unwrap();
+            let (mut stream, _) = std::future::poll_fn(|context| listener.poll_accept(context)).await;
+            let mut buffer = vec![0; bytes];
+            while stream.read_exact(&mut buffer).await.is_ok() {
+                stream.write_all(&buffer).await.unwrap();
+            }
+        };
+        let ask = async move {
+            let mut stream = Dial::new(address(0), socket).await.unwrap();
+            let sent: Vec<u8> = (0..bytes).map(|at| (at * 31 % 251) as u8).collect();
+            let mut times = vec![];
+            for _ in 0..5 {
+                let begun = Instant::now();
+                stream.write_all(&sent).await.unwrap();
+                let mut got = vec![0; bytes];
+                stream.read_exact(&mut got).await.unwrap();
+                assert!(got == sent);
+                times.push(begun.elapsed().as_secs_f64() * 1e3);
+            }
+            times
+        };
+        let echoing = on_host(1, move || tokio::spawn(echo)).unwrap();
+        let times = on_host(0, move || tokio::spawn(ask)).unwrap().await.unwrap();
+        echoing.await.unwrap();
+        times
+    })
+    .unwrap()
+}
+
+#[test]
+fn hosts_of_two_threads_talk_as_those_of_one_do() {
+    for time in over_two_threads("latency=50", 100) {
+        assert!((100.0..100.1).contains(&time), "{time}");
+    }
+    // A latency that a packet may not have at all makes the threads meet after each of the shortest ones.
+    for time in over_two_threads("latency=1,jitter=1", 100) {
+        assert!((0.04..4.0).contains(&time), "{time}");
+    }
+    // The larger of the windows lets all but the first transfer pass at once.
+    let times = over_two_threads("latency=20,loss=1", 1 << 20);
+    assert!(times.iter().all(|time| (40.0..5000.0).contains(time)), "{times:?}");
+    assert_eq!(times, over_two_threads("latency=20,loss=1", 1 << 20));
+}
+
+#[test]
+fn a_reader_that_takes_its_time_holds_the_sender_up_and_not_forever() {
+    let times = simulate(2, "latency=5", Discipline::Fair, || async {
+        let (mut one, mut other) = pair(0, 1, 1).await;
+        let writing = spawn(async move {
+            let begun = Instant::now();
+            one.write_all(&vec![1; 20 << 20]).await.unwrap();
+            one.close().await.unwrap();
+            begun.elapsed()
+        });
+        sleep(Duration::from_secs(10)).await;
+        let mut got = vec![];
+        other.read_to_end(&mut got).await.unwrap();
+        assert_eq!(got.len(), 20 << 20);
+        writing.await.unwrap()
+    });
+    assert!(times > Duration::from_secs(10) && times < Duration::from_secs(12), "{times:?}");
+}
+
+#[test]
+fn a_connection_whose_ends_are_dropped_is_forgotten() {
+    let ends = simulate(2, "latency=5", Discipline::Fair, || async {
+        for port in 1..20 {
+            transfer(port, 1, 10_000).await;
+        }
+        sleep(Duration::from_secs(1)).await;
+        super::world::act(|world| world.ends.iter().flatten().count()).0
+    });
+    assert_eq!(ends, Some(0));
 }
 
 #[test]

@@ -116,11 +116,6 @@ pub fn start_nanos() -> u64 {
     START.get()
 }
 
-/// Number of events that this thread has made so far.
-pub fn run_of_events() -> u64 {
-    EVENTS.with_borrow(|events| events.made)
-}
-
 impl Events {
     fn push(&mut self, at: u64, event: Event) {
         self.made += 1;
@@ -183,8 +178,17 @@ pub(super) fn remove_timer((slot, generation): (u32, u32)) {
 
 /// Moves the clock to the next events, until one of them has woken a task. False if no event is left.
 pub fn advance() -> bool {
+    advance_until(u64::MAX)
+}
+
+/// Moves the clock to the next events before `limit`, until one of them has woken a task. False if none of them is left;
+/// the clock stands at the last one then.
+pub fn advance_until(limit: u64) -> bool {
     loop {
         let next = EVENTS.with_borrow_mut(|events| {
+            if events.heap.peek()?.at >= limit {
+                return None;
+            }
             let Entry { at, event, .. } = events.heap.pop()?;
             NOW.set(at.max(NOW.get()));
             Some(match event {
@@ -212,4 +216,14 @@ pub fn advance() -> bool {
             return true;
         }
     }
+}
+
+/// Time of the next event, in nanoseconds since the Unix epoch; none if none is left. Timers that were removed count.
+pub fn next_at() -> Option<u64> {
+    EVENTS.with_borrow(|events| events.heap.peek().map(|entry| entry.at))
+}
+
+/// Moves the clock to a time between two events, in nanoseconds since the Unix epoch. It never goes back.
+pub fn move_to(now: u64) {
+    NOW.set(now.max(NOW.get()));
 }

@@ -10,7 +10,9 @@ mod events;
 mod random;
 mod sleep;
 
-pub use events::{Guard, advance, enter, is_virtual, now_nanos, run_of_events, schedule, start_nanos};
+pub use events::{
+    Guard, advance, advance_until, enter, is_virtual, move_to, next_at, now_nanos, schedule, start_nanos,
+};
 pub use sleep::Sleep;
 
 use std::{

@@ -51,6 +51,24 @@ fn the_clock_stands_still_until_an_event_moves_it() {
 }
 
 #[test]
+fn the_clock_moves_by_events_before_a_limit_and_then_to_a_time_between_two() {
+    simulated(0, || {
+        for at in [2_000, 3_000] {
+            schedule(at, |_| true, 0);
+        }
+        assert_eq!(next_at(), Some(2_000));
+        assert!(advance_until(3_000));
+        assert!(!advance_until(3_000));
+        assert_eq!((now_nanos(), next_at()), (Some(2_000), Some(3_000)));
+        move_to(2_500);
+        move_to(2_100);
+        assert_eq!(now_nanos(), Some(2_500));
+        assert!(advance());
+        assert_eq!((now_nanos(), next_at(), advance()), (Some(3_000), None, false));
+    });
+}
+
+#[test]
 fn a_removed_timer_wakes_nobody_and_its_slot_is_used_again() {
     simulated(0, || {
         let waker = waker();
