@@ -67,9 +67,25 @@ fn a_seed_gives_the_same_result_again_and_another_seed_another_mesh() {
     assert!(report.status.success(), "{}", String::from_utf8_lossy(&report.stderr));
     let shown = bench_command().arg("show").arg(path("first")).output().unwrap();
     let text = String::from_utf8(shown.stdout).unwrap();
-    for part in ["processors infinitely fast", "seed 0", "times the measured value", "extrapolated"] {
+    for part in ["processors infinitely fast", "seed 0, 1 thread,", "times the measured value", "extrapolated"] {
         assert!(text.contains(part), "{text}");
     }
+}
+
+#[test]
+fn two_threads_repeat_their_result_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let flags = [NETWORK, &["--threads=2"]].concat();
+    let first = simulate(&path("first"), &flags);
+    assert_eq!((&first["simulation"]["threads"], &first["verdict"]["valid"]), (&2.into(), &true.into()));
+    assert_eq!(without_cost(first.clone()), without_cost(simulate(&path("again"), &flags)));
+    let one = simulate(&path("one"), &[NETWORK, &["--threads=1"]].concat());
+    let facts = |run: &Value| (run["totals"]["delivered"].clone(), run["simulation"]["connections"].clone());
+    assert_eq!(facts(&first), facts(&one));
+    let median = |run: &Value| run["totals"]["delay"]["p50_micros"].as_f64().unwrap();
+    let ratio = median(&first) / median(&one);
+    assert!((0.7..1.4).contains(&ratio), "{ratio}");
 }
 
 #[test]
@@ -122,10 +138,10 @@ fn a_processor_takes_its_time_for_each_message_and_byte() {
     assert!(ran.status.code() == Some(2) && line.contains("whose processor time and deliveries are known"), "{line}");
 }
 
-#[test]
-fn faults_happen_in_virtual_time() {
+fn faults_happen(threads: &str) {
     let folder = tempfile::tempdir().unwrap();
     let flags = [
+        threads,
         "--num-nodes=6",
         "--latency=5",
         "--message-size-bytes=500",
@@ -153,6 +169,16 @@ fn faults_happen_in_virtual_time() {
     let largest = |phase: usize| phases[phase]["delay"]["max_micros"].as_u64().unwrap();
     assert!(largest(3) >= 500_000, "a paused node receives late: {}", phases[3]["delay"]);
     assert!(largest(7) >= 10_000 && largest(0) < 100_000, "{} {}", largest(7), largest(0));
+}
+
+#[test]
+fn faults_happen_in_virtual_time() {
+    faults_happen("--threads=1");
+}
+
+#[test]
+fn faults_happen_to_hosts_of_two_threads() {
+    faults_happen("--threads=2");
 }
 
 #[test]

@@ -28,7 +28,7 @@ use crate::{
     node::{NodeConfig, SharedWorkload, UsageError, Workload},
     paths::as_text_if_given,
     report::{BracketRow, RunFolder, RunSummary, SimulationFacts, agreement_bands, bytes, extrapolations, figures},
-    scenario::{LinkPlan, Scenario, Transport, to_toml},
+    scenario::{LinkPlan, Protocol, Scenario, Transport, to_toml},
     signals::Interrupts,
     simulation::{Interrupt, Simulation, network::Discipline, processor::Processor},
     terminal::tell,
@@ -139,6 +139,16 @@ fn check_model(scenario: &Scenario, plan: &LinkPlan) -> Result<(), CliError> {
     Ok(())
 }
 
+/// Shortcuts that make a simulation cheaper, and differ from a network with the settings of all others.
+fn shortcuts(scenario: &Scenario) -> Vec<String> {
+    let network = &scenario.network;
+    let unsigned = network.protocol == Protocol::Gossipsub && !network.gossipsub.signing;
+    unsigned
+        .then(|| "messages are not signed: nobody checks signatures, and each copy is smaller by one".into())
+        .into_iter()
+        .collect()
+}
+
 impl Prepared {
     fn new(args: &SimulateArgs, folder: RunFolder, discipline: Order) -> Result<Self, CliError> {
         let processor = args.processor.model()?;
@@ -181,6 +191,7 @@ impl Prepared {
             discipline: if discipline == Order::Fifo { "fifo".into() } else { "fair".into() },
             congestion_control: "cubic".into(),
             processors: processor.to_string(),
+            shortcuts: shortcuts(&scenario),
             agreement: agreement_bands(),
             extrapolated: extrapolations(&scenario, &links),
             ..SimulationFacts::default()
