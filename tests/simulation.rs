@@ -80,6 +80,10 @@ fn two_threads_repeat_their_result_too() {
     let first = simulate(&path("first"), &flags);
     assert_eq!((&first["simulation"]["threads"], &first["verdict"]["valid"]), (&2.into(), &true.into()));
     assert_eq!(without_cost(first.clone()), without_cost(simulate(&path("again"), &flags)));
+    let with_faults =
+        [&flags[..], &["--fault=1s kill 3", "--fault=1s restart 3", "--fault=2s degrade 0:1 latency=1"]].concat();
+    let repeated = ["faults", "faults-again"].map(|name| without_cost(simulate(&path(name), &with_faults)));
+    assert_eq!(repeated[0], repeated[1]);
     let one = simulate(&path("one"), &[NETWORK, &["--threads=1"]].concat());
     let facts = |run: &Value| (run["totals"]["delivered"].clone(), run["simulation"]["connections"].clone());
     assert_eq!(facts(&first), facts(&one));
@@ -179,6 +183,24 @@ fn faults_happen_in_virtual_time() {
 #[test]
 fn faults_happen_to_hosts_of_two_threads() {
     faults_happen("--threads=2");
+}
+
+#[test]
+fn a_node_that_is_restarted_at_once_can_be_dialled() {
+    let folder = tempfile::tempdir().unwrap();
+    let flags = [
+        "--num-nodes=4",
+        "--latency=5",
+        "--heartbeat-millis=200",
+        "--warm-up-seconds=1",
+        "--timeout=12",
+        "--fault=2s kill 3",
+        "--fault=2s restart 3",
+    ];
+    let run = simulate(&folder.path().join("run"), &flags);
+    let last = run["phases"].as_array().unwrap().last().unwrap();
+    assert_eq!((&run["verdict"]["valid"], &last["phase"]), (&true.into(), &last["phase"]), "{}", run["verdict"]);
+    assert!(last["delivery_ratio"].as_f64().unwrap() > 0.8, "{last}");
 }
 
 #[test]

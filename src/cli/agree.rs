@@ -181,7 +181,7 @@ pub(super) fn agree(args: &AgreeArgs) -> Result<(), CliError> {
     write_json(&path, &file).map_err(|error| CliError::Failed(format!("{}: {error}", path.display())))?;
     say(&table(&entry, &args.processor.model()?.to_string(), &of_fair, &of_fifo));
     if args.entry {
-        say(&format!("\n[[entry]]\n{}", toml::to_string(&entry).map_err(|error| CliError::Failed(error.to_string()))?));
+        say(&format!("\n{entry}"));
     }
     say(&format!("All runs are in {}\n", study.root().display()));
     Ok(())

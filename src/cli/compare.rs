@@ -67,7 +67,7 @@ pub(super) struct CompareArgs {
     /// Scenario file to run: once, with --vary or two of --node-binary, or twice, for A and B
     #[arg(long, value_name = "FILE", conflicts_with = "runs")]
     run: Vec<PathBuf>,
-    /// Value of side B for a key of the scenario: network.gossipsub.mesh_n=4; may be given several times
+    /// Value of side B for a key of the scenario: network.gossipsub.mesh_n=8; may be given several times
     #[arg(long, value_name = "KEY=VALUE", requires = "run")]
     vary: Vec<String>,
     /// Program of the nodes: once for both sides, or twice, for A and B

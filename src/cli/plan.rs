@@ -3,7 +3,6 @@
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
-    time::Duration,
 };
 
 use super::{
@@ -16,8 +15,7 @@ use crate::{
     deploy::{Capabilities, Need, StartError, check, check_ports, docker, docker::DockerArgs, netns, process, swept},
     environment::{self, congestion_controls},
     experiment::{
-        LinkProbe, ManifestFacts, Plan, Profiler, Timing, fault_needs, find_profiler, longest_link_probe_seconds,
-        profile_of_node, workload_summary,
+        ManifestFacts, Plan, Profiler, fault_needs, find_profiler, longest_link_probe_seconds, profile_of_node,
     },
     monitoring::Monitoring,
     network::{PeerAddress, peer_id},
@@ -142,34 +140,24 @@ impl LocalRun {
                 node.profile_output = Some(profile_of_node(&folder.profiles(), mode, node.id));
             }
         }
+        let manifest = ManifestFacts {
+            backend: value_name(&args.backend),
+            image: None,
+            arguments: serde_json::to_value(&args).map_err(|error| UsageError(error.to_string()))?,
+            remote: None,
+        };
         let plan = Plan {
-            num_nodes,
-            summary: workload_summary(&scenario, &workload),
-            workload,
-            window: scenario.measurement.window_seconds.map(Duration::from_secs),
-            timing: Timing::of(&scenario.measurement),
-            folder,
-            links,
-            link_probe: LinkProbe::of(&scenario.links.certificate),
             faults,
             addresses: places.iter().filter_map(|place| place.addresses).collect(),
             congestion_control: scenario.links.congestion_control.clone(),
             endpoints: nodes.iter().map(|node| (node.id, format!("127.0.0.1:{}", node.metric_port))).collect(),
             probe_targets: nodes.iter().filter_map(|node| Some((node.id, probe_target(node)?))).collect(),
-            clock_of: None,
             profiler,
             monitoring,
             live_port,
             keep_open: args.live.keep_open,
             token: Some(token),
-            manifest: ManifestFacts {
-                backend: value_name(&args.backend),
-                image: None,
-                arguments: serde_json::to_value(&args).map_err(|error| UsageError(error.to_string()))?,
-                remote: None,
-            },
-            nodes,
-            scenario,
+            ..Plan::new(scenario, workload, links, nodes, folder, manifest)
         };
         Ok(Self { plan, backend: args.backend, program: args.node_binary, containers: args.containers })
     }

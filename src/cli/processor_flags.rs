@@ -63,7 +63,7 @@ impl ProcessorFlags {
             let run = RunFolder::at(root).read_summary().map_err(|error| CliError::Usage(error.to_string()))?;
             Delivery::of(&run).ok_or_else(|| {
                 let root = root.display();
-                CliError::Usage(format!("{root}: not a run over TCP whose processor time and deliveries are known"))
+                CliError::Usage(format!("{root}: not a run of gossipsub or SQMR alone over TCP, whose processor time and deliveries are known"))
             })
         };
         solve(read(small)?, read(large)?).ok_or_else(|| {
@@ -104,10 +104,15 @@ struct Delivery {
 impl Delivery {
     fn of(run: &RunSummary) -> Option<Self> {
         let totals = run.totals.as_ref()?;
+        let copies = match (totals.gossip_copies_per_delivery, run.workload.network_protocol.as_str()) {
+            (Some(copies), "gossipsub") => copies,
+            (None, "sqmr" | "reversed-sqmr") => 1.0,
+            _ => return None,
+        };
         let size = totals.delivered_bytes_per_second * totals.window_seconds / totals.delivered_in_window as f64;
         let delivery = Self {
             micros: totals.cpu_seconds_per_million_deliveries?,
-            copies: totals.gossip_copies_per_delivery.unwrap_or(1.0),
+            copies,
             bytes: 2.0 * totals.socket_bytes_per_delivered_byte? * size,
         };
         delivery.bytes.is_finite().then_some(delivery)

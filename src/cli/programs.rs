@@ -241,10 +241,10 @@ Exit codes: 0 a load holds; 1 a trial could not be run; 2 bad usage; 3 no load h
 const SWEEP_HELP: &str = "\
 Examples:
   Three sizes of the mesh, five runs each:
-    apollo-bench sweep scenario.toml --vary network.gossipsub.mesh_n=4,6,8 --repeat 5 --output sweep
+    apollo-bench sweep scenario.toml --vary network.gossipsub.mesh_n=6,8,10 --repeat 5 --output sweep
   In a scenario, six trials:
     [sweep]
-    \"network.gossipsub.mesh_n\" = [4, 6, 8]
+    \"network.gossipsub.mesh_n\" = [6, 8, 10]
     \"traffic.default.message_size_bytes\" = [1024, 65536]
 
 Exit codes: 0 all trials are valid; 1 a trial is invalid, or could not be run; 2 bad usage; 3 an objective was missed";

@@ -33,7 +33,7 @@ pub(super) struct ScenarioFlags {
     #[arg(long, value_name = "FILE")]
     #[serde(serialize_with = "as_text_if_given")]
     pub(super) scenario: Option<PathBuf>,
-    /// Replace a value of the scenario, by its key: network.gossipsub.mesh_n=4, traffic.votes.deadline_millis=500; may
+    /// Replace a value of the scenario, by its key: network.gossipsub.mesh_n=8, traffic.votes.deadline_millis=500; may
     /// be given several times
     #[arg(long, value_name = "KEY=VALUE")]
     pub(super) set: Vec<String>,

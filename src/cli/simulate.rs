@@ -1,11 +1,9 @@
 //! `apollo-bench simulate`: a scenario in virtual time.
 
 use std::{
-    collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::PathBuf,
     sync::Arc,
-    time::Duration,
 };
 
 use clap::{Args, ValueEnum, value_parser};
@@ -23,7 +21,7 @@ use crate::{
     clock,
     deploy::{StartError, check, simulation, simulation::Simulated},
     environment::memory_bytes,
-    experiment::{LinkProbe, Manifest, ManifestFacts, Plan, Timing, scenario_needs, simulate, workload_summary},
+    experiment::{Manifest, ManifestFacts, Plan, scenario_needs, simulate},
     network::{PeerAddress, peer_id},
     node::{NodeConfig, SharedWorkload, UsageError, Workload},
     paths::as_text_if_given,
@@ -77,7 +75,8 @@ pub(super) struct SimulateArgs {
     #[arg(long)]
     bracket: bool,
     /// Threads that simulate, which run apart for the least latency of any link; the result depends on their number, so it
-    /// does not follow the machine [default: 2 for 64 nodes or more and a latency of at least 1 ms, otherwise 1]
+    /// does not follow the machine [default: 2 for 64 nodes or more and a latency, less its jitter, of at least 1 ms;
+    /// otherwise 1]
     #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..=MOST_THREADS))]
     #[serde(skip_serializing_if = "Option::is_none")]
     threads: Option<u16>,
@@ -96,13 +95,13 @@ pub(super) struct SimulateArgs {
 /// Maximum number of threads.
 const MOST_THREADS: i64 = 64;
 
-/// Nodes and milliseconds of latency from which on two threads are faster than one.
+/// Nodes and milliseconds of latency, less its jitter, from which on two threads are faster than one.
 const THREADS_FROM: (u64, f64) = (64, 1.0);
 
 /// Number of threads that simulate these nodes, if no flag says it.
 fn threads_for(nodes: u64, links: &LinkPlan) -> u16 {
-    let least = links.shapes().map(|shape| shape.latency_millis - shape.jitter_millis).fold(f64::INFINITY, f64::min);
-    if nodes >= THREADS_FROM.0 && least >= THREADS_FROM.1 { 2 } else { 1 }
+    let (few, short) = THREADS_FROM;
+    if nodes >= few && links.least_latency_millis(nodes) >= short { 2 } else { 1 }
 }
 
 /// A simulation that can start.
@@ -187,7 +186,10 @@ impl Prepared {
         folder.write_scenario(&to_toml(&scenario).map_err(CliError::Failed)?)?;
         let facts = SimulationFacts {
             seed: scenario.seed,
-            threads: args.threads.unwrap_or_else(|| threads_for(count, &links)),
+            threads: args
+                .threads
+                .unwrap_or_else(|| threads_for(count, &links))
+                .min(u16::try_from(count).unwrap_or(u16::MAX)),
             discipline: if discipline == Order::Fifo { "fifo".into() } else { "fair".into() },
             congestion_control: "cubic".into(),
             processors: processor.to_string(),
@@ -197,34 +199,16 @@ impl Prepared {
             ..SimulationFacts::default()
         };
         let shared = Arc::new(SharedWorkload::new(workload.clone()));
+        let manifest = ManifestFacts {
+            backend: "simulation".into(),
+            image: None,
+            arguments: serde_json::to_value(args).map_err(|error| UsageError(error.to_string()))?,
+            remote: None,
+        };
         let plan = Plan {
-            num_nodes: count,
-            summary: workload_summary(&scenario, &workload),
-            workload,
-            window: scenario.measurement.window_seconds.map(Duration::from_secs),
-            timing: Timing::of(&scenario.measurement),
-            folder,
-            links,
-            link_probe: LinkProbe::of(&scenario.links.certificate),
             faults,
             addresses: (0..count).map(addresses).collect(),
-            congestion_control: None,
-            endpoints: BTreeMap::new(),
-            probe_targets: BTreeMap::new(),
-            clock_of: None,
-            profiler: None,
-            monitoring: None,
-            live_port: None,
-            keep_open: false,
-            token: None,
-            manifest: ManifestFacts {
-                backend: "simulation".into(),
-                image: None,
-                arguments: serde_json::to_value(args).map_err(|error| UsageError(error.to_string()))?,
-                remote: None,
-            },
-            nodes,
-            scenario,
+            ..Plan::new(scenario, workload, links, nodes, folder, manifest)
         };
         Ok(Self { plan, workload: shared, facts, discipline: discipline.into(), processor })
     }

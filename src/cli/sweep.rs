@@ -22,7 +22,7 @@ use crate::{
 pub(super) struct SweepArgs {
     /// Scenario file, which may have a table `sweep` of keys and lists of values
     scenario: PathBuf,
-    /// Values to try for a key, besides those of the scenario: network.gossipsub.mesh_n=4,6,8; may be given several
+    /// Values to try for a key, besides those of the scenario: network.gossipsub.mesh_n=6,8,10; may be given several
     /// times
     #[arg(long, value_name = "KEY=VALUE,...")]
     vary: Vec<String>,

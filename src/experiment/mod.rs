@@ -35,7 +35,7 @@ pub(crate) use link_probe::longest_seconds as longest_link_probe_seconds;
 pub(crate) use live_view::start_live;
 pub(crate) use manifest::Manifest;
 pub(crate) use phases::{fault_needs, scenario_needs};
-pub(crate) use plan::{LinkProbe, ManifestFacts, Plan, RemoteFacts, Timing, workload_summary};
+pub(crate) use plan::{ManifestFacts, Plan, RemoteFacts, workload_summary};
 pub(crate) use profile::{Profiler, find_profiler, node_file as profile_of_node};
 pub(crate) use progress::Progress;
 pub(crate) use run::{monitor, run};

@@ -132,6 +132,42 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
+    /// Plan of a resolved scenario with its workload and links over these nodes. No node has an address, an endpoint or a
+    /// clock of its own; nothing is observed, and no fault happens.
+    pub(crate) fn new(
+        scenario: Scenario,
+        workload: Workload,
+        links: LinkPlan,
+        nodes: Vec<NodeConfig>,
+        folder: RunFolder,
+        manifest: ManifestFacts,
+    ) -> Self {
+        Self {
+            num_nodes: scenario.nodes.count,
+            nodes,
+            summary: workload_summary(&scenario, &workload),
+            workload,
+            window: scenario.measurement.window_seconds.map(Duration::from_secs),
+            timing: Timing::of(&scenario.measurement),
+            folder,
+            links,
+            link_probe: LinkProbe::of(&scenario.links.certificate),
+            faults: FaultSchedule::default(),
+            addresses: vec![],
+            congestion_control: None,
+            endpoints: BTreeMap::new(),
+            probe_targets: BTreeMap::new(),
+            clock_of: None,
+            profiler: None,
+            monitoring: None,
+            live_port: None,
+            keep_open: false,
+            token: None,
+            manifest,
+            scenario,
+        }
+    }
+
     /// True if two nodes have the same clock.
     pub(crate) fn share_a_clock(&self, one: u64, other: u64) -> bool {
         self.clock_of.as_ref().is_none_or(|clock_of| {

@@ -15,7 +15,11 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use super::{LinkProbe, ManifestFacts, Plan, Timing, run, workload_summary};
+use super::{
+    ManifestFacts, Plan,
+    plan::{LinkProbe, Timing},
+    run,
+};
 use crate::{
     clock::unix_nanos,
     deploy::{Capabilities, Deployment, StartError, netns},
@@ -194,16 +198,11 @@ async fn played(shared: &Shared, faults: &[&str]) -> RunSummary {
         endpoints.insert(id, serve(id, shared.clone()).await);
     }
     let second = Duration::from_secs(1);
+    let (links, folder) = (LinkPlan::uniform(Shape::default()), RunFolder::create(Some(folder.path())).unwrap());
+    let manifest = ManifestFacts { backend: "played".into(), image: None, arguments: Value::Null, remote: None };
     let plan = Plan {
-        num_nodes: NODES,
-        nodes: vec![],
-        summary: workload_summary(&scenario, &workload),
-        workload,
-        scenario,
         window: Some(window),
         timing: Timing { warm_up: Duration::ZERO, drain: second, drain_quiet: second, ready: 2 * second, hang: second },
-        folder: RunFolder::create(Some(folder.path())).unwrap(),
-        links: LinkPlan::uniform(Shape::default()),
         link_probe: LinkProbe {
             seconds: 1,
             tolerance: Tolerance {
@@ -214,17 +213,8 @@ async fn played(shared: &Shared, faults: &[&str]) -> RunSummary {
             },
         },
         faults: FaultSchedule::new(&faults, NODES, 0, Some(window)).unwrap(),
-        addresses: vec![],
-        congestion_control: None,
         endpoints,
-        probe_targets: BTreeMap::new(),
-        clock_of: None,
-        profiler: None,
-        monitoring: None,
-        live_port: None,
-        keep_open: false,
-        token: None,
-        manifest: ManifestFacts { backend: "played".into(), image: None, arguments: Value::Null, remote: None },
+        ..Plan::new(scenario, workload, links, vec![], folder, manifest)
     };
     let nodes = Played(shared.clone());
     let launch = async { Ok::<Box<dyn Deployment>, StartError>(Box::new(nodes)) };

@@ -169,12 +169,18 @@ impl VirtualNodes {
         self.lock().get(&id).cloned().ok_or_else(|| format!("node {id} does not run"))
     }
 
+    /// Acts on the tasks of a node, in the order of all other acts on its host.
+    fn at_host(&self, id: u64, act: impl FnOnce(&Life) + Send + 'static) -> Result<(), String> {
+        let VirtualNode { host, life, .. } = self.get(id)?;
+        on_host(host, move || act(&life)).ok_or_else(|| NOWHERE.into())
+    }
+
     /// Stops all tasks of a node.
     ///
     /// # Errors
     /// One line, if none of this id runs.
     pub fn pause(&self, id: u64) -> Result<(), String> {
-        self.get(id).map(|node| node.life.pause())
+        self.at_host(id, Life::pause)
     }
 
     /// Lets all tasks of a node run again.
@@ -182,7 +188,7 @@ impl VirtualNodes {
     /// # Errors
     /// One line, if none of this id runs.
     pub fn resume(&self, id: u64) -> Result<(), String> {
-        self.get(id).map(|node| node.life.resume())
+        self.at_host(id, Life::resume)
     }
 
     /// Ends a node, wherever its tasks are.
@@ -190,15 +196,17 @@ impl VirtualNodes {
     /// # Errors
     /// One line, if none of this id runs.
     pub fn kill(&self, id: u64) -> Result<(), String> {
-        let node = self.lock().remove(&id).ok_or_else(|| format!("node {id} does not run"))?;
-        node.life.kill();
+        self.at_host(id, Life::kill)?;
+        drop(self.lock().remove(&id));
         Ok(())
     }
 
     /// Ends all nodes.
     pub fn end(&self) {
         let nodes = std::mem::take(&mut *self.lock());
-        nodes.values().for_each(|node| node.life.kill());
+        for VirtualNode { host, life, .. } in nodes.into_values() {
+            on_host(host, move || life.kill());
+        }
     }
 
     /// First node that has ended by itself, with the reason.

@@ -17,15 +17,13 @@ use super::{
 use crate::{
     access::RunToken,
     deploy::remote::Endpoint,
-    experiment::{
-        LinkProbe, ManifestFacts, NodeClient, Plan, Progress, RemoteFacts, Timing, unless_interrupted, workload_summary,
-    },
+    experiment::{ManifestFacts, NodeClient, Plan, Progress, RemoteFacts, unless_interrupted},
     http,
     monitoring::{Monitoring, ObserveArgs, Observers, RunStatus},
     network::peer_id,
     node::{StartOrder, Workload},
     report::RunFolder,
-    scenario::{FaultSchedule, Group, Links, Measurement, Scenario, to_toml},
+    scenario::{Group, Links, Measurement, Scenario, to_toml},
 };
 
 /// Parameters of a run over existing nodes. The nodes decide their own traffic.
@@ -141,42 +139,30 @@ impl RemoteSpec {
             Some(millis) => Some(Duration::from_millis(millis)),
             None => scenario.measurement.window_seconds.map(Duration::from_secs),
         };
-        let num_nodes = scenario.nodes.count;
         let links = scenario.link_plan().map_err(|error| RemoteError::Refused(error.to_string()))?;
         let text = to_toml(&scenario).map_err(RemoteError::Refused)?;
         self.folder.write_scenario(&text).map_err(refused)?;
         let probe_targets = if links.is_unshaped() { BTreeMap::new() } else { probe_targets(nodes).await? };
+        let manifest = ManifestFacts {
+            backend: self.backend,
+            image: None,
+            arguments: self.arguments,
+            remote: Some(RemoteFacts {
+                configurations: nodes.values().map(|node| node.summary.configuration.clone()).collect(),
+                more: self.more,
+            }),
+        };
+        let configurations = nodes.values().map(|node| node.args.clone()).collect();
         Ok(Plan {
-            num_nodes,
-            summary: workload_summary(&scenario, &workload),
-            workload,
-            nodes: nodes.values().map(|node| node.args.clone()).collect(),
             window,
-            timing: Timing::of(&scenario.measurement),
-            folder: self.folder,
-            links,
-            link_probe: LinkProbe::of(&scenario.links.certificate),
-            scenario,
-            faults: FaultSchedule::default(),
-            addresses: vec![],
-            congestion_control: None,
             endpoints: nodes.iter().map(|(id, node)| (*id, node.endpoint.address().to_owned())).collect(),
             probe_targets,
             clock_of: Some(clock_of),
-            profiler: None,
             monitoring: Monitoring::new(&run.observe, &[])?,
             live_port: run.live_port,
             keep_open: run.keep_open,
             token: self.token,
-            manifest: ManifestFacts {
-                backend: self.backend,
-                image: None,
-                arguments: self.arguments,
-                remote: Some(RemoteFacts {
-                    configurations: nodes.values().map(|node| node.summary.configuration.clone()).collect(),
-                    more: self.more,
-                }),
-            },
+            ..Plan::new(scenario, workload, links, configurations, self.folder, manifest)
         })
     }
 }

@@ -1,6 +1,6 @@
 //! Agreement of simulations with real networks, as it was measured: the file is kept with the build.
 
-use std::{collections::BTreeMap, sync::LazyLock};
+use std::{collections::BTreeMap, fmt, sync::LazyLock};
 
 use serde::{Deserialize, Serialize};
 
@@ -47,7 +47,7 @@ pub struct MeasureAgreement {
     pub highest: f64,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Agreement {
     #[serde(default)]
@@ -86,6 +86,14 @@ impl AgreementEntry {
             loss_percent: largest(links, |shape| shape.loss_percent),
             measures,
         }
+    }
+}
+
+impl fmt::Display for AgreementEntry {
+    /// The entry as it stands in the file.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let file = Agreement { entry: vec![self.clone()] };
+        formatter.write_str(&toml::to_string(&file).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -170,6 +178,8 @@ mod tests {
         let entries = [entry(3, 0.9, 1.0), entry(8, 0.95, 1.1)];
         assert_eq!(bands(&entries), [AgreementBand { measure: "delay_p50".into(), lowest: 0.9, highest: 1.1 }]);
         assert_eq!(outside(&entry(5, 1.0, 1.0), &entries), Vec::<String>::new());
+        let file: Agreement = toml::from_str(&format!("{}\n{}", entries[0], entries[1])).unwrap();
+        assert_eq!(file.entry, entries);
         assert_eq!(outside(&entry(100, 1.0, 1.0), &entries), ["nodes 100, compared were 3 to 8"]);
         let lossy = AgreementEntry { latency_millis: 20.0, loss_percent: 0.5, ..entry(5, 1.0, 1.0) };
         let reasons = ["latency, in milliseconds: 20, compared was 0", "loss, in percent: 0.5, compared was 0"];

@@ -66,14 +66,16 @@ pub(super) fn simulation_rows(run: &RunSummary) -> Vec<(&'static str, String)> {
         let (fair, fifo) = if facts.discipline == "fifo" { (other, one) } else { (one, other) };
         rows.push(("bracket", format!("{}: {fair} in turns, {fifo} in one queue", row.figure)));
     }
-    let bands = facts
-        .agreement
-        .iter()
-        .map(|band| format!("{} {:.2} to {:.2} times the measured value", band.measure, band.lowest, band.highest));
+    let bands =
+        facts.agreement.iter().map(|band| format!("{} {:.2} to {:.2}", band.measure, band.lowest, band.highest));
     let bands: Vec<String> = bands.collect();
     rows.push((
         "agreement",
-        if bands.is_empty() { "not compared with a real network".into() } else { bands.join("; ") },
+        if bands.is_empty() {
+            "not compared with a real network".into()
+        } else {
+            format!("times the measured value: {}", bands.join("; "))
+        },
     ));
     if !facts.extrapolated.is_empty() {
         rows.push(("extrapolated", facts.extrapolated.join("; ")));

@@ -9,6 +9,7 @@ pub struct SimulationFacts {
     /// Seed of all random numbers: the same one gives the same result again, with the same build and number of threads.
     pub seed: u64,
     /// Threads that simulated.
+    #[serde(default = "one")]
     pub threads: u16,
     /// Order of service between the connections of a host whose interface is limited: `fair` in turns, `fifo` as one
     /// queue.
@@ -45,6 +46,11 @@ pub struct SimulationFacts {
     /// of it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub extrapolated: Vec<String>,
+}
+
+/// Threads of results from before their number was kept.
+fn one() -> u16 {
+    1
 }
 
 /// A figure under the other order of service.

@@ -394,6 +394,15 @@ impl LinkPlan {
         std::iter::once(&self.default).chain(self.links.values())
     }
 
+    /// Least latency, less its jitter, of any link between this number of nodes, in milliseconds.
+    pub fn least_latency_millis(&self, nodes: u64) -> f64 {
+        let all = nodes.saturating_mul(nodes.saturating_sub(1));
+        let default = ((self.links.len() as u64) < all).then_some(&self.default);
+        let least =
+            default.into_iter().chain(self.links.values()).map(|shape| shape.latency_millis - shape.jitter_millis);
+        least.fold(f64::INFINITY, f64::min)
+    }
+
     /// Changes one direction of a link.
     pub fn set_link(&mut self, from: u64, to: u64, shape: Shape) {
         self.links.insert((from, to), shape);
@@ -447,6 +456,16 @@ mod tests {
         nodes = 3
         throughput = 1000
     "#;
+
+    #[test]
+    fn a_default_that_no_link_takes_does_not_count_for_the_least_latency() {
+        let shape = |text: &str| text.parse::<Shape>().unwrap();
+        let mut plan = LinkPlan { default: shape("latency=0"), ..LinkPlan::default() };
+        for (from, to, text) in [(0, 1, "latency=50,jitter=20"), (1, 0, "latency=40")] {
+            plan.set_link(from, to, shape(text));
+        }
+        assert_eq!((plan.least_latency_millis(2), plan.least_latency_millis(3)), (30.0, 0.0));
+    }
 
     #[test]
     fn regions_links_and_interfaces_are_read() {

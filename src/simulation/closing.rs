@@ -2,7 +2,7 @@
 
 use super::{
     packet::{EndId, Packet},
-    world::World,
+    world::{World, now},
 };
 
 impl World {
@@ -18,17 +18,33 @@ impl World {
         }
     }
 
+    /// Tells the other end, after all that it was sent, that the connection is broken.
+    fn tell_reset(&mut self, id: EndId) {
+        let Some(end) = self.end(id) else { return };
+        let (own, other, peer, last) = (end.host, end.peer_host, end.peer, end.sender.last_arrives_at);
+        if let Some(peer) = peer {
+            let at = (now() + self.latency(own, other)).max(last);
+            self.post(at, own, other, Packet::Reset { to: peer, queued: false });
+        }
+    }
+
+    /// A reset is at the interface of its receiver, where it waits behind other packets, or has waited.
+    pub(super) fn reset_arrives(&mut self, (from, to): (u32, u32), id: EndId, queued: bool) {
+        let open_at = self.host(to).filter(|host| host.down.is_shaped()).map_or(0, |host| host.down.is_open_at());
+        if !queued && open_at > now() {
+            return self.post(open_at, from, to, Packet::Reset { to: id, queued: true });
+        }
+        self.reset(id);
+    }
+
     /// A stream was dropped: the bytes that it has written are still sent, unless it leaves others unread.
     pub(super) fn dropped(&mut self, id: EndId) {
         let Some(end) = self.end(id) else { return };
         (end.dropped, end.sender.closed) = (true, true);
         (end.receiver.waker, end.sender.waker) = (None, None);
-        let (own, other, peer) = (end.host, end.peer_host, end.peer);
         if end.receiver.readable() > 0 {
             end.reset = true;
-            if let Some(peer) = peer {
-                self.post_now(own, other, Packet::Reset { to: peer });
-            }
+            self.tell_reset(id);
         }
         if self.end(id).is_some_and(|end| end.is_over()) {
             return self.forget(id);
@@ -58,11 +74,8 @@ impl World {
             ports.iter().filter_map(|port| self.listening.remove(port)).flat_map(|port| port.waiting).collect();
         for place in ends {
             let id = self.id(place);
-            let Some((peer, to)) = self.end(id).map(|end| (end.peer, end.peer_host)) else { continue };
+            self.tell_reset(id);
             self.reset(id);
-            if let Some(peer) = peer {
-                self.post_now(host, to, Packet::Reset { to: peer });
-            }
         }
         waiting.into_iter().for_each(|id| self.dropped(id));
     }

@@ -7,6 +7,8 @@ use super::packet::EndId;
 /// A port that listens.
 #[derive(Debug, Default)]
 pub(super) struct Listening {
+    /// Tells it apart from a later one of the same port.
+    pub(super) number: u64,
     pub(super) waiting: VecDeque<EndId>,
     pub(super) waker: Option<Waker>,
 }

@@ -59,7 +59,7 @@ impl World {
     /// The answer to a SYN arrives, from an end of a host.
     pub(super) fn answered(&mut self, (host, peer): (u32, EndId), own: u32, dial: u64) {
         let Some(dialing) = self.dialing.get(&dial) else {
-            return self.post_now(own, host, Packet::Reset { to: peer });
+            return self.post_now(own, host, Packet::Reset { to: peer, queued: false });
         };
         let (local, remote, sent_at) = (dialing.from, (host, dialing.to), dialing.sent_at);
         let id = self.make_end(local, remote);
@@ -89,7 +89,7 @@ impl World {
     pub(super) fn established(&mut self, (host, peer): (u32, EndId), own: u32, id: EndId) {
         let now = now();
         let Some(end) = self.end(id).filter(|end| !end.reset) else {
-            return self.post_now(own, host, Packet::Reset { to: peer });
+            return self.post_now(own, host, Packet::Reset { to: peer, queued: false });
         };
         end.peer = Some(peer);
         end.has_stream = true;
@@ -101,7 +101,7 @@ impl World {
                 self.wakers.extend(listening.waker.take());
             }
             None => {
-                self.post_now(own, host, Packet::Reset { to: peer });
+                self.post_now(own, host, Packet::Reset { to: peer, queued: false });
                 self.forget(id);
             }
         }

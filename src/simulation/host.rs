@@ -189,9 +189,10 @@ impl Host {
         self.blocked = plan.blocked.iter().filter_map(host_of).collect();
     }
 
-    /// Least time that a packet takes to any other host, in nanoseconds.
-    pub(super) fn least_latency(&self) -> u64 {
-        let paths = self.paths.values().chain([&self.default]);
+    /// Least time that a packet takes to any other of `hosts` hosts, in nanoseconds.
+    pub(super) fn least_latency(&self, hosts: usize) -> u64 {
+        let has_default = self.paths.len() + 1 < hosts;
+        let paths = self.paths.values().chain(has_default.then_some(&self.default));
         let least = paths.map(|path| path.latency.saturating_sub(path.jitter)).min();
         least.unwrap_or(0).max(LEAST_LATENCY)
     }

@@ -18,6 +18,7 @@ use super::{
 #[derive(Debug)]
 pub struct Listener {
     socket: SocketAddr,
+    number: u64,
 }
 
 impl Listener {
@@ -27,14 +28,13 @@ impl Listener {
     /// Fails if the port is taken, or there is no such host.
     pub fn bind(socket: SocketAddr) -> io::Result<Self> {
         let bound = act(|world| {
-            if !world.by_address.contains_key(&socket.ip()) {
-                return Err(io::ErrorKind::AddrNotAvailable);
-            }
+            world.host_at(socket.ip()).ok_or(io::ErrorKind::AddrNotAvailable)?;
             if world.listening.contains_key(&socket) {
                 return Err(io::ErrorKind::AddrInUse);
             }
-            world.listening.insert(socket, Listening::default());
-            Ok(Self { socket })
+            let number = world.number();
+            world.listening.insert(socket, Listening { number, ..Listening::default() });
+            Ok(Self { socket, number })
         });
         bound.0.unwrap_or(Err(io::ErrorKind::NotConnected)).map_err(io::Error::from)
     }
@@ -42,13 +42,16 @@ impl Listener {
     /// The next connection, and the address of its other end.
     pub fn poll_accept(&mut self, context: &mut Context<'_>) -> Poll<(Stream, SocketAddr)> {
         let accepted = act(|world| {
-            let listening = world.listening.get_mut(&self.socket)?;
-            let Some(id) = listening.waiting.pop_front() else {
-                listening.waker = Some(context.waker().clone());
-                return None;
-            };
-            let remote = world.end(id)?.remote;
-            Some((id, remote))
+            loop {
+                let listening = world.listening.get_mut(&self.socket).filter(|port| port.number == self.number)?;
+                let Some(id) = listening.waiting.pop_front() else {
+                    listening.waker = Some(context.waker().clone());
+                    return None;
+                };
+                if let Some(end) = world.end(id) {
+                    return Some((id, end.remote));
+                }
+            }
         });
         match accepted.0.flatten() {
             Some((id, remote)) => Poll::Ready((Stream::new(id), remote)),
@@ -60,9 +63,9 @@ impl Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         act(|world| {
-            let listening = world.listening.remove(&self.socket).unwrap_or_default();
-            for id in listening.waiting {
-                world.dropped(id);
+            if world.listening.get(&self.socket).is_some_and(|port| port.number == self.number) {
+                let waiting = world.listening.remove(&self.socket).unwrap_or_default().waiting;
+                waiting.into_iter().for_each(|id| world.dropped(id));
             }
         });
     }
@@ -78,10 +81,9 @@ impl Dial {
     /// Dials from the host at `from`.
     pub fn new(from: IpAddr, to: SocketAddr) -> Self {
         let dial = act(|world| {
-            let host = *world.by_address.get(&from)?;
+            let host = world.host_at(from)?;
             let local = SocketAddr::new(from, world.port());
-            world.dials += 1;
-            let dial = world.dials;
+            let dial = world.number();
             let dialing = Dialing { from: (host, local), to, tries: 0, sent_at: 0, outcome: None, waker: None };
             world.dialing.insert(dial, dialing);
             world.send_syn(dial);

@@ -13,7 +13,7 @@ pub use super::facts::{Discipline, Facts};
 
 use super::{
     conductor::{note_latency, on_all, on_host},
-    host::Host,
+    host::{Host, LEAST_LATENCY},
     world::act,
 };
 use crate::shaping::InterfacePlan;
@@ -34,6 +34,7 @@ pub fn add_host(number: u32, address: IpAddr) -> bool {
             world.hosts[place] = Some(Box::new(Host::new(address)));
         });
     });
+    note_latency(number, LEAST_LATENCY);
     known.is_some() && added.is_some()
 }
 
@@ -45,7 +46,7 @@ pub fn shape(number: u32, plan: &InterfacePlan) {
             let by_address = std::mem::take(&mut world.by_address);
             let latency = world.host(number).map(|host| {
                 host.shape(&plan, |address| by_address.get(address).copied());
-                host.least_latency()
+                host.least_latency(by_address.len())
             });
             world.by_address = by_address;
             world.link_again(number);
@@ -68,7 +69,7 @@ pub fn kill(host: u32) {
 /// thread has no such host.
 pub fn held_bytes(address: IpAddr) -> Option<u64> {
     act(|world| {
-        let host = *world.by_address.get(&address)?;
+        let host = world.host_at(address)?;
         Some(world.held(host))
     })
     .0

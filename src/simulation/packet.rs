@@ -74,9 +74,10 @@ pub(super) enum Packet {
         to: EndId,
         read: u64,
     },
-    /// Breaks the connection.
+    /// Breaks the connection; `queued` if it has waited at the receiver's interface.
     Reset {
         to: EndId,
+        queued: bool,
     },
     /// Not a packet: tells the sender of a SYN that it was dropped, when an answer would be there.
     SynDropped {

@@ -54,7 +54,7 @@ impl World {
         let now = now();
         let Data { to: id, from: peer, number, bytes, segments, fin, sent_at, again, .. } = *data;
         let Some(end) = self.end(id).filter(|end| !end.dropped && !end.reset) else {
-            return self.post_now(to, from, Packet::Reset { to: peer });
+            return self.post_now(to, from, Packet::Reset { to: peer, queued: false });
         };
         end.peer = Some(peer);
         let waker = if end.receiver.take(number, bytes, fin) { end.receiver.waker.take() } else { None };

@@ -58,6 +58,8 @@ pub(super) struct Sender {
     sent: u64,
     read: u64,
     last_sent_at: u64,
+    /// Time at which the last of all flights is at the other host's interface.
+    pub(super) last_arrives_at: u64,
     limited: bool,
     /// The stream is closed for writing, and its end is sent.
     pub(super) closed: bool,
@@ -127,11 +129,15 @@ impl Sender {
     /// Takes the next flight of at most `segments`, and returns its number.
     pub(super) fn take_flight(&mut self, now: u64, segments: u64) -> u32 {
         let count = self.unsent.len().min(usize::try_from(segments * SEGMENT).unwrap_or(usize::MAX));
-        let bytes: Vec<u8> = if count == self.unsent.len() {
+        // All bytes leave as they are, unless much room were kept for a few of them.
+        let bytes: Vec<u8> = if count == self.unsent.len() && self.unsent.capacity() <= 2 * count {
             mem::take(&mut self.unsent).into()
         } else {
             self.unsent.drain(..count).collect()
         };
+        if self.unsent.is_empty() {
+            self.unsent = VecDeque::new();
+        }
         let fin = count == 0;
         let count = count as u64;
         let segments = count.div_ceil(SEGMENT).max(1);

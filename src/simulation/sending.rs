@@ -106,6 +106,9 @@ impl World {
         }
         let data = Data { to: peer, from: id, number, bytes, segments: whole, fin, sent_at: now, again, slowest };
         let at = tail + self.latency(from, to);
+        if let Some(end) = self.end(id) {
+            end.sender.last_arrives_at = end.sender.last_arrives_at.max(at);
+        }
         self.post(at, from, to, Packet::Data(Box::new(data)));
     }
 

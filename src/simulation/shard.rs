@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread,
@@ -29,8 +29,8 @@ pub(super) enum Order {
 pub(super) struct Report {
     /// Packets to hosts of other shards.
     pub(super) departures: Packets,
-    /// True if an event is left.
-    pub(super) has_more: bool,
+    /// Time of the next event.
+    pub(super) next_at: Option<u64>,
 }
 
 /// A shard. It ends when this is dropped.
@@ -44,7 +44,7 @@ impl Drop for Shard {
     fn drop(&mut self) {
         drop(self.orders.take());
         if let Some(thread) = self.thread.take() {
-            // A shard that has failed has said so.
+            // A shard that has failed has closed its channels, which ends the simulation.
             drop(thread.join());
         }
     }
@@ -70,7 +70,7 @@ impl Loop {
         virtual_clock::move_to(self.limit);
         if std::mem::take(&mut self.runs) {
             let departures = world::act(|world| world.departures()).0.unwrap_or_default();
-            let report = Report { departures, has_more: virtual_clock::next_at().is_some() };
+            let report = Report { departures, next_at: virtual_clock::next_at() };
             self.reports.send(report).map_err(|_| ENDED.to_owned())?;
         }
         loop {
@@ -86,6 +86,15 @@ impl Loop {
     }
 }
 
+/// Closes the channels of a shard that ends, after a panic too: the conductor waits for them.
+struct Closing(Arc<Mutex<Option<Loop>>>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
+
 impl Shard {
     /// Starts a shard of a simulation; its number tells it apart.
     pub(super) fn start(simulation: &Simulation, number: u64) -> Result<Self, String> {
@@ -96,16 +105,24 @@ impl Shard {
             let Some(guard) = virtual_clock::enter(start, seed_of(seed, number)) else { return };
             world::begin(seed, number, discipline);
             processor::begin(processor);
-            let state = Mutex::new(Loop { orders: to_do, reports: done, limit: start, runs: false });
-            let step = move |_: &turns::Flag| state.lock().unwrap_or_else(PoisonError::into_inner).step();
+            let state = Arc::new(Mutex::new(Some(Loop { orders: to_do, reports: done, limit: start, runs: false })));
+            let closing = Closing(state.clone());
+            let step = move |_: &turns::Flag| {
+                let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+                state.as_mut().map_or_else(|| Err(ENDED.into()), Loop::step)
+            };
             // Ends when the orders do.
             drop(turns::run(std::future::pending::<()>(), step));
+            drop(closing);
             world::end();
             drop(guard);
         };
         let thread = thread::Builder::new().name(format!("shard {number}")).stack_size(STACK).spawn(work);
         let thread = thread.map_err(|error| format!("a thread of the simulation does not start: {error}"))?;
-        Ok(Self { orders: Some(orders), reports: Mutex::new(reports), thread: Some(thread) })
+        let shard = Self { orders: Some(orders), reports: Mutex::new(reports), thread: Some(thread) };
+        // One after the other: a runtime takes its number from a counter of the process.
+        shard.act(|| ()).ok_or("a thread of the simulation has failed")?;
+        Ok(shard)
     }
 
     /// Gives an order; false if the shard has failed.

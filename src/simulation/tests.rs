@@ -290,6 +290,19 @@ fn a_simulation_in_which_nothing_can_happen_ends_with_that_reason() {
 }
 
 #[test]
+fn a_thread_that_fails_ends_the_simulation() {
+    for threads in [1, 2] {
+        let simulation = Simulation { threads, ..Simulation::default() };
+        let ended = run(simulation, || async {
+            assert!(network::add_host(0, address(0)));
+            assert_eq!(on_host(0, || -> u32 { panic!("a fault of the simulation") }), None);
+            sleep(Duration::from_secs(1)).await;
+        });
+        assert_eq!(ended.unwrap_err(), "the simulation has failed");
+    }
+}
+
+#[test]
 fn an_interrupt_ends_a_wait() {
     let interrupt = Interrupt::default();
     let simulation = Simulation { interrupt: interrupt.clone(), ..Simulation::default() };

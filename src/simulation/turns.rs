@@ -60,10 +60,22 @@ pub(super) fn run<T>(
     // Without drivers, because their time is real.
     let runtime = runtime::Builder::new_current_thread().on_thread_park(next).build();
     let runtime = runtime.map_err(|error| format!("the runtime does not start: {error}"))?;
+    // The waker keeps the runtime, and the runtime the waker.
+    let apart = Apart(&turns);
     let ended = runtime.block_on(drive(future, &turns));
     // Tasks that are dropped close their connections.
     drop(runtime);
+    drop(apart);
     ended
+}
+
+/// Forgets the waker of the main future, after a panic too.
+struct Apart<'a>(&'a Turns);
+
+impl Drop for Apart<'_> {
+    fn drop(&mut self) {
+        drop(self.0.main.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
 }
 
 /// Polls `future` when it was woken.

@@ -48,7 +48,7 @@ pub(super) struct World {
     pub(super) free: Vec<u32>,
     pub(super) listening: BTreeMap<SocketAddr, Listening>,
     pub(super) dialing: BTreeMap<u64, Dialing>,
-    pub(super) dials: u64,
+    numbers: u64,
     next_port: u32,
     events: Slab<Event>,
     /// Packets to hosts of other threads, with the time of their arrival.
@@ -69,7 +69,7 @@ pub(super) fn begin(seed: u64, number: u64, discipline: Discipline) {
         free: vec![],
         listening: BTreeMap::new(),
         dialing: BTreeMap::new(),
-        dials: 0,
+        numbers: 0,
         next_port: 0,
         events: Slab::new(),
         departures: vec![],
@@ -185,6 +185,18 @@ impl World {
         }
     }
 
+    /// A number that this thread's network has not used yet.
+    pub(super) fn number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    /// Number of the host at an address, if this thread has it.
+    pub(super) fn host_at(&mut self, address: IpAddr) -> Option<u32> {
+        let number = *self.by_address.get(&address)?;
+        self.host(number).is_some().then_some(number)
+    }
+
     /// A port for an outgoing connection.
     pub(super) fn port(&mut self) -> u16 {
         self.next_port = (self.next_port + 1) % 28_000;
@@ -221,6 +233,7 @@ impl World {
     /// Takes packets of hosts of other threads, with the time of their arrival.
     pub(super) fn take_in(&mut self, arrivals: Vec<(u64, Envelope)>) {
         for (at, envelope) in arrivals {
+            debug_assert!(at >= now(), "a packet comes too late by {} ns", now() - at);
             self.plan(at, Event::Arrival(envelope));
         }
     }
@@ -242,7 +255,7 @@ impl World {
                 Packet::Received(data) => self.receives(from, to, data),
                 Packet::Ack(ack) => self.acknowledged(&ack),
                 Packet::Window { to: end, read } => self.opened(end, read),
-                Packet::Reset { to: end } => self.reset(end),
+                Packet::Reset { to: end, queued } => self.reset_arrives((from, to), end, queued),
                 Packet::Dropped { to: end, number, segments } => self.loses(end, number, segments),
             },
             Event::Resend(id, number) => self.resend(id, number),
