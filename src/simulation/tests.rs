@@ -245,9 +245,9 @@ fn hosts_of_two_threads_talk_as_those_of_one_do() {
     for time in over_two_threads("latency=1,jitter=1", 100) {
         assert!((0.04..4.0).contains(&time), "{time}");
     }
-    // The larger of the windows lets all but the first transfer pass at once.
+    // A window of 1.2 segments over the root of the loss (Mathis et al., 1997) makes 430 KB/s: 2.4 s each way.
     let times = over_two_threads("latency=20,loss=1", 1 << 20);
-    assert!(times.iter().all(|time| (40.0..5000.0).contains(time)), "{times:?}");
+    assert!(times.iter().all(|time| (2000.0..12000.0).contains(time)), "{times:?}");
     assert_eq!(times, over_two_threads("latency=20,loss=1", 1 << 20));
 }
 
