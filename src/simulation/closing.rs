@@ -52,19 +52,6 @@ impl World {
         self.send(id);
     }
 
-    pub(super) fn forget(&mut self, id: EndId) {
-        if self.end(id).is_none() {
-            return;
-        }
-        let Some(end) = self.ends.get_mut(id.place as usize).and_then(Option::take) else { return };
-        self.generations[id.place as usize] = id.generation.wrapping_add(1);
-        self.free.push(id.place);
-        if let Some(host) = self.host(end.host) {
-            host.ends.remove(&id.place);
-            *host.packets_to.entry(end.peer_host).or_default() += end.packets;
-        }
-    }
-
     /// The kernel of a host closes all connections of a process that was killed.
     pub(super) fn kill(&mut self, host: u32) {
         let Some(known) = self.host(host) else { return };

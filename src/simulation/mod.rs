@@ -14,6 +14,7 @@ mod conductor;
 mod congestion;
 mod connection;
 mod dialing;
+mod events;
 mod executor;
 mod facts;
 mod handshake;

@@ -48,7 +48,7 @@ impl World {
             let open_at = host.up.is_open_at();
             if open_at > now {
                 host.is_served = true;
-                return Self::plan_turn(open_at, number);
+                return self.plan_turn(open_at, number);
             }
             host.waiting.pop_front();
             let turn = host.up.turn();

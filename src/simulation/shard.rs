@@ -8,7 +8,7 @@ use std::{
     thread,
 };
 
-use super::{packet::Envelope, parameters::Simulation, processor, turns, world};
+use super::{events, packet::Envelope, parameters::Simulation, processor, turns, world};
 
 /// Memory for the stack of a thread of a simulation, in bytes: tasks of libp2p are polled deep.
 pub(super) const STACK: usize = 32 << 20;
@@ -103,7 +103,7 @@ impl Shard {
         let Simulation { seed, start_unix_nanos: start, discipline, processor, .. } = *simulation;
         let work = move || {
             let Some(guard) = virtual_clock::enter(start, seed_of(seed, number)) else { return };
-            world::begin(seed, number, discipline);
+            events::begin(seed, number, discipline);
             processor::begin(processor);
             let state = Arc::new(Mutex::new(Some(Loop { orders: to_do, reports: done, limit: start, runs: false })));
             let closing = Closing(state.clone());

@@ -9,7 +9,7 @@ use std::{
 };
 
 use slab::Slab;
-use virtual_clock::{now_nanos, schedule};
+use virtual_clock::{Call, now_nanos, schedule};
 
 use super::{
     connection::End,
@@ -50,6 +50,7 @@ pub(super) struct World {
     pub(super) dialing: BTreeMap<u64, Dialing>,
     numbers: u64,
     next_port: u32,
+    handlers: Handlers,
     events: Slab<Event>,
     /// Packets to hosts of other threads, with the time of their arrival.
     departures: Vec<(u64, Envelope)>,
@@ -57,8 +58,17 @@ pub(super) struct World {
     pub(super) facts: Facts,
 }
 
+/// Functions that the clock calls, with the number of an event or of a host.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Handlers {
+    /// An event happens.
+    pub(super) event: Call,
+    /// A host has its next turn.
+    pub(super) turn: Call,
+}
+
 /// Begins the part of the network that this thread has: `number` tells it apart from others.
-pub(super) fn begin(seed: u64, number: u64, discipline: Discipline) {
+pub(super) fn begin(seed: u64, number: u64, discipline: Discipline, handlers: Handlers) {
     let world = World {
         discipline,
         random: Random::new(seed, number),
@@ -71,6 +81,7 @@ pub(super) fn begin(seed: u64, number: u64, discipline: Discipline) {
         dialing: BTreeMap::new(),
         numbers: 0,
         next_port: 0,
+        handlers,
         events: Slab::new(),
         departures: vec![],
         wakers: vec![],
@@ -108,19 +119,6 @@ pub(super) fn now() -> u64 {
     now_nanos().unwrap_or(0)
 }
 
-fn on_event(key: u64) -> bool {
-    act(|world| {
-        if let Some(event) = usize::try_from(key).ok().and_then(|key| world.events.try_remove(key)) {
-            world.happens(event);
-        }
-    })
-    .1
-}
-
-fn on_turn(host: u64) -> bool {
-    act(|world| world.serve(host as u32, true)).1
-}
-
 impl World {
     /// A host of this thread.
     pub(super) fn host(&mut self, number: u32) -> Option<&mut Host> {
@@ -153,6 +151,20 @@ impl World {
             *free = Some(Box::new(end));
         }
         self.id(place)
+    }
+
+    /// Forgets an end of which nothing is needed any more.
+    pub(super) fn forget(&mut self, id: EndId) {
+        if self.end(id).is_none() {
+            return;
+        }
+        let Some(end) = self.ends.get_mut(id.place as usize).and_then(Option::take) else { return };
+        self.generations[id.place as usize] = id.generation.wrapping_add(1);
+        self.free.push(id.place);
+        if let Some(host) = self.host(end.host) {
+            host.ends.remove(&id.place);
+            *host.packets_to.entry(end.peer_host).or_default() += end.packets;
+        }
     }
 
     /// One-way time from a host of this thread to another, for a packet that waits nowhere.
@@ -206,12 +218,17 @@ impl World {
     /// Lets something happen at a time.
     pub(super) fn plan(&mut self, at: u64, event: Event) {
         let key = self.events.insert(event);
-        schedule(at, on_event, key as u64);
+        schedule(at, self.handlers.event, key as u64);
     }
 
     /// Lets a host of this thread have its next turn at a time.
-    pub(super) fn plan_turn(at: u64, host: u32) {
-        schedule(at, on_turn, host.into());
+    pub(super) fn plan_turn(&self, at: u64, host: u32) {
+        schedule(at, self.handlers.turn, host.into());
+    }
+
+    /// The event of this number, which happens now.
+    pub(super) fn event(&mut self, key: u64) -> Option<Event> {
+        self.events.try_remove(usize::try_from(key).ok()?)
     }
 
     /// Sends a packet of a host of this thread, which arrives at `at`.
@@ -241,26 +258,6 @@ impl World {
     /// Packets to hosts of other threads since the last call.
     pub(super) fn departures(&mut self) -> Vec<(u64, Envelope)> {
         std::mem::take(&mut self.departures)
-    }
-
-    fn happens(&mut self, event: Event) {
-        match event {
-            Event::Arrival(Envelope { from, to, packet }) => match packet {
-                Packet::Syn { dial, from: remote, to: local } => self.syn((from, remote), (to, local), dial),
-                Packet::SynAck { dial, peer } => self.answered((from, peer), to, dial),
-                Packet::Refused { dial } => self.refused(dial, std::io::ErrorKind::ConnectionRefused),
-                Packet::SynDropped { dial } => self.syn_dropped(dial),
-                Packet::Established { to: end, from: peer } => self.established((from, peer), to, end),
-                Packet::Data(data) => self.arrives(from, to, data),
-                Packet::Received(data) => self.receives(from, to, data),
-                Packet::Ack(ack) => self.acknowledged(&ack),
-                Packet::Window { to: end, read } => self.opened(end, read),
-                Packet::Reset { to: end, queued } => self.reset_arrives((from, to), end, queued),
-                Packet::Dropped { to: end, number, segments } => self.loses(end, number, segments),
-            },
-            Event::Resend(id, number) => self.resend(id, number),
-            Event::SynAgain(dial) => self.send_syn(dial),
-        }
     }
 
     /// Bytes that a host's sockets hold: sent and not acknowledged, or received and not read.

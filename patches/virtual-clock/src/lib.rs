@@ -11,7 +11,7 @@ mod random;
 mod sleep;
 
 pub use events::{
-    Guard, advance, advance_until, enter, is_virtual, move_to, next_at, now_nanos, schedule, start_nanos,
+    Call, Guard, advance, advance_until, enter, is_virtual, move_to, next_at, now_nanos, schedule, start_nanos,
 };
 pub use sleep::Sleep;
 
