@@ -81,7 +81,7 @@ fn two_threads_repeat_their_result_too() {
     assert_eq!((&first["simulation"]["threads"], &first["verdict"]["valid"]), (&2.into(), &true.into()));
     assert_eq!(without_cost(first.clone()), without_cost(simulate(&path("again"), &flags)));
     let with_faults =
-        [&flags[..], &["--fault=1s kill 3", "--fault=1s restart 3", "--fault=2s degrade 0:1 latency=1"]].concat();
+        [&flags[..], &["--fault=1s kill 3", "--fault=1s restart 3", "--fault=1500ms degrade 0:1 latency=8"]].concat();
     let repeated = ["faults", "faults-again"].map(|name| without_cost(simulate(&path(name), &with_faults)));
     assert_eq!(repeated[0], repeated[1]);
     let one = simulate(&path("one"), &[NETWORK, &["--threads=1"]].concat());
