@@ -204,6 +204,26 @@ fn a_node_that_is_restarted_at_once_can_be_dialled() {
 }
 
 #[test]
+fn repetitions_in_a_comparison_have_seeds_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let text = "[nodes]\ncount = 4\n[measurement]\nwarm_up_seconds = 1\nwindow_seconds = 2\n[links.default]\nlatency_millis = \
+                20\njitter_millis = 5\n[[traffic]]\nheartbeat_millis = 500\nmessage_size_bytes = 1000\n";
+    fs::write(path("small.toml"), text).unwrap();
+    let mut compare = bench_command();
+    compare.arg("compare").arg("--run").arg(path("small.toml")).args(["--on", "simulation", "--repeat", "4"]);
+    compare.args(["--vary", "links.default.latency_millis=40", "--measure", "delay_p50", "--output"]).arg(path("runs"));
+    let ran = compare.output().unwrap();
+    let table = String::from_utf8_lossy(&ran.stdout);
+    assert!(ran.status.success() && table.contains("worse"), "{table} {}", String::from_utf8_lossy(&ran.stderr));
+    let seed = |name: &str| {
+        let text = fs::read_to_string(path("runs").join(name).join("summary.json")).unwrap();
+        serde_json::from_str::<Value>(&text).unwrap()["simulation"]["seed"].as_u64().unwrap()
+    };
+    assert_eq!(["001-a", "001-b", "002-a", "002-b", "004-a"].map(seed), [0, 0, 1, 1, 3]);
+}
+
+#[test]
 fn a_model_that_does_not_exist_is_refused() {
     for (flags, says) in [
         (&["--quic"][..], "a simulation has TCP only"),

@@ -26,6 +26,9 @@ const SIDES: [(&str, &[&str]); 3] = [
     ("fifo", &["--on", "simulation", "--discipline", "fifo"]),
 ];
 
+/// Number of times that a run of the real network is repeated, if other programs disturb it or it is invalid.
+const MOST_AGAIN: u8 = 3;
+
 /// Place of the real network among the sides.
 const REAL: usize = 0;
 
@@ -89,13 +92,15 @@ fn run_sides(args: &AgreeArgs, study: &mut Study, scenario: &Scenario) -> Result
                 trial.flags.extend(args.processor.flags()?);
             }
             trial.flags.push(format!("--seed={}", scenario.seed + u64::from(round)).into());
-            let ended = study.run(&trial, Some(all - done))?;
-            if !ended.run.verdict.valid {
-                let reason = ended.run.verdict.reasons.first().cloned().unwrap_or_default();
-                return Err(CliError::Failed(format!("{} is not valid: {reason}", trial.name)));
+            // A simulation repeats its result, so only the real network is asked again.
+            let most = if place == REAL { MOST_AGAIN } else { 0 };
+            let (name, run) = study.run_until_quiet(trial, all - done, most)?;
+            if !run.verdict.valid {
+                let reason = run.verdict.reasons.first().cloned().unwrap_or_default();
+                return Err(CliError::Failed(format!("{name} is not valid: {reason}")));
             }
             if let Some(runs) = sides.get_mut(place) {
-                runs.push(Compared::new(trial.name, ended.run));
+                runs.push(Compared::new(name, run));
             }
         }
     }

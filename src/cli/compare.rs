@@ -23,7 +23,7 @@ use crate::{
         compare, comparison_csv, comparison_table, did_you_mean, figures,
     },
     scenario::{Scenario, to_toml},
-    terminal::{say, tell},
+    terminal::say,
 };
 
 /// Measures that are compared unless the user names others: few, because each makes it harder to show a difference in
@@ -266,36 +266,13 @@ impl CompareArgs {
             // The second of a pair is the other side, and each pair turns the order of the one before it.
             let first = (number % 2 == 0) == (pair % 2 == 0);
             let (name, (scenario, flags), runs) = if first { ("a", &sides.a, &mut a) } else { ("b", &sides.b, &mut b) };
-            let name = format!("{:03}-{name}", pair + 1);
-            runs.push(self.run_until_quiet(study, &name, scenario, flags, count - number - 1)?);
+            let mut trial = Trial::new(format!("{:03}-{name}", pair + 1), scenario);
+            trial.flags = flags.clone();
+            trial.repetition = pair as u64;
+            let (name, run) = study.run_until_quiet(trial, count - number - 1, self.disturbed_repeats)?;
+            runs.push(Compared::new(name, run));
         }
         Ok((a, b))
-    }
-
-    /// Runs a trial, and again while other programs disturb it or it is invalid.
-    fn run_until_quiet(
-        &self,
-        study: &mut Study,
-        name: &str,
-        scenario: &Scenario,
-        flags: &[OsString],
-        left: usize,
-    ) -> Result<Compared, CliError> {
-        let mut again = 0;
-        loop {
-            let name = if again > 0 { format!("{name}-again{again}") } else { name.to_owned() };
-            let mut trial = Trial::new(name.clone(), scenario);
-            trial.flags = flags.to_vec();
-            let ended = study.run(&trial, Some(left))?;
-            let run = ended.run;
-            if again >= self.disturbed_repeats || (run.verdict.valid && !run.is_disturbed()) {
-                return Ok(Compared::new(name, run));
-            }
-            let reason = run.verdict.reasons.first().cloned();
-            let reason = reason.unwrap_or_else(|| "other programs used the processors".into());
-            tell(&format!("{name}: is repeated: {reason}"));
-            again += 1;
-        }
     }
 }
 

@@ -200,7 +200,8 @@ impl Running {
         let mut again = 0;
         loop {
             let suffix = if again > 0 { format!("-again{again}") } else { String::new() };
-            let trial = Trial::new(format!("load-{load:.3}-{}{suffix}", before + 1), &scenario);
+            let mut trial = Trial::new(format!("load-{load:.3}-{}{suffix}", before + 1), &scenario);
+            trial.repetition = before as u64;
             let ended = self.study.run(&trial, None)?;
             let links = ended.scenario.link_plan().map_err(|error| CliError::Failed(error.to_string()))?;
             let mut row = SearchTrial::of(trial.name, load, &ended.run, &links);

@@ -79,6 +79,6 @@ impl Trial {
     pub(super) fn new(name: String, scenario: &Scenario) -> Self {
         let mut scenario = scenario.clone();
         scenario.sweep.clear();
-        Self { name, scenario, flags: vec![] }
+        Self { name, scenario, flags: vec![], repetition: 0 }
     }
 }

@@ -84,7 +84,9 @@ impl SweepArgs {
             checked.map_err(|error| CliError::Usage(format!("{}: {error}", set.join(", "))))?;
             for repeat in 1..=self.repeat {
                 let name = if self.repeat > 1 { format!("{number:03}-{repeat:02}") } else { format!("{number:03}") };
-                trials.push((values.clone(), Trial::new(name, &with_all)));
+                let mut trial = Trial::new(name, &with_all);
+                trial.repetition = u64::from(repeat - 1);
+                trials.push((values.clone(), trial));
             }
         }
         Ok(trials)

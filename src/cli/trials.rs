@@ -53,6 +53,8 @@ pub(super) struct Trial {
     pub(super) scenario: Scenario,
     /// More flags.
     pub(super) flags: Vec<OsString>,
+    /// Number of this repetition, from 0: a simulation repeats its result exactly, so each repetition takes a seed of its own.
+    pub(super) repetition: u64,
 }
 
 /// A trial with its result.
@@ -83,6 +85,12 @@ pub(super) struct Study {
 
 fn failed(path: &Path, error: impl std::fmt::Display) -> CliError {
     CliError::Failed(format!("{}: {error}", path.display()))
+}
+
+/// True if these flags ask for virtual time.
+fn simulates<'a>(flags: impl Iterator<Item = &'a OsString>) -> bool {
+    let words: Vec<_> = flags.map(|flag| flag.to_string_lossy()).collect();
+    words.iter().any(|word| word == "--on=simulation") || words.windows(2).any(|pair| pair == ["--on", "simulation"])
 }
 
 /// Result of a trial.
@@ -181,13 +189,45 @@ impl Study {
     /// Fails if the trial can't be run, if flags made it the same as one of another scenario, or if this process is
     /// interrupted.
     pub(super) fn run(&mut self, trial: &Trial, left: Option<usize>) -> Result<Ended, CliError> {
-        let scenario = to_toml(&trial.scenario).map_err(CliError::Failed)?;
+        let mut scenario = trial.scenario.clone();
+        if simulates(self.flags.iter().chain(&trial.flags)) {
+            scenario.seed = scenario.seed.wrapping_add(trial.repetition);
+        }
+        let scenario = to_toml(&scenario).map_err(CliError::Failed)?;
         let ended = match self.complete(trial, &scenario)? {
             Some(ended) => ended,
             None => self.start(trial, &scenario, left)?,
         };
         self.check_that_it_differs(trial, scenario, &ended)?;
         Ok(ended)
+    }
+
+    /// Runs a trial, and again, at most this often, while other programs disturb it or it is invalid. Returns the last run
+    /// with the name of its trial.
+    ///
+    /// # Errors
+    /// Fails as [`Study::run`] does.
+    pub(super) fn run_until_quiet(
+        &mut self,
+        mut trial: Trial,
+        left: usize,
+        most: u8,
+    ) -> Result<(String, RunSummary), CliError> {
+        let first = trial.name.clone();
+        let mut again = 0;
+        loop {
+            if again > 0 {
+                trial.name = format!("{first}-again{again}");
+            }
+            let run = self.run(&trial, Some(left))?.run;
+            if again >= most || (run.verdict.valid && !run.is_disturbed()) {
+                return Ok((trial.name, run));
+            }
+            let reason = run.verdict.reasons.first().cloned();
+            let reason = reason.unwrap_or_else(|| "other programs used the processors".into());
+            tell(&format!("{}: is repeated: {reason}", trial.name));
+            again += 1;
+        }
     }
 
     fn start(&mut self, trial: &Trial, scenario: &str, left: Option<usize>) -> Result<Ended, CliError> {
