@@ -34,7 +34,7 @@ impl World {
                 Packet::SynDropped { dial } => self.syn_dropped(dial),
                 Packet::Established { to: end, from: peer } => self.established((from, peer), to, end),
                 Packet::Data(data) => self.arrives(from, to, data),
-                Packet::Received(data) => self.receives(from, to, data),
+                Packet::Received(data) => self.receives(from, to, *data),
                 Packet::Ack(ack) => self.acknowledged(&ack),
                 Packet::Window { to: end, read } => self.opened(end, read),
                 Packet::Reset { to: end, queued } => self.reset_arrives((from, to), end, queued),

@@ -17,7 +17,7 @@ impl World {
         }
         let Some(down) = self.host(to).map(|host| &mut host.down) else { return };
         if !down.is_shaped() {
-            return self.receives(from, to, data);
+            return self.receives(from, to, *data);
         }
         if down.is_full(now) {
             self.facts.dropped += segments;
@@ -30,7 +30,7 @@ impl World {
         if leaves_at > now {
             self.post(leaves_at, from, to, Packet::Received(data));
         } else {
-            self.receives(from, to, data);
+            self.receives(from, to, *data);
         }
     }
 
@@ -50,9 +50,9 @@ impl World {
     }
 
     /// A flight is at its receiver, which acknowledges it.
-    pub(super) fn receives(&mut self, from: u32, to: u32, data: Box<Data>) {
+    pub(super) fn receives(&mut self, from: u32, to: u32, data: Data) {
         let now = now();
-        let Data { to: id, from: peer, number, bytes, segments, fin, sent_at, again, .. } = *data;
+        let Data { to: id, from: peer, number, bytes, segments, fin, sent_at, again, .. } = data;
         let Some(end) = self.end(id).filter(|end| !end.dropped && !end.reset) else {
             return self.post_now(to, from, Packet::Reset { to: peer, queued: false });
         };
