@@ -75,7 +75,7 @@ fn links_take_their_latency_jitter_loss_and_throughput_and_messages_meet_them() 
         local(
             "regions",
             &format!(
-                "--links {} --timeout 9 --heartbeat-millis 200 --fault '2s degrade 0:1,2 latency=250' --fault '7s restore 0:1,2'",
+                "--links {} --timeout 24 --heartbeat-millis 200 --fault '4s degrade 0:1,2 latency=250' --fault '20s restore 0:1,2'",
                 output("links.toml").display()
             ),
         ),
@@ -103,7 +103,7 @@ fn links_take_their_latency_jitter_loss_and_throughput_and_messages_meet_them() 
     assert_certified(&run, 6);
     for (from, to, asked) in [(0, 1, 5.0), (0, 2, 40.0), (2, 0, 60.0)] {
         let found = one_way(&run, from, to);
-        assert!((asked..asked + 30.0).contains(&found), "{from} -> {to}: {found} ms");
+        assert!((asked..asked + 60.0).contains(&found), "{from} -> {to}: {found} ms");
     }
     let phases = run["phases"].as_array().unwrap();
     // All links from the broadcaster are slow then. The guest needs time to make them so.
