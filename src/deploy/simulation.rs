@@ -11,7 +11,7 @@ use crate::{
     network::Roster,
     node::{NodeConfig, SharedWorkload, VirtualNode, VirtualNodes},
     shaping::{InterfacePlan, QdiscCounters},
-    simulation::network,
+    simulation::{network, on_host},
 };
 
 /// Capabilities of a simulation.
@@ -82,8 +82,9 @@ impl Simulated {
 
     fn begin(&self, config: &NodeConfig, after: Duration) -> Result<(), String> {
         let (workload, roster) = (self.workload.clone(), self.roster.clone());
-        let node = VirtualNode::start(host(config.id), config.clone(), workload, roster, after)?;
-        self.nodes.insert(config.id, node);
+        let (number, own) = (host(config.id), config.clone());
+        let started = on_host(number, move || VirtualNode::start(number, own, workload, roster, after));
+        self.nodes.insert(config.id, started.ok_or("the simulation has ended")??);
         Ok(())
     }
 

@@ -42,22 +42,12 @@ pub struct VirtualNode {
 }
 
 impl VirtualNode {
-    /// Starts a node of the host of this number, at `config.p2p_address`, whose network begins `after` that.
+    /// Starts a node of the host of this number, at `config.p2p_address`, whose network begins `after` that. The thread must
+    /// be that of the host.
     ///
     /// # Errors
-    /// One line, for a node that is impossible, or on a thread without a simulation.
+    /// One line, for a node that is impossible.
     pub fn start(
-        host: u32,
-        config: NodeConfig,
-        workload: Arc<SharedWorkload>,
-        roster: Arc<Roster>,
-        after: Duration,
-    ) -> Result<Self, String> {
-        on_host(host, move || Self::start_here(host, config, workload, roster, after))
-            .unwrap_or_else(|| Err(NOWHERE.into()))
-    }
-
-    fn start_here(
         host: u32,
         config: NodeConfig,
         workload: Arc<SharedWorkload>,

@@ -24,13 +24,13 @@ pub struct AgreementEntry {
     pub largest_bytes: u64,
     /// Bytes that all senders offer per second.
     pub offered_bytes_per_second: f64,
-    /// Longest latency of a link, in milliseconds.
+    /// Maximum latency of a link, in milliseconds.
     #[serde(default)]
     pub latency_millis: f64,
-    /// Largest jitter of a link, in milliseconds.
+    /// Maximum jitter of a link, in milliseconds.
     #[serde(default)]
     pub jitter_millis: f64,
-    /// Largest loss of a link, in percent.
+    /// Maximum loss of a link, in percent.
     #[serde(default)]
     pub loss_percent: f64,
     /// Ratios by measure.

@@ -59,7 +59,7 @@ fn conductor() -> Option<Rc<Conductor>> {
 }
 
 /// Does something on the thread of a host, while all hosts stand still; none if this thread has no simulation.
-pub(super) fn on_host<T: Send + 'static>(host: u32, act: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+pub fn on_host<T: Send + 'static>(host: u32, act: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     if world::exists() {
         return Some(act());
     }

@@ -38,14 +38,10 @@ mod tests;
 mod turns;
 mod world;
 
+pub use conductor::on_host;
 pub use executor::run;
 pub use interrupt::Interrupt;
 pub use life::{Life, spawn};
 pub use listener::{Dial, Listener};
 pub use parameters::Simulation;
 pub use stream::Stream;
-
-/// Does something on the thread of a host, while all hosts stand still; none if this thread has no simulation.
-pub fn on_host<T: Send + 'static>(host: u32, act: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    conductor::on_host(host, act)
-}

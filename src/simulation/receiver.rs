@@ -13,7 +13,6 @@ use super::sender::MOST_UNREAD;
 #[derive(Debug, Default)]
 pub(super) struct Receiver {
     unread: VecDeque<Bytes>,
-    readable: u64,
     /// Flights that arrived before earlier ones, which the sender's window bounds.
     early: BTreeMap<u32, (Bytes, bool)>,
     /// Number of the next flight that can be read.
@@ -45,7 +44,6 @@ impl Receiver {
     fn append(&mut self, bytes: Bytes, fin: bool) {
         self.next = self.next.wrapping_add(1);
         self.has_ended |= fin;
-        self.readable += bytes.len() as u64;
         self.received += bytes.len() as u64;
         if !bytes.is_empty() {
             self.unread.push_back(bytes);
@@ -54,7 +52,7 @@ impl Receiver {
 
     /// Bytes that can be read.
     pub(super) fn readable(&self) -> u64 {
-        self.readable
+        self.received - self.read
     }
 
     /// True if the stream ends after the bytes that can be read.
@@ -78,7 +76,6 @@ impl Receiver {
         if self.unread.is_empty() {
             self.unread = VecDeque::new();
         }
-        self.readable -= count as u64;
         self.read += count as u64;
         count
     }
